@@ -1,0 +1,159 @@
+"""A new column's values, made ready for either library: plain Python, nothing of pandas or polars.
+
+A new column's dtype depends on its kind, not on its values, so chunks and empty frames fit:
+
+    kind      pandas           polars
+    str       str              String
+    int       Int64            Int64         (past 64 bits: object, and String in polars)
+    float     Float64          Float64
+    bool      boolean          Boolean
+    date      datetime64[us]   Date
+    datetime  datetime64[us]   Datetime(us)  (UTC, if any value has an offset)
+    choice    category         Enum          (not all str: the dtype that the choices share)
+    list[T]   object, lists    List(T)       (T is str, int, float, bool or date)
+    json      object           String        (JSON text: polars would drop keys of later structs)
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+__all__ = [
+    "DTYPES",
+    "LISTS",
+    "Column",
+    "item_kind",
+    "json_text",
+    "listed",
+    "settled",
+    "settled_choice",
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A new column: a Python value of its `kind` (see the module's table) or None for each row.
+
+    `choices`, the values that it may have, go with kind "choice" and only there. Raises
+    ValueError for an unknown kind or misplaced choices.
+    """
+
+    name: str
+    kind: str
+    values: Sequence[Any]
+    choices: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in DTYPES and self.kind not in LISTS | {"choice", "json"}:
+            raise ValueError(f"column {self.name!r} has the unknown kind {self.kind!r}")
+        if (self.kind == "choice") != (self.choices is not None):
+            raise ValueError(f"column {self.name!r}: choices go with kind 'choice', only there")
+
+
+def listed(values: Iterable[Any], most: int = 12) -> str:
+    shown = [repr(value) for value in values]
+    return ", ".join(shown[:most] + ["…"] * (len(shown) > most))
+
+
+def settled(column: Column) -> tuple[str, list[Any]]:
+    """The kind that holds all values without a loss ("json", "instant" if need be), and them."""
+    kind = column.kind
+    item = item_kind(kind)
+    clean = DTYPES[item][0] if item in DTYPES else _valid
+    values: list[Any]
+    if kind in LISTS:
+        values = [None if cells is None else _cleaned(cells, clean) for cells in column.values]
+        flat = [cell for cells in values for cell in cells or ()]
+    else:
+        values = flat = _cleaned(column.values, clean)
+    present = [value for value in flat if value is not None]
+    if item == "int" and any(not -(2**63) <= value < 2**63 for value in present):
+        return "json", values
+    if kind == "datetime" and any(value.tzinfo for value in present):
+        return "instant", [None if value is None else _utc(value) for value in values]
+    return kind, values
+
+
+def item_kind(kind: str) -> str:
+    """The T of a "list[T]"; other kinds as they are."""
+    return kind[5:-1] if kind in LISTS else kind
+
+
+def settled_choice(column: Column) -> tuple[list[Any], list[Any]]:
+    """The choices, each once, and the values. Raises ValueError for a value not among them."""
+    choices = [_valid(choice) for choice in column.choices or () if choice is not None]
+    values = _cleaned(column.values, _valid)
+    strange = set(values) - {None, *choices}
+    if strange:  # pandas would make it missing without a word
+        raise ValueError(f"column {column.name!r}: {listed(strange)} is not among its choices")
+    return list(dict.fromkeys(choices)), values
+
+
+def _cleaned(values: Iterable[Any], clean: Callable[[Any], Any]) -> list[Any]:
+    return [None if is_nan_or_none(value) else clean(value) for value in values]
+
+
+def is_nan_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _text(value: object) -> str:
+    """As text that UTF-8, and so polars, can hold: U+FFFD for each lone surrogate."""
+    text = str(value)
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _valid(value: Any) -> Any:
+    """A JSON value with such text in it."""
+    if isinstance(value, dict):
+        return {_text(key): _valid(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_valid(item) for item in value]
+    return _text(value) if isinstance(value, str) else value
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:  # hours from the calendar's ends
+        return value.replace(tzinfo=UTC)
+
+
+def _date(value: date) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _datetime(value: date) -> datetime:
+    return value if isinstance(value, datetime) else datetime.combine(value, time())
+
+
+# How values of a kind are made ready, and its dtypes in pandas and polars.
+_TEXT: tuple[Callable[[Any], Any], str, str] = (_text, "str", "String")
+DTYPES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
+    "str": _TEXT,
+    "int": (lambda value: int(operator.index(value)), "Int64", "Int64"),  # cuts no fraction off
+    "float": (_float, "Float64", "Float64"),
+    "bool": (lambda value: value, "boolean", "Boolean"),
+    "date": (_date, "datetime64[us]", "Date"),
+    "datetime": (_datetime, "datetime64[us]", "Datetime"),
+    "instant": (_utc, "datetime64[us, UTC]", "Datetime"),
+}
+LISTS = frozenset(f"list[{item}]" for item in ("str", "int", "float", "bool", "date"))

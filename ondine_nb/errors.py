@@ -1,0 +1,191 @@
+"""Every error that the package raises or records, in one tree.
+
+`OndineError` is the root. `ConfigurationError` and what stands below it is raised before
+anything is sent; `RowError` and below is a value, recorded for one row in `run.errors`;
+`RunError` and below ends a run, with everything finished kept.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AnswerError",
+    "BudgetExceededError",
+    "CheckpointError",
+    "ColumnError",
+    "ConfigurationError",
+    "ConnectionLostError",
+    "CutAnswerError",
+    "EmptyAnswerError",
+    "FatalProviderError",
+    "JournalError",
+    "LocalModelError",
+    "MalformedAnswerError",
+    "OndineError",
+    "OverloadedError",
+    "PromptError",
+    "RateLimitedError",
+    "RefusalError",
+    "RejectedRequestError",
+    "RowError",
+    "RunError",
+    "SchemaError",
+    "SchemaNotMetError",
+    "ServerError",
+    "TimedOutError",
+    "TransientError",
+    "nearest",
+]
+
+
+class OndineError(Exception):
+    """Root of the tree. In a notebook it is shown as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ConfigurationError(OndineError, ValueError):
+    """What was asked for can't be run; nothing was sent. The message names the remedy."""
+
+
+class ColumnError(ConfigurationError):
+    """A frame's columns don't fit: unknown, doubled, or already there."""
+
+
+class PromptError(ConfigurationError):
+    """A prompt template that can't be rendered over the frame."""
+
+
+class SchemaError(ConfigurationError):
+    """A schema that can't be read or that the API doesn't take."""
+
+
+class LocalModelError(ConfigurationError):
+    """The embedded model can't run here; the message says why and what else to do."""
+
+
+class CheckpointError(OndineError):
+    """A checkpoint that is damaged, foreign, newer than this package, or not writable."""
+
+
+class RunError(OndineError):
+    """Ends a run. What was finished before it stays."""
+
+
+class FatalProviderError(RunError):
+    """The provider will answer no request of this run: bad key, unknown model, spent account."""
+
+
+class JournalError(RunError):
+    """The journal can't be read or written, so no further answer may be paid for."""
+
+
+class BudgetExceededError(RunError):
+    """The next request's worst case doesn't fit the budget and nothing is in flight."""
+
+
+class RowError(OndineError):
+    """A failure of one row, kept as a value. `label` is its short name in views."""
+
+    label = "failed"
+
+
+class AnswerError(RowError):
+    """A row failure that was paid for: an answer came, and it can't be used."""
+
+
+class RefusalError(AnswerError):
+    """The model refused (`stop_reason: refusal`)."""
+
+    label = "refusal"
+
+
+class EmptyAnswerError(AnswerError):
+    """The answer holds no text."""
+
+    label = "empty answer"
+
+
+class CutAnswerError(AnswerError):
+    """The answer was cut at `max_tokens`."""
+
+    label = "cut at max_tokens"
+
+
+class SchemaNotMetError(AnswerError):
+    """The answer doesn't fit the schema, after being asked again."""
+
+    label = "schema not met"
+
+
+class RejectedRequestError(RowError):
+    """The API won't take this row's request (400, 413, 422): it is never sent again as it is."""
+
+    label = "request rejected"
+
+
+class TransientError(RowError):
+    """A failed attempt that is worth another one; a row failure when the attempts are used up.
+
+    `retry_after` is what the server asked for, in seconds; `possibly_billed` says that the request
+    may have been answered and charged on the way; `unreachable` that no connection came about.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        possibly_billed: bool = False,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.possibly_billed = possibly_billed
+        self.unreachable = unreachable
+
+
+class RateLimitedError(TransientError):
+    """429 until the last attempt."""
+
+    label = "rate limited"
+
+
+class OverloadedError(TransientError):
+    """529 until the last attempt."""
+
+    label = "overloaded"
+
+
+class ServerError(TransientError):
+    """5xx, 408 or 409 until the last attempt."""
+
+    label = "server error"
+
+
+class TimedOutError(TransientError):
+    """No answer within the time-out, until the last attempt."""
+
+    label = "timed out"
+
+
+class ConnectionLostError(TransientError):
+    """The connection failed or was cut, until the last attempt."""
+
+    label = "connection lost"
+
+
+class MalformedAnswerError(TransientError):
+    """The answer's body can't be read as a message, until the last attempt."""
+
+    label = "unreadable answer"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is closest to `name` in spelling, or None."""
+    folded = {str(known).casefold(): str(known) for known in names}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return folded[found[0]] if found else None

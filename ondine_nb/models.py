@@ -1,0 +1,196 @@
+"""The values that pass between the rooms: results, counts, tokens and failures.
+
+Money is `Decimal` in USD, durations are seconds, tokens and rows are counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+__all__ = [
+    "CheckpointInfo",
+    "CostEstimate",
+    "ExecutionResult",
+    "Failure",
+    "ProcessingStats",
+    "Usage",
+    "ValidationResult",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that one answer was billed for; the input kinds don't overlap."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    @classmethod
+    def of_message(cls, message: Mapping[str, Any]) -> Usage:
+        """The usage of a Messages API answer (its `usage` object; absent counts are 0)."""
+        usage = message.get("usage") or {}
+        return cls(
+            int(usage.get("input_tokens") or 0),
+            int(usage.get("output_tokens") or 0),
+            int(usage.get("cache_read_input_tokens") or 0),
+            int(usage.get("cache_creation_input_tokens") or 0),
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All input tokens, cached or not: what a price tier is chosen by."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one row has no answer. `row` is its position in the input, from 0."""
+
+    row: int
+    stage: str
+    error_type: str
+    message: str
+    attempts: int = 0
+    label: str = "failed"
+
+
+@dataclass
+class ProcessingStats:
+    """What a run did to its rows. Rates are rows a second over the whole run."""
+
+    total_rows: int
+    processed_rows: int
+    failed_rows: int
+    skipped_rows: int
+    rows_per_second: float
+    total_duration_seconds: float
+    stage_durations: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class CostEstimate:
+    """Cost in USD and tokens, before a run or after it.
+
+    `confidence` is "estimate" or "rough" before, "actual" after.
+
+    `low` and `high` bound an estimate: `high` is a ceiling by `max_tokens`. All three prices are
+    None where the model's price is unknown, never 0. `notes` says how the figures came about.
+    """
+
+    total_cost: Decimal | None
+    total_tokens: int
+    input_tokens: int
+    output_tokens: int
+    rows: int
+    breakdown_by_stage: dict[str, Decimal] = field(default_factory=dict)
+    confidence: str = "estimate"
+    low: Decimal | None = None
+    high: Decimal | None = None
+    requests: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class ExecutionResult:
+    """What an executor gives back: the frame, its counts, its cost and its failures."""
+
+    data: Any
+    metrics: ProcessingStats
+    costs: CostEstimate
+    errors: list[Any] = field(default_factory=list)
+    execution_id: UUID = field(default_factory=uuid4)
+    start_time: datetime = field(default_factory=datetime.now)
+    end_time: datetime | None = None
+    success: bool = True
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from start to end; 0.0 while there is no end."""
+        return (self.end_time - self.start_time) / timedelta(seconds=1) if self.end_time else 0.0
+
+    @property
+    def error_rate(self) -> float:
+        """Failed rows in percent of all rows; 0.0 for no rows."""
+        total = self.metrics.total_rows
+        return 100.0 * self.metrics.failed_rows / total if total else 0.0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run ended and no row is left without an outcome."""
+        counts = self.metrics
+        ended = counts.processed_rows + counts.failed_rows + counts.skipped_rows
+        return self.end_time is not None and ended >= counts.total_rows
+
+    def to_pandas(self) -> Any:
+        """The data as a pandas DataFrame."""
+        polars = sys.modules.get("polars")
+        if polars is not None and isinstance(self.data, polars.DataFrame):
+            return self.data.to_pandas()
+        import pandas
+
+        return self.data if isinstance(self.data, pandas.DataFrame) else pandas.DataFrame(self.data)
+
+    def to_polars(self) -> Any:
+        """The data as a polars DataFrame (a pandas index is left out)."""
+        import polars
+
+        return self.data if isinstance(self.data, polars.DataFrame) else polars.DataFrame(self.data)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The data as one dict for each row."""
+        polars = sys.modules.get("polars")
+        if polars is not None and isinstance(self.data, polars.DataFrame):
+            return list(self.data.iter_rows(named=True))
+        pandas = sys.modules.get("pandas")
+        if pandas is not None and isinstance(self.data, pandas.DataFrame):
+            return list(self.data.to_dict(orient="records"))
+        return list(self.data)
+
+
+@dataclass
+class CheckpointInfo:
+    """One stored checkpoint, as `list_checkpoints` names it."""
+
+    session_id: UUID
+    checkpoint_path: str
+    row_index: int
+    stage_index: int
+    timestamp: datetime
+    size_bytes: int
+
+
+@dataclass
+class ValidationResult:
+    """A stage's verdict on its input. `errors` stop the run, `warnings` are logged."""
+
+    is_valid: bool
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add_error(self, error: str) -> None:
+        self.errors.append(error)
+        self.is_valid = False
+
+    def add_warning(self, warning: str) -> None:
+        self.warnings.append(warning)
