@@ -165,7 +165,7 @@ class ExecutionResult:
         pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(self.data, pandas.DataFrame):
             return list(self.data.to_dict(orient="records"))
-        return list(self.data)
+        return [] if self.data is None else list(self.data)
 
 
 @dataclass

@@ -1,0 +1,385 @@
+"""The nouns that name each other: context, stages, rows and observers.
+
+They live in one room so that a stage never reaches up into `orchestration/`, where users find
+them too (`ondine_nb.orchestration`, `ondine_nb.stages`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from .checkpoints import describe, restore
+from .control import Control, Gauges
+from .errors import CheckpointError
+from .models import CostEstimate, ExecutionResult, ProcessingStats, Usage, ValidationResult
+from .rows import NO_USAGE, ZERO, AskAgain, NewColumn, Row
+
+__all__ = [
+    "AskAgain",
+    "Control",
+    "ExecutionContext",
+    "ExecutionObserver",
+    "Gauges",
+    "NewColumn",
+    "ObserverDispatcher",
+    "PipelineStage",
+    "Row",
+    "RowStage",
+]
+
+logger = logging.getLogger("ondine_nb")
+_PROGRESS_SECONDS = 0.1
+
+
+@dataclass
+class ExecutionContext:
+    """The state of one run: who it is, how far it is, what it cost.
+
+    Counts come from rows: `processed_rows` have an answer, `failed_rows` a failure, and
+    `skipped_rows` had nothing to ask. `last_processed_row` is a position (from 0) that
+    `update_row` sets; where only it is used, it stands for all rows up to it.
+    """
+
+    session_id: UUID = field(default_factory=uuid4)
+    pipeline_id: UUID = field(default_factory=uuid4)
+    start_time: datetime = field(default_factory=datetime.now)
+    end_time: datetime | None = None
+    current_stage_index: int = 0
+    last_processed_row: int = 0
+    total_rows: int = 0
+    accumulated_cost: Decimal = field(default_factory=lambda: Decimal("0.0"))
+    accumulated_tokens: int = 0
+    intermediate_data: dict[str, Any] = field(default_factory=dict)
+    failed_rows: int = 0
+    skipped_rows: int = 0
+    observers: list[ExecutionObserver] = field(default_factory=list)
+    observer_dispatcher: ObserverDispatcher | None = None
+    trace_id: str = field(default_factory=lambda: str(uuid4()))
+    span_id: str = field(default_factory=lambda: str(uuid4()))
+    processed_rows: int = 0
+    journal_rows: int = 0
+    usage: Usage = NO_USAGE
+    max_budget: Decimal | None = None
+    price_known: bool = True
+    stage_durations: dict[str, float] = field(default_factory=dict)
+    stage_costs: dict[str, Decimal] = field(default_factory=dict)
+    control: Control = field(default_factory=Control, repr=False, compare=False)
+    gauges: Gauges = field(default_factory=Gauges, repr=False, compare=False)
+
+    def update_stage(self, stage_index: int) -> None:
+        """The stage with this index (from 0) is running."""
+        self.current_stage_index = stage_index
+
+    def update_row(self, row_index: int) -> None:
+        """All rows up to this position are processed."""
+        self.last_processed_row = row_index
+        others = self.failed_rows + self.skipped_rows
+        self.processed_rows = max(self.processed_rows, row_index + 1 - others)
+
+    def complete_row(self, row: Row) -> None:
+        """Count a finished row, in whatever order rows finish."""
+        self.last_processed_row = max(self.last_processed_row, row.position)
+        if row.status == "failed":
+            self.failed_rows += 1
+        elif row.status == "skipped":
+            self.skipped_rows += 1
+        else:
+            self.processed_rows += 1
+            self.journal_rows += row.status == "journal"
+
+    def add_cost(self, cost: Decimal, tokens: int) -> None:
+        """Add a cost in USD and its tokens."""
+        self.accumulated_cost += cost
+        self.accumulated_tokens += tokens
+
+    def add_usage(self, cost: Decimal, usage: Usage, stage: str) -> None:
+        """Add one billed answer to the totals and to its stage's share."""
+        self.add_cost(cost, usage.total_tokens)
+        self.usage += usage
+        self.stage_costs[stage] = self.stage_costs.get(stage, ZERO) + cost
+
+    def notify_progress(self) -> None:
+        """Tell every observer; one that raises is reported once and dropped."""
+        self.dispatcher.progress()
+
+    @property
+    def dispatcher(self) -> ObserverDispatcher:
+        if self.observer_dispatcher is None:
+            self.observer_dispatcher = ObserverDispatcher(self)
+        return self.observer_dispatcher
+
+    @property
+    def done_rows(self) -> int:
+        """Rows that have an outcome: answered, failed or skipped."""
+        return self.processed_rows + self.failed_rows + self.skipped_rows
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the start, or from start to end."""
+        return ((self.end_time or datetime.now()) - self.start_time).total_seconds()
+
+    def get_progress(self) -> float:
+        """Rows that have an outcome, in percent of all (0.0 to 100.0; 0.0 for no rows)."""
+        if self.total_rows == 0:
+            return 0.0
+        return min(100.0, 100.0 * self.done_rows / self.total_rows)
+
+    def get_stats(self) -> ProcessingStats:
+        duration = self.duration
+        return ProcessingStats(
+            total_rows=self.total_rows,
+            processed_rows=self.processed_rows,
+            failed_rows=self.failed_rows,
+            skipped_rows=self.skipped_rows,
+            rows_per_second=self.done_rows / duration if duration > 0 else 0.0,
+            total_duration_seconds=duration,
+            stage_durations=dict(self.stage_durations),
+        )
+
+    def get_costs(self) -> CostEstimate:
+        """What the run has really cost until now; None where the model's price is unknown."""
+        return CostEstimate(
+            total_cost=self.accumulated_cost if self.price_known else None,
+            total_tokens=self.accumulated_tokens,
+            input_tokens=self.usage.prompt_tokens,
+            output_tokens=self.usage.output_tokens,
+            rows=self.total_rows,
+            breakdown_by_stage=dict(self.stage_costs),
+            confidence="actual",
+        )
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """A JSON-ready summary of every field that outlives the process (Decimal as text)."""
+        return describe(self)
+
+    @classmethod
+    def from_checkpoint(cls, data: dict[str, Any]) -> ExecutionContext:
+        """The context that `to_checkpoint` described.
+
+        Raises `CheckpointError` where `data` isn't such a description.
+        """
+        try:
+            return cls(**restore(data))
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise CheckpointError(
+                f"this is not a checkpoint of a run ({type(error).__name__}: {error}). "
+                "Delete it, or start the run again: the journal still has its paid answers"
+            ) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as `to_checkpoint`."""
+        return self.to_checkpoint()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ExecutionContext:
+        """The same as `from_checkpoint`."""
+        return cls.from_checkpoint(data)
+
+
+class PipelineStage(ABC):
+    """A table stage: called once with everything, or once a chunk when streaming.
+
+    `process(input_data, context)` may be a plain or an `async` method. Subclasses may take
+    `validate_input(data)` or `validate_input(data, context)`.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or type(self).__name__
+
+    @abstractmethod
+    def process(self, input_data: Any, context: ExecutionContext) -> Any:
+        """Give the next stage's input."""
+
+    def validate_input(self, input_data: Any, context: Any = None) -> ValidationResult:
+        """Whether `input_data` can be processed; anything by default."""
+        return ValidationResult(is_valid=True)
+
+    def estimate_cost(self, input_data: Any, context: Any = None) -> CostEstimate:
+        """What processing `input_data` would cost; nothing by default."""
+        return CostEstimate(Decimal(0), 0, 0, 0, rows=0)
+
+    def execute(self, input_data: Any, context: ExecutionContext) -> Any:
+        """`process` with its hooks around it. Raises what `process` raises, after `on_error`."""
+        self.before_process(context)
+        try:
+            result = self.process(input_data, context)
+        except Exception as error:
+            self.on_error(error, context)
+            raise
+        if inspect.isawaitable(result):
+            return self._finish(result, context)
+        self.after_process(result, context)
+        return result
+
+    async def _finish(self, pending: Any, context: ExecutionContext) -> Any:
+        try:
+            result = await pending
+        except Exception as error:
+            self.on_error(error, context)
+            raise
+        self.after_process(result, context)
+        return result
+
+    def before_process(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Called before `process`."""
+
+    def after_process(self, result: Any, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Called with the result of `process`."""
+
+    def on_error(self, error: Exception, context: ExecutionContext) -> Any:  # noqa: B027 - a hook
+        """Called when `process` raised; the error goes on to the run."""
+
+
+class RowStage(PipelineStage):
+    """A stage that treats one row at a time; neighbours are fused, with no barrier between them.
+
+    `prepare(rows, context)` sees each chunk before its rows enter the window: the place for what
+    is cheaper for many at once. `process_row(row, context)` may wait; a `RowError` that it raises
+    (or any other exception) becomes that row's failure. `columns` are the input columns it reads
+    (None: all), `produces` the columns it adds, by name in `row.outputs`.
+    """
+
+    columns: Sequence[str] | None = None
+    produces: Sequence[NewColumn] = ()
+
+    def process(self, input_data: Any, context: ExecutionContext) -> Any:
+        raise TypeError(
+            f"stage '{self.name}' works on rows: run it by an executor, which calls process_row"
+        )
+
+    async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+        """Called with each chunk of rows before they enter the window."""
+
+    async def process_row(self, row: Row, context: ExecutionContext) -> None:
+        """Called with each row that isn't failed or skipped."""
+
+    async def open(self, context: ExecutionContext) -> None:
+        """Called once before the first row, on the loop that runs the rows."""
+
+    async def close(self) -> None:
+        """Called once when nothing of the run is in flight any more."""
+
+
+class ExecutionObserver(ABC):
+    """Watches a run. Methods may be plain or `async`; one that raises is dropped, the run goes on.
+
+    Order: `on_pipeline_start`, then for each stage `on_stage_start` and `on_stage_complete` or
+    `on_stage_error`, then `on_pipeline_complete` or `on_pipeline_error`; between them
+    `on_progress_update`, at most ten times a second.
+    """
+
+    @abstractmethod
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        """Before the first stage."""
+
+    @abstractmethod
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        """Before each stage."""
+
+    @abstractmethod
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        """After a stage that went well."""
+
+    @abstractmethod
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        """After a stage that failed."""
+
+    @abstractmethod
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        """After the last stage."""
+
+    @abstractmethod
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        """When the run ended by an error."""
+
+    def on_progress_update(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Now and then during the run."""
+
+
+class ObserverDispatcher:
+    """Calls the observers of a context; one that raises is logged once and dropped."""
+
+    def __init__(self, context: ExecutionContext) -> None:
+        self.context = context
+        self._pending: set[asyncio.Future[None]] = set()
+        self._told = float("-inf")
+
+    async def send(self, event: str, *arguments: Any) -> None:
+        """Call `event` of every observer in turn, waiting for those that are async."""
+        await self._progress_seen()
+        for observer in list(self.context.observers):
+            try:
+                result = getattr(observer, event)(*arguments)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:
+                self._drop(observer, event, error)
+
+    def progress(self) -> None:
+        """Call `on_progress_update` of the observers without waiting for async ones.
+
+        Does nothing within a tenth of a second of the last time, nor while async observers are
+        still at the last one, until the run has ended: then its last state is always told.
+        """
+        now = time.monotonic()
+        ended = self.context.end_time is not None
+        if not ended and (self._pending or now - self._told < _PROGRESS_SECONDS):
+            return
+        self._told = now
+        for observer in list(self.context.observers):
+            try:
+                result = self._call(observer)
+                if inspect.isawaitable(result):
+                    self._await(self._finish(observer, result))
+            except Exception as error:
+                self._drop(observer, "on_progress_update", error)
+
+    def _call(self, observer: Any) -> Any:
+        return observer.on_progress_update(self.context)
+
+    def _await(self, finishing: Coroutine[Any, Any, None]) -> None:
+        try:
+            pending = asyncio.get_running_loop().create_task(finishing)
+        except RuntimeError:  # called from a thread without a loop
+            asyncio.run(finishing)
+            return
+        self._pending.add(pending)
+        pending.add_done_callback(self._pending.discard)
+
+    async def _progress_seen(self) -> None:
+        """Events come in order: none overtakes a progress update that is on its way."""
+        loop = asyncio.get_running_loop()
+        pending = [task for task in self._pending if task.get_loop() is loop]
+        if pending:
+            await asyncio.wait(pending)
+
+    async def _finish(self, observer: ExecutionObserver, pending: Any) -> None:
+        try:
+            await pending
+        except Exception as error:
+            self._drop(observer, "on_progress_update", error)
+
+    def _drop(self, observer: ExecutionObserver, event: str, error: Exception) -> None:
+        if observer in self.context.observers:
+            self.context.observers.remove(observer)
+            logger.warning(
+                "observer %s raised in %s and is dropped: %s: %s",
+                type(observer).__name__,
+                event,
+                type(error).__name__,
+                error,
+            )

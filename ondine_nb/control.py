@@ -1,0 +1,100 @@
+"""How a run is stopped from outside, and the gauges that a view reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from .models import Failure
+from .rows import ZERO
+
+__all__ = ["Control", "Gauges", "Sample"]
+
+
+class Control:
+    """How a run is told to stop, and how what it left in flight is found again.
+
+    `stop` may be called from any thread; the loop that runs the rows is told through
+    `call_soon_threadsafe`. The first stop sends nothing more; the second cancels what is in flight.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.paused = False
+        self.reason: str | None = None
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.draining: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_workers: Any = None
+        self._holds: list[Callable[[bool], None]] = []
+
+    def bind(self, loop: asyncio.AbstractEventLoop, stop_workers: Any) -> None:
+        """Called by the run loop: `stop_workers(hard: bool)` ends its workers."""
+        self._loop, self._stop_workers = loop, stop_workers
+        if self.stopping:
+            stop_workers(self.cancelled)
+
+    def stop(self, reason: str = "stopped", error: BaseException | None = None) -> None:
+        self.cancelled = self.cancelled or (self.stopping and error is None)
+        if not self.stopping:
+            self.stopping, self.reason, self.error = True, reason, error
+        if self._loop is not None and self._stop_workers is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop_workers, self.cancelled)
+
+    def on_pause(self, hold: Callable[[bool], None]) -> None:
+        """Have `hold(paused)` called on the run's loop at each pause and resume (and now)."""
+        self._holds.append(hold)
+        hold(self.paused)
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; from any thread. What is in flight goes on."""
+        self._hold(True)
+
+    def resume(self) -> None:
+        """Go on after a pause; from any thread."""
+        self._hold(False)
+
+    def _hold(self, paused: bool) -> None:
+        self.paused = paused
+        if self._loop is not None and not self._loop.is_closed():
+            for hold in self._holds:
+                self._loop.call_soon_threadsafe(hold, paused)
+
+    async def drained(self) -> None:
+        """Return when nothing of the run is in flight any more."""
+        while self.draining:
+            await asyncio.wait(set(self.draining))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished row as a view shows it: position from 0, its input values, its new cells."""
+
+    position: int
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+@dataclass
+class Gauges:
+    """What a view shows beside the counts; not part of a checkpoint."""
+
+    state: str = "pending"
+    message: str = ""
+    in_flight: int = 0
+    concurrency: int = 0
+    concurrency_note: str = ""
+    requests: int = 0
+    retries: int = 0
+    duplicates: int = 0
+    possibly_billed: Decimal = ZERO
+    saved: Decimal = ZERO
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
+    recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
+    failures: Counter[str] = field(default_factory=Counter)
+    last_error: Failure | None = None

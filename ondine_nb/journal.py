@@ -1,0 +1,233 @@
+"""Paid answers, durable before anything counts them.
+
+Each process writes one sqlite file of its own (WAL, `synchronous=FULL`, locked exclusively), by one
+connection in one thread that commits whatever is queued as soon as the last commit has returned.
+Files of processes that ended are merged into one store, which is read in short transactions.
+sqlite before 3.51.3 can corrupt a WAL that two connections write; here no file ever has two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import ctypes
+import errno
+import os
+import queue
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import JournalError
+from .journal_files import Entry, Files
+from .limits import Claims
+
+__all__ = ["Entry", "Journal", "home", "shared"]
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
+_HOME: Path | None = None
+
+
+def home() -> Path:
+    """The journal's folder: `ONDINE_HOME`, or `.ondine` where the process first asked."""
+    global _HOME
+    if _HOME is None:
+        given = os.environ.get("ONDINE_HOME")
+        _HOME = Path(given).expanduser().absolute() if given else Path.cwd() / ".ondine"
+    return _HOME
+
+
+_SHARED: dict[tuple[int, Path], Journal] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def shared(folder: Path | str | None = None) -> Journal:
+    """The one journal of this process in `folder` (default `home()`), opened on first use.
+
+    One for each folder: a second one couldn't see what the first has just written.
+    """
+    path = home() if folder is None else Path(folder).expanduser().absolute()
+    with _SHARED_LOCK:
+        journal = _SHARED.get((os.getpid(), path))
+        if journal is None or journal.closed:
+            journal = _SHARED[os.getpid(), path] = Journal(path)
+        return journal
+
+
+_OPEN: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    global _SHARED_LOCK
+    _SHARED_LOCK = threading.Lock()
+    for journal in list(_OPEN):
+        journal._abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+class Journal:
+    """The answers of one folder. Safe to use from any thread and any number of loops."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.closed = False
+        self.claims = Claims()
+        self._asking = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._files = Files(self.folder)
+        self._thread = threading.Thread(target=self._work, name="ondine-journal", daemon=True)
+        self._thread.start()
+        _OPEN.add(self)
+        atexit.register(self.close)
+
+    async def append(self, entry: Entry) -> None:
+        """Return when `entry` is on the disk. Raises `JournalError` when it can't get there."""
+        await self._ask(lambda files: files.insert(entry))
+
+    async def lookup(
+        self, keys: Sequence[bytes], run: str | None = None
+    ) -> dict[bytes, list[Entry]]:
+        """The valid answers to each question, oldest first; questions without one are left out.
+
+        With `run`, only answers of that run. Raises `JournalError` on a file that can't be read.
+        """
+        found: dict[bytes, list[Entry]] = await self._ask(lambda files: files.find(keys, run))
+        return found
+
+    async def refresh(self) -> None:
+        """Take over the files of processes that ended. Raises `JournalError`."""
+        await self._ask(lambda files: files.merge_ended())
+
+    def close(self) -> None:
+        """Write what is queued and let go of the file; calling it again does nothing."""
+        with self._asking:
+            if self.closed:
+                return
+            self.closed = True
+            self._jobs.put(_Job(None))
+        self._thread.join(timeout=10)
+        _OPEN.discard(self)
+        atexit.unregister(self.close)
+
+    def _abandon(self) -> None:
+        """In a forked child: the file is the parent's, not even to be closed here.
+
+        Closing it would move its WAL away under the parent. A reference too many keeps it open.
+        """
+        self.closed = True
+        self._asking = threading.Lock()  # another thread may have held it
+        if self._files._live is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._files._live))
+
+    async def _ask(self, work: Callable[[Files], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop, loop.create_future())
+        with self._asking:  # nothing is queued behind the thread's end
+            if self.closed:
+                raise JournalError(f"the journal in {self.folder} is closed")
+            self._jobs.put(job)
+        return await job.future
+
+    def _work(self) -> None:
+        """The writer thread: one transaction for whatever is queued, then the next."""
+        ending = False
+        while not ending:
+            jobs = [self._jobs.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(jobs) < 2_000:
+                    jobs.append(self._jobs.get_nowait())
+            ending = any(job.work is None for job in jobs)
+            self._transact([job for job in jobs if job.work is not None])
+        self._files.close()
+
+    def _transact(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        try:
+            self._files.open()
+            self._files.begin()
+            for job in jobs:
+                job.run(self._files)
+            self._files.commit()
+        except Exception as error:  # whatever it is: the thread has to live, or all wait forever
+            self._files.rollback()
+            problem = _explained(error, self.folder)
+            for job in jobs:
+                job.error = problem
+        _deliver(jobs)
+
+
+@dataclass
+class _Job:
+    """Something for the writer thread, and where its outcome goes. No work: the thread's end."""
+
+    work: Callable[[Files], Any] | None
+    loop: Any = None
+    future: Any = None
+    result: Any = None
+    error: Exception | None = None
+
+    def run(self, files: Files) -> None:
+        assert self.work is not None
+        try:
+            self.result = self.work(files)
+        except JournalError as error:
+            self.error = error
+        except Exception as error:
+            values = (sqlite3.ProgrammingError, sqlite3.InterfaceError)
+            if isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, values):
+                raise  # the file's or the disk's, so everybody's
+            self.error = JournalError(
+                f"the journal can't take this entry: {type(error).__name__}: {error}"
+            )
+
+    def resolve(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    """Resolve the jobs on their loops: one wake-up a loop, however many answers it gets."""
+    by_loop: dict[Any, list[_Job]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, group in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve_all, group)
+
+
+def _resolve_all(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.resolve()
+
+
+def _explained(error: Exception, folder: Path) -> JournalError:
+    """The one-line reason for the user, with the remedy."""
+    if isinstance(error, JournalError):
+        return error
+    text = str(error)
+    number = getattr(error, "errno", None)
+    if number in _NOT_WRITABLE or "readonly" in text or "unable to open" in text:
+        return JournalError(
+            f"the journal folder {folder} can't be written ({text}). "
+            "Set ONDINE_HOME to a folder that can, and restart the kernel"
+        )
+    if number == errno.ENOSPC or "disk is full" in text:
+        return JournalError(
+            f"the disk of the journal folder {folder} is full: no further answer is paid for. "
+            "Make room, then run the cell again"
+        )
+    return JournalError(f"the journal in {folder} failed: {text}")

@@ -1,0 +1,139 @@
+"""What a run can be told, checked: one set of options behind magic, API and `%config`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import Any
+
+from .errors import ConfigurationError, nearest
+from .pricing import usd
+
+__all__ = ["DEFAULT_MODEL", "EFFORTS", "Options"]
+
+DEFAULT_MODEL = "claude-haiku-5-5"
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_AUTO_CONCURRENCY = 20
+_MAX_TOKENS = 1024
+_THINKING_MAX_TOKENS = 8192
+_ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of a run; money in USD, `timeout` in seconds for one attempt.
+
+    Raises `ConfigurationError` for a value that can't be meant.
+    """
+
+    model: str = DEFAULT_MODEL
+    schema: Any = None
+    column: str = "response"
+    overwrite: bool = False
+    budget: Decimal | None = None
+    concurrency: int | str = "auto"
+    max_tokens: int | None = None
+    effort: str | None = None
+    thinking: str = "off"
+    system: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sample: int | None = None
+    fresh: bool = False
+    timeout: float = 120.0
+    on_error: str = "keep"
+    base_url: str | None = None
+    price_in: Decimal | None = None
+    price_out: Decimal | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """The options given by name; None leaves an option at its default."""
+        known = {option.name for option in fields(cls)}
+        for name in given:
+            if name not in known:
+                near = nearest(name, known)
+                hint = f" Did you mean '{near}'?" if near else ""
+                raise ConfigurationError(f"there is no option '{name}'.{hint}")
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "price_in", "price_out"):
+            object.__setattr__(self, name, usd(getattr(self, name), _flag(name)))
+        self._whole("max_tokens", 1)
+        self._whole("sample", 1)
+        if self.concurrency != "auto":
+            self._whole("concurrency", 1)
+        self._one_of("effort", EFFORTS)
+        self._one_of("thinking", ("off", "auto"))
+        self._one_of("on_error", ("keep", "stop"))
+        self._text("model")
+        self._text("column")
+        self._check_timeout()
+        if self.base_url and not re.match(r"https?://[^/\s]+", self.base_url):
+            raise ConfigurationError(
+                f"--base-url: '{self.base_url}' is not a URL. Write it like http://127.0.0.1:8080"
+            )
+        if not isinstance(self.params, Mapping):
+            kind = type(self.params).__name__
+            raise ConfigurationError(f"--param has to be names with values (a dict), not {kind}")
+        if self.system is not None and not isinstance(self.system, str):
+            raise ConfigurationError(f"--system has to be text, not {type(self.system).__name__}")
+
+    def width(self, local: int | None = None) -> int:
+        """Rows at once; `local` is the number of slots where the embedded model answers."""
+        if self.concurrency == "auto":
+            return local or _AUTO_CONCURRENCY
+        return int(self.concurrency)
+
+    def answer_tokens(self, local: int | None = None) -> int:
+        """`max_tokens`, or its default: larger where the model can't be told not to think."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        if local is not None:
+            return local
+        thinks = self.thinking == "auto" or _ALWAYS_THINKS.match(self.model)
+        return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
+
+    def _whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = least - 1
+        if number < least or isinstance(value, bool):
+            auto = " or 'auto'" if name == "concurrency" else ""
+            raise ConfigurationError(
+                f"{_flag(name)} is {value}: it has to be a whole number of {least} or more{auto}"
+            )
+        object.__setattr__(self, name, number)
+
+    def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value is not None and value not in allowed:
+            near = nearest(str(value), allowed)
+            hint = f" Did you mean '{near}'?" if near else ""
+            raise ConfigurationError(
+                f"{_flag(name)} is '{value}': it has to be one of {', '.join(allowed)}.{hint}"
+            )
+
+    def _text(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"{_flag(name)} has to be a name, not {value!r}")
+
+    def _check_timeout(self) -> None:
+        try:
+            seconds = float(self.timeout)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise ConfigurationError(f"--timeout is {self.timeout}: it has to be seconds above 0")
+        object.__setattr__(self, "timeout", seconds)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

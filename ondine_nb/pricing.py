@@ -1,0 +1,148 @@
+"""What an answer costs, in USD by `Decimal`, from the price table of `genai-prices`.
+
+Unit prices are looked up once for a model and multiplied exactly: a table look-up for each row
+would cost more CPU than the rest of a row. Every request is priced by its own tier: all its tokens
+cost the tier's price when its prompt (cached tokens included) is longer than the tier's start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from .errors import ConfigurationError
+from .models import Usage
+
+__all__ = ["FREE", "ModelPrice", "Rate", "dollars", "find_price", "usd"]
+
+_MILLION = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """USD per million tokens: `base`, or the price of the last tier whose start is exceeded."""
+
+    base: Decimal
+    tiers: tuple[tuple[int, Decimal], ...] = ()
+
+    def at(self, prompt_tokens: int) -> Decimal:
+        price = self.base
+        for start, tier_price in self.tiers:
+            if prompt_tokens > start:
+                price = tier_price
+        return price
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """The rates of one model."""
+
+    input: Rate
+    output: Rate
+    cache_read: Rate
+    cache_write: Rate
+
+    def cost(self, usage: Usage) -> Decimal:
+        """What one request with this usage costs, in USD, exactly."""
+        prompt = usage.prompt_tokens
+        return (
+            self.input.at(prompt) * usage.input_tokens
+            + self.output.at(prompt) * usage.output_tokens
+            + self.cache_read.at(prompt) * usage.cache_read_tokens
+            + self.cache_write.at(prompt) * usage.cache_write_tokens
+        ) / _MILLION
+
+    def ceiling(self, prompt_tokens: int, output_tokens: int) -> Decimal:
+        """The most that one request can cost, in USD, if neither count can be exceeded.
+
+        The highest rate at or below the bound is taken, for prompt tokens the dearest kind of them.
+        """
+        kinds = (self.input, self.cache_read, self.cache_write)
+        prompt = max(self._highest(rate, prompt_tokens) for rate in kinds)
+        output = self._highest(self.output, prompt_tokens)
+        return (prompt * prompt_tokens + output * output_tokens) / _MILLION
+
+    @staticmethod
+    def _highest(rate: Rate, prompt_tokens: int) -> Decimal:
+        reachable = [price for start, price in rate.tiers if prompt_tokens > start]
+        return max([rate.base, *reachable])
+
+
+_NOTHING = Rate(Decimal(0))
+FREE = ModelPrice(_NOTHING, _NOTHING, _NOTHING, _NOTHING)
+
+
+def find_price(
+    model: str, *, price_in: Decimal | None = None, price_out: Decimal | None = None
+) -> ModelPrice | None:
+    """The price of a model, or None where it isn't known.
+
+    `price_in` and `price_out` (USD per million tokens) replace the table's; both are needed for a
+    model that the table doesn't have. Cached input costs a given input price too.
+    """
+    known = _from_table(model)
+    if price_in is None and price_out is None:
+        return known
+    given_in = Rate(price_in) if price_in is not None else (known.input if known else None)
+    given_out = Rate(price_out) if price_out is not None else (known.output if known else None)
+    if given_in is None or given_out is None:
+        missing = "--price-in" if given_in is None else "--price-out"
+        raise ConfigurationError(
+            f"the price of model '{model}' is not known: give {missing} too "
+            "(USD per million tokens)"
+        )
+    if price_in is None and known is not None:
+        return replace(known, output=given_out)
+    return ModelPrice(given_in, given_out, given_in, given_in)
+
+
+def _from_table(model: str) -> ModelPrice | None:
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    try:
+        prices: Any = calc_price(PricedUsage(), model, provider_id="anthropic").model_price
+    except LookupError:
+        return None
+    if prices.input_mtok is None or prices.output_mtok is None:
+        return None
+    standard = _rate(prices.input_mtok)
+    read, write = prices.cache_read_mtok, prices.cache_write_mtok
+    return ModelPrice(
+        standard,
+        _rate(prices.output_mtok),
+        _rate(read) if read is not None else standard,
+        _rate(write) if write is not None else standard,
+    )
+
+
+def _rate(price: Any) -> Rate:
+    if isinstance(price, Decimal):
+        return Rate(price)
+    tiers = sorted((int(tier.start), tier.price) for tier in price.tiers)
+    return Rate(price.base, tuple(tiers))
+
+
+def usd(value: Any, name: str) -> Decimal | None:
+    """`value` as an amount of USD, exactly as written; None stays None.
+
+    Raises `ConfigurationError` for what is no amount, is negative or not finite.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        amount = Decimal(str(value).strip().removeprefix("$"))
+    except InvalidOperation:
+        raise ConfigurationError(
+            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
+        ) from None
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
+    return amount
+
+
+def dollars(amount: Decimal) -> str:
+    """`amount` in full, as text: "$0", "$0.000518"."""
+    text = f"{amount:f}"
+    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)

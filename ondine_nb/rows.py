@@ -1,0 +1,107 @@
+"""One row on its way through the row stages, and its record afterwards."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Protocol
+
+from .errors import RowError
+from .models import Failure, Usage
+
+__all__ = ["NO_USAGE", "ZERO", "AskAgain", "Halted", "NewColumn", "Row"]
+
+ZERO = Decimal(0)
+NO_USAGE = Usage()
+
+
+class NewColumn(Protocol):
+    """What a row stage says of a column that it adds; `kind` as in `frames.Column`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def choices(self) -> tuple[Any, ...] | None: ...
+
+
+class Row:
+    """One row on its way through the row stages, and its record afterwards.
+
+    `position` counts from 0 in the input, `values` are the input columns that the stages asked
+    for (by name: `row["text"]`), `outputs` the new cells. `status` is one of `not_run answered
+    journal failed skipped`; cost is in USD, `latency` in seconds of the answering request.
+    """
+
+    __slots__ = (
+        "answer",
+        "attempts",
+        "cost",
+        "failure",
+        "inquiry",
+        "latency",
+        "names",
+        "outputs",
+        "position",
+        "prompt",
+        "reasks",
+        "sending",
+        "status",
+        "usage",
+        "values",
+    )
+
+    def __init__(self, position: int, values: tuple[Any, ...], names: dict[str, int]) -> None:
+        self.position = position
+        self.values = values
+        self.names = names
+        self.prompt: str | None = None
+        self.inquiry: Any = None
+        self.answer: Any = None
+        self.outputs: dict[str, Any] | None = None
+        self.status = "not_run"
+        self.failure: Failure | None = None
+        self.cost = ZERO
+        self.usage = NO_USAGE
+        self.latency: float | None = None
+        self.attempts = 0
+        self.reasks = 0
+        self.sending = False
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[self.names[name]]
+
+    @property
+    def settled(self) -> bool:
+        return self.status in ("failed", "skipped")
+
+    def skip(self) -> None:
+        """Nothing to ask: the row stays without an answer and costs nothing."""
+        self.status = "skipped"
+
+    def fail(self, error: BaseException, stage: str) -> None:
+        """Keep `error` as this row's outcome."""
+        label = getattr(error, "label", "failed")
+        text = str(error) or type(error).__name__
+        self.status = "failed"
+        self.outputs = None
+        self.failure = Failure(
+            self.position, stage, type(error).__name__, text, self.attempts, label
+        )
+
+    def release(self) -> None:
+        """Drop what only the way needed, so that a million finished rows stay small."""
+        self.values, self.prompt, self.inquiry, self.answer = (), None, None, None
+
+
+class AskAgain(Exception):  # noqa: N818 - a signal to the run loop, not an error of the user's
+    """Sends a row back to an earlier row stage, as when an answer breaks its schema."""
+
+    def __init__(self, stage: Any, reason: RowError) -> None:
+        super().__init__(str(reason))
+        self.stage = stage
+        self.reason = reason
+
+
+class Halted(Exception):  # noqa: N818 - a signal to the run loop, not an error of the user's
+    """The run is stopping and this row would have to wait: it stays `not_run`."""

@@ -1,0 +1,131 @@
+"""The values: documented names and defaults, percentages, tokens without overlap, frames out."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ondine_nb.models import (
+    CheckpointInfo,
+    CostEstimate,
+    ExecutionResult,
+    ProcessingStats,
+    Usage,
+    ValidationResult,
+)
+
+counts = st.integers(0, 10**9)
+usages = st.builds(Usage, counts, counts, counts, counts)
+DATA = {"a": [1, 2], "b": ["x", None]}
+
+
+def stats(total: int = 4, done: int = 4, failed: int = 0, skipped: int = 0) -> ProcessingStats:
+    return ProcessingStats(total, done, failed, skipped, 1.0, 4.0)
+
+
+def result(data: Any = None, **changes: Any) -> ExecutionResult:
+    given_ = {"metrics": stats(), "costs": CostEstimate(Decimal(1), 3, 2, 1, 4), **changes}
+    return ExecutionResult(data, **given_)
+
+
+def test_the_documented_defaults() -> None:
+    assert stats().stage_durations == {}
+    costs = CostEstimate(Decimal(1), 3, 2, 1, rows=4)
+    assert (costs.breakdown_by_stage, costs.confidence) == ({}, "estimate")
+    fresh = result()
+    assert (fresh.errors, fresh.end_time, fresh.success, fresh.metadata) == ([], None, True, {})
+    assert isinstance(fresh.execution_id, UUID)
+    assert isinstance(fresh.start_time, datetime)
+    assert fresh.execution_id != result().execution_id
+    info = CheckpointInfo(fresh.execution_id, "p", 1, 2, fresh.start_time, 3)
+    assert (info.row_index, info.stage_index, info.size_bytes) == (1, 2, 3)
+
+
+def test_duration_is_in_seconds_and_0_while_there_is_no_end() -> None:
+    start = datetime(2026, 1, 1)
+    assert result(start_time=start).duration == 0.0
+    assert result(start_time=start, end_time=start + timedelta(seconds=90)).duration == 90.0
+
+
+@pytest.mark.parametrize(
+    ("metrics", "rate"), [(stats(0, 0), 0.0), (stats(4, 3, 1), 25.0), (stats(4, 0, 4), 100.0)]
+)
+def test_error_rate_is_in_percent(metrics: ProcessingStats, rate: float) -> None:
+    assert result(metrics=metrics).error_rate == rate
+
+
+def test_complete_means_ended_with_an_outcome_for_every_row() -> None:
+    end = datetime(2026, 1, 1)
+    assert result(metrics=stats(4, 2, 1, 1), end_time=end).is_complete
+    assert not result(metrics=stats(4, 2, 1, 0), end_time=end).is_complete
+    assert not result(metrics=stats(4, 4)).is_complete
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(DATA), pl.DataFrame(DATA)], ids=["pandas", "polars"]
+)
+def test_data_goes_out_as_pandas_polars_and_list(frame: Any) -> None:
+    held = result(frame)
+    assert held.to_pandas()["a"].tolist() == [1, 2]
+    assert held.to_polars()["b"].to_list() == ["x", None]
+    rows = held.to_list()
+    assert [row["a"] for row in rows] == [1, 2]
+    assert rows[0] == {"a": 1, "b": "x"}
+
+
+def test_a_streams_result_without_data_goes_out_empty() -> None:
+    assert result().to_list() == []
+    assert len(result().to_pandas()) == len(result().to_polars()) == 0
+
+
+def test_a_native_frame_is_given_as_it_is() -> None:
+    pandas, polars = pd.DataFrame(DATA), pl.DataFrame(DATA)
+    assert result(pandas).to_pandas() is pandas
+    assert result(polars).to_polars() is polars
+
+
+@given(usages, usages)
+def test_usages_add_up_kind_by_kind(one: Usage, other: Usage) -> None:
+    both = one + other
+    assert both.total_tokens == one.total_tokens + other.total_tokens
+    assert both.prompt_tokens + both.output_tokens == both.total_tokens
+    assert both == other + one
+
+
+@pytest.mark.parametrize(
+    ("message", "usage"),
+    [
+        ({}, Usage()),
+        ({"usage": None}, Usage()),
+        ({"usage": {"input_tokens": 3, "output_tokens": None}}, Usage(3, 0)),
+        (
+            {
+                "usage": {
+                    "input_tokens": 1,
+                    "output_tokens": 2,
+                    "cache_read_input_tokens": 3,
+                    "cache_creation_input_tokens": 4,
+                }
+            },
+            Usage(1, 2, 3, 4),
+        ),
+    ],
+)
+def test_usage_of_a_message(message: dict[str, Any], usage: Usage) -> None:
+    assert Usage.of_message(message) == usage
+
+
+def test_a_verdict_with_an_error_is_not_valid_any_more() -> None:
+    verdict = ValidationResult(True)
+    verdict.add_warning("w")
+    assert verdict.is_valid
+    verdict.add_error("e")
+    assert (verdict.is_valid, verdict.errors, verdict.warnings) == (False, ["e"], ["w"])
