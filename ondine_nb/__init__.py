@@ -1,0 +1,44 @@
+"""Run a language model over every row of a DataFrame, from a notebook.
+
+    %load_ext ondine_nb
+
+    %%ondine labeled -i reviews --schema "sentiment: positive|negative|neutral" --budget 2
+    How does the writer of this review feel? {text}
+
+In scripts: `Pipeline(frame, prompt, schema=..., budget=2).execute().data`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+    from .run import Run
+
+__all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension"]
+
+__version__ = "0.1.0"
+
+_HOMES = {"Pipeline": "pipeline", "Run": "run"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import ondine_nb` costs next to nothing."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """What `%load_ext ondine_nb` calls: registers `%%ondine` and `%ondine`."""
+    from .notebook import load
+
+    load(ipython)

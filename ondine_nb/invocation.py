@@ -1,0 +1,336 @@
+"""Asking the model: journal first, equal questions once, budget before sending, retries counted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from weakref import WeakValueDictionary
+
+from .contracts import ExecutionContext, RowStage
+from .errors import (
+    FatalProviderError,
+    MalformedAnswerError,
+    RejectedRequestError,
+    RowError,
+    TransientError,
+)
+from .journal import Entry, Journal
+from .limits import Backoff, Budget, Gate, Reservation
+from .pricing import ModelPrice
+from .providers import Answer, Provider, Reply, Settings
+from .rows import ZERO, Halted, Row
+
+__all__ = ["InvokeStage", "question_key"]
+
+_EQUAL_REJECTIONS = 20
+_UNREACHABLE_ATTEMPTS = 3
+
+
+def question_key(identity: str, settings: Settings) -> Any:
+    """A hash of everything but the prompt that decides an answer; copy it and add the prompt.
+
+    `max_tokens` isn't in it, so that a larger one sends only the rows that were cut.
+    """
+    deciding = {"provider": identity, **settings.deciding()}
+    # Not sorted: the order of a schema's fields decides what is answered first.
+    text = json.dumps(deciding, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=20)
+
+
+class _Inquiry:
+    """One question of a run: its paid answers so far, shared by all rows that ask it.
+
+    The lock lets one row send; the others wait and find its answer. `earlier` of the answers come
+    from earlier runs.
+    """
+
+    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.answers: list[Answer] = []
+        self.earlier = 0
+        self.begins = False
+        self.failure: RowError | None = None
+        self.lock = asyncio.Lock()
+
+
+class InvokeStage(RowStage):
+    """Gets each row's answer, from the journal or from the provider.
+
+    `budget` and `gate` are the run's; with `fresh` only answers of this run (`run_id`) count.
+    `accepted` says that these settings have got an answer before, so that rejections are the rows'.
+    """
+
+    columns = ()  # works on what the stages before it left on the row
+
+    def __init__(
+        self,
+        provider: Provider,
+        settings: Settings,
+        *,
+        journal: Journal,
+        budget: Budget,
+        run_id: str,
+        concurrency: int = 20,
+        fresh: bool = False,
+        accepted: bool = False,
+        backoff: Backoff | None = None,
+    ) -> None:
+        super().__init__("invoke")
+        self.provider = provider
+        self.settings = settings
+        self.journal = journal
+        self.budget = budget
+        self.run_id = run_id
+        self.fresh = fresh
+        self.gate = Gate(concurrency)
+        self.backoff = backoff or Backoff()
+        self._hash = question_key(provider.identity, settings)
+        self._inquiries: WeakValueDictionary[bytes, _Inquiry] = WeakValueDictionary()
+        self._failed: list[_Inquiry] = []  # kept: an equal row of a later chunk fails alike
+        self._rejections: tuple[str, int] = ("", 0)
+        self._accepted = accepted
+        self.beside_others = False  # set for good when another run is under way at the same time
+        self._opened: asyncio.Task[None] | None = None
+
+    async def open(self, context: ExecutionContext) -> None:
+        await self.journal.refresh()
+        self.journal.claims.join(self)
+        context.gauges.concurrency = self.gate.width
+        context.control.on_pause(self.gate.hold)
+        context.price_known = self.provider.price is not None
+
+    async def open_provider(self) -> None:
+        """Connect once, at the first question that the journal can't answer."""
+        if self._opened is None:
+            opening = self.provider.open(self.settings, self.gate.width)
+            self._opened = asyncio.ensure_future(opening)
+        await asyncio.shield(self._opened)
+
+    async def close(self) -> None:
+        self.journal.claims.leave(self)
+        opened, self._opened = self._opened, None  # a stream's next chunk opens it again
+        if opened is not None:
+            await asyncio.wait({opened})
+            await self.provider.close()
+
+    def key(self, prompt: str) -> bytes:
+        """The journal's key of this prompt under the run's settings (20 bytes)."""
+        hasher = self._hash.copy()
+        hasher.update(prompt.encode("utf-8", "replace"))
+        digest: bytes = hasher.digest()
+        return digest
+
+    async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+        """Find what the journal has for a whole chunk by one query."""
+        new: list[_Inquiry] = []
+        for row in rows:
+            if row.settled or row.prompt is None:
+                continue
+            key = self.key(row.prompt)
+            inquiry = self._inquiries.get(key)
+            if inquiry is None:
+                inquiry = self._inquiries[key] = _Inquiry(key)
+                new.append(inquiry)
+            row.inquiry = inquiry
+        only = self.run_id if self.fresh else None
+        found = await self.journal.lookup([inquiry.key for inquiry in new], run=only)
+        for inquiry in new:
+            self._recall(inquiry, found.get(inquiry.key, []))
+
+    def _recall(self, inquiry: _Inquiry, entries: list[Entry]) -> None:
+        """Take over journaled answers, unless one was cut and could be longer now."""
+        answers = [(Answer.read(entry.body), entry) for entry in entries]
+        allowed = self.settings.max_tokens
+        if any(answer.cut and entry.max_tokens < allowed for answer, entry in answers):
+            inquiry.begins = True
+            return
+        inquiry.begins = self.fresh and not answers
+        inquiry.answers = [answer for answer, _ in answers]
+        inquiry.earlier = sum(entry.run != self.run_id for entry in entries)
+
+    async def process_row(self, row: Row, context: ExecutionContext) -> None:
+        inquiry: _Inquiry = row.inquiry
+        if row.reasks < len(inquiry.answers):
+            self._reuse(row, inquiry, context)
+        else:
+            async with inquiry.lock:
+                await self._first(row, inquiry, context)
+        row.answer.usable_text()
+
+    async def _first(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> None:
+        """Send, unless another row with this question did while this one waited for the lock."""
+        if row.reasks < len(inquiry.answers):
+            self._reuse(row, inquiry, context)
+            return
+        if inquiry.failure is not None:
+            raise inquiry.failure
+        try:
+            answer = await self._ask(row, inquiry, context)
+        except RowError as error:
+            inquiry.failure = error
+            self._failed.append(inquiry)
+            raise
+        if answer is None:
+            self._reuse(row, inquiry, context)
+            return
+        row.answer = answer
+        inquiry.answers.append(answer)
+        row.status = "answered"
+
+    def _reuse(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> None:
+        """An answer that was paid for before, by an earlier run or by an equal row of this one."""
+        row.answer = inquiry.answers[row.reasks]
+        self._accepted = True
+        if row.attempts:
+            row.status = "answered"
+        elif row.reasks < inquiry.earlier:
+            row.status = "journal"
+        else:
+            row.status = "answered"
+            context.gauges.duplicates += row.reasks == 0
+        if not row.attempts and self.provider.price is not None:
+            context.gauges.saved += self.provider.price.cost(row.answer.usage)
+
+    async def _ask(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> Answer | None:
+        """Send until there is an answer, or raise what it fails by. None: another run has it."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(row, inquiry, context)
+            except TransientError as error:
+                self._give_up_if_unreachable(error, attempt)
+                if attempt >= self.backoff.attempts:
+                    raise
+                context.gauges.retries += 1
+                delay = self.backoff.delay(attempt, error.retry_after)
+            except RejectedRequestError as error:
+                self._give_up_if_all_alike(error)
+                raise
+            if context.control.stopping:
+                raise Halted
+            await asyncio.sleep(delay)
+
+    async def _once(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> Answer | None:
+        """One attempt. The slot is free again only when its answer is durable."""
+        assert row.prompt is not None
+        await self.open_provider()
+        worst = self._worst_case(row.prompt)
+        async with self.gate, self.journal.claims.hold(inquiry.key):
+            if self.beside_others and await self._answered_beside(row, inquiry):
+                return None
+            reservation = await self.budget.reserve(worst)
+            if context.control.stopping:
+                reservation.release()
+                raise Halted
+            row.sending = True
+            row.attempts += 1
+            context.gauges.requests += 1
+            context.gauges.in_flight += 1
+            try:
+                return await self._answered(row, inquiry, context, reservation)
+            finally:
+                row.sending = False
+                context.gauges.in_flight -= 1
+                context.gauges.possibly_billed = self.budget.possibly_billed
+
+    async def _answered_beside(self, row: Row, inquiry: _Inquiry) -> bool:
+        """Whether another run has answered since this one looked."""
+        found = await self.journal.lookup([inquiry.key], run=self.run_id if self.fresh else None)
+        self._recall(inquiry, found.get(inquiry.key, []))
+        return row.reasks < len(inquiry.answers)
+
+    async def _answered(
+        self, row: Row, inquiry: _Inquiry, context: ExecutionContext, reservation: Reservation
+    ) -> Answer:
+        try:
+            reply = await self.provider.send(row.prompt or "")
+        except asyncio.CancelledError:
+            reservation.lose()
+            raise
+        except TransientError as error:
+            (reservation.lose if error.possibly_billed else reservation.release)()
+            raise
+        except BaseException:
+            reservation.release()
+            raise
+        answer, unreadable = _read(reply)
+        cost = self._cost(answer)
+        try:
+            await self.journal.append(self._entry(inquiry, reply, answer is not None, cost))
+        except BaseException:
+            reservation.lose()
+            raise
+        if answer is None:
+            reservation.lose()
+            assert unreadable is not None
+            raise unreadable
+        reservation.settle(cost or ZERO)
+        self._count(row, context, answer, reply, cost or ZERO)
+        return answer
+
+    def _entry(
+        self, inquiry: _Inquiry, reply: Reply, readable: bool, cost: Decimal | None
+    ) -> Entry:
+        begins, inquiry.begins = inquiry.begins, inquiry.begins and not readable
+        return Entry(
+            key=inquiry.key,
+            run=self.run_id,
+            body=reply.body,
+            max_tokens=self.settings.max_tokens,
+            begins=begins,
+            readable=readable,
+            latency=reply.latency,
+            model=self.settings.model,
+            cost=None if cost is None else str(cost),
+        )
+
+    def _count(
+        self, row: Row, context: ExecutionContext, answer: Answer, reply: Reply, cost: Decimal
+    ) -> None:
+        self.gate.prove()
+        row.cost += cost
+        row.usage += answer.usage
+        row.latency = reply.latency
+        context.add_usage(cost, answer.usage, self.name)
+        context.gauges.latencies.append(reply.latency)
+
+    def _cost(self, answer: Answer | None) -> Decimal | None:
+        price: ModelPrice | None = self.provider.price
+        return price.cost(answer.usage) if price is not None and answer is not None else None
+
+    def _worst_case(self, prompt: str) -> Decimal:
+        price: ModelPrice | None = self.provider.price
+        if price is None:
+            return ZERO
+        return price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
+
+    def _give_up_if_unreachable(self, error: TransientError, attempt: int) -> None:
+        """No connection at all, and never one before: waiting longer helps nobody."""
+        if error.unreachable and not self.gate.proven and attempt >= _UNREACHABLE_ATTEMPTS:
+            raise FatalProviderError(str(error)) from error
+
+    def _give_up_if_all_alike(self, error: RejectedRequestError) -> None:
+        """Equal rejections before any success: it is the settings that are wrong, not the rows."""
+        if self.gate.proven or self._accepted:
+            return
+        text, count = self._rejections
+        count = count + 1 if text == str(error) else 1
+        self._rejections = (str(error), count)
+        if count >= _EQUAL_REJECTIONS:
+            raise FatalProviderError(
+                f"the first {count} requests were all rejected alike: {error}"
+            ) from error
+
+
+def _read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:
+    try:
+        return Answer.read(reply.body), None
+    except MalformedAnswerError as error:
+        return None, error

@@ -1,0 +1,179 @@
+"""Observers for logs, terminals and budgets. `WidgetObserver` is in `ondine_nb.notebook`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..contracts import ExecutionContext, ExecutionObserver, PipelineStage
+from ..models import ExecutionResult
+
+__all__ = ["CostTrackingObserver", "LoggingObserver", "ProgressBarObserver"]
+
+
+def _usd(context: ExecutionContext) -> str:
+    return f"${context.accumulated_cost:.4f}" if context.price_known else "price unknown"
+
+
+class _QuietObserver(ExecutionObserver):
+    """Does nothing at any event; what stands below says what it does at some."""
+
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        pass
+
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        pass
+
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        pass
+
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        pass
+
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        pass
+
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        pass
+
+
+class LoggingObserver(ExecutionObserver):
+    """Logs every event through the standard `logging`, as logger `ondine_nb.run`."""
+
+    def __init__(self) -> None:
+        self.logger = logging.getLogger("ondine_nb.run")
+
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        self.logger.info("run %s started", context.session_id)
+
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        self.logger.info("stage %s started at %.1f %%", stage.name, context.get_progress())
+
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        self.logger.info("stage %s done, %s until now", stage.name, _usd(context))
+
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        self.logger.error("stage %s failed: %s", stage.name, error)
+
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        counts = result.metrics
+        self.logger.info(
+            "run %s ended: %d rows answered, %d failed, %d skipped in %.2f s for %s",
+            context.session_id,
+            counts.processed_rows,
+            counts.failed_rows,
+            counts.skipped_rows,
+            counts.total_duration_seconds,
+            _usd(context),
+        )
+
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        self.logger.error("run %s failed: %s", context.session_id, error)
+
+    def on_progress_update(self, context: ExecutionContext) -> None:
+        self.logger.info(
+            "%d of %d rows (%.1f %%), %s",
+            context.done_rows,
+            context.total_rows,
+            context.get_progress(),
+            _usd(context),
+        )
+
+
+class ProgressBarObserver(_QuietObserver):
+    """A tqdm bar in a terminal; it opens as soon as the number of rows is known."""
+
+    def __init__(self) -> None:
+        self.progress_bar: Any = None
+
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        self._refresh(context)
+
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        if self.progress_bar is not None:
+            self.progress_bar.set_description(f"{stage.name} failed")
+
+    def on_progress_update(self, context: ExecutionContext) -> None:
+        self._refresh(context)
+
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        self._close(context)
+
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        self._close(context)
+
+    def _refresh(self, context: ExecutionContext) -> None:
+        if self.progress_bar is None and context.total_rows > 0:
+            from tqdm import tqdm
+
+            self.progress_bar = tqdm(total=context.total_rows, unit="rows", desc="rows")
+        if self.progress_bar is not None:
+            self.progress_bar.n = context.done_rows
+            self.progress_bar.set_postfix({"cost": _usd(context), "failed": context.failed_rows})
+
+    def _close(self, context: ExecutionContext) -> None:
+        if self.progress_bar is not None:
+            self._refresh(context)
+            self.progress_bar.close()
+            self.progress_bar = None
+
+
+class CostTrackingObserver(_QuietObserver):
+    """Warns once when `warning_threshold` (a fraction) of the run's budget is used.
+
+    `max_budget` (USD) comes from the run unless it is set.
+    """
+
+    def __init__(self, warning_threshold: float = 0.75) -> None:
+        self.logger = logging.getLogger("ondine_nb.cost")
+        self.warning_threshold = warning_threshold
+        self.max_budget: float | None = None
+        self.warned = False
+
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        self.warned = False
+        if self.max_budget is None and context.max_budget is not None:
+            self.max_budget = float(context.max_budget)
+
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        self._check(context)
+
+    def on_progress_update(self, context: ExecutionContext) -> None:
+        self._check(context)
+
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        self._check(context)
+        self.logger.info(
+            "cost %s, %d input tokens, %d output tokens",
+            _usd(context),
+            result.costs.input_tokens,
+            result.costs.output_tokens,
+        )
+
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        self.logger.info("cost at the failure %s", _usd(context))
+
+    def _check(self, context: ExecutionContext) -> None:
+        if self.warned or not self.max_budget:
+            return
+        used = float(context.accumulated_cost) / self.max_budget
+        if used >= self.warning_threshold:
+            self.warned = True
+            self.logger.warning(
+                "%.0f %% of the budget is used: $%s of $%s",
+                used * 100,
+                context.accumulated_cost,
+                self.max_budget,
+            )

@@ -1,0 +1,180 @@
+"""Checkpoints: summaries of a run on disk. The journal, not they, holds the answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from ..contracts import ExecutionContext
+from ..errors import CheckpointError
+from ..models import CheckpointInfo
+
+__all__ = ["CheckpointStorage", "LocalFileCheckpointStorage", "StateManager"]
+
+logger = logging.getLogger("ondine_nb")
+_FORMAT = 1
+
+
+class CheckpointStorage(ABC):
+    """Where checkpoints are kept, by session id."""
+
+    @abstractmethod
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        """Keep `data`; whether that went well."""
+
+    @abstractmethod
+    def load(self, session_id: UUID) -> dict[str, Any] | None:
+        """What was kept, or None. Raises `CheckpointError` where it can't be read."""
+
+    @abstractmethod
+    def list_checkpoints(self) -> list[CheckpointInfo]:
+        """All checkpoints that can be read, the newest first."""
+
+    @abstractmethod
+    def delete(self, session_id: UUID) -> bool:
+        """Whether there was one."""
+
+    @abstractmethod
+    def exists(self, session_id: UUID) -> bool:
+        """Whether there is one."""
+
+
+class LocalFileCheckpointStorage(CheckpointStorage):
+    """One JSON file a session in `checkpoint_dir`, replaced as a whole at each save."""
+
+    def __init__(self, checkpoint_dir: Path | str = Path(".ondine") / "checkpoints") -> None:
+        self.checkpoint_dir = Path(checkpoint_dir)
+
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        """Raises `CheckpointError` where the folder can't be written or `data` isn't JSON."""
+        path = self._path(session_id)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            saved = datetime.now().astimezone().isoformat()
+            text = json.dumps({"format": _FORMAT, "saved": saved, "data": data})
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as handle:
+                handle.write(text)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"checkpoint {path} can't be written: {error.strerror or error}. "
+                "Choose a folder that can be written"
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the state of session {session_id} is not JSON: {error}. Keep only numbers, "
+                "texts, lists and dicts in `intermediate_data`"
+            ) from error
+        return True
+
+    def load(self, session_id: UUID) -> dict[str, Any] | None:
+        path = self._path(session_id)
+        if not path.exists():
+            return None
+        data: dict[str, Any] = self._read(path)["data"]
+        return data
+
+    def list_checkpoints(self) -> list[CheckpointInfo]:
+        found = []
+        for path in self.checkpoint_dir.glob("*.json"):
+            try:
+                found.append(_info(path, self._read(path)))
+            except (CheckpointError, OSError, KeyError, ValueError, TypeError) as error:
+                logger.warning("checkpoint %s is left out: %s", path, error)
+        return sorted(found, key=lambda info: info.timestamp, reverse=True)
+
+    def delete(self, session_id: UUID) -> bool:
+        try:
+            self._path(session_id).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def exists(self, session_id: UUID) -> bool:
+        return self._path(session_id).exists()
+
+    def _path(self, session_id: UUID) -> Path:
+        return self.checkpoint_dir / f"{UUID(str(session_id))}.json"
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            data: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"checkpoint {path} can't be read ({error}). Delete it, or start the run again: "
+                "the journal still has its paid answers"
+            ) from error
+        version = data.get("format") if isinstance(data, dict) else None
+        if type(version) is int and version > _FORMAT:
+            raise CheckpointError(
+                f"checkpoint {path} was written by a newer ondine_nb. Upgrade, or delete it"
+            )
+        if version != _FORMAT or not isinstance(data.get("data"), dict):
+            raise CheckpointError(f"{path} is not a checkpoint of a run. Delete it")
+        envelope: dict[str, Any] = data
+        return envelope
+
+
+def _info(path: Path, envelope: dict[str, Any]) -> CheckpointInfo:
+    data = envelope["data"]
+    return CheckpointInfo(
+        session_id=UUID(path.stem),
+        checkpoint_path=str(path),
+        row_index=int(data.get("last_processed_row", 0)),
+        stage_index=int(data.get("current_stage_index", 0)),
+        timestamp=datetime.fromisoformat(envelope["saved"]).astimezone().replace(tzinfo=None),
+        size_bytes=path.stat().st_size,
+    )
+
+
+class StateManager:
+    """Saves a run's context every `checkpoint_interval` rows and gets it back."""
+
+    def __init__(self, storage: CheckpointStorage, checkpoint_interval: int = 500) -> None:
+        self.storage = storage
+        self.checkpoint_interval = checkpoint_interval
+        self._last_checkpoint_row = 0
+
+    def should_checkpoint(self, current_row: int) -> bool:
+        """Whether `checkpoint_interval` rows have passed since the last checkpoint."""
+        return (current_row - self._last_checkpoint_row) >= self.checkpoint_interval
+
+    def save_checkpoint(self, context: ExecutionContext) -> bool:
+        """Whether the context was saved; why not is logged: a run goes on without a checkpoint."""
+        try:
+            saved = self.storage.save(context.session_id, context.to_checkpoint())
+        except Exception as error:  # a storage of the user's own may raise anything
+            logger.error("no checkpoint: %s", error)
+            return False
+        if saved:
+            self._last_checkpoint_row = context.last_processed_row
+        return saved
+
+    def load_checkpoint(self, session_id: UUID) -> ExecutionContext | None:
+        """The saved context, or None where there is none.
+
+        Raises `CheckpointError` on a damaged or foreign one: never a silent start from row 0.
+        """
+        data = self.storage.load(session_id)
+        return None if data is None else ExecutionContext.from_checkpoint(data)
+
+    def can_resume(self, session_id: UUID) -> bool:
+        """Whether there is a checkpoint of this session."""
+        return self.storage.exists(session_id)
+
+    def cleanup_checkpoints(self, session_id: UUID) -> bool:
+        """Delete the session's checkpoint; whether there was one."""
+        return self.storage.delete(session_id)
+
+    def list_checkpoints(self) -> list[CheckpointInfo]:
+        """All checkpoints, the newest first."""
+        return self.storage.list_checkpoints()

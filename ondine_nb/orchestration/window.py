@@ -1,0 +1,205 @@
+"""The sliding window: a fixed number of workers that pull rows from an iterator.
+
+A row goes through all neighbouring row stages without a barrier between them, and there is never a
+task for each row, however many rows there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..contracts import ExecutionContext, RowStage
+from ..control import Sample
+from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
+from ..rows import AskAgain, Halted, Row
+
+__all__ = ["Window"]
+
+_TEXT_SHOWN = 300
+
+
+class Window:
+    """Runs rows through `stages`, at most `width` of them at once.
+
+    `chunks` are lists of rows; each is prepared as a whole, one after another. With `on_error`
+    "stop" the first failed row ends the run. Rows that an earlier window has counted are not
+    counted again: `counts` is False then.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[RowStage],
+        context: ExecutionContext,
+        width: int,
+        *,
+        on_error: str = "keep",
+        counts: bool = True,
+    ) -> None:
+        if width < 1:
+            raise ConfigurationError(f"the concurrency is {width}: it has to be 1 row or more")
+        self.stages = stages
+        self.context = context
+        self.width = width
+        self.on_error = on_error
+        self.counts = counts
+        self._ready: deque[Row] = deque()
+        self._refilling = asyncio.Lock()
+        self._chunks: Iterator[list[Row]] = iter(())
+        self._workers: dict[asyncio.Task[None], Row | None] = {}
+        self._stopped = asyncio.Event()
+
+    async def run(self, chunks: Iterator[list[Row]]) -> None:
+        """Return when every row has its outcome, or at a stop, with rows in flight left draining.
+
+        What is left in flight is in `context.control.draining`. Raises what a stage raises in
+        `open` or `prepare`.
+        """
+        control = self.context.control
+        for stage in self.stages:
+            await stage.open(self.context)
+        self._chunks = chunks
+        control.bind(asyncio.get_running_loop(), self._stop)
+        if not control.stopping:
+            for _ in range(self.width):
+                self._workers[asyncio.create_task(self._work())] = None
+        try:
+            await self._until_done_or_stopped()
+        except asyncio.CancelledError:
+            control.stop("cancelled")
+            raise
+        finally:
+            control.draining |= {task for task in self._workers if not task.done()}
+            closing = asyncio.create_task(self._close())
+            control.draining.add(closing)
+            closing.add_done_callback(control.draining.discard)
+            if not control.stopping:
+                await closing
+
+    async def _until_done_or_stopped(self) -> None:
+        stopped = asyncio.create_task(self._stopped.wait())
+        everything: asyncio.Future[Any] = asyncio.gather(*self._workers)
+        waited: set[asyncio.Future[Any]] = {stopped, everything}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if everything.done() and not everything.cancelled():
+                everything.result()
+        finally:
+            stopped.cancel()
+            if everything.done() and not everything.cancelled():
+                everything.exception()  # seen: a worker that failed has told control
+
+    async def _close(self) -> None:
+        """Close the stages when the last worker has ended."""
+        control = self.context.control
+        if self._workers:
+            await asyncio.wait(set(self._workers))
+        control.draining -= set(self._workers)
+        for stage in self.stages:
+            await stage.close()
+
+    def _stop(self, hard: bool) -> None:
+        """End the workers: those that wait at once, those with a request in flight after it."""
+        for worker, row in self._workers.items():
+            if hard or row is None or not row.sending:
+                worker.cancel()
+        self._stopped.set()
+
+    async def _work(self) -> None:
+        worker = asyncio.current_task()
+        assert worker is not None
+        try:
+            while not self.context.control.stopping:
+                row = self._ready.popleft() if self._ready else await self._refill()
+                if row is None:
+                    return
+                self._workers[worker] = row
+                await self._through(row)
+                self._workers[worker] = None
+        except asyncio.CancelledError:
+            if not self.context.control.stopping:
+                raise
+        except Exception as error:
+            self.context.control.stop("failed", error)
+            raise
+
+    async def _refill(self) -> Row | None:
+        """The next row, after preparing the next chunk where none is ready; None at the end."""
+        async with self._refilling:
+            while not self._ready:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    return None
+                for stage in self.stages:
+                    await stage.prepare(chunk, self.context)
+                self._ready.extend(chunk)
+            return self._ready.popleft()
+
+    async def _through(self, row: Row) -> None:
+        """One row through all stages; whatever happens to it is its outcome, not the run's."""
+        at = 0
+        stages, context = self.stages, self.context
+        try:
+            while at < len(stages) and not row.settled:
+                try:
+                    await stages[at].process_row(row, context)
+                    at += 1
+                except AskAgain as again:
+                    at = stages.index(again.stage)
+        except Halted:
+            row.status = "not_run"
+            return
+        except asyncio.CancelledError:
+            row.status = "not_run"
+            raise
+        except (RunError, ConfigurationError) as error:
+            self._end(row, error, stages[at])
+            return
+        except Exception as error:
+            row.fail(error, stages[at].name)
+        self._finish(row)
+
+    def _end(self, row: Row, error: OndineError, stage: RowStage) -> None:
+        """The run can't go on. A row that was on its way stays `not_run`, for the next run."""
+        row.status = "not_run"
+        control = self.context.control
+        if not control.stopping:
+            self.context.gauges.message = str(error)
+            out_of_budget = isinstance(error, BudgetExceededError)
+            control.stop("budget" if out_of_budget else "failed", None if out_of_budget else error)
+
+    def _finish(self, row: Row) -> None:
+        context, gauges = self.context, self.context.gauges
+        if self.counts:
+            context.complete_row(row)
+        if row.failure is not None:
+            gauges.failures[row.failure.label] += 1
+            gauges.last_error = row.failure
+            if self.on_error == "stop":
+                self._end_by(row)
+        elif row.outputs is not None:
+            gauges.recent.append(_sample(row))
+        row.release()
+
+    def _end_by(self, row: Row) -> None:
+        assert row.failure is not None
+        error = RunError(
+            f"row {row.position} failed and --on-error is 'stop': {row.failure.message}"
+        )
+        if not self.context.control.stopping:
+            self.context.gauges.message = str(error)
+            self.context.control.stop("on_error", error)
+
+
+def _sample(row: Row) -> Sample:
+    """A short copy for the view: the row itself lets go of its input."""
+    inputs = {name: _short(row.values[index]) for name, index in row.names.items()}
+    return Sample(
+        row.position, inputs, {name: _short(v) for name, v in (row.outputs or {}).items()}
+    )
+
+
+def _short(value: Any) -> Any:
+    return value[:_TEXT_SHOWN] if isinstance(value, str) else value

@@ -1,0 +1,285 @@
+"""A run: what is there now, how it stands, and how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from decimal import Decimal
+from typing import Any
+
+from .errors import RunError
+from .frames import Column, records_frame
+from .models import CostEstimate, ExecutionResult, ProcessingStats
+from .orchestration.sync_executor import run_in_thread
+from .pipeline import Job, Pipeline
+from .pricing import dollars
+from .rows import Row
+from .stages import RowSet
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One run of a pipeline. Awaiting it gives its `ExecutionResult`, or raises what ended it.
+
+    Its properties can be read at any time, from any thread. In a notebook it shows itself as the
+    run's card.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, name: str = "", job: Job | None = None, retry: bool = False
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = name or pipeline.name
+        self.job = job or pipeline.job()
+        self.is_retry = retry
+        self.context = self.job.context
+        self.result: ExecutionResult | None = None
+        self.error: BaseException | None = None
+        self.estimate: CostEstimate | None = None
+        self.interrupt_only = False
+        self._task: asyncio.Task[None] | None = None
+        self._ended: asyncio.Event | None = None
+        self._over = False
+        self._when_over: list[Callable[[Run], None]] = []
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """The run's id, as in its journal entries."""
+        return self.job.id
+
+    @property
+    def source(self) -> str:
+        """The frame's name."""
+        return self.pipeline.name
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.pipeline.provider.model
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the new columns."""
+        return tuple(column.name for column in self.job.columns)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the model's price is known."""
+        return self.pipeline.provider.price is not None
+
+    @property
+    def note(self) -> str:
+        """A line on who answers, where that needs saying; else ""."""
+        return self.pipeline.provider.note
+
+    # -- how it stands
+
+    @property
+    def state(self) -> str:
+        """One of `pending running paused stopping done stopped failed`."""
+        if self._over:
+            return self._final_state()
+        if self.context.control.stopping:
+            return "stopping"
+        if self.context.control.paused:
+            return "paused"
+        return "pending" if self._task is None else "running"
+
+    def _final_state(self) -> str:
+        context = self.context
+        if self.error is not None:
+            return "failed"
+        if context.control.stopping:
+            return "stopped"
+        return "failed" if context.failed_rows and not context.processed_rows else "done"
+
+    @property
+    def frame(self) -> Any:
+        """The input with the new columns, as far as they are answered by now."""
+        if self.result is not None and self.result.data is not None and self._over:
+            return self.result.data
+        return self.job.rowset.to_frame(self.job.columns)
+
+    @property
+    def errors(self) -> Any:
+        """A frame of the failed rows: row (position), stage, error_type, message, attempts."""
+        failures = [row.failure for row in self._known_rows() if row.failure is not None]
+        return records_frame(
+            self.pipeline.frame.kind,
+            [
+                Column("row", "int", [failure.row for failure in failures]),
+                Column("stage", "str", [failure.stage for failure in failures]),
+                Column("error_type", "str", [failure.error_type for failure in failures]),
+                Column("message", "str", [failure.message for failure in failures]),
+                Column("attempts", "int", [failure.attempts for failure in failures]),
+            ],
+        )
+
+    @property
+    def rows(self) -> Any:
+        """A frame of every row: row (position), status, cost (USD), tokens, latency, attempts.
+
+        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds.
+        """
+        rows = list(self.job.rowset.rows)
+        known = [row or Row(at, (), {}) for at, row in enumerate(rows)]
+        return records_frame(
+            self.pipeline.frame.kind,
+            [
+                Column("row", "int", [row.position for row in known]),
+                Column("status", "str", [row.status for row in known]),
+                Column("cost", "float", [self._row_cost(row) for row in known]),
+                Column("tokens", "int", [row.usage.total_tokens for row in known]),
+                Column("latency", "float", [row.latency for row in known]),
+                Column("attempts", "int", [row.attempts for row in known]),
+            ],
+        )
+
+    def _row_cost(self, row: Row) -> float | None:
+        return float(row.cost) if self.priced else None
+
+    @property
+    def costs(self) -> CostEstimate:
+        """What was really spent until now; `total_cost` is None where the price is unknown."""
+        costs = self.context.get_costs()
+        if not self.priced:
+            costs.total_cost = None
+        return costs
+
+    @property
+    def cost(self) -> Decimal | None:
+        """USD spent until now, or None where the price is unknown."""
+        return self.costs.total_cost
+
+    @property
+    def stats(self) -> ProcessingStats:
+        """Counts of rows, rate (rows a second) and durations (seconds)."""
+        return self.context.get_stats()
+
+    def _known_rows(self) -> list[Row]:
+        return [row for row in list(self.job.rowset.rows) if row is not None]
+
+    # -- what to do with it
+
+    def start(self) -> Run:
+        """Start on the running loop."""
+        if self._task is not None:
+            raise RunError("this run was started before: start a new one from its pipeline")
+        self._ended = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._main())
+        return self
+
+    def execute(self) -> ExecutionResult:
+        """Run to the end in a thread with a loop of its own, requests in flight included.
+
+        Raises the error that ended the run; KeyboardInterrupt after what is in flight has ended.
+        """
+        run_in_thread(self._complete, on_interrupt=self.stop)
+        return self._outcome()
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight goes on to the journal. Again: cancel that too."""
+        if not self._over:
+            self.context.control.stop("stopped")
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; what is in flight goes on."""
+        self.context.control.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.context.control.resume()
+
+    def retry_failed(self) -> Run:
+        """Ask just the failed rows again, on the running loop; gives the new run.
+
+        Its `frame` is the whole frame, with the other rows as they were.
+        """
+        rows = list(self.job.rowset.rows)
+        failed = [row.position for row in self._known_rows() if row.status == "failed"]
+        if not failed:
+            raise RunError("no row of this run failed: there is nothing to ask again")
+        rowset = RowSet(self.pipeline.frame, rows, rerun=failed)
+        job = self.pipeline.job(rowset, fresh=True)
+        return Run(self.pipeline, name=self.name, job=job, retry=True).start()
+
+    def when_over(self, callback: Callable[[Run], None]) -> None:
+        """Call `callback(run)` when nothing of the run is in flight any more (or now)."""
+        if self._over:
+            callback(self)
+        else:
+            self._when_over.append(callback)
+
+    def __await__(self) -> Generator[Any, None, ExecutionResult]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> ExecutionResult:
+        if self._task is None:
+            self.start()
+        assert self._task is not None
+        assert self._ended is not None
+        if self._task.get_loop() is asyncio.get_running_loop():
+            await self._ended.wait()
+        else:  # it runs in a thread with a loop of its own, and no loop can wait for another's
+            while not self._over:
+                await asyncio.sleep(0.05)
+        return self._outcome()
+
+    def _outcome(self) -> ExecutionResult:
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+    async def _complete(self) -> None:
+        self.start()
+        assert self._task is not None
+        await self._task
+
+    async def _main(self) -> None:
+        """Execute, let those go who wait, then see what is in flight through."""
+        assert self._ended is not None
+        try:
+            self.result = await self.job.executor.execute(self.job.stages, self.context)
+        except asyncio.CancelledError:
+            if not self.context.control.stopping:  # a second stop would cancel what is in flight
+                self.context.control.stop("cancelled")
+            self.error = RunError("the run was cancelled")
+        except Exception as error:
+            self.error = error
+        finally:
+            if not self.context.control.draining:
+                self._finish()
+            self._ended.set()
+        await self.context.control.drained()
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        if self.result is not None:
+            self._complete_result(self.result)
+        self._over = True
+        self.context.notify_progress()
+        for callback in self._when_over:
+            callback(self)
+
+    def _complete_result(self, result: ExecutionResult) -> None:
+        """What the executor can't know: failures, unknown prices, what came in after a stop."""
+        result.errors = [row.failure for row in self._known_rows() if row.failure is not None]
+        result.costs = self.costs
+        if self.context.control.stopping:
+            result.data = self.job.rowset.to_frame(self.job.columns)
+            result.metrics = self.stats
+            result.metadata["possibly_billed"] = str(self.context.gauges.possibly_billed)
+
+    def __repr__(self) -> str:
+        context = self.context
+        cost = "price unknown" if self.cost is None else dollars(self.cost)
+        return (
+            f"<Run {self.name}: {self.state}, {context.done_rows} of {context.total_rows} rows, "
+            f"{context.failed_rows} failed, {context.journal_rows} from the journal, {cost}>"
+        )

@@ -1,0 +1,73 @@
+"""What the end-to-end tests share: pipelines over the loopback server, and their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ondine_nb import Pipeline, Run
+from ondine_nb.journal import shared
+from tests.server import MessagesServer, echo_of
+
+__all__ = ["HAIKU", "Asker", "echoes", "journaled", "seen", "statuses", "texts"]
+
+HAIKU = (Decimal("0.10"), Decimal("0.50"))  # USD per million tokens in and out, below the tier
+
+
+@dataclass
+class Asker:
+    """Makes pipelines over one server and one journal folder."""
+
+    server: MessagesServer
+    folder: Path
+
+    def pipeline(self, data: Any, prompt: str = "Tell: {text}", **options: Any) -> Pipeline:
+        given = {"base_url": self.server.url, "journal": self.folder, **options}
+        return Pipeline(data, prompt, **given)
+
+    def run(self, data: Any, prompt: str = "Tell: {text}", **options: Any) -> Run:
+        """A run that has ended, whichever way."""
+        run = Run(self.pipeline(data, prompt, **options))
+        asyncio.run(ended(run))
+        return run
+
+    def end_process(self) -> None:
+        """Close the journal, as the end of a process does: the next run merges its file."""
+        shared(self.folder).close()
+
+
+async def ended(run: Run) -> None:
+    """Until nothing of the run is in flight; its error stays in `run.error`."""
+    over = asyncio.Event()
+    run.start()
+    run.when_over(lambda _: over.set())
+    await over.wait()
+
+
+async def seen(condition: Callable[[], bool]) -> None:
+    """Wait on the loop until `condition()` holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def texts(n: int, start: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({"text": [f"text {at}" for at in range(start, start + n)]})
+
+
+def echoes(data: pd.DataFrame, prompt: str = "Tell: {text}") -> list[str]:
+    return [echo_of(prompt.replace("{text}", text)) for text in data["text"]]
+
+
+def journaled(run: Run) -> int:
+    return run.context.journal_rows
+
+
+def statuses(run: Run) -> list[str]:
+    return list(run.rows["status"])

@@ -1,0 +1,248 @@
+"""Checkpoints on disk: all of it comes back, and what is damaged or foreign says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from ondine_nb.contracts import ExecutionContext
+from ondine_nb.errors import CheckpointError
+from ondine_nb.models import CheckpointInfo, Usage
+from ondine_nb.orchestration import CheckpointStorage, LocalFileCheckpointStorage, StateManager
+
+
+def context(**changes: Any) -> ExecutionContext:
+    given = {
+        "accumulated_cost": Decimal("0.000012345678901234567890"),
+        "usage": Usage(1, 2, 3, 4),
+        "last_processed_row": 41,
+        "current_stage_index": 2,
+        "max_budget": Decimal("1.10"),
+        **changes,
+    }
+    return ExecutionContext(**given)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalFileCheckpointStorage:
+    return LocalFileCheckpointStorage(tmp_path / "deep" / "checkpoints")
+
+
+@pytest.fixture
+def manager(storage: LocalFileCheckpointStorage) -> StateManager:
+    return StateManager(storage)
+
+
+def path_of(storage: LocalFileCheckpointStorage, session: UUID) -> Path:
+    return storage.checkpoint_dir / f"{session}.json"
+
+
+def test_a_context_comes_back_whole(manager: StateManager) -> None:
+    saved = context(intermediate_data={"ü": [1, None, {"x": 1.5}]})
+    assert manager.save_checkpoint(saved) is True
+    assert manager.can_resume(saved.session_id) is True
+    loaded = manager.load_checkpoint(saved.session_id)
+    assert loaded is not None
+    assert loaded.to_checkpoint() == saved.to_checkpoint()
+    assert (loaded.trace_id, loaded.span_id) == (saved.trace_id, saved.span_id)
+    assert str(loaded.accumulated_cost) == str(saved.accumulated_cost)
+
+
+def test_what_isnt_there_is_none_and_false(manager: StateManager) -> None:
+    session = uuid4()
+    assert manager.load_checkpoint(session) is None
+    assert manager.can_resume(session) is False
+    assert manager.cleanup_checkpoints(session) is False
+    assert manager.list_checkpoints() == []
+
+
+def test_cleaning_up_deletes_just_that_session(manager: StateManager) -> None:
+    one, other = context(), context()
+    for each in (one, other):
+        manager.save_checkpoint(each)
+    assert manager.cleanup_checkpoints(one.session_id) is True
+    assert manager.can_resume(one.session_id) is False
+    assert manager.can_resume(other.session_id) is True
+
+
+def test_the_interval_counts_rows_since_the_last_checkpoint(manager: StateManager) -> None:
+    assert manager.checkpoint_interval == 500
+    assert not manager.should_checkpoint(499)
+    assert manager.should_checkpoint(500)
+    manager.save_checkpoint(context(last_processed_row=500))
+    assert not manager.should_checkpoint(999)
+    assert manager.should_checkpoint(1000)
+
+
+def test_the_list_names_all_newest_first(
+    manager: StateManager, storage: LocalFileCheckpointStorage
+) -> None:
+    saved = [context(last_processed_row=n, current_stage_index=n + 1) for n in range(3)]
+    for each in saved:
+        manager.save_checkpoint(each)
+    listed = manager.list_checkpoints()
+    assert all(isinstance(info, CheckpointInfo) for info in listed)
+    assert [info.session_id for info in listed] == [each.session_id for each in reversed(saved)]
+    newest = listed[0]
+    path = path_of(storage, newest.session_id)
+    assert (newest.row_index, newest.stage_index) == (2, 3)
+    assert (newest.checkpoint_path, newest.size_bytes) == (str(path), path.stat().st_size)
+
+
+def test_a_storage_gives_back_just_what_it_was_given(storage: LocalFileCheckpointStorage) -> None:
+    session, data = uuid4(), {"format": 7, "saved": None, "anything": ["at", "all"]}
+    assert storage.save(session, data) is True
+    assert storage.load(session) == data
+    assert [info.session_id for info in storage.list_checkpoints()] == [session]
+    assert storage.save(session, {}) is True
+    assert storage.load(session) == {}
+    assert storage.exists(session) is True
+    assert storage.delete(session) is True
+    assert storage.delete(session) is False
+
+
+def test_a_save_replaces_the_file_as_a_whole_and_leaves_nothing_beside_it(
+    storage: LocalFileCheckpointStorage,
+) -> None:
+    session = uuid4()
+    for size in (5000, 1):
+        storage.save(session, {"x": "y" * size})
+    assert storage.load(session) == {"x": "y"}
+    assert [path.name for path in storage.checkpoint_dir.iterdir()] == [f"{session}.json"]
+
+
+DAMAGED = {
+    "cut": b'{"format": 1, "saved": "2026-01-01", "da',
+    "empty": b"",
+    "binary": bytes(range(256)),
+    "deep": b"[" * 200_000,
+    "a list": b"[1, 2]",
+    "a number": b"5",
+    "another program's": b'{"version": "1.0", "state": {}}',
+    "no data": b'{"format": 1, "saved": "2026-01-01T00:00:00"}',
+    "data of a wrong kind": b'{"format": 1, "saved": "2026-01-01T00:00:00", "data": [1]}',
+    "format of a wrong kind": b'{"format": "x", "data": {}}',
+    "format true": b'{"format": true, "data": []}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_or_foreign_file_is_a_clear_error_and_never_a_start_from_row_0(
+    manager: StateManager, storage: LocalFileCheckpointStorage, damage: bytes
+) -> None:
+    session = uuid4()
+    path = path_of(storage, session)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with pytest.raises(CheckpointError, match=r"(?i)delete it") as raised:
+        manager.load_checkpoint(session)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_that_describes_no_run_is_a_clear_error(
+    manager: StateManager, storage: LocalFileCheckpointStorage
+) -> None:
+    session = uuid4()
+    storage.save(session, {"session_id": str(session)})
+    with pytest.raises(CheckpointError, match="not a checkpoint of a run"):
+        manager.load_checkpoint(session)
+
+
+def test_a_newer_file_says_upgrade(
+    manager: StateManager, storage: LocalFileCheckpointStorage
+) -> None:
+    saved = context()
+    manager.save_checkpoint(saved)
+    path = path_of(storage, saved.session_id)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(CheckpointError, match=r"newer ondine_nb\. Upgrade"):
+        manager.load_checkpoint(saved.session_id)
+
+
+def test_the_list_leaves_out_what_it_cant_read_and_says_so(
+    manager: StateManager, storage: LocalFileCheckpointStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = context()
+    manager.save_checkpoint(saved)
+    for at, damage in enumerate(DAMAGED.values()):
+        (storage.checkpoint_dir / f"{UUID(int=at)}.json").write_bytes(damage)
+    (storage.checkpoint_dir / "folder.json").mkdir()
+    (storage.checkpoint_dir / "notes.json").write_text('{"format": 1, "saved": 5, "data": {}}')
+    assert [info.session_id for info in manager.list_checkpoints()] == [saved.session_id]
+    assert caplog.text.count("is left out") == len(DAMAGED) + 2
+
+
+def test_a_folder_that_cant_be_written_is_an_error_of_the_storage_and_a_log_line_of_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    storage = LocalFileCheckpointStorage(tmp_path / "file" / "checkpoints")
+    with pytest.raises(CheckpointError, match="can't be written"):
+        storage.save(uuid4(), {})
+    with caplog.at_level(logging.ERROR):
+        assert StateManager(storage).save_checkpoint(context()) is False
+    assert "can't be written" in caplog.text
+
+
+def test_a_state_that_isnt_json_is_an_error_that_names_the_remedy(
+    storage: LocalFileCheckpointStorage,
+) -> None:
+    with pytest.raises(CheckpointError, match="intermediate_data"):
+        storage.save(uuid4(), {"x": object()})
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), CheckpointError("x"), OSError("y")])
+def test_a_storage_of_the_users_own_may_raise_anything_and_the_run_goes_on(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(LocalFileCheckpointStorage):
+        def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+            raise error
+
+    manager = StateManager(Broken())
+    assert manager.save_checkpoint(context(last_processed_row=500)) is False
+    assert manager.should_checkpoint(500)
+    assert str(error) in caplog.text
+
+
+def test_a_storage_may_be_kept_in_memory() -> None:
+    class Memory(CheckpointStorage):
+        def __init__(self) -> None:
+            self.kept: dict[UUID, dict[str, Any]] = {}
+
+        def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+            self.kept[session_id] = data
+            return True
+
+        def load(self, session_id: UUID) -> dict[str, Any] | None:
+            return self.kept.get(session_id)
+
+        def list_checkpoints(self) -> list[CheckpointInfo]:
+            return []
+
+        def delete(self, session_id: UUID) -> bool:
+            return self.kept.pop(session_id, None) is not None
+
+        def exists(self, session_id: UUID) -> bool:
+            return session_id in self.kept
+
+    manager, saved = StateManager(Memory(), checkpoint_interval=10), context()
+    assert manager.save_checkpoint(saved)
+    loaded = manager.load_checkpoint(saved.session_id)
+    assert loaded is not None
+    assert loaded.to_checkpoint() == saved.to_checkpoint()
+    assert manager.cleanup_checkpoints(saved.session_id)
+
+
+@pytest.mark.parametrize("session", ["../../etc/passwd", "x", ""])
+def test_a_session_id_that_is_none_reaches_no_file(
+    storage: LocalFileCheckpointStorage, session: Any
+) -> None:
+    with pytest.raises(ValueError, match="UUID"):
+        storage.load(session)

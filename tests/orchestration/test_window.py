@@ -1,0 +1,253 @@
+"""The window: bounded, in any order, and nothing of it stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ondine_nb.contracts import ExecutionContext, Row, RowStage
+from ondine_nb.errors import (
+    BudgetExceededError,
+    JournalError,
+    RefusalError,
+    SchemaNotMetError,
+)
+from ondine_nb.orchestration.window import Window
+from ondine_nb.rows import AskAgain, Halted
+from tests.orchestration.parts import Work, turns
+
+NAMES = {"n": 0}
+
+
+class Chunks:
+    """Lists of rows, and how many of them were taken."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes, self.taken = sizes, 0
+        self.rows: list[Row] = []
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        for size in self.sizes:
+            self.taken += 1
+            start = len(self.rows)
+            self.rows += [Row(n, (n,), NAMES) for n in range(start, start + size)]
+            yield self.rows[start:]
+
+
+async def run(
+    chunks: Chunks, *stages: RowStage, width: int = 3, context: ExecutionContext | None = None
+) -> ExecutionContext:
+    context = context or ExecutionContext(total_rows=sum(chunks.sizes))
+    async with asyncio.timeout(20):
+        await Window(stages, context, width).run(iter(chunks))
+        await context.control.drained()
+    return context
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(0, 7), max_size=5),
+    st.integers(1, 9),
+    st.sets(st.integers(0, 30)),
+)
+def test_every_row_gets_its_own_outcome_once(
+    seed: int, sizes: list[int], width: int, failing: set[int]
+) -> None:
+    rng, chunks = random.Random(seed), Chunks(*sizes)
+    work = Work(
+        lambda n: RefusalError(str(n)) if n in failing else None,
+        lambda n: turns(rng.randrange(5)),
+    )
+    context = asyncio.run(run(chunks, work, width=width))
+    total = sum(sizes)
+    assert sorted(work.seen) == list(range(total))
+    for row in chunks.rows:
+        if row.position in failing:
+            assert row.failure is not None
+            assert (row.status, row.failure.message) == ("failed", str(row.position))
+        else:
+            assert (row.status, row.outputs) == ("answered", {"out": row.position * 10})
+    assert context.failed_rows == len(failing & set(range(total)))
+    assert context.done_rows == total
+    assert work.peak <= width
+    assert (work.opened, work.closed) == (1, 1)
+
+
+async def test_chunks_are_taken_only_as_they_are_needed() -> None:
+    """A million rows are never in memory at once."""
+    chunks, context = Chunks(*[4] * 1000), ExecutionContext()
+    work = Work(each=lambda n: context.control.stop() if n == 9 else None)
+    await run(chunks, work, width=2, context=context)
+    assert chunks.taken <= 4
+
+
+async def test_a_finished_row_lets_go_of_its_input() -> None:
+    chunks = Chunks(3)
+    await run(chunks, Work())
+    assert [row.values for row in chunks.rows] == [()] * 3
+
+
+async def test_a_settled_row_passes_the_stages_by() -> None:
+    class Skips(RowStage):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            if row["n"] == 1:
+                row.skip()
+
+    work = Work()
+    context = await run(Chunks(3), Skips(), work)
+    assert sorted(work.seen) == [0, 2]
+    assert (context.skipped_rows, context.processed_rows) == (1, 2)
+
+
+async def test_asking_again_sends_a_row_back_to_the_stage_it_names() -> None:
+    work = Work()
+
+    class Picky(RowStage):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            if row["n"] == 1 and row.reasks < 2:
+                row.reasks += 1
+                raise AskAgain(work, SchemaNotMetError("no"))
+
+    context = await run(Chunks(3), work, Picky())
+    assert sorted(work.seen) == [0, 1, 1, 1, 2]
+    assert context.done_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "raised"),
+    [
+        (BudgetExceededError("out"), "budget", None),
+        (JournalError("disk"), "failed", JournalError),
+    ],
+)
+async def test_an_error_of_the_run_stops_it_and_the_row_stays_not_run(
+    error: Exception, reason: str, raised: type[Exception] | None
+) -> None:
+    chunks = Chunks(50, 50)
+    context = await run(chunks, Work(lambda n: error if n == 5 else None))
+    control = context.control
+    assert (control.stopping, control.reason, context.gauges.message) == (True, reason, str(error))
+    assert control.error is (error if raised else None)
+    assert chunks.rows[5].status == "not_run"
+    assert chunks.rows[5].failure is None
+    assert context.done_rows < 20
+
+
+async def test_halted_rows_stay_not_run() -> None:
+    chunks = Chunks(4)
+    context = await run(chunks, Work(lambda n: Halted() if n % 2 else None))
+    assert [row.status for row in chunks.rows] == ["answered", "not_run", "answered", "not_run"]
+    assert context.done_rows == 2
+
+
+@pytest.mark.parametrize("where", ["open", "prepare"])
+async def test_a_stage_that_cant_begin_ends_the_run_with_its_error(where: str) -> None:
+    class Broken(Work):
+        async def open(self, context: ExecutionContext) -> None:
+            if where == "open":
+                raise JournalError("disk")
+
+        async def prepare(self, rows: Any, context: ExecutionContext) -> None:
+            if where == "prepare":
+                raise JournalError("disk")
+
+    work = Broken()
+    with pytest.raises(JournalError, match="disk"):
+        await run(Chunks(10), work)
+    assert work.seen == []
+
+
+async def test_a_stop_lets_what_is_sending_end_and_cancels_what_waits() -> None:
+    answered, chunks = asyncio.Event(), Chunks(10)
+    context = ExecutionContext()
+
+    class Sending(RowStage):
+        closed = False
+
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            row.sending = row["n"] == 0
+            await answered.wait()
+            row.status, row.sending = "answered", False
+
+        async def close(self) -> None:
+            self.closed = True
+
+    stage = Sending()
+    window = asyncio.create_task(Window([stage], context, 3).run(iter(chunks)))
+    await turns(5)
+    context.control.stop()
+    async with asyncio.timeout(5):
+        await window  # back at once, with one row in flight
+        assert not stage.closed
+        assert context.control.draining
+        answered.set()
+        await context.control.drained()
+    assert stage.closed
+    assert [row.status for row in chunks.rows[:3]] == ["answered", "not_run", "not_run"]
+    assert context.done_rows == 1
+
+
+async def test_a_second_stop_cancels_what_is_sending() -> None:
+    context, chunks = ExecutionContext(), Chunks(10)
+
+    class Sending(RowStage):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            row.sending = True
+            await asyncio.sleep(30)
+
+    window = asyncio.create_task(Window([Sending()], context, 3).run(iter(chunks)))
+    await turns(5)
+    context.control.stop()
+    await window
+    assert not context.control.cancelled
+    context.control.stop()
+    async with asyncio.timeout(5):
+        await context.control.drained()
+    assert context.control.cancelled
+    assert {row.status for row in chunks.rows} == {"not_run"}
+
+
+def test_an_error_behind_a_hard_stop_doesnt_soften_it() -> None:
+    control = ExecutionContext().control
+    control.stop()
+    control.stop()
+    control.stop("failed", RuntimeError())
+    assert control.cancelled
+    assert (control.reason, control.error) == ("stopped", None)
+
+
+async def test_a_stop_may_come_from_any_thread() -> None:
+    context = ExecutionContext()
+    work = Work(each=lambda n: asyncio.sleep(0.001))
+    window = asyncio.create_task(Window([work], context, 3).run(iter(Chunks(*[10] * 500))))
+    while len(work.seen) < 10:
+        await asyncio.sleep(0)
+    await asyncio.to_thread(context.control.stop)
+    async with asyncio.timeout(5):
+        await window
+        await context.control.drained()
+    assert len(work.seen) < 2000
+
+
+async def test_the_view_gets_the_last_rows_shortened() -> None:
+    class Long(RowStage):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            row.outputs = {"out": "x" * 1000}
+
+    context = await run(Chunks(10), Long())
+    assert [sample.position for sample in context.gauges.recent] == [7, 8, 9]
+    assert context.gauges.recent[-1].inputs == {"n": 9}
+    assert len(context.gauges.recent[-1].outputs["out"]) == 300
+
+
+async def test_failures_are_counted_by_their_label() -> None:
+    context = await run(Chunks(4), Work(lambda n: RefusalError("no") if n else KeyError("k")))
+    assert context.gauges.failures == {"refusal": 3, "failed": 1}
+    assert context.gauges.last_error is not None
