@@ -14,12 +14,15 @@ from .contracts import ExecutionContext, RowStage
 from .errors import (
     FatalProviderError,
     MalformedAnswerError,
+    OverloadedError,
+    RateLimitedError,
     RejectedRequestError,
     RowError,
     TransientError,
 )
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
+from .pacing import Growth, Pacer
 from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
@@ -77,6 +80,7 @@ class InvokeStage(RowStage):
         budget: Budget,
         run_id: str,
         concurrency: int = 20,
+        grows: bool = False,
         fresh: bool = False,
         accepted: bool = False,
         backoff: Backoff | None = None,
@@ -88,7 +92,8 @@ class InvokeStage(RowStage):
         self.budget = budget
         self.run_id = run_id
         self.fresh = fresh
-        self.gate = Gate(concurrency)
+        self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
+        self.pacer = Pacer()
         self.backoff = backoff or Backoff()
         self._hash = question_key(provider.identity, settings)
         self._inquiries: WeakValueDictionary[bytes, _Inquiry] = WeakValueDictionary()
@@ -96,12 +101,13 @@ class InvokeStage(RowStage):
         self._rejections: tuple[str, int] = ("", 0)
         self._accepted = accepted
         self.beside_others = False  # set for good when another run is under way at the same time
+        self._usual_output = 64.0  # tokens; a moving mean once answers come
         self._opened: asyncio.Task[None] | None = None
 
     async def open(self, context: ExecutionContext) -> None:
         await self.journal.refresh()
         self.journal.claims.join(self)
-        context.gauges.concurrency = self.gate.width
+        self._show_concurrency(context)
         context.control.on_pause(self.gate.hold)
         context.price_known = self.provider.price is not None
 
@@ -210,6 +216,7 @@ class InvokeStage(RowStage):
                     raise
                 context.gauges.retries += 1
                 delay = self.backoff.delay(attempt, error.retry_after)
+                self._slow_down(error, context)
             except RejectedRequestError as error:
                 self._give_up_if_all_alike(error)
                 raise
@@ -225,6 +232,7 @@ class InvokeStage(RowStage):
         async with self.gate, self.journal.claims.hold(inquiry.key):
             if self.beside_others and await self._answered_beside(row, inquiry):
                 return None
+            await self.pacer.turn(self.provider.request_bytes(row.prompt) / 4, self._usual_output)
             reservation = await self.budget.reserve(worst)
             if context.control.stopping:
                 reservation.release()
@@ -260,6 +268,7 @@ class InvokeStage(RowStage):
         except BaseException:
             reservation.release()
             raise
+        self.pacer.learn(reply.headers)
         answer, unreadable = _read(reply)
         cost = self._cost(answer)
         try:
@@ -294,12 +303,27 @@ class InvokeStage(RowStage):
     def _count(
         self, row: Row, context: ExecutionContext, answer: Answer, reply: Reply, cost: Decimal
     ) -> None:
-        self.gate.prove()
+        self.gate.answered(reply.latency)
+        self._usual_output += (answer.usage.output_tokens - self._usual_output) / 16
+        self._show_concurrency(context)
         row.cost += cost
         row.usage += answer.usage
         row.latency = reply.latency
         context.add_usage(cost, answer.usage, self.name)
         context.gauges.latencies.append(reply.latency)
+
+    def _slow_down(self, error: TransientError, context: ExecutionContext) -> None:
+        """What one row is told by 429 or 529 holds for all rows."""
+        if isinstance(error, RateLimitedError | OverloadedError):
+            self.gate.pushed_back()
+            if error.retry_after is not None:
+                self.pacer.pause(error.retry_after)
+            self._show_concurrency(context)
+
+    def _show_concurrency(self, context: ExecutionContext) -> None:
+        gauges = context.gauges
+        gauges.concurrency = self.gate.limit
+        gauges.concurrency_note = "held by rate limit" if self.pacer.limited else self.gate.note
 
     def _cost(self, answer: Answer | None) -> Decimal | None:
         price: ModelPrice | None = self.provider.price

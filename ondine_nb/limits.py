@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from .errors import BudgetExceededError
+from .pacing import Growth
 from .pricing import dollars
 from .rows import ZERO
 
@@ -131,12 +132,16 @@ class Budget:
 
 
 class Gate:
-    """At most `width` requests in flight; at most `OPENING` until one answer has succeeded."""
+    """At most `width` requests in flight; at most `OPENING` until one answer has succeeded.
+
+    With `growth` it is that which says how many, up to the width.
+    """
 
     OPENING = 8
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, growth: Growth | None = None) -> None:
         self.width = width
+        self.growth = growth
         self.proven = False
         self.held = False
         self.inside = 0
@@ -146,13 +151,31 @@ class Gate:
     def limit(self) -> int:
         if self.held:
             return 0
-        return self.width if self.proven else min(self.width, self.OPENING)
+        most = self.width if self.growth is None else min(self.width, self.growth.limit)
+        return most if self.proven else min(most, self.OPENING)
+
+    @property
+    def note(self) -> str:
+        """Why the limit is what it is, in a word or two; "" where it is as asked for."""
+        return "" if self.growth is None else self.growth.note
 
     def prove(self) -> None:
         """One answer has succeeded: open to the full width."""
         if not self.proven:
             self.proven = True
             self._admit()
+
+    def answered(self, latency: float) -> None:
+        """An answer came after `latency` seconds."""
+        self.prove()
+        if self.growth is not None:
+            self.growth.answered(latency, waiting=bool(self._waiting))
+            self._admit()
+
+    def pushed_back(self) -> None:
+        """The server asked for less (429, 529)."""
+        if self.growth is not None:
+            self.growth.pushed_back()
 
     def hold(self, held: bool) -> None:
         """Let nobody in while held."""

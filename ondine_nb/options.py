@@ -15,7 +15,7 @@ __all__ = ["DEFAULT_MODEL", "EFFORTS", "Options"]
 
 DEFAULT_MODEL = "claude-haiku-5-5"
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
-_AUTO_CONCURRENCY = 20
+_MOST_AT_ONCE = 256
 _MAX_TOKENS = 1024
 _THINKING_MAX_TOKENS = 8192
 _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
@@ -82,9 +82,9 @@ class Options:
             raise ConfigurationError(f"--system has to be text, not {type(self.system).__name__}")
 
     def width(self, local: int | None = None) -> int:
-        """Rows at once; `local` is the number of slots where the embedded model answers."""
+        """Rows at once, at most; `local` is the number of slots of the embedded model."""
         if self.concurrency == "auto":
-            return local or _AUTO_CONCURRENCY
+            return local or _MOST_AT_ONCE
         return int(self.concurrency)
 
     def answer_tokens(self, local: int | None = None) -> int:

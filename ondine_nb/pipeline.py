@@ -147,7 +147,8 @@ class Pipeline:
         options, run_id = self.options, uuid4().hex[:12]
         provider = self._provider()
         budget = Budget(options.budget)
-        width = options.width(LOCAL_CONCURRENCY if is_local(provider) else None)
+        local = is_local(provider)
+        width = options.width(LOCAL_CONCURRENCY if local else None)
         rowset = rowset or RowSet(self.frame)
         invoke = InvokeStage(
             provider,
@@ -156,6 +157,7 @@ class Pipeline:
             budget=budget,
             run_id=run_id,
             concurrency=width,
+            grows=options.concurrency == "auto" and not local,
             fresh=options.fresh if fresh is None else fresh,
             accepted=rowset.rerun is not None and rowset.any_answered(),
         )
