@@ -42,6 +42,7 @@ class Run:
         self._ended: asyncio.Event | None = None
         self._over = False
         self._when_over: list[Callable[[Run], None]] = []
+        self._when_retried: Callable[[Run], None] | None = None
 
     # -- what it is
 
@@ -204,7 +205,14 @@ class Run:
             raise RunError("no row of this run failed: there is nothing to ask again")
         rowset = RowSet(self.pipeline.frame, rows, rerun=failed)
         job = self.pipeline.job(rowset, fresh=True)
-        return Run(self.pipeline, name=self.name, job=job, retry=True).start()
+        retry = Run(self.pipeline, name=self.name, job=job, retry=True)
+        if self._when_retried is not None:
+            self._when_retried(retry)
+        return retry.start()
+
+    def when_retried(self, callback: Callable[[Run], None]) -> None:
+        """Call `callback(retry)` for the run that each `retry_failed` starts, before its start."""
+        self._when_retried = callback
 
     def when_over(self, callback: Callable[[Run], None]) -> None:
         """Call `callback(run)` when nothing of the run is in flight any more (or now)."""

@@ -1,0 +1,232 @@
+"""The line of `%%ondine`: its words, its flags, and what stands behind `$name`."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from ..errors import ConfigurationError, nearest
+from ..frames import frames_in
+from ..options import DEFAULT_MODEL, EFFORTS
+
+__all__ = ["HelpRequested", "parse_line", "parser", "resolve_frame", "split", "variables"]
+
+_OF_IPYTHON = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
+_DESCRIPTION = (
+    "Run the prompt in the cell's body over every row of a DataFrame. {column} stands for the "
+    "row's value. The frame with the new columns is bound to OUT, the run to OUT_run."
+)
+
+
+class HelpRequested(Exception):  # noqa: N818 - an answer, not a failure
+    """`--help` was given; the text is the message."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        unknown = re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL)
+        without = re.fullmatch(r"argument (\S+): expected one argument", message)
+        if unknown:
+            message = self._unknown(unknown.group(1))
+        elif without:
+            message = f"{without.group(1)} needs a value behind it"
+        raise ConfigurationError(f"{message} (%%ondine --help lists the options)")
+
+    def _unknown(self, words: str) -> str:
+        flag = re.search(r"(?:^|\s)(-[^\s=]*)", words)
+        if not flag:
+            return f"what is '{words}'? A value with spaces stands in quotes"
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = nearest(flag.group(1), flags)
+        hint = f" Did you mean {near}?" if near else ""
+        return f"there is no option {flag.group(1)}.{hint}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The one parser of the cell magic; a value that isn't given is None."""
+    made = _Parser(
+        prog="%%ondine",
+        usage="%(prog)s [OUT] -i FRAME [options]",
+        description=_DESCRIPTION,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    made.add_argument("out", nargs="?", metavar="OUT", help="name of the result (_ondine)")
+    made.add_argument("-h", "--help", action="store_true", help="show this text")
+    made.add_argument(
+        "-i", "--input", metavar="FRAME", help="a DataFrame: a variable or a Python expression"
+    )
+    _add_asking(made)
+    _add_running(made)
+    return made
+
+
+def _add_asking(made: argparse.ArgumentParser) -> None:
+    """Options that decide what is asked."""
+    made.add_argument("-m", "--model", help=f"the model that answers ({DEFAULT_MODEL})")
+    made.add_argument(
+        "--schema", help="typed answers: 'name: type, …', a pydantic model, or $a_json_schema"
+    )
+    made.add_argument("--column", metavar="NAME", help="new column of plain answers (response)")
+    _switch(made, "--overwrite", "replace columns that are there already")
+    made.add_argument("--system", metavar="TEXT", help="system prompt, the same for all rows")
+    made.add_argument(
+        "-p", "--param", action="append", metavar="NAME=VALUE", help="fills {NAME}; repeatable"
+    )
+    made.add_argument("--max-tokens", metavar="N", help="most tokens of an answer (1024)")
+    made.add_argument("--effort", metavar="|".join(EFFORTS), help="how hard the model tries")
+    made.add_argument("--thinking", metavar="off|auto", help="thinking is billed as output (off)")
+
+
+def _add_running(made: argparse.ArgumentParser) -> None:
+    """Options that decide how it is run."""
+    made.add_argument("--budget", metavar="USD", help="a ceiling that is never passed (none)")
+    made.add_argument("--concurrency", metavar="N|auto", help="requests in flight (auto)")
+    made.add_argument("--sample", metavar="N", help="only N rows, always the same ones")
+    _switch(made, "--dry-run", "estimate and show the first prompts; nothing is sent")
+    _switch(made, "--background", "return at once; OUT is bound when the run is done")
+    _switch(made, "--fresh", "ask anew, whatever the journal has")
+    made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")
+    made.add_argument("--on-error", metavar="keep|stop", help="stop at the first failed row (keep)")
+    made.add_argument("--base-url", metavar="URL", help="a server that speaks the Messages API")
+    made.add_argument("--price-in", metavar="USD", help="USD per million input tokens")
+    made.add_argument("--price-out", metavar="USD", help="USD per million output tokens")
+    _switch(made, "--quiet", "no live view")
+
+
+def _switch(made: argparse.ArgumentParser, flag: str, text: str) -> None:
+    made.add_argument(flag, action="store_true", default=None, help=text)
+
+
+def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options by name, `$name` replaced by that object.
+
+    Raises `ConfigurationError` for a line that can't be meant, `HelpRequested` for `--help`.
+    """
+    made = parser()
+    given = vars(made.parse_args(split(line)))
+    if given.pop("help"):
+        raise HelpRequested(made.format_help())
+    options = {
+        name: _value(value, name, namespace) for name, value in given.items() if value is not None
+    }
+    if "param" in options:
+        options["params"] = _params(options.pop("param"), namespace)
+    out = options.get("out")
+    if out is not None and (not str(out).isidentifier() or keyword.iskeyword(str(out))):
+        raise ConfigurationError(f"'{out}' can't be a variable: name the result like `labeled`")
+    return options
+
+
+def split(line: str) -> list[str]:
+    """The words of a line. Spaces in quotes and in brackets don't separate.
+
+    Quotes around a whole value are stripped; inside a word (as in ``df[df.x=='a b']``) they stay.
+    Raises `ConfigurationError` for a quote without an end.
+    """
+    words, at = [], 0
+    while at < len(line):
+        if line[at].isspace():
+            at += 1
+            continue
+        word, at = _word(line, at)
+        words.append(word)
+    return words
+
+
+def _word(line: str, at: int) -> tuple[str, int]:
+    flag = re.match(r"--[\w-]+=(?=[\"'])", line[at:])
+    head = flag.group() if flag else ""
+    start = at + len(head)
+    if line[start] in "\"'":
+        end = _quote_end(line, start)
+        if end == len(line) or line[end].isspace():
+            return head + _unquoted(line[start:end]), end
+    end, depth = at, 0
+    while end < len(line) and (depth > 0 or not line[end].isspace()):
+        if line[end] in "\"'":
+            end = _quote_end(line, end)
+            continue
+        depth += (line[end] in "([{") - (line[end] in ")]}")
+        end += 1
+    return line[at:end], end
+
+
+def _quote_end(line: str, start: int) -> int:
+    """The position behind the quote that closes the one at `start`."""
+    at = start + 1
+    while at < len(line):
+        if line[at] == "\\":
+            at += 2
+        elif line[at] == line[start]:
+            return at + 1
+        else:
+            at += 1
+    raise ConfigurationError(f"a quote has no end: {line[start : start + 40]}")
+
+
+def _unquoted(text: str) -> str:
+    quote = text[0]
+    return text[1:-1].replace("\\" + quote, quote)
+
+
+def _value(value: Any, name: str, namespace: Mapping[str, Any]) -> Any:
+    """`$name` as that object; a schema's bare name as the class or dict of that name."""
+    if not isinstance(value, str):
+        return value
+    if re.match(r"\$[^\W\d]", value):  # "$5 at most" is a text
+        return _object(value[1:], namespace, f"--{name.replace('_', '-')}")
+    if name == "schema" and value.isidentifier() and value in namespace:
+        return namespace[value]
+    return value
+
+
+def _object(name: str, namespace: Mapping[str, Any], flag: str) -> Any:
+    if name in namespace:
+        return namespace[name]
+    near = nearest(name, variables(namespace))
+    hint = f" Did you mean ${near}?" if near else ""
+    raise ConfigurationError(f"{flag}: there is no variable '{name}' in this notebook.{hint}")
+
+
+def variables(namespace: Mapping[str, Any]) -> list[str]:
+    """The names in a notebook that are the user's own."""
+    return [name for name in namespace if not name.startswith("_") and name not in _OF_IPYTHON]
+
+
+def _params(pairs: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigurationError(f"-p {pair}: write it like -p tone=friendly")
+        if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0]:
+            value = _unquoted(value)
+        params[name] = _value(value, f"param {name}", namespace)
+    return params
+
+
+def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
+    """The object that `-i` names. Raises `ConfigurationError` where there is none."""
+    frames = frames_in(namespace)
+    listed = f" DataFrames here: {', '.join(frames)}." if frames else " There is no DataFrame yet."
+    if text is None:
+        raise ConfigurationError(f"which frame? Give it with -i FRAME.{listed}")
+    if not isinstance(text, str):
+        return text
+    if text.isidentifier():
+        if text in namespace:
+            return namespace[text]
+        near = nearest(text, frames)
+        hint = f" Did you mean -i {near}?" if near else ""
+        raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
+    try:
+        # The user's own expression in the user's own namespace, as if typed into a cell.
+        return eval(text, namespace)  # noqa: S307
+    except Exception as error:
+        raise ConfigurationError(
+            f"-i: '{text}' can't be evaluated ({type(error).__name__}: {error}).{listed}"
+        ) from error

@@ -1,0 +1,30 @@
+"""Templates and style sheets of the views, read on first use."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["css", "template"]
+
+
+@cache
+def css(name: str = "card.css") -> str:
+    """A style sheet; everything in it is scoped to its view."""
+    return _read(name)
+
+
+@cache
+def template(name: str) -> Any:
+    """A compiled template. Autoescape is on for every name, and an unknown variable is an error."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # costs 30 ms: not at %load_ext
+
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(name)
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

@@ -1,0 +1,286 @@
+"""JupyterLab 4 and Notebook 7 on one server of our own, in headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+
+from tests.notebook.kernels import environment
+from tests.server import MessagesServer
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--no-first-run",
+)
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},
+}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+SETUP = """
+import pandas as pd
+%load_ext ondine_nb
+def frame(rows, word):
+    return pd.DataFrame({{'text': [f'{{word}} {{at}}' for at in range(rows)]}})
+%config OndineMagics.base_url = '{url}'
+"""
+
+# Clicks a button and gives the milliseconds until the cell's prompt shows that it has ended.
+CLICK_AND_TIME = """async ([at, name]) => {
+  const cell = document.querySelectorAll('.jp-CodeCell')[at];
+  const button = [...cell.querySelectorAll('button')].find(it => it.textContent.trim() === name);
+  const begun = performance.now();
+  button.click();
+  while (cell.querySelector('.jp-InputPrompt').textContent.includes('*')) {
+    if (performance.now() - begun > 30000) break;
+    await new Promise(done => setTimeout(done, 5));
+  }
+  return performance.now() - begun;
+}"""
+
+
+@dataclass(frozen=True)
+class Jupyter:
+    """A running server: its URL, its token, its folder of notebooks, its settings."""
+
+    url: str
+    token: str
+    root: Path
+    settings: Path
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(f"{self.url}{path}", method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def set(self, name: str, values: dict[str, Any]) -> None:
+        path = self.settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+    def wait_for_kernel(self, name: str) -> None:
+        """Until the notebook's page is connected to a kernel that is idle."""
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            kernels = [it["kernel"] for it in self.ask("/api/sessions") if it["path"] == name]
+            if any(it["connections"] and it["execution_state"] == "idle" for it in kernels):
+                return
+            time.sleep(0.1)
+        pytest.fail(f"{name} has no kernel: {self.ask('/api/sessions')}")
+
+    def end_kernels(self) -> None:
+        for session in self.ask("/api/sessions"):
+            self.ask(f"/api/sessions/{session['id']}", "DELETE")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """An open notebook as a person works with it: cells are counted from 0."""
+
+    page: Page
+    path: Path
+
+    def cell(self, at: int) -> Locator:
+        return self.page.locator(".jp-CodeCell").nth(at)
+
+    def card(self, at: int) -> Locator:
+        return self.cell(at).locator(".ondine-run")
+
+    def start(self, at: int) -> None:
+        """Run a cell as by hand, without waiting for its end."""
+        prompt = self.cell(at).locator(".jp-InputPrompt")
+        before = prompt.inner_text()
+        for _ in range(10):  # a key that comes while the page is still busy is lost
+            self.cell(at).locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            for _ in range(20):
+                if prompt.inner_text() != before:
+                    return
+                self.page.wait_for_timeout(50)
+        pytest.fail(f"cell {at} does not start: {before}")
+
+    def run(self, at: int, seconds: float = 40) -> str:
+        """Run a cell to its end; gives the text of its output."""
+        self.start(at)
+        return self.ended(at, seconds)
+
+    def ended(self, at: int, seconds: float = 40) -> str:
+        self.page.wait_for_function(
+            "at => /\\[\\d+\\]/.test(document.querySelectorAll('.jp-CodeCell')[at]"
+            ".querySelector('.jp-InputPrompt').textContent)",
+            arg=at,
+            timeout=seconds * 1000,
+        )
+        return "\n".join(self.cell(at).locator(".jp-OutputArea-output").all_inner_texts())
+
+    def wait_for(self, at: int, selector: str, seconds: float = 20) -> Locator:
+        """Wait for the card to match a selector such as `[data-state=running]`."""
+        card = self.cell(at).locator(f".ondine-run{selector}")
+        card.wait_for(state="visible", timeout=seconds * 1000)
+        return card
+
+    def click_and_time(self, at: int, button: str) -> float:
+        """Milliseconds from the click to the cell's end."""
+        return float(self.page.evaluate(CLICK_AND_TIME, [at, button]))
+
+    def click(self, at: int, button: str) -> None:
+        self.cell(at).get_by_role("button", name=button, exact=True).click()
+
+    def type(self, at: int, source: str) -> None:
+        """Put other text into a cell."""
+        self.cell(at).locator(".cm-content").click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(source)
+
+    def save(self) -> list[list[dict[str, Any]]]:
+        """Save, and give the outputs of each cell as they are in the file."""
+        before = self.path.stat().st_mtime_ns
+        self.page.keyboard.press("Control+S")
+        end = time.monotonic() + 10
+        while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
+            time.sleep(0.05)
+        return [cell.outputs for cell in nbformat.read(self.path, as_version=4).cells]
+
+
+Opener = Callable[..., Notebook]
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    """One server for all tests, whose home, settings and journal are its own."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    root, settings = folder / "notebooks", folder / "settings"
+    root.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    words = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *(f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
+        *(f"--IdentityProvider.token={token}", "--ServerApp.log_level=WARN"),
+        "--LabApp.news_url=None",
+    ]
+    made = Jupyter(f"http://127.0.0.1:{port}", token, root, settings)
+    for name, values in SETTINGS.items():
+        made.set(name, values)
+    surroundings = environment(folder, JUPYTERLAB_SETTINGS_DIR=str(settings))
+    surroundings["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / "workspaces")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(words, env=surroundings, cwd=root, stdout=log, stderr=log)
+        try:
+            _wait_until_up(made, process, folder / "log")
+            yield made
+            made.end_kernels()
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_until_up(jupyter: Jupyter, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            jupyter.ask("/api/status")
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"JupyterLab does not come up:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserContext]:
+    """One context, so that JupyterLab's scripts come from its cache from the second page on."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.fail(f"no Chromium on PATH ({', '.join(BROWSERS)}): these tests are not skipped")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started.new_context()
+        started.close()
+
+
+@pytest.fixture
+def open_notebook(
+    jupyter: Jupyter, browser: BrowserContext, request: pytest.FixtureRequest, shots: Path
+) -> Iterator[Opener]:
+    """Opens notebooks of given cells, each in a file and a kernel of its own."""
+    pages: list[Page] = []
+
+    def open_notebook(
+        *sources: str,
+        server: MessagesServer | None = None,
+        where: str = "lab/tree",
+        path: Path | None = None,
+    ) -> Notebook:
+        if path is None:
+            path = jupyter.root / f"{uuid.uuid4().hex}.ipynb"
+            setup = [SETUP.format(url=server.url).strip()] if server else []
+            _write(path, [*setup, *sources])
+        page = browser.new_page()
+        page.set_viewport_size({"width": 1300, "height": 1000})
+        page.set_default_timeout(30_000)
+        pages.append(page)
+        reset = "&reset" if where.startswith("lab") else ""
+        page.goto(f"{jupyter.url}/{where}/{path.name}?token={jupyter.token}{reset}")
+        page.locator(".jp-CodeCell .cm-content").first.wait_for()
+        jupyter.wait_for_kernel(path.name)
+        opened = Notebook(page, path)
+        if server:
+            opened.run(0)
+        return opened
+
+    failed = request.session.testsfailed
+    yield open_notebook
+    for at, page in enumerate(pages):
+        if request.session.testsfailed > failed and not page.is_closed():
+            page.screenshot(path=shots / f"failed-{request.node.name}-{at}.png")
+        page.close()
+    jupyter.end_kernels()
+
+
+def _write(path: Path, sources: list[str]) -> None:
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    cells = [new_code_cell(source) for source in sources]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+@pytest.fixture
+def slow() -> Iterator[MessagesServer]:
+    """A server that takes its time, so that a person can follow."""
+    with MessagesServer(latency=0.25) as server:
+        yield server
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """The folder for screenshots: `ONDINE_SHOTS`, else one that nobody keeps."""
+    folder = Path(os.environ.get("ONDINE_SHOTS") or tmp_path / "shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

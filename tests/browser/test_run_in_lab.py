@@ -1,0 +1,228 @@
+"""A run in JupyterLab as a person meets it: progress, Stop, Pause, the card that stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.server import MessagesServer
+
+from .conftest import Jupyter, Notebook, Opener
+
+pytestmark = pytest.mark.browser
+
+ANSWERED = "print(int(out.response.notna().sum()), out_run.state, list(out.columns))"
+
+
+def run_cell(rows: int, word: str, line: str = "out -i") -> str:
+    return f"%%ondine {line} frame({rows},'{word}')\nTell {{text}}"
+
+
+def most_paid(server: MessagesServer) -> int:
+    server.wait_idle()
+    return max(server.ledger.by_prompt().values())
+
+
+def done_rows(notebook: Notebook, at: int) -> int:
+    return int(notebook.card(at).get_attribute("data-done") or 0)
+
+
+def test_progress_advances_and_stop_ends_the_cell_within_a_second_and_nothing_is_paid_twice(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(400, "stop"), ANSWERED, server=slow)
+    notebook.start(1)
+    notebook.wait_for(1, "[data-state=running]")
+    first = done_rows(notebook, 1)
+    notebook.page.wait_for_function(
+        "more => Number(document.querySelector('.ondine-run').dataset.done) > more",
+        arg=max(first, 20),
+    )
+    assert notebook.page.locator(".ondine-run").count() == 1
+    assert notebook.click_and_time(1, "Stop") <= 2000
+    answered, state, *_ = notebook.run(2).split()
+    assert 20 < int(answered) < 400
+    assert state in ("stopping", "stopped")
+    notebook.wait_for(1, "[data-state=stopped]")
+    notebook.run(1)
+    assert notebook.card(1).get_attribute("data-done") == "400"
+    assert (slow.arrived, most_paid(slow)) == (400, 1)
+    assert notebook.run(2).startswith("400 done ['text', 'response']")
+
+
+def test_cells_that_were_queued_behind_a_stopped_cell_run(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(400, "queue"), ANSWERED, server=slow)
+    notebook.start(1)
+    notebook.start(2)
+    notebook.wait_for(1, "[data-state=running]")
+    notebook.click(1, "Stop")
+    answered, *_ = notebook.ended(2).split()
+    assert int(answered) < 400
+
+
+def test_stop_lets_go_of_the_cell_while_answers_are_out_and_a_second_stop_cancels_them(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(30, "twice"), ANSWERED, server=slow)
+    slow.pause()
+    notebook.start(1)
+    notebook.wait_for(1, "[data-state=running]")
+    slow.wait_for(8, 30)
+    assert notebook.click_and_time(1, "Stop") <= 2000
+    notebook.wait_for(1, "[data-state=stopping]")
+    assert notebook.run(2).startswith("0 stopping")
+    notebook.click(1, "Stop")
+    notebook.wait_for(1, "[data-state=stopped]")
+    slow.resume()
+    assert notebook.run(2).startswith("0 stopped")
+
+
+def test_pause_sends_nothing_more_until_resume(open_notebook: Opener, slow: MessagesServer) -> None:
+    notebook = open_notebook(run_cell(300, "pause"), server=slow)
+    notebook.start(1)
+    notebook.page.wait_for_function(
+        "Number(document.querySelector('.ondine-run')?.dataset.done) > 10"
+    )
+    notebook.click(1, "Pause")
+    notebook.wait_for(1, "[data-state=paused]")
+    slow.wait_idle()
+    paused_at = slow.arrived
+    notebook.page.wait_for_timeout(600)
+    assert slow.arrived == paused_at < 300
+    notebook.click(1, "Resume")
+    notebook.ended(1)
+    assert notebook.card(1).get_attribute("data-state") == "done"
+    assert (slow.arrived, most_paid(slow)) == (300, 1)
+
+
+def test_interrupt_keeps_what_is_there_and_is_one_line(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(300, "interrupt"), ANSWERED, server=slow)
+    notebook.start(1)
+    notebook.page.wait_for_function(
+        "Number(document.querySelector('.ondine-run')?.dataset.done) > 10"
+    )
+    notebook.page.keyboard.press("Escape")
+    notebook.page.keyboard.press("i")
+    notebook.page.keyboard.press("i")
+    shown = notebook.ended(1)
+    assert "KeyboardInterrupt: out has" in shown
+    assert "Traceback" not in shown
+    answered, *_ = notebook.run(2).split()
+    assert 0 < int(answered) < 300
+
+
+def test_the_final_card_is_static_saved_and_there_after_a_reopen_without_its_kernel(
+    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(25, "final"), server=server)
+    notebook.run(1)
+    notebook.wait_for(1, "[data-state=done][data-done='25'][data-failed='0']")
+    assert notebook.cell(1).locator(".jp-OutputArea :is(button, .jupyter-widgets)").count() == 0
+    (output,) = notebook.save()[1]
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert output["data"]["text/html"].count('class="ondine-run') == 1
+    notebook.page.close()
+    jupyter.end_kernels()
+    reopened = open_notebook(path=notebook.path)
+    reopened.wait_for(1, "[data-state=done][data-done='25']")
+    assert "model not found" not in reopened.cell(1).inner_text().lower()
+    assert "25" in reopened.card(1).inner_text()
+
+
+def test_after_a_reload_in_mid_run_the_run_s_name_shows_how_it_ended(
+    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(60, "reload"), "out_run", server=slow)
+    notebook.start(1)
+    notebook.wait_for(1, "[data-state=running]")
+    notebook.page.reload()
+    notebook.page.locator(".jp-CodeCell .cm-content").first.wait_for()
+    jupyter.wait_for_kernel(notebook.path.name)
+    notebook.run(2)
+    notebook.wait_for(2, "[data-state=done][data-done='60']")
+
+
+def test_markup_from_data_and_model_runs_nothing(open_notebook: Opener) -> None:
+    evil = (
+        "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>"
+        "</div><svg onload='window.hurt = 3'>{{ 7 * 7 }}"
+    )
+    with MessagesServer(answer=lambda body: evil, latency=0.2) as server:
+        notebook = open_notebook(
+            f"evil = {evil!r}\n"
+            "df = pd.DataFrame({'text': [f'{evil} {at}' for at in range(80)], evil: 1})",
+            "%%ondine out -i df\nTell {text}",
+            "out_run",
+            server=server,
+        )
+        hurt: list[str] = []
+        notebook.page.on("dialog", lambda dialog: hurt.append(dialog.message))
+        notebook.run(1)
+        notebook.start(2)
+        notebook.wait_for(2, "[data-state=running]")
+        table = notebook.card(2).locator("table")
+        expect(table).to_contain_text("<script>window.hurt = 1</script>")
+        assert notebook.cell(2).locator(".ondine-run :is(script, img)").count() == 0
+        notebook.ended(2)
+        notebook.run(3)
+        assert notebook.page.evaluate("window.hurt ?? 0") == 0
+        assert hurt == []
+
+
+def test_a_fatal_failure_shows_one_card_and_one_line(open_notebook: Opener) -> None:
+    with MessagesServer(key="another") as server:
+        notebook = open_notebook(run_cell(20, "fatal"), ANSWERED, server=server)
+        shown = notebook.run(1)
+        notebook.wait_for(1, "[data-state=failed]")
+        assert notebook.cell(1).locator(".jp-RenderedText[data-mime-type*=stderr]").count() == 1
+        assert "FatalProviderError" in shown
+        assert "Traceback" not in shown
+        assert notebook.run(2).startswith("0 failed")
+
+
+# --- how it looks --------------------------------------------------------------------------------
+
+THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_card_fits_narrow_and_wide_in_both_themes(
+    open_notebook: Opener, jupyter: Jupyter, shots: Path, theme: str
+) -> None:
+    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
+    schema = "--schema 'mood: good|bad|so so, score: float, why: str' --budget 1"
+    plan = {"refusal": 0.04, "529": 0.03}
+    with MessagesServer(latency=(0.05, 0.25), faults=plan, retry_after=0.05) as server:
+        notebook = open_notebook(
+            run_cell(200, f"A review of some length that says a thing or two, {theme}",
+                     f"moods {schema} -i"),
+            server=server,
+        )  # fmt: skip
+        page = notebook.page
+        assert (
+            page.locator("body").get_attribute("data-jp-theme-light")
+            == str(theme == "light").lower()
+        )
+        notebook.start(1)
+        page.wait_for_function("Number(document.querySelector('.ondine-run')?.dataset.done) > 60")
+        server.pause()
+        for state in ("running", "final"):
+            for width in (1300, 620):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.wait_for_timeout(400)
+                notebook.cell(1).scroll_into_view_if_needed()
+                page.screenshot(path=shots / f"lab-{theme}-{state}-{width}.png")
+                card = notebook.card(1)
+                assert card.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
+            page.set_viewport_size({"width": 1300, "height": 900})
+            if state == "running":
+                server.resume()
+                notebook.ended(1)
+                notebook.wait_for(1, "[data-state=done]")

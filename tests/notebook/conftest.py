@@ -1,0 +1,26 @@
+"""A shell of this process, with the extension loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+
+@pytest.fixture
+def shell(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[InteractiveShell]:
+    """A shell without a kernel and without history, with a key and a journal of its own."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-of-the-tests")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    InteractiveShell.clear_instance()
+    config = Config()
+    config.HistoryManager.enabled = False
+    made = InteractiveShell.instance(config=config, colors="nocolor")
+    made.run_line_magic("load_ext", "ondine_nb")
+    yield made
+    InteractiveShell.clear_instance()

@@ -1,0 +1,266 @@
+"""Draws the run view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
+
+Every sample card, live and static, in three themes and three widths, and a copy with all style
+stripped (as GitHub shows it). Prints each text whose contrast is below 4.5:1.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ondine_nb.contracts import ExecutionContext
+from ondine_nb.control import Gauges, Sample
+from ondine_nb.models import CostEstimate, Failure, Usage
+from ondine_nb.notebook.card import Card, Pace, render
+from ondine_nb.notebook.html import css
+
+LIGHT = """--jp-layout-color1:white; --jp-layout-color2:#eee; --jp-ui-font-color1:rgba(0,0,0,.87);
+ --jp-border-color2:#e0e0e0; --jp-brand-color1:#1976d2; --jp-error-color1:#d32f2f;
+ --jp-success-color1:#388e3c; --jp-warn-color1:#f57c00; background:white"""
+DARK = """--jp-layout-color1:#111; --jp-layout-color2:#424242; --jp-border-color2:#424242;
+ --jp-ui-font-color1:rgba(255,255,255,.87); --jp-brand-color1:#2196f3; --jp-error-color1:#f44336;
+ --jp-success-color1:#4caf50; --jp-warn-color1:#ff9800; background:#111"""
+# name: (style of the body, what the system prefers); "alone" has no variables at all
+THEMES = {
+    "lab-light": (LIGHT, "light"),
+    "lab-light-on-dark-system": (LIGHT, "dark"),
+    "lab-dark": (DARK.replace("#111;", "#212121;"), "light"),
+    "lab-dark-111": (DARK, "light"),
+    "alone-light": ("", "light"),
+    "alone-dark": ("background:#0d1117", "dark"),
+}
+BUTTON = '<button class="jupyter-button">{}</button>'
+
+
+@dataclass
+class FakeRun:
+    """What the view reads of a run; tests change what they are about."""
+
+    name: str = "labeled"
+    source: str = "reviews"
+    model: str = "claude-haiku-5-5"
+    columns: tuple[str, ...] = ("sentiment", "score")
+    context: ExecutionContext = field(default_factory=ExecutionContext)
+    state: str = "running"
+    error: BaseException | None = None
+    priced: bool = True
+    note: str = ""
+    estimate: CostEstimate | None = None
+    interrupt_only: bool = False
+    stops: int = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.state = "stopping"
+
+
+class PausableRun(FakeRun):
+    def pause(self) -> None:
+        self.state = "paused"
+
+    def resume(self) -> None:
+        self.state = "running"
+
+
+def context(seconds: float, **fields: Any) -> ExecutionContext:
+    """A context that ran for so many seconds; `gauges` takes a dict of gauges."""
+    gauges = Gauges(**fields.pop("gauges", {}))
+    start = datetime(2026, 1, 1)
+    end = start + timedelta(seconds=seconds)
+    return ExecutionContext(start_time=start, end_time=end, gauges=gauges, **fields)
+
+
+REVIEWS = (
+    Sample(5897, {"text": "<b>Great</b> value, would buy it again for my mother"},
+           {"sentiment": "positive", "score": 0.95}),
+    Sample(5899, {"text": "Does what it says.\nThe box was a bit dented. " + "And so on. " * 40},
+           {"sentiment": "positive", "score": 0.71}),
+    Sample(5903, {"text": "Broke on the second day, and nobody answers the phone."},
+           {"sentiment": "negative", "score": 0.97}),
+)  # fmt: skip
+FAILURES = Counter({"refusal": 61, "schema not met": 31, "cut at max_tokens": 8})
+LAST = Failure(5871, "parse", "SchemaNotMetError", "score: 'very good' is not a number", 3)
+USAGE = Usage(230_000, 92_000, 980_000)
+ESTIMATE = CostEstimate(Decimal("0.54"), 0, 0, 0, 10_000, low=Decimal("0.47"), high=Decimal("0.61"))
+TREND = (20.0, 31.0, 36, 40, 41, 42, 55, 56, 57, 58, 57.5, 40, 46, 50, 54, 56, 58, 59, 60, 60)
+
+
+def live_run(**fields: Any) -> PausableRun:
+    """A run in the middle of its way, as the picture in the design shows it."""
+    gauges = {
+        "in_flight": 300, "concurrency": 300, "concurrency_note": "held by rate limit",
+        "latencies": deque([1.9] * 90 + [4.2] * 10), "recent": deque(REVIEWS, 3),
+        "failures": FAILURES, "last_error": LAST, "retries": 12, **fields.pop("gauges", {}),
+    }  # fmt: skip
+    counts = {
+        "total_rows": 10_000, "processed_rows": 5804, "journal_rows": 1200, "failed_rows": 100,
+        "accumulated_cost": Decimal("0.3127"), "max_budget": Decimal(2), "usage": USAGE,
+    }  # fmt: skip
+    counts |= fields.pop("counts", {})
+    return PausableRun(context=context(96, gauges=gauges, **counts), **fields)
+
+
+def done_run(**fields: Any) -> FakeRun:
+    """A run at its end, as the picture in the design shows it."""
+    gauges = {
+        "failures": FAILURES, "last_error": LAST, "saved": Decimal("0.1944"), "duplicates": 214,
+        **fields.pop("gauges", {}),
+    }  # fmt: skip
+    counts = {
+        "total_rows": 10_000, "processed_rows": 9900, "journal_rows": 1200, "failed_rows": 100,
+        "accumulated_cost": Decimal("0.5391"), "max_budget": Decimal(2), "usage": USAGE,
+    }  # fmt: skip
+    counts |= fields.pop("counts", {})
+    options: dict[str, Any] = {"state": "done", "estimate": ESTIMATE} | fields
+    return FakeRun(context=context(161, gauges=gauges, **counts), **options)
+
+
+NO_FAILURES: dict[str, Any] = {"failures": Counter(), "last_error": None}
+LOCAL = "SmolLM2-135M on this machine: small, free, often wrong; set ANTHROPIC_API_KEY for Claude"
+
+
+def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
+    """Name to (run, pace, live)."""
+    pace = Pace(61.4, TREND)
+    two = ("answer", "why")
+    odd = Sample(12, {"name": "مرحبا بالعالم", "stars": 4, "note": None, "more": [1, {"a": "b"}]},
+                 {"answer": "An answer in plain words. " * 9, "why": float("nan")})  # fmt: skip
+    cold = {"in_flight": 8, "concurrency": 8, "concurrency_note": "starting"}
+    start = context(1.2, total_rows=10_000, gauges=cold)
+    empty = {"total_rows": 0, "processed_rows": 0, "journal_rows": 0, "failed_rows": 0,
+             "accumulated_cost": Decimal(0), "usage": Usage()}  # fmt: skip
+    free = {"failed_rows": 0, "processed_rows": 10_000, "journal_rows": 10_000, "usage": Usage(),
+            "accumulated_cost": Decimal(0)}  # fmt: skip
+    local = {"total_rows": 40, "processed_rows": 31, "journal_rows": 0, "failed_rows": 0,
+             "accumulated_cost": Decimal(0), "max_budget": None,
+             "usage": Usage(4100, 310)}  # fmt: skip
+    half = {"total_rows": 10_000, "processed_rows": 5804, "accumulated_cost": Decimal("1.9984")}
+    tight = {"message": "out of budget: the next request may cost $0.0031, $0.0016 is left",
+             "possibly_billed": Decimal("0.0042")}  # fmt: skip
+    lost = {"processed_rows": 0, "journal_rows": 0, "failed_rows": 0, "usage": Usage(),
+            "accumulated_cost": Decimal(0)}  # fmt: skip
+    refused = RuntimeError("401: the key was refused. Set ANTHROPIC_API_KEY to a valid key")
+    return {
+        "in the middle": (live_run(), pace, True),
+        "just started": (PausableRun(context=start), None, True),
+        "stopping, possibly billed": (
+            live_run(state="stopping", gauges={"possibly_billed": Decimal("0.0042")}), None, True),
+        "one button, plain answers, odd data": (
+            FakeRun(columns=two, context=context(64, total_rows=20, processed_rows=13,
+                    gauges={"recent": deque([odd])})), Pace(0.05), True),
+        "under %%time, unknown price": (
+            live_run(interrupt_only=True, priced=False, name="a_rather_long_variable_name",
+                     columns=("sentiment", "score", "topic", "language", "reason")), pace, True),
+        "embedded model": (
+            live_run(counts=local, model="embedded", note=LOCAL,
+                     gauges={**NO_FAILURES, "retries": 0, "concurrency": 2, "in_flight": 2,
+                             "concurrency_note": ""}), Pace(1.3), True),
+        "done": (done_run(), None, False),
+        "all from the journal": (
+            done_run(counts=free, gauges={**NO_FAILURES, "duplicates": 0}), None, False),
+        "out of budget": (done_run(state="stopped", counts=half, gauges=tight), None, False),
+        "failed": (done_run(state="failed", error=refused, counts=lost,
+                            gauges={**NO_FAILURES, "saved": Decimal(0), "duplicates": 0}),
+                   None, False),
+        "unknown price": (done_run(priced=False, gauges={"saved": Decimal(0)}), None, False),
+        "shown in mid-run": (live_run(), None, False),
+        "no rows": (done_run(counts=empty, gauges={**NO_FAILURES, "saved": Decimal(0),
+                    "duplicates": 0}), None, False),
+    }  # fmt: skip
+
+
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const paint = (colors) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const c of colors) { canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const low = new Map();
+  for (const el of document.querySelectorAll('.ondine-run *')) {
+    const text = [...el.childNodes].filter(n => n.nodeType == 3).map(n => n.data.trim()).join('');
+    if (!text || el.closest('style')) continue;
+    const grounds = [];
+    for (let up = el; up; up = up.parentElement)
+      grounds.unshift(getComputedStyle(up).backgroundColor);
+    const back = paint(['white', ...grounds]);
+    const fore = paint(['white', ...grounds, getComputedStyle(el).color]);
+    const [a, b] = [light(back), light(fore)].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) low.set(el.className, `${ratio.toFixed(2)} ${el.className}: ${text}`);
+  }
+  return [...low.values()];
+}"""
+
+
+def live_html(card: Card) -> str:
+    """The card with its buttons, in the elements that ipywidgets makes for them."""
+    names = [] if card.interrupt_only else ["Pause", "Stop"][-card.buttons :]
+    buttons = "".join(BUTTON.format(name) for name in names)
+    return (
+        f'<div class="ondine-view"><style>{css()}</style>'
+        f'<div class="ondine-buttons" style="display:flex">{buttons}</div>'
+        '<div class="widget-html" style="display:flex"><div class="widget-html-content">'
+        f"{render(card, live=True)}</div></div></div>"
+    )
+
+
+def pages(theme: str) -> dict[str, str]:
+    """File name to page, for one theme."""
+    style = THEMES[theme][0]
+    live: list[str] = []
+    static: list[str] = []
+    for name, (run, pace, is_live) in samples().items():
+        card = Card.of(run, pace)
+        html = live_html(card) if is_live else render(card, live=False)
+        (live if is_live else static).append(f"<h6>{name}</h6>{html}")
+    head = "<style>h6{font:11px sans-serif;color:#888;margin:14px 0 4px}</style>"
+    page = '<meta charset="utf-8">{}<body style="margin:8px 16px;{}">{}</body>'
+    return {
+        "live": page.format(head, style, "".join(live)),
+        "static": page.format(head, style, "".join(static)),
+    }
+
+
+def stripped(html: str) -> str:
+    """What a sanitizer leaves: no style sheets, no inline styles, no drawings, no classes."""
+    html = re.sub(r"(?s)<(style|svg)\b.*?</\1>", "", html)
+    return re.sub(r'\s(style|class)="[^"]*"', "", html)
+
+
+def shoot(folder: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        for theme, (_, prefers) in THEMES.items():
+            scheme: Any = prefers
+            page = browser.new_page(color_scheme=scheme)
+            for name, html in pages(theme).items():
+                for width in (480, 800, 1200):
+                    page.set_viewport_size({"width": width, "height": 400})
+                    page.set_content(html)
+                    page.screenshot(path=folder / f"{name}-{theme}-{width}.png", full_page=True)
+                for line in page.evaluate(CONTRAST):
+                    print(f"{theme} {name}: contrast {line}")
+                if theme == "alone-light":
+                    page.set_viewport_size({"width": 800, "height": 400})
+                    page.set_content(stripped(html))
+                    page.screenshot(path=folder / f"{name}-stripped.png", full_page=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    shoot(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))

@@ -1,0 +1,238 @@
+"""Front ends without a person or without a notebook: nbconvert, papermill, a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pexpect
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tests.server import MessagesServer
+
+from .kernels import environment
+
+FRAME = (
+    "import pandas as pd\n"
+    "df = pd.DataFrame({'text': [f'row {at}' for at in range(30)]})\n"
+    "%load_ext ondine_nb"
+)
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, server: MessagesServer) -> dict[str, str]:
+    return environment(tmp_path, ANTHROPIC_BASE_URL=server.url)
+
+
+def notebook(folder: Path, *sources: str) -> Path:
+    cells = [new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    path = folder / "made.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+def outputs(path: Path, cell: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["cells"][cell]["outputs"]
+    return found
+
+
+def html_of(path: Path, cell: int) -> str:
+    return "".join("".join(it.get("data", {}).get("text/html", "")) for it in outputs(path, cell))
+
+
+def execute(path: Path, surroundings: dict[str, str]) -> None:
+    """Run the notebook and save it, as nbclient does for whoever builds on it."""
+    read = nbformat.read(path, as_version=4)
+    NotebookClient(read, timeout=120).execute(env=surroundings, cwd=str(path.parent))
+    nbformat.write(read, path)
+
+
+def run(surroundings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        env=surroundings,
+        cwd=surroundings["HOME"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# --- nbconvert and papermill ---------------------------------------------------------------------
+
+
+def test_nbconvert_runs_the_notebook_and_keeps_only_the_final_card(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    path = notebook(
+        tmp_path, FRAME, "%%ondine out -i df\nTell {text}", "print(len(out), list(out.columns))"
+    )
+    ended = run(
+        surroundings, "nbconvert", "--to", "notebook", "--execute", "--output=done", str(path)
+    )
+    assert ended.returncode == 0, ended.stderr
+    done = tmp_path / "done.ipynb"
+    assert len(outputs(done, 1)) == 1, outputs(done, 1)
+    (shown,) = outputs(done, 1)
+    assert set(shown["data"]) == {"text/html", "text/plain"}
+    assert html_of(done, 1).count('class="ondine-run') == 1
+    assert 'data-state="done"' in html_of(done, 1)
+    assert outputs(done, 2)[0]["text"] == ["30 ['text', 'response']\n"]
+    assert server.arrived == 30
+    page = run(surroundings, "nbconvert", "--to", "html", str(done))
+    assert page.returncode == 0, page.stderr
+    html = (tmp_path / "done.html").read_text()
+    assert html.count('class="ondine-run"') == 1
+    assert "30 answered" in html
+
+
+def test_a_notebook_run_twice_sends_nothing_the_second_time(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    path = notebook(tmp_path, FRAME, "%%ondine out -i df --sample 5\nTell {text}")
+    for _ in range(2):
+        execute(path, surroundings)
+    assert server.arrived == 5
+    assert "5 rows from the journal, $0" in html_of(path, 1)
+
+
+def test_what_can_t_be_run_halts_the_notebook_with_its_one_line(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    path = notebook(tmp_path, FRAME, "%%ondine out -i df\nTell {txet}", "print('not reached')")
+    with pytest.raises(CellExecutionError) as halted:
+        execute(path, surroundings)
+    assert "UsageError: Column 'txet' is not in `df`" in str(halted.value)
+    assert server.calls.total() == 0
+
+
+def test_out_of_budget_leaves_a_final_card_in_the_file(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    path = notebook(tmp_path, FRAME, "%%ondine out -i df --budget 0.00065\nTell {text}", "len(out)")
+    execute(path, surroundings)
+    assert 'data-state="stopped"' in html_of(path, 1)
+    assert "out of budget" in html_of(path, 1)
+
+
+def test_papermill_runs_it_with_parameters(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    path = notebook(
+        tmp_path,
+        "tone = 'rude'",
+        FRAME,
+        "%%ondine out -i df --sample 3 -p tone=$tone\nIn a {tone} way: {text}",
+    )
+    raw = nbformat.read(path, as_version=4)
+    raw.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(raw, path)
+    done = tmp_path / "done.ipynb"
+    ended = run(surroundings, "papermill", str(path), str(done), "-p", "tone", "kind")
+    assert ended.returncode == 0, ended.stderr
+    assert {it.prompt.split(":")[0] for it in server.requests} == {"In a kind way"}
+    assert 'data-state="done"' in html_of(done, 3)
+
+
+# --- a terminal ----------------------------------------------------------------------------------
+
+PROMPT = r"In \[\d+\]: "
+
+
+class Terminal:
+    """IPython as it runs in a terminal."""
+
+    def __init__(self, surroundings: dict[str, str]) -> None:
+        words = ["-m", "IPython", "--simple-prompt", "--colors=nocolor", "--no-banner"]
+        settings: Any = {**surroundings, "TERM": "dumb"}
+        self._child = pexpect.spawn(
+            sys.executable,
+            words,
+            env=settings,
+            cwd=surroundings["HOME"],
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=40,
+            dimensions=(40, 160),
+        )
+        self._child.expect(PROMPT)
+
+    def run(self, line: str) -> str:
+        self.send(line)
+        return self.read()
+
+    def cell(self, *lines: str) -> None:
+        """Send a cell off; two empty lines end it."""
+        for line in (*lines, "", ""):
+            self.send(line)
+
+    def send(self, line: str) -> None:
+        self._child.sendline(line)
+
+    def read(self) -> str:
+        """What has come up to the next prompt."""
+        self._child.expect(PROMPT)
+        shown: str = self._child.before
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+
+    def interrupt(self) -> None:
+        self._child.sendintr()
+
+    def close(self) -> None:
+        self._child.close(force=True)
+
+
+@pytest.fixture
+def terminal(surroundings: dict[str, str]) -> Iterator[Terminal]:
+    started = Terminal(surroundings)
+    for line in FRAME.splitlines():
+        started.run(line)
+    yield started
+    started.close()
+
+
+def test_in_a_terminal_the_cell_runs_in_a_thread_and_prints_its_card(terminal: Terminal) -> None:
+    terminal.cell("%%ondine out -i df", "Tell {text}")
+    shown = terminal.read()
+    assert "30 of 30 rows" in shown
+    assert "<div" not in shown
+    assert "HBox" not in shown
+    assert "(30, 2)" in terminal.run("out.shape")
+    assert "usage: %%ondine" in terminal.run("get_ipython().run_cell_magic('ondine', '-h', '')")
+
+
+def test_in_a_terminal_a_usage_error_is_one_line(terminal: Terminal) -> None:
+    terminal.cell("%%ondine out -i df", "Tell {txet}")
+    shown = terminal.read()
+    assert "UsageError: Column 'txet' is not in `df`" in shown
+    assert "Traceback" not in shown
+
+
+def test_in_a_terminal_ctrl_c_keeps_what_is_there(
+    terminal: Terminal, server: MessagesServer
+) -> None:
+    server._latency = lambda _: 0.2
+    terminal.run("df = pd.DataFrame({'text': [f'more {at}' for at in range(300)]})")
+    terminal.cell("%%ondine out -i df", "Tell {text}")
+    server.wait_for(60, 60)
+    terminal.interrupt()
+    shown = terminal.read()
+    assert "KeyboardInterrupt: out has" in shown
+    assert "Traceback" not in shown
+    assert "True" in terminal.run("0 < out.response.notna().sum() < 300")
+    server.wait_idle()
+    server._latency = lambda _: 0.0
+    terminal.cell("%%ondine out -i df", "Tell {text}")
+    assert "300 of 300 rows" in terminal.read()
+    assert (server.arrived, max(server.ledger.by_prompt().values())) == (300, 1)
