@@ -8,6 +8,7 @@ import nbclient
 import nbformat
 import pytest
 
+from ondine_nb.notebook.arguments import parser
 from tests.server import MessagesServer
 
 ROOT = Path(__file__).parent.parent
@@ -38,3 +39,9 @@ def test_the_python_blocks_run_in_a_notebook(
     said = [output.get("text", "") for output in notebook.cells[-1].outputs]
     assert said[0].startswith("done 3 ")
     assert server.ledger.requests == 6
+
+
+def test_the_options_table_names_every_flag() -> None:
+    readme = (ROOT / "README.md").read_text()
+    flags = {action.option_strings[-1] for action in parser()._actions if action.option_strings}
+    assert not {flag for flag in flags if f"`{flag}" not in readme} - {"--input", "--param"}
