@@ -170,7 +170,7 @@ class Notebook:
 Opener = Callable[..., Notebook]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """One server for all tests, whose home, settings and journal are its own."""
     folder = tmp_path_factory.mktemp("jupyter")
@@ -214,9 +214,12 @@ def _wait_until_up(jupyter: Jupyter, process: subprocess.Popen[bytes], log: Path
     pytest.fail(f"JupyterLab does not come up:\n{log.read_text()[-3000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[BrowserContext]:
-    """One context, so that JupyterLab's scripts come from its cache from the second page on."""
+    """One context, so that JupyterLab's scripts come from its cache from the second page on.
+
+    Ended with the package: Playwright's loop runs in the main thread, where async tests need none.
+    """
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.fail(f"no Chromium on PATH ({', '.join(BROWSERS)}): these tests are not skipped")
