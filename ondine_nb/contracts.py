@@ -213,7 +213,7 @@ class PipelineStage(ABC):
         self.before_process(context)
         try:
             result = self.process(input_data, context)
-        except Exception as error:
+        except Exception as error:  # the hook sees it, the caller gets it
             self.on_error(error, context)
             raise
         if inspect.isawaitable(result):
@@ -224,7 +224,7 @@ class PipelineStage(ABC):
     async def _finish(self, pending: Any, context: ExecutionContext) -> Any:
         try:
             result = await pending
-        except Exception as error:
+        except Exception as error:  # the hook sees it, the caller gets it
             self.on_error(error, context)
             raise
         self.after_process(result, context)

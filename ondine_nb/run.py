@@ -256,7 +256,7 @@ class Run:
             if not self.context.control.stopping:  # a second stop would cancel what is in flight
                 self.context.control.stop("cancelled")
             self.error = RunError("the run was cancelled")
-        except Exception as error:
+        except Exception as error:  # kept for whoever awaits the run, and for its card
             self.error = error
         finally:
             if not self.context.control.draining:

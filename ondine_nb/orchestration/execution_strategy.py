@@ -79,7 +79,7 @@ async def ticking(
     ticker = asyncio.create_task(_tick(context))
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is told and goes on to the caller
         ticker.cancel()
         context.end_time = datetime.now()
         await context.dispatcher.send("on_pipeline_error", context, error)
@@ -131,7 +131,7 @@ async def _run_table(stage: PipelineStage, context: ExecutionContext, data: Any)
         result = _call_stage(stage, data, context)
         if inspect.isawaitable(result):
             result = await result
-    except Exception as error:
+    except Exception as error:  # told, and raised again
         await dispatcher.send("on_stage_error", stage, context, error)
         raise
     _count_rows(result, context)
@@ -197,7 +197,7 @@ async def _run_rows(
         if context.control.error is not None:
             raise context.control.error
         frame = await _frame(rowset, stages)
-    except Exception as error:
+    except Exception as error:  # told, and raised again
         for stage in begun:
             await dispatcher.send("on_stage_error", stage, context, error)
         raise

@@ -121,7 +121,7 @@ class Window:
         except asyncio.CancelledError:
             if not self.context.control.stopping:
                 raise
-        except Exception as error:
+        except Exception as error:  # preparing a chunk failed: the other workers must end too
             self.context.control.stop("failed", error)
             raise
 
@@ -157,7 +157,7 @@ class Window:
         except (RunError, ConfigurationError) as error:
             self._end(row, error, stages[at])
             return
-        except Exception as error:
+        except Exception as error:  # a stage of the user's own: one bad row never ends a run
             row.fail(error, stages[at].name)
         self._finish(row)
 

@@ -228,6 +228,7 @@ def message_of(body: dict[str, Any], engine: Engine, client: socket.socket) -> d
     room = CONTEXT - len(prompt)
     if room < 1:
         raise invalid(f"prompt is too long: {len(prompt)} tokens > {CONTEXT - 1} maximum")
+    # llama.cpp's own parameters, not the Messages API's, which has no temperature any more.
     asked = {"prompt": prompt, "n_predict": min(body["max_tokens"], room), "temperature": 0}
     asked["stop"] = body.get("stop_sequences") or []
     if schema is not None:
@@ -387,7 +388,7 @@ def main() -> None:
     try:
         face = Face(Engine(args.model, args.threads), key)
         said = {"url": f"http://127.0.0.1:{face.server_address[1]}"}
-    except Exception as error:
+    except Exception as error:  # the kernel turns it into a message: nobody reads this stderr
         said = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(said), file=announce, flush=True)
     if "url" in said:
