@@ -1,10 +1,8 @@
-"""DataFrames, whichever library they come from: the only module that knows pandas from polars.
+"""DataFrames, whichever library they come from; here pandas is told from polars.
 
 `wrap` takes a pandas or polars DataFrame and gives a `Frame`: its rows as plain Python values in
-input order and, at the end, a frame of the same kind with new columns put in by position. pandas
-and polars are imported only inside functions, once a frame of theirs is asked for.
-
-A new column's dtype is in the table of `columns.py`.
+input order and, at the end, a frame of the same kind with new columns (dtypes: `columns.py`) put
+in by position. pandas and polars are imported inside functions, once a frame is asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +30,8 @@ from .columns import (
 )
 from .errors import ColumnError, ConfigurationError, nearest
 
-__all__ = ["Column", "Frame", "NativeFrame", "frames_in", "records_frame", "wrap"]
+__all__ = ["Column", "Frame", "NativeFrame", "frames_in"]
+__all__ += ["kind_of", "records_frame", "text_names", "wrap"]
 
 NativeFrame: TypeAlias = Any  # pandas.DataFrame | polars.DataFrame, not imported up here
 _Reader: TypeAlias = "Callable[[slice | list[int]], list[Any]]"  # one column's cells at rows
@@ -67,7 +66,7 @@ class Frame(ABC):
         self.native = native
         self.name = name
         self._held = self._snapshot(native)
-        self.columns: tuple[str, ...] = _text_names(list(self._held.columns), name)
+        self.columns: tuple[str, ...] = text_names(list(self._held.columns), name)
         self._slots = {column: slot for slot, column in enumerate(self.columns)}
 
     def __len__(self) -> int:
@@ -217,7 +216,7 @@ def wrap(data: Any, name: str = "data") -> Frame:
     Raises ConfigurationError, with the remedy, for anything else; ColumnError for a frame with no
     columns or with two whose names are the same as text.
     """
-    if kind := _kind_of(data):
+    if kind := kind_of(data):
         return PandasFrame(data, name) if kind == "pandas" else PolarsFrame(data, name)
     bases = [(base.__module__.partition(".")[0], base.__name__) for base in type(data).__mro__]
     what = " ".join(bases[0]).removeprefix("builtins ")
@@ -229,7 +228,7 @@ def wrap(data: Any, name: str = "data") -> Frame:
 def frames_in(namespace: Mapping[str, Any]) -> list[str]:
     """The names in `namespace` of pandas and polars DataFrames that don't begin with "_"."""
     # A copy first: other threads bind names too.
-    named = [(name, value) for name, value in list(namespace.items()) if _kind_of(value)]
+    named = [(name, value) for name, value in list(namespace.items()) if kind_of(value)]
     return [name for name, _ in named if isinstance(name, str) and not name.startswith("_")]
 
 
@@ -250,7 +249,7 @@ def records_frame(kind: str, columns: Sequence[Column]) -> NativeFrame:
     return pl.DataFrame([_polars_series(column) for column in columns])
 
 
-def _kind_of(data: object) -> str | None:
+def kind_of(data: object) -> str | None:
     """The library `data` is a DataFrame of. Looks at its type only: proxies work when touched."""
     for kind in ("pandas", "polars"):
         frame: object = getattr(sys.modules.get(kind), "DataFrame", None)
@@ -259,7 +258,8 @@ def _kind_of(data: object) -> str | None:
     return None
 
 
-def _text_names(names: Sequence[Any], frame: str) -> tuple[str, ...]:
+def text_names(names: Sequence[Any], frame: str) -> tuple[str, ...]:
+    """`names` as text. Raises ColumnError, which calls the frame `frame`, for none or doubled."""
     texts = tuple(str(name) for name in names)
     doubled = sorted({text for text in texts if texts.count(text) > 1})
     if doubled:
