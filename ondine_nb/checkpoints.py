@@ -40,8 +40,10 @@ def describe(context: Any) -> dict[str, Any]:
         ],
         "max_budget": None if context.max_budget is None else str(context.max_budget),
         "price_known": context.price_known,
-        "stage_durations": context.stage_durations,
-        "stage_costs": {name: str(cost) for name, cost in context.stage_costs.items()},
+        "stage_durations": dict(context.stage_durations),
+        "stage_costs": {name: str(cost) for name, cost in list(context.stage_costs.items())},
+        "reserved": str(context.reserved),
+        "settings": context.settings,
     }
 
 
@@ -69,6 +71,8 @@ def restore(data: dict[str, Any]) -> dict[str, Any]:
     fields["stage_durations"] = dict(data.get("stage_durations", {}))
     costs = data.get("stage_costs", {})
     fields["stage_costs"] = {name: Decimal(cost) for name, cost in costs.items()}
+    fields["reserved"] = Decimal(data.get("reserved", 0))
+    fields["settings"] = _typed(data, "settings", dict, {})
     return fields
 
 

@@ -6,12 +6,9 @@ them too (`ondine_nb.orchestration`, `ondine_nb.stages`).
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import logging
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +17,7 @@ from uuid import UUID, uuid4
 
 from .checkpoints import describe, restore
 from .control import Control, Gauges
+from .dispatcher import ObserverDispatcher
 from .errors import CheckpointError
 from .models import CostEstimate, ExecutionResult, ProcessingStats, Usage, ValidationResult
 from .rows import NO_USAGE, ZERO, AskAgain, NewColumn, Row
@@ -37,18 +35,19 @@ __all__ = [
     "RowStage",
 ]
 
-logger = logging.getLogger("ondine_nb")
-_PROGRESS_SECONDS = 0.1
-
 
 @dataclass
 class ExecutionContext:
     """The state of one run: who it is, how far it is, what it cost.
 
     Counts come from rows: `processed_rows` have an answer, `failed_rows` a failure, and
-    `skipped_rows` had nothing to ask. `last_processed_row` is a position (from 0) that
-    `update_row` sets; where only it is used, it stands for all rows up to it.
+    `skipped_rows` had nothing to ask. `last_processed_row` is a position (from 0); where somebody
+    else than `complete_row` sets it, it stands for all rows up to it. `reserved` (USD) is the most
+    that may be billed beyond `accumulated_cost` if the process dies now, `settings` what a later
+    process needs to go on with the run (JSON).
     """
+
+    _counted_to = -1  # the `last_processed_row` that comes from counting rows
 
     session_id: UUID = field(default_factory=uuid4)
     pipeline_id: UUID = field(default_factory=uuid4)
@@ -73,6 +72,8 @@ class ExecutionContext:
     price_known: bool = True
     stage_durations: dict[str, float] = field(default_factory=dict)
     stage_costs: dict[str, Decimal] = field(default_factory=dict)
+    reserved: Decimal = ZERO
+    settings: dict[str, Any] = field(default_factory=dict)
     control: Control = field(default_factory=Control, repr=False, compare=False)
     gauges: Gauges = field(default_factory=Gauges, repr=False, compare=False)
 
@@ -82,13 +83,22 @@ class ExecutionContext:
 
     def update_row(self, row_index: int) -> None:
         """All rows up to this position are processed."""
-        self.last_processed_row = row_index
-        others = self.failed_rows + self.skipped_rows
-        self.processed_rows = max(self.processed_rows, row_index + 1 - others)
+        self.last_processed_row = self._counted_to = row_index
+        self.processed_rows = max(self.processed_rows, self._up_to(row_index))
+
+    def _up_to(self, row_index: int) -> int:
+        return row_index + 1 - self.failed_rows - self.skipped_rows
+
+    @property
+    def answered_rows(self) -> int:
+        """Rows with an answer: those counted, or all up to a `last_processed_row` that was set."""
+        if self.last_processed_row in (0, self._counted_to):
+            return self.processed_rows
+        return max(self.processed_rows, self._up_to(self.last_processed_row))
 
     def complete_row(self, row: Row) -> None:
         """Count a finished row, in whatever order rows finish."""
-        self.last_processed_row = max(self.last_processed_row, row.position)
+        self.last_processed_row = self._counted_to = max(self.last_processed_row, row.position)
         if row.status == "failed":
             self.failed_rows += 1
         elif row.status == "skipped":
@@ -121,7 +131,7 @@ class ExecutionContext:
     @property
     def done_rows(self) -> int:
         """Rows that have an outcome: answered, failed or skipped."""
-        return self.processed_rows + self.failed_rows + self.skipped_rows
+        return self.answered_rows + self.failed_rows + self.skipped_rows
 
     @property
     def duration(self) -> float:
@@ -138,7 +148,7 @@ class ExecutionContext:
         duration = self.duration
         return ProcessingStats(
             total_rows=self.total_rows,
-            processed_rows=self.processed_rows,
+            processed_rows=self.answered_rows,
             failed_rows=self.failed_rows,
             skipped_rows=self.skipped_rows,
             rows_per_second=self.done_rows / duration if duration > 0 else 0.0,
@@ -169,7 +179,9 @@ class ExecutionContext:
         Raises `CheckpointError` where `data` isn't such a description.
         """
         try:
-            return cls(**restore(data))
+            context = cls(**restore(data))
+            context._counted_to = context.last_processed_row
+            return context
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(
                 f"this is not a checkpoint of a run ({type(error).__name__}: {error}). "
@@ -308,78 +320,3 @@ class ExecutionObserver(ABC):
 
     def on_progress_update(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
         """Now and then during the run."""
-
-
-class ObserverDispatcher:
-    """Calls the observers of a context; one that raises is logged once and dropped."""
-
-    def __init__(self, context: ExecutionContext) -> None:
-        self.context = context
-        self._pending: set[asyncio.Future[None]] = set()
-        self._told = float("-inf")
-
-    async def send(self, event: str, *arguments: Any) -> None:
-        """Call `event` of every observer in turn, waiting for those that are async."""
-        await self._progress_seen()
-        for observer in list(self.context.observers):
-            try:
-                result = getattr(observer, event)(*arguments)
-                if inspect.isawaitable(result):
-                    await result
-            except Exception as error:
-                self._drop(observer, event, error)
-
-    def progress(self) -> None:
-        """Call `on_progress_update` of the observers without waiting for async ones.
-
-        Does nothing within a tenth of a second of the last time, nor while async observers are
-        still at the last one, until the run has ended: then its last state is always told.
-        """
-        now = time.monotonic()
-        ended = self.context.end_time is not None
-        if not ended and (self._pending or now - self._told < _PROGRESS_SECONDS):
-            return
-        self._told = now
-        for observer in list(self.context.observers):
-            try:
-                result = self._call(observer)
-                if inspect.isawaitable(result):
-                    self._await(self._finish(observer, result))
-            except Exception as error:
-                self._drop(observer, "on_progress_update", error)
-
-    def _call(self, observer: Any) -> Any:
-        return observer.on_progress_update(self.context)
-
-    def _await(self, finishing: Coroutine[Any, Any, None]) -> None:
-        try:
-            pending = asyncio.get_running_loop().create_task(finishing)
-        except RuntimeError:  # called from a thread without a loop
-            asyncio.run(finishing)
-            return
-        self._pending.add(pending)
-        pending.add_done_callback(self._pending.discard)
-
-    async def _progress_seen(self) -> None:
-        """Events come in order: none overtakes a progress update that is on its way."""
-        loop = asyncio.get_running_loop()
-        pending = [task for task in self._pending if task.get_loop() is loop]
-        if pending:
-            await asyncio.wait(pending)
-
-    async def _finish(self, observer: ExecutionObserver, pending: Any) -> None:
-        try:
-            await pending
-        except Exception as error:
-            self._drop(observer, "on_progress_update", error)
-
-    def _drop(self, observer: ExecutionObserver, event: str, error: Exception) -> None:
-        if observer in self.context.observers:
-            self.context.observers.remove(observer)
-            logger.warning(
-                "observer %s raised in %s and is dropped: %s: %s",
-                type(observer).__name__,
-                event,
-                type(error).__name__,
-                error,
-            )

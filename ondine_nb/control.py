@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -30,12 +30,13 @@ class Control:
         self.cancelled = False
         self.draining: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop_workers: Any = None
+        self._stop_workers: list[Callable[[bool], None]] = []
         self._holds: list[Callable[[bool], None]] = []
 
-    def bind(self, loop: asyncio.AbstractEventLoop, stop_workers: Any) -> None:
-        """Called by the run loop: `stop_workers(hard: bool)` ends its workers."""
-        self._loop, self._stop_workers = loop, stop_workers
+    def bind(self, loop: asyncio.AbstractEventLoop, stop_workers: Callable[[bool], None]) -> None:
+        """Called by the run loop: `stop_workers(hard)` ends workers of its."""
+        self._loop = loop
+        self._stop_workers.append(stop_workers)
         if self.stopping:
             stop_workers(self.cancelled)
 
@@ -43,8 +44,7 @@ class Control:
         self.cancelled = self.cancelled or (self.stopping and error is None)
         if not self.stopping:
             self.stopping, self.reason, self.error = True, reason, error
-        if self._loop is not None and self._stop_workers is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop_workers, self.cancelled)
+        self._on_loop(self._stop_workers, self.cancelled)
 
     def on_pause(self, hold: Callable[[bool], None]) -> None:
         """Have `hold(paused)` called on the run's loop at each pause and resume (and now)."""
@@ -61,9 +61,12 @@ class Control:
 
     def _hold(self, paused: bool) -> None:
         self.paused = paused
+        self._on_loop(self._holds, paused)
+
+    def _on_loop(self, calls: Sequence[Callable[[bool], None]], flag: bool) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            for hold in self._holds:
-                self._loop.call_soon_threadsafe(hold, paused)
+            for call in list(calls):
+                self._loop.call_soon_threadsafe(call, flag)
 
     async def drained(self) -> None:
         """Return when nothing of the run is in flight any more."""

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ondine_nb import contracts
+from ondine_nb import dispatcher
 from ondine_nb.contracts import (
     ExecutionContext,
     ExecutionObserver,
@@ -61,6 +61,8 @@ contexts = st.builds(
     price_known=st.booleans(),
     stage_durations=st.dictionaries(names, seconds, max_size=3),
     stage_costs=st.dictionaries(names, money, max_size=3),
+    reserved=money,
+    settings=st.dictionaries(names, plain, max_size=3),
 )
 # What belongs to the process, not to the run's record.
 LIVE = {"observers", "observer_dispatcher", "control", "gauges"}
@@ -103,6 +105,20 @@ def test_100_rows_of_100_are_100_percent() -> None:
     context.update_row(99)
     assert context.get_progress() == 100.0
     assert context.get_stats().processed_rows == 100
+
+
+def test_a_last_processed_row_that_is_just_set_stands_for_all_rows_up_to_it() -> None:
+    context = ExecutionContext(total_rows=100, last_processed_row=49)
+    assert (context.get_progress(), context.get_stats().processed_rows) == (50.0, 50)
+    context.last_processed_row = 99
+    assert (context.get_progress(), context.get_stats().processed_rows) == (100.0, 100)
+
+
+def test_a_restored_context_counts_rows_not_the_place_of_the_last_one() -> None:
+    context = ExecutionContext(total_rows=100)
+    context.complete_row(finished(99, "answered"))
+    restored = ExecutionContext.from_checkpoint(context.to_checkpoint())
+    assert (context.get_progress(), restored.get_progress()) == (1.0, 1.0)
 
 
 def test_failed_and_skipped_rows_are_not_counted_twice_by_a_watermark() -> None:
@@ -183,7 +199,7 @@ def test_a_checkpoint_of_the_documented_engine_is_read() -> None:
         last_processed_row=9, total_rows=10, failed_rows=3
     ).to_checkpoint()
     later = ("trace_id", "span_id", "processed_rows", "journal_rows", "usage", "max_budget")
-    for name in (*later, "price_known", "stage_durations", "stage_costs"):
+    for name in (*later, "price_known", "stage_durations", "stage_costs", "reserved", "settings"):
         del documented[name]
     restored = ExecutionContext.from_checkpoint(documented)
     assert (restored.processed_rows, restored.failed_rows) == (7, 3)
@@ -364,7 +380,7 @@ class Seen(ExecutionObserver):
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(contracts.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(dispatcher.time, "monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["plain", "async"])

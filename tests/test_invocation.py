@@ -33,6 +33,7 @@ from ondine_nb.orchestration.window import Window
 from ondine_nb.pricing import FREE, ModelPrice, Rate
 from ondine_nb.providers import Reply, Settings
 from ondine_nb.rows import AskAgain
+from tests.orchestration.parts import arriving
 
 D = Decimal
 # A dollar a million tokens in, two out: an answer of 10 and 5 tokens costs 20 micro-dollars.
@@ -163,7 +164,7 @@ class Runs:
         async def main() -> None:
             async with asyncio.timeout(20):
                 window = Window([Prompts(), stage, Keep(stage, check)], context, width)
-                await window.run(parts())
+                await window.run(arriving(parts()))
                 await context.control.drained()
 
         asyncio.run(main())
@@ -534,7 +535,7 @@ def test_a_stop_sends_no_more_and_what_is_in_flight_is_journaled(runs: Runs) -> 
     async def main() -> None:
         async with asyncio.timeout(10):
             window = Window([Noting(), stage, Keep(stage, lambda row, asker: None)], context, 3)
-            await window.run(iter([rows]))
+            await window.run(arriving([rows]))
             await context.control.drained()
 
     asyncio.run(main())

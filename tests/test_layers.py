@@ -16,21 +16,21 @@ LAYERS = [
     ["errors"],
     ["models"],
     ["rows"],
-    ["control", "checkpoints"],
+    ["control", "checkpoints", "dispatcher"],
     ["contracts", "prompts", "json_schemas", "short_form", "columns"],
     ["schemas", "pricing", "frames"],
     ["records", "streams"],
     ["table_files"],
     ["sources", "parquet_parts"],
     ["sinks"],
-    ["options", "pacing"],
+    ["options", "pacing", "rowsets"],
     ["providers", "limits"],
     ["journal_files"],
     ["journal"],
     ["invocation"],
     ["stages"],
     ["orchestration"],
-    ["estimation"],
+    ["estimation", "run_records"],
     ["pipeline"],
     ["run"],
     ["notebook", "cli"],
@@ -149,7 +149,7 @@ def _file_of(name: str) -> str | None:
 
 def test_this_test_sees_imports_of_every_form() -> None:
     assert "anthropic" in set(imports("providers/anthropic.py"))
-    assert "stages" in rooms_of("orchestration/execution_strategy.py")
+    assert "rowsets" in rooms_of("orchestration/segments.py")
     assert "frames" in rooms_of("stages.py")
     assert _file_of("ondine_nb.providers.choice.choose") == "providers/choice.py"
     assert _file_of("ondine_nb.providers.Provider") == "providers/__init__.py"

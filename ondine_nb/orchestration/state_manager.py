@@ -143,17 +143,20 @@ class StateManager:
         self.storage = storage
         self.checkpoint_interval = checkpoint_interval
         self._last_checkpoint_row = 0
+        self._told = ""
 
     def should_checkpoint(self, current_row: int) -> bool:
         """Whether `checkpoint_interval` rows have passed since the last checkpoint."""
         return (current_row - self._last_checkpoint_row) >= self.checkpoint_interval
 
     def save_checkpoint(self, context: ExecutionContext) -> bool:
-        """Whether the context was saved; why not is logged: a run goes on without a checkpoint."""
+        """Whether the context was saved; why not is logged once: a run goes on without it."""
         try:
             saved = self.storage.save(context.session_id, context.to_checkpoint())
         except Exception as error:  # a storage of the user's own may raise anything
-            logger.error("no checkpoint: %s", error)
+            if str(error) != self._told:
+                logger.error("no checkpoint: %s", error)
+            self._told = str(error)
             return False
         if saved:
             self._last_checkpoint_row = context.last_processed_row

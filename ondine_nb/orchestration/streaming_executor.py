@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from ..contracts import ExecutionContext, PipelineStage, RowStage
 from ..errors import ConfigurationError
-from ..frames import wrap
+from ..frames import kind_of
 from ..models import CostEstimate, ExecutionResult, ProcessingStats
-from ..rows import ZERO
-from ..stages import RowSet
-from .execution_strategy import ExecutionStrategy, run_segments, ticking
+from ..rowsets import Intake, RowSet
+from ..sources import open_source
+from .execution_strategy import ExecutionStrategy, ticking
+from .segments import Part, flow, native, only
+from .state_manager import StateManager
 from .sync_executor import run_in_thread
 
 __all__ = ["StreamingExecutor", "StreamingResult"]
 
 _POLL_SECONDS = 0.1
+_END = object()
 
 
 class StreamingResult:
@@ -90,15 +94,27 @@ class StreamingResult:
 class StreamingExecutor(ExecutionStrategy):
     """Gives frames of `chunk_size` rows as they are finished, through the same run loop.
 
-    The table stages before the first row stage run once and load; everything behind them runs for
-    each chunk. `result` has the totals once the stream has ended.
+    The table stages before the first row stage run once and load: a frame, a LazyFrame, a path to a
+    CSV, Parquet or JSONL file, a generator of rows, or one of frames, which are chunks then.
+    Everything behind them runs for each chunk. Rows of later chunks go on while the slowest row of
+    a chunk is under way, at most `4 * chunk_size` rows ahead (or eight for each of
+    `max_concurrency`, if that is more). `result` has the totals once the stream has ended.
     """
 
-    def __init__(self, chunk_size: int = 1000, *, max_concurrency: int = 10) -> None:
+    def __init__(
+        self,
+        chunk_size: int = 1000,
+        *,
+        max_concurrency: int = 10,
+        on_error: str = "keep",
+        state_manager: StateManager | None = None,
+    ) -> None:
         if chunk_size < 1:
             raise ConfigurationError(f"chunk_size is {chunk_size}: it has to be 1 row or more")
         self.chunk_size = chunk_size
         self.max_concurrency = max_concurrency
+        self.on_error = on_error
+        self.state_manager = state_manager
         self.result: ExecutionResult | None = None
 
     @property
@@ -157,52 +173,85 @@ class StreamingExecutor(ExecutionStrategy):
 
     async def execute_async(
         self, stages: Sequence[PipelineStage], context: ExecutionContext
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """The async twin of `execute`: frames in input order, on the running loop."""
         self.result = None
         totals = StreamingResult()
-        loading = _loading(stages)
-        async with ticking(context, stages):
-            loaded = await run_segments(stages[:loading], context, width=1)
-            behind = stages[loading:]
-            for part in self._parts(loaded):
-                before = _Snapshot(context)
-                frame = await run_segments(
-                    behind, context, width=self.max_concurrency, data=part, first_index=loading
-                )
-                if before.done == context.done_rows and not context.control.stopping:
-                    context.processed_rows += len(frame)  # table stages don't count rows
-                before.add(totals, frame, context)
-                context.total_rows = max(context.total_rows, totals.total_rows)
-                if context.control.stopping:
-                    break
-                try:
-                    yield frame
-                except GeneratorExit:
-                    context.control.stop("stream closed")
-                    raise
+        async with (
+            ticking(context, stages, self.state_manager),
+            contextlib.aclosing(self._chunks(stages, context)) as chunks,
+        ):
+            before = _Snapshot(context)
+            async for frame in chunks:
+                before = before.add(totals, frame, context)
+                yield frame
             context.end_time = datetime.now()
-            self.result = totals.finalize()
-            if not context.price_known:
-                self.result.costs.total_cost = None
-            self.result.success = self.result.success and not context.control.stopping
+            context.total_rows = max(context.total_rows, totals.total_rows)
+            self.result = self._result(totals, context)
             await context.dispatcher.send("on_pipeline_complete", context, self.result)
 
-    def _parts(self, loaded: Any) -> Iterator[Any]:
-        """Frames of `chunk_size` rows out of what was loaded: a frame or frames in a row."""
-        if isinstance(loaded, Iterator):
-            yield from loaded
-            return
-        frame = loaded.frame if isinstance(loaded, RowSet) else wrap(loaded)
-        for start in range(0, len(frame), self.chunk_size):
-            positions = range(start, min(start + self.chunk_size, len(frame)))
-            yield frame.take(positions).native
+    async def _chunks(
+        self, stages: Sequence[PipelineStage], context: ExecutionContext
+    ) -> AsyncGenerator[Any, None]:
+        """The frames that come out behind all stages."""
+        loading = _loading(stages)
+        loaded = None
+        async for part in flow(stages[:loading], only(), context, width=1):
+            loaded = part.data
+        behind = stages[loading:]
+        parts = flow(
+            behind,
+            parts_of(loaded, self.chunk_size),
+            context,
+            width=self.max_concurrency,
+            on_error=self.on_error,
+            first_index=loading,
+            ahead=max(4 * self.chunk_size, 8 * self.max_concurrency),
+        )
+        cut_short = any(not isinstance(stage, RowStage) for stage in behind)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                if part.whole or not cut_short:  # half a chunk has passed table stages by
+                    yield native(part.data)
+
+    def _result(self, totals: StreamingResult, context: ExecutionContext) -> ExecutionResult:
+        result = totals.finalize()
+        result.execution_id = context.session_id
+        result.metrics.stage_durations = dict(context.stage_durations)
+        if not context.price_known:
+            result.costs.total_cost = None
+        result.success = result.success and not context.control.stopping
+        return result
 
     def supports_async(self) -> bool:
         return False
 
     def supports_streaming(self) -> bool:
         return True
+
+
+async def parts_of(loaded: Any, size: int) -> AsyncGenerator[Part, None]:
+    """What was loaded, `size` rows at a time; frames that come one by one stay as they are.
+
+    Read in a thread, one part ahead: the loop isn't held by a slow file or generator.
+    """
+    parts = _in_parts(loaded, size)
+    part = await asyncio.to_thread(next, parts, _END)
+    while part is not _END:
+        following = await asyncio.to_thread(next, parts, _END)
+        yield Part(part, last=following is _END)
+        part = following
+
+
+def _in_parts(loaded: Any, size: int) -> Iterator[Any]:
+    if isinstance(loaded, Iterator):
+        first = next(loaded, None)
+        again = itertools.chain([] if first is None else [first], loaded)
+        if first is None or kind_of(first):
+            return again
+        loaded = again
+    rows = loaded if isinstance(loaded, RowSet | Intake) else Intake(open_source(loaded))
+    return rows.parts(size)
 
 
 def _loading(stages: Sequence[PipelineStage]) -> int:
@@ -214,15 +263,18 @@ def _loading(stages: Sequence[PipelineStage]) -> int:
 
 
 class _Snapshot:
-    """The context's totals before a chunk, for what the chunk adds to them."""
+    """The context's totals at the last chunk, for what has come since."""
 
     def __init__(self, context: ExecutionContext) -> None:
-        self.cost = context.accumulated_cost or ZERO
+        self.cost = context.accumulated_cost
         self.failed, self.skipped = context.failed_rows, context.skipped_rows
         self.usage = context.usage
         self.done = context.done_rows
 
-    def add(self, totals: StreamingResult, frame: Any, context: ExecutionContext) -> None:
+    def add(self, totals: StreamingResult, frame: Any, context: ExecutionContext) -> _Snapshot:
+        """Count a chunk; gives what the next one starts from."""
+        if context.done_rows == totals.total_rows and not context.control.stopping:
+            context.processed_rows += len(frame)  # table stages don't count rows
         totals.add_chunk(
             frame,
             context.accumulated_cost - self.cost,
@@ -231,3 +283,4 @@ class _Snapshot:
             input_tokens=context.usage.prompt_tokens - self.usage.prompt_tokens,
             output_tokens=context.usage.output_tokens - self.usage.output_tokens,
         )
+        return _Snapshot(context)

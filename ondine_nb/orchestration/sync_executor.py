@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..contracts import ExecutionContext, PipelineStage
 from ..models import ExecutionResult
 from .execution_strategy import ExecutionStrategy, run_stages
+from .state_manager import StateManager
 
 __all__ = ["SyncExecutor", "run_in_thread"]
 
@@ -73,9 +74,16 @@ def _wait(
 class SyncExecutor(ExecutionStrategy):
     """Blocks until the run is done; one worker thread with its own loop around the same code."""
 
-    def __init__(self, *, max_concurrency: int = 10, on_error: str = "keep") -> None:
+    def __init__(
+        self,
+        *,
+        max_concurrency: int = 10,
+        on_error: str = "keep",
+        state_manager: StateManager | None = None,
+    ) -> None:
         self.max_concurrency = max_concurrency
         self.on_error = on_error
+        self.state_manager = state_manager
 
     @property
     def name(self) -> str:
@@ -91,7 +99,11 @@ class SyncExecutor(ExecutionStrategy):
     async def _run(self, stages: list[PipelineStage], context: ExecutionContext) -> ExecutionResult:
         try:
             return await run_stages(
-                stages, context, width=self.max_concurrency, on_error=self.on_error
+                stages,
+                context,
+                width=self.max_concurrency,
+                on_error=self.on_error,
+                state_manager=self.state_manager,
             )
         finally:
             # The loop ends with this coroutine: what is in flight has to be journaled first.

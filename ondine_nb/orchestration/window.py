@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from ..contracts import ExecutionContext, RowStage
@@ -26,7 +26,8 @@ class Window:
 
     `chunks` are lists of rows; each is prepared as a whole, one after another. With `on_error`
     "stop" the first failed row ends the run. Rows that an earlier window has counted are not
-    counted again: `counts` is False then.
+    counted again: `counts` is False then. `when_finished` is called with each row that has its
+    outcome.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Window:
         self.counts = counts
         self._ready: deque[Row] = deque()
         self._refilling = asyncio.Lock()
-        self._chunks: Iterator[list[Row]] = iter(())
+        self.when_finished: Callable[[Row], None] | None = None
+        self._chunks: AsyncGenerator[list[Row], None]
         self._workers: dict[asyncio.Task[None], Row | None] = {}
         self._stopped = asyncio.Event()
 
-    async def run(self, chunks: Iterator[list[Row]]) -> None:
+    async def run(self, chunks: AsyncGenerator[list[Row], None]) -> None:
         """Return when every row has its outcome, or at a stop, with rows in flight left draining.
 
         What is left in flight is in `context.control.draining`. Raises what a stage raises in
@@ -97,6 +99,7 @@ class Window:
         if self._workers:
             await asyncio.wait(set(self._workers))
         control.draining -= set(self._workers)
+        await self._chunks.aclose()
         for stage in self.stages:
             await stage.close()
 
@@ -129,7 +132,7 @@ class Window:
         """The next row, after preparing the next chunk where none is ready; None at the end."""
         async with self._refilling:
             while not self._ready:
-                chunk = next(self._chunks, None)
+                chunk = await anext(self._chunks, None)
                 if chunk is None:
                     return None
                 for stage in self.stages:
@@ -182,6 +185,8 @@ class Window:
         elif row.outputs is not None:
             gauges.recent.append(_sample(row))
         row.release()
+        if self.when_finished is not None:
+            self.when_finished(row)
 
     def _end_by(self, row: Row) -> None:
         assert row.failure is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -13,11 +13,17 @@ import pandas as pd
 from ondine_nb.contracts import ExecutionContext, ExecutionObserver, PipelineStage, Row, RowStage
 from ondine_nb.models import Usage
 
-__all__ = ["Events", "Load", "OutColumn", "Table", "Work", "frame", "turns"]
+__all__ = ["Events", "Load", "OutColumn", "Table", "Work", "arriving", "frame", "turns"]
 
 
 def frame(n: int) -> pd.DataFrame:
     return pd.DataFrame({"n": range(n), "text": [f"t{i}" for i in range(n)]})
+
+
+async def arriving(chunks: Iterable[list[Row]]) -> AsyncGenerator[list[Row], None]:
+    """Chunks as a window takes them."""
+    for chunk in chunks:
+        yield chunk
 
 
 async def turns(n: int) -> None:

@@ -20,7 +20,7 @@ from ondine_nb.errors import (
 )
 from ondine_nb.orchestration.window import Window
 from ondine_nb.rows import AskAgain, Halted
-from tests.orchestration.parts import Work, turns
+from tests.orchestration.parts import Work, arriving, turns
 
 NAMES = {"n": 0}
 
@@ -45,7 +45,7 @@ async def run(
 ) -> ExecutionContext:
     context = context or ExecutionContext(total_rows=sum(chunks.sizes))
     async with asyncio.timeout(20):
-        await Window(stages, context, width).run(iter(chunks))
+        await Window(stages, context, width).run(arriving(chunks))
         await context.control.drained()
     return context
 
@@ -180,7 +180,7 @@ async def test_a_stop_lets_what_is_sending_end_and_cancels_what_waits() -> None:
             self.closed = True
 
     stage = Sending()
-    window = asyncio.create_task(Window([stage], context, 3).run(iter(chunks)))
+    window = asyncio.create_task(Window([stage], context, 3).run(arriving(chunks)))
     await turns(5)
     context.control.stop()
     async with asyncio.timeout(5):
@@ -202,7 +202,7 @@ async def test_a_second_stop_cancels_what_is_sending() -> None:
             row.sending = True
             await asyncio.sleep(30)
 
-    window = asyncio.create_task(Window([Sending()], context, 3).run(iter(chunks)))
+    window = asyncio.create_task(Window([Sending()], context, 3).run(arriving(chunks)))
     await turns(5)
     context.control.stop()
     await window
@@ -226,7 +226,7 @@ def test_an_error_behind_a_hard_stop_doesnt_soften_it() -> None:
 async def test_a_stop_may_come_from_any_thread() -> None:
     context = ExecutionContext()
     work = Work(each=lambda n: asyncio.sleep(0.001))
-    window = asyncio.create_task(Window([work], context, 3).run(iter(Chunks(*[10] * 500))))
+    window = asyncio.create_task(Window([work], context, 3).run(arriving(Chunks(*[10] * 500))))
     while len(work.seen) < 10:
         await asyncio.sleep(0)
     await asyncio.to_thread(context.control.stop)
