@@ -63,15 +63,16 @@ def _library(kind: str | None) -> str:
     """The library to read into: `kind`, or what fits this process."""
     if kind not in (None, "pandas", "polars"):
         raise ConfigurationError(f"kind is {kind!r}: give 'pandas' or 'polars'")
-    only_pandas = "pandas" in sys.modules and "polars" not in sys.modules
-    library = kind or ("pandas" if only_pandas or not _installed("polars") else "polars")
+    only_pandas = bool(sys.modules.get("pandas")) and not sys.modules.get("polars")
+    fitting = "pandas" if only_pandas or not _installed("polars") else "polars"
+    library = kind or fitting
     if not _installed(library):
         raise needs(library, "reading files and rows into frames")
     return library
 
 
 def _installed(library: str) -> bool:
-    return library in sys.modules or find_spec(library) is not None
+    return bool(sys.modules[library] if library in sys.modules else find_spec(library))
 
 
 # --- files
@@ -186,7 +187,7 @@ def _open_kind(kind: Kind) -> Kind:
 
 def _shown(kind: Kind) -> str:
     """A kind as messages name it."""
-    return "a list" if isinstance(kind, tuple) else {"long": "int"}.get(kind, kind)
+    return "a list" if isinstance(kind, tuple) else "int" if kind == "long" else str(kind)
 
 
 def _check_rows(rows: list[Any], kinds: dict[str, Kind], start: int, name: str) -> None:

@@ -135,7 +135,7 @@ class Stream(Source):
 
 def _rows_at(native: NativeFrame, start: int, count: int) -> NativeFrame:
     """The rows of a native frame from position `start` on, `count` at most."""
-    by_position = getattr(native, "iloc", native)  # pandas' own [] may go by label
+    by_position: Any = getattr(native, "iloc", native)  # pandas' own [] may go by label
     return by_position[start : start + count]
 
 
@@ -160,11 +160,11 @@ def recast(native: NativeFrame, like: NativeFrame, called: str) -> NativeFrame:
     if list(native.dtypes) == list(like.dtypes):
         return native
     library = "pandas" if kind_of(native) == "pandas" else "polars"
-    changed: dict[Any, Any] = {}
+    changed: dict[str, Any] = {}
     for column in native.columns:
         part, dtype = native[column], like[column].dtype
         if part.dtype != dtype:
-            changed[str(column)] = made = _recast_column(library, part, dtype)
+            made = changed[str(column)] = _recast_column(library, part, dtype)
             if made is None:
                 raise RunError(
                     f"{called}: column {column!r} is {part.dtype}, and doesn't fit into {dtype}, "

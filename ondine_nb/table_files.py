@@ -22,6 +22,10 @@ from .streams import BLOCK_ROWS, Stream
 
 __all__ = ["ENDINGS", "first_line", "needs", "open_file", "plan_stream"]
 
+_WITH_GAPS = {
+    f"{sign}int{n}": f"{sign.upper()}Int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)
+}
+_WITH_GAPS["bool"] = "boolean"
 _OTHERWISE = "correct it, or read it yourself and give the frame"
 
 
@@ -124,42 +128,37 @@ def _pandas_csv(path: Path, width: int) -> Stream:
 
     rows = 0
     seen: dict[str, set[str]] = {}
-    for block in blocks():
+    for block in blocks(dtype_backend="numpy_nullable"):
         if not isinstance(block.index, pd.RangeIndex):
             raise ValueError("the rows have more cells than the header")
         rows += len(block)
         for column in block.columns:
-            seen.setdefault(column, set()).add(_pandas_kind(block[column]))
-    dtypes = {column: _pandas_dtype(kinds) for column, kinds in seen.items()}
+            seen.setdefault(column, set()).update(_pandas_kinds(block[column]))
+    dtypes = {column: _pandas_dtype(kinds) for column, kinds in seen.items()} if rows else {}
     name = str(path)
     empty = read(nrows=0, dtype=dtypes)
     return Stream(name, empty, _guarded(name, lambda: blocks(dtype=dtypes)), rows=rows)
 
 
-def _pandas_kind(series: Any) -> str:
-    """What pandas took one block of a CSV column for."""
-    kind = str(series.dtype)
-    if kind == "float64":
-        return "missing" if series.isna().all() else kind
-    if kind == "object":
-        import pandas as pd
-
-        return "gapped" if pd.api.types.infer_dtype(series, skipna=True) == "boolean" else "str"
-    # Integers and booleans have no gap; what else there is comes from text.
-    return kind if kind in ("int64", "uint64", "bool") else "str"
+def _pandas_kinds(series: Any) -> set[str]:
+    """What pandas took one block of a CSV column for, and "gap" if something is missing."""
+    gaps = series.isna()
+    if gaps.all():
+        return {"gap"}
+    return {str(series.dtype)} | ({"gap"} if gaps.any() else set())
 
 
 def _pandas_dtype(kinds: set[str]) -> str:
     """The dtype that pandas.read_csv gives a column of the whole file.
 
-    But "boolean" for booleans with gaps: an object column would hold the text "True".
+    But integers and booleans with gaps stay what they are: as floats, 5 would be 5.0 in a prompt
+    and a long number another one; in an object column, true would be the text "True".
     """
-    present = kinds - {"missing"}
-    if present <= {"bool", "gapped"} and present:
-        return "bool" if kinds == {"bool"} else "boolean"
-    if kinds in ({"int64"}, {"uint64"}):
-        return kinds.pop()
-    return "float64" if kinds and present <= {"int64", "float64"} else "str"
+    present = kinds - {"gap"}
+    if present == {"Int64"} or present == {"boolean"}:
+        whole = "int64" if present == {"Int64"} else "bool"
+        return present.pop() if "gap" in kinds else whole
+    return "float64" if present <= {"Int64", "Float64"} else "str"
 
 
 def _csv_fault(path: Path) -> str | None:
@@ -264,7 +263,8 @@ def _pandas_parquet(path: Path) -> Stream:
         dtypes = _parquet_dtypes(file)
     text_names(schema.names, str(path))
 
-    def fixed(native: NativeFrame, at: int = 0) -> NativeFrame:
+    def fixed(table: Any, at: int = 0) -> NativeFrame:
+        native = table.to_pandas(types_mapper=_with_gaps)
         if native.index.name is None and type(native.index).__name__ == "RangeIndex":
             native.index = range(at, at + len(native))  # goes on through the blocks
         return native.astype({column: dtypes[column] for column in native if column in dtypes})
@@ -274,16 +274,19 @@ def _pandas_parquet(path: Path) -> Stream:
         with pq.ParquetFile(path) as file:
             # Without threads: these would read ahead, and hold more row groups than one.
             for batch in file.iter_batches(BLOCK_ROWS, use_threads=False):
-                yield fixed(pa.Table.from_batches([batch]).to_pandas(), at)
+                yield fixed(pa.Table.from_batches([batch]), at)
                 at += len(batch)
 
     name = str(path)
-    empty = fixed(schema.empty_table().to_pandas())
+    empty = fixed(schema.empty_table())
     return Stream(name, empty, _guarded(name, blocks), rows=rows)
 
 
 def _parquet_dtypes(file: Any) -> dict[str, Any]:
-    """The dtypes that pandas.read_parquet gives and that a part of the rows doesn't tell."""
+    """The dtypes that a part of the rows doesn't tell: those of pandas.read_parquet.
+
+    But integers and booleans with gaps stay what they are, as in CSV.
+    """
     import pandas as pd
 
     dtypes: dict[str, Any] = {}
@@ -291,9 +294,16 @@ def _parquet_dtypes(file: Any) -> dict[str, Any]:
         if isinstance(dtype, pd.CategoricalDtype):
             dtypes[column] = pd.CategoricalDtype(_categories(file, column), dtype.ordered)
         elif type(dtype).__module__.startswith("numpy") and dtype.kind in "iub":
-            gapped = "object" if dtype.kind == "b" else "float64"
-            dtypes[column] = gapped if _gaps(file, column) else dtype
+            dtypes[column] = _with_gaps(dtype) if _gaps(file, column) else dtype
     return dtypes
+
+
+def _with_gaps(dtype: Any) -> Any:
+    """The pandas dtype with room for missing, for one of integers or booleans; None for others."""
+    import pandas as pd
+
+    name = _WITH_GAPS.get(str(dtype))
+    return name and pd.api.types.pandas_dtype(name)
 
 
 def _gaps(file: Any, column: str) -> bool:
