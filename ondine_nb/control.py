@@ -14,21 +14,26 @@ from .rows import ZERO
 
 __all__ = ["Control", "Gauges", "Sample"]
 
+_ENDED_ITSELF = ("budget", "failed", "on_error")
+
 
 class Control:
     """How a run is told to stop, and how what it left in flight is found again.
 
     `stop` may be called from any thread; the loop that runs the rows is told through
     `call_soon_threadsafe`. The first stop sends nothing more; the second cancels what is in flight.
+    `outage` says that the run has paused by itself, because the server answers nothing.
     """
 
     def __init__(self) -> None:
         self.stopping = False
         self.paused = False
+        self.outage = False
         self.reason: str | None = None
         self.error: BaseException | None = None
         self.cancelled = False
         self.draining: set[asyncio.Task[Any]] = set()
+        self._asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_workers: list[Callable[[bool], None]] = []
         self._holds: list[Callable[[bool], None]] = []
@@ -41,7 +46,13 @@ class Control:
             stop_workers(self.cancelled)
 
     def stop(self, reason: str = "stopped", error: BaseException | None = None) -> None:
-        self.cancelled = self.cancelled or (self.stopping and error is None)
+        """Send nothing more. A second one from outside cancels what is in flight too.
+
+        A run that ended itself was not asked to: the first stop after that changes nothing.
+        """
+        asked = error is None and reason not in _ENDED_ITSELF
+        self.cancelled = self.cancelled or (asked and self._asked)
+        self._asked = self._asked or asked
         if not self.stopping:
             self.stopping, self.reason, self.error = True, reason, error
         self._on_loop(self._stop_workers, self.cancelled)
@@ -85,10 +96,14 @@ class Sample:
 
 @dataclass
 class Gauges:
-    """What a view shows beside the counts; not part of a checkpoint."""
+    """What a view shows beside the counts; not part of a checkpoint.
+
+    `message_until` is when what `message` says changes, by `time.monotonic`, or None.
+    """
 
     state: str = "pending"
     message: str = ""
+    message_until: float | None = None
     in_flight: int = 0
     concurrency: int = 0
     concurrency_note: str = ""

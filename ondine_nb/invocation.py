@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 from weakref import WeakValueDictionary
 
+from .breaker import Breaker, Outage, Trial
 from .contracts import ExecutionContext, RowStage
 from .errors import (
     FatalProviderError,
@@ -20,6 +18,7 @@ from .errors import (
     RowError,
     TransientError,
 )
+from .inquiries import Inquiry, question_key
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
 from .pacing import Growth, Pacer
@@ -33,33 +32,8 @@ _EQUAL_REJECTIONS = 20
 _UNREACHABLE_ATTEMPTS = 3
 
 
-def question_key(identity: str, settings: Settings) -> Any:
-    """A hash of everything but the prompt that decides an answer; copy it and add the prompt.
-
-    `max_tokens` isn't in it, so that a larger one sends only the rows that were cut.
-    """
-    deciding = {"provider": identity, **settings.deciding()}
-    # Not sorted: the order of a schema's fields decides what is answered first.
-    text = json.dumps(deciding, ensure_ascii=False, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=20)
-
-
-class _Inquiry:
-    """One question of a run: its paid answers so far, shared by all rows that ask it.
-
-    The lock lets one row send; the others wait and find its answer. `earlier` of the answers come
-    from earlier runs.
-    """
-
-    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock")
-
-    def __init__(self, key: bytes) -> None:
-        self.key = key
-        self.answers: list[Answer] = []
-        self.earlier = 0
-        self.begins = False
-        self.failure: RowError | None = None
-        self.lock = asyncio.Lock()
+class _NotNow(Exception):  # noqa: N818 - a signal, not an error
+    """The run was paused while this question waited for its turn: it has to queue again."""
 
 
 class InvokeStage(RowStage):
@@ -95,20 +69,23 @@ class InvokeStage(RowStage):
         self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
         self.pacer = Pacer()
         self.backoff = backoff or Backoff()
+        self.breaker = Breaker(self.backoff)
         self._hash = question_key(provider.identity, settings)
-        self._inquiries: WeakValueDictionary[bytes, _Inquiry] = WeakValueDictionary()
-        self._failed: list[_Inquiry] = []  # kept: an equal row of a later chunk fails alike
+        self._inquiries: WeakValueDictionary[bytes, Inquiry] = WeakValueDictionary()
+        self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
         self._rejections: tuple[str, int] = ("", 0)
         self._accepted = accepted
         self.beside_others = False  # set for good when another run is under way at the same time
         self._usual_output = 64.0  # tokens; a moving mean once answers come
         self._opened: asyncio.Task[None] | None = None
+        self._outage: Outage | None = None
 
     async def open(self, context: ExecutionContext) -> None:
         await self.journal.refresh()
         self.journal.claims.join(self)
         self._show_concurrency(context)
-        context.control.on_pause(self.gate.hold)
+        self._outage = Outage(self.breaker, self.gate, context.control, context.gauges)
+        context.control.on_pause(self._outage.hold)
         context.price_known = self.provider.price is not None
 
     async def open_provider(self) -> None:
@@ -120,6 +97,8 @@ class InvokeStage(RowStage):
 
     async def close(self) -> None:
         self.journal.claims.leave(self)
+        if self._outage is not None:
+            self._outage.close()
         opened, self._opened = self._opened, None  # a stream's next chunk opens it again
         if opened is not None:
             await asyncio.wait({opened})
@@ -134,14 +113,14 @@ class InvokeStage(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
-        new: list[_Inquiry] = []
+        new: list[Inquiry] = []
         for row in rows:
             if row.settled or row.prompt is None:
                 continue
             key = self.key(row.prompt)
             inquiry = self._inquiries.get(key)
             if inquiry is None:
-                inquiry = self._inquiries[key] = _Inquiry(key)
+                inquiry = self._inquiries[key] = Inquiry(key)
                 new.append(inquiry)
             row.inquiry = inquiry
         only = self.run_id if self.fresh else None
@@ -149,7 +128,7 @@ class InvokeStage(RowStage):
         for inquiry in new:
             self._recall(inquiry, found.get(inquiry.key, []))
 
-    def _recall(self, inquiry: _Inquiry, entries: list[Entry]) -> None:
+    def _recall(self, inquiry: Inquiry, entries: list[Entry]) -> None:
         """Take over journaled answers, unless one was cut and could be longer now."""
         answers = [(Answer.read(entry.body), entry) for entry in entries]
         allowed = self.settings.max_tokens
@@ -161,7 +140,7 @@ class InvokeStage(RowStage):
         inquiry.earlier = sum(entry.run != self.run_id for entry in entries)
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
-        inquiry: _Inquiry = row.inquiry
+        inquiry: Inquiry = row.inquiry
         if row.reasks < len(inquiry.answers):
             self._reuse(row, inquiry, context)
         else:
@@ -169,7 +148,7 @@ class InvokeStage(RowStage):
                 await self._first(row, inquiry, context)
         row.answer.usable_text()
 
-    async def _first(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> None:
+    async def _first(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> None:
         """Send, unless another row with this question did while this one waited for the lock."""
         if row.reasks < len(inquiry.answers):
             self._reuse(row, inquiry, context)
@@ -189,7 +168,7 @@ class InvokeStage(RowStage):
         inquiry.answers.append(answer)
         row.status = "answered"
 
-    def _reuse(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> None:
+    def _reuse(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> None:
         """An answer that was paid for before, by an earlier run or by an equal row of this one."""
         row.answer = inquiry.answers[row.reasks]
         self._accepted = True
@@ -203,20 +182,16 @@ class InvokeStage(RowStage):
         if not row.attempts and self.provider.price is not None:
             context.gauges.saved += self.provider.price.cost(row.answer.usage)
 
-    async def _ask(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> Answer | None:
+    async def _ask(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> Answer | None:
         """Send until there is an answer, or raise what it fails by. None: another run has it."""
-        attempt = 0
+        trial = Trial()
         while True:
-            attempt += 1
             try:
-                return await self._once(row, inquiry, context)
+                return await self._once(row, inquiry, trial, context)
+            except _NotNow:
+                continue
             except TransientError as error:
-                self._give_up_if_unreachable(error, attempt)
-                if attempt >= self.backoff.attempts:
-                    raise
-                context.gauges.retries += 1
-                delay = self.backoff.delay(attempt, error.retry_after)
-                self._slow_down(error, context)
+                delay = self._judged(error, trial, context)
             except RejectedRequestError as error:
                 self._give_up_if_all_alike(error)
                 raise
@@ -224,38 +199,90 @@ class InvokeStage(RowStage):
                 raise Halted
             await asyncio.sleep(delay)
 
-    async def _once(self, row: Row, inquiry: _Inquiry, context: ExecutionContext) -> Answer | None:
+    def _judged(self, error: TransientError, trial: Trial, context: ExecutionContext) -> float:
+        """Seconds until this question goes again, or what its row fails by is raised."""
+        breaker = self.breaker
+        if breaker.gives_up(trial):
+            raise error
+        self._give_up_if_unreachable(error, trial)
+        context.gauges.retries += 1
+        if breaker.open:
+            return 0.0  # the gate is shut, and opens when there is something to hope for
+        if isinstance(error, RateLimitedError):
+            # Its place in the queue is lost already, and the pacer says when it may go.
+            return self.backoff.delay(max(1, trial.counted), error.retry_after, stretch=2.5)
+        return self.backoff.delay(max(1, trial.counted), error.retry_after)
+
+    async def _once(
+        self, row: Row, inquiry: Inquiry, trial: Trial, context: ExecutionContext
+    ) -> Answer | None:
         """One attempt. The slot is free again only when its answer is durable."""
         assert row.prompt is not None
         await self.open_provider()
         worst = self._worst_case(row.prompt)
         async with self.gate, self.journal.claims.hold(inquiry.key):
-            if self.beside_others and await self._answered_beside(row, inquiry):
-                return None
-            await self.pacer.turn(self.provider.request_bytes(row.prompt) / 4, self._usual_output)
-            reservation = await self.budget.reserve(worst)
-            if context.control.stopping:
-                reservation.release()
-                raise Halted
-            row.sending = True
-            row.attempts += 1
-            context.gauges.requests += 1
-            context.gauges.in_flight += 1
+            probing = self.breaker.open
             try:
-                return await self._answered(row, inquiry, context, reservation)
+                if self.breaker.exhausted and trial.error is not None:
+                    raise trial.error
+                if self.beside_others and await self._answered_beside(row, inquiry):
+                    return None
+                size = self.provider.request_bytes(row.prompt)
+                await self.pacer.turn(size / 4, self._usual_output)
+                reservation = await self.budget.reserve(worst)
+                if context.control.stopping:
+                    reservation.release()
+                    raise Halted
+                if self.gate.held or (self.breaker.open and not probing):
+                    reservation.release()
+                    raise _NotNow
+                self.breaker.sending(trial, probing=probing)
+                return await self._sent(row, inquiry, trial, context, reservation)
             finally:
-                row.sending = False
-                context.gauges.in_flight -= 1
-                context.gauges.possibly_billed = self.budget.possibly_billed
+                if probing and self._outage is not None:
+                    self._outage.update()
 
-    async def _answered_beside(self, row: Row, inquiry: _Inquiry) -> bool:
+    async def _sent(
+        self,
+        row: Row,
+        inquiry: Inquiry,
+        trial: Trial,
+        context: ExecutionContext,
+        reservation: Reservation,
+    ) -> Answer:
+        """Send, and tell breaker, gate and pacer what became of it."""
+        gauges, at_once = context.gauges, self.gate.limit
+        row.sending = True
+        row.attempts += 1
+        gauges.requests += 1
+        gauges.in_flight += 1
+        try:
+            return await self._answered(row, inquiry, context, reservation)
+        except TransientError as error:
+            self.breaker.failed(trial, error, at_once)
+            self._slow_down(error, context)
+            raise
+        except RejectedRequestError:
+            self._alive(None)
+            raise
+        finally:
+            row.sending = False
+            gauges.in_flight -= 1
+            gauges.possibly_billed = self.budget.possibly_billed
+
+    def _alive(self, latency: float | None) -> None:
+        """The server answers, in `latency` seconds (None: it refused this one)."""
+        if self.breaker.answered(latency) and self._outage is not None:
+            self._outage.over()
+
+    async def _answered_beside(self, row: Row, inquiry: Inquiry) -> bool:
         """Whether another run has answered since this one looked."""
         found = await self.journal.lookup([inquiry.key], run=self.run_id if self.fresh else None)
         self._recall(inquiry, found.get(inquiry.key, []))
         return row.reasks < len(inquiry.answers)
 
     async def _answered(
-        self, row: Row, inquiry: _Inquiry, context: ExecutionContext, reservation: Reservation
+        self, row: Row, inquiry: Inquiry, context: ExecutionContext, reservation: Reservation
     ) -> Answer:
         try:
             reply = await self.provider.send(row.prompt or "")
@@ -284,9 +311,7 @@ class InvokeStage(RowStage):
         self._count(row, context, answer, reply, cost or ZERO)
         return answer
 
-    def _entry(
-        self, inquiry: _Inquiry, reply: Reply, readable: bool, cost: Decimal | None
-    ) -> Entry:
+    def _entry(self, inquiry: Inquiry, reply: Reply, readable: bool, cost: Decimal | None) -> Entry:
         begins, inquiry.begins = inquiry.begins, inquiry.begins and not readable
         return Entry(
             key=inquiry.key,
@@ -303,6 +328,7 @@ class InvokeStage(RowStage):
     def _count(
         self, row: Row, context: ExecutionContext, answer: Answer, reply: Reply, cost: Decimal
     ) -> None:
+        self._alive(reply.latency)
         self.gate.answered(reply.latency)
         self._usual_output += (answer.usage.output_tokens - self._usual_output) / 16
         self._show_concurrency(context)
@@ -313,12 +339,14 @@ class InvokeStage(RowStage):
         context.gauges.latencies.append(reply.latency)
 
     def _slow_down(self, error: TransientError, context: ExecutionContext) -> None:
-        """What one row is told by 429 or 529 holds for all rows."""
+        """What one row is told by 429 or 529 holds for all rows; so does an outage."""
         if isinstance(error, RateLimitedError | OverloadedError):
             self.gate.pushed_back()
             if error.retry_after is not None:
                 self.pacer.pause(error.retry_after)
             self._show_concurrency(context)
+        if self._outage is not None and (self.breaker.open or self.breaker.exhausted):
+            self._outage.update()
 
     def _show_concurrency(self, context: ExecutionContext) -> None:
         gauges = context.gauges
@@ -335,14 +363,14 @@ class InvokeStage(RowStage):
             return ZERO
         return price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
 
-    def _give_up_if_unreachable(self, error: TransientError, attempt: int) -> None:
+    def _give_up_if_unreachable(self, error: TransientError, trial: Trial) -> None:
         """No connection at all, and never one before: waiting longer helps nobody."""
-        if error.unreachable and not self.gate.proven and attempt >= _UNREACHABLE_ATTEMPTS:
+        if error.unreachable and not self.breaker.proven and trial.tries >= _UNREACHABLE_ATTEMPTS:
             raise FatalProviderError(str(error)) from error
 
     def _give_up_if_all_alike(self, error: RejectedRequestError) -> None:
         """Equal rejections before any success: it is the settings that are wrong, not the rows."""
-        if self.gate.proven or self._accepted:
+        if self.breaker.proven or self._accepted:
             return
         text, count = self._rejections
         count = count + 1 if text == str(error) else 1

@@ -1,4 +1,4 @@
-"""What holds a run back: the budget, the gate of requests in flight, other runs, and back-off."""
+"""What holds a run back: the gate of requests in flight, other runs, and back-off."""
 
 from __future__ import annotations
 
@@ -9,132 +9,21 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from decimal import Decimal
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-from .errors import BudgetExceededError
+from .budget import Budget, Reservation
 from .pacing import Growth
-from .pricing import dollars
-from .rows import ZERO
 
 __all__ = ["Backoff", "Budget", "Claims", "Gate", "Reservation"]
-
-
-class Reservation:
-    """The worst case of one request, held until what it really cost is known."""
-
-    __slots__ = ("_budget", "amount", "open")
-
-    def __init__(self, budget: Budget, amount: Decimal) -> None:
-        self._budget, self.amount, self.open = budget, amount, True
-
-    def settle(self, cost: Decimal) -> None:
-        """The answer came and cost this much, in USD."""
-        self._end(cost, ZERO)
-
-    def release(self) -> None:
-        """The request was not billed."""
-        self._end(ZERO, ZERO)
-
-    def lose(self) -> None:
-        """The answer was lost on the way: its worst case stays charged as possibly billed."""
-        self._end(ZERO, self.amount)
-
-    def _end(self, spent: Decimal, lost: Decimal) -> None:
-        if self.open:
-            self.open = False
-            self._budget.end(self.amount, spent, lost)
-
-
-class Budget:
-    """A ceiling in USD that no moment of the run passes, whatever comes back (None: no ceiling).
-
-    What is spent, what may have been billed for lost answers, and the worst cases of all requests
-    in flight together never exceed it. A reservation that doesn't fit waits for others to settle,
-    first come first served, so that a large one isn't starved by small ones.
-    """
-
-    def __init__(self, ceiling: Decimal | None, spent: Decimal = ZERO) -> None:
-        self.ceiling = ceiling
-        self.spent = spent
-        self.possibly_billed = ZERO
-        self.reserved = ZERO
-        self.outstanding = 0
-        self._waiting: deque[tuple[asyncio.Future[None], Decimal]] = deque()
-
-    def fits(self, amount: Decimal) -> bool:
-        if self.ceiling is None:
-            return True
-        return self.spent + self.possibly_billed + self.reserved + amount <= self.ceiling
-
-    async def reserve(self, amount: Decimal) -> Reservation:
-        """Hold `amount` USD, waiting until it fits.
-
-        Raises `BudgetExceededError` when it doesn't fit and nothing is in flight that could settle.
-        """
-        if self._waiting or not self.fits(amount):
-            await self._wait(amount)
-        else:
-            self._hold(amount)
-        return Reservation(self, amount)
-
-    def end(self, amount: Decimal, spent: Decimal, lost: Decimal) -> None:
-        """Called by a reservation that ends."""
-        self.reserved -= amount
-        self.outstanding -= 1
-        self.spent += spent
-        self.possibly_billed += lost
-        self._admit()
-
-    def _hold(self, amount: Decimal) -> None:
-        self.reserved += amount
-        self.outstanding += 1
-
-    async def _wait(self, amount: Decimal) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, amount))
-        self._admit()
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self.end(amount, ZERO, ZERO)
-            else:
-                self._admit()  # it may have kept smaller ones waiting behind it
-            raise
-
-    def _admit(self) -> None:
-        """Let those at the head of the queue through, or tell the head that it never will fit."""
-        while self._waiting:
-            future, amount = self._waiting[0]
-            if future.done():
-                self._waiting.popleft()
-            elif self.fits(amount):
-                self._waiting.popleft()
-                self._hold(amount)
-                future.set_result(None)
-            elif self.outstanding == 0:
-                self._waiting.popleft()
-                future.set_exception(self._exceeded(amount))
-            else:
-                return
-
-    def _exceeded(self, amount: Decimal) -> BudgetExceededError:
-        assert self.ceiling is not None
-        lost = f", {dollars(self.possibly_billed)} possibly billed" if self.possibly_billed else ""
-        return BudgetExceededError(
-            f"out of budget: {dollars(self.spent)} of {dollars(self.ceiling)} is spent{lost}, and "
-            f"the next request may cost up to {dollars(amount)}. Raise --budget, or lower "
-            "--max-tokens, and run again: what is answered is not paid again"
-        )
 
 
 class Gate:
     """At most `width` requests in flight; at most `OPENING` until one answer has succeeded.
 
-    With `growth` it is that which says how many, up to the width.
+    With `growth` it is that which says how many, up to the width. Held by the user or shut in an
+    outage, it lets nobody in.
     """
 
     OPENING = 8
@@ -145,11 +34,13 @@ class Gate:
         self.proven = False
         self.held = False
         self.inside = 0
+        self._shut = False
+        self._passes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def limit(self) -> int:
-        if self.held:
+        if self.held or self._shut:
             return 0
         most = self.width if self.growth is None else min(self.width, self.growth.limit)
         return most if self.proven else min(most, self.OPENING)
@@ -182,7 +73,26 @@ class Gate:
         self.held = held
         self._admit()
 
+    def shut(self, shut: bool) -> None:
+        """Let nobody in while shut, except by `let_one_in`."""
+        self._shut, self._passes = shut, 0
+        self._admit()
+
+    def let_one_in(self) -> None:
+        """Let in the first who waits, or the next who comes, although the gate is shut."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                self.inside += 1
+                future.set_result(None)
+                return
+        self._passes = 1
+
     async def __aenter__(self) -> None:
+        if self._passes and not self.held:
+            self._passes -= 1
+            self.inside += 1
+            return
         if self.inside < self.limit and not self._waiting:
             self.inside += 1
             return
@@ -271,16 +181,28 @@ def _wake(turn: asyncio.Future[None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often and when a request goes again: exponential with full jitter, times in seconds.
+    """How often and when a request goes again: exponential with equal jitter, times in seconds.
 
-    Full jitter as in Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    Half of each wait is fixed, so that all `attempts` together always outlast a short outage (Marc
+    Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, compares the kinds).
+    `patience` is how long an outage may last before rows fail of it, `opening_patience` the same
+    before the first success.
     """
 
     attempts: int = 8
     base: float = 0.5
     longest: float = 20.0
+    patience: float = 300.0
+    opening_patience: float = 45.0
 
-    def delay(self, attempt: int, retry_after: float | None = None) -> float:
+    def delay(
+        self, attempt: int, retry_after: float | None = None, *, stretch: float = 1.0
+    ) -> float:
         """Seconds before attempt `attempt + 1`, never less than the server's `retry_after`."""
-        jitter = random.uniform(0.0, min(self.longest, self.base * 2 ** (attempt - 1)))  # noqa: S311
+        most = stretch * min(self.longest, self.base * 2.0 ** (attempt - 1))
+        jitter = random.uniform(most / 2, most)  # noqa: S311
         return jitter if retry_after is None else retry_after + jitter * 0.5
+
+    def probe(self, failed: int) -> float:
+        """Seconds before the next probe of an outage, after so many that failed: 1, 2, 4, … 30."""
+        return min(30.0, 2 * self.base * 2.0 ** min(failed, 16))

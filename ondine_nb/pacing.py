@@ -113,6 +113,7 @@ class Growth:
 
     def __init__(self, start: int = 8, most: int = 256) -> None:
         self.limit = min(start, most)
+        self.start = start
         self.most = most
         self.note = "starting"
         self._fast = True
@@ -138,6 +139,13 @@ class Growth:
             step = self.limit if self._fast else max(1, self.limit // 10)
             self.limit = min(self.most, self.limit + step)
             self.note = "growing"
+
+    def start_over(self) -> None:
+        """After an outage: as at the start."""
+        self.limit = min(self.start, self.most)
+        self._fast = True
+        self._round.clear()
+        self.note = "starting"
 
     def pushed_back(self) -> None:
         """429 or 529. Those of one burst count once: half of them were sent before the first."""

@@ -85,7 +85,7 @@ class Run:
             return self._final_state()
         if self.context.control.stopping:
             return "stopping"
-        if self.context.control.paused:
+        if self.context.control.paused or self.context.control.outage:
             return "paused"
         return "pending" if self._task is None else "running"
 
@@ -199,6 +199,8 @@ class Run:
 
         Its `frame` is the whole frame, with the other rows as they were.
         """
+        if not self._over:
+            raise RunError("this run is still going: ask its failed rows again when it is over")
         rows = list(self.job.rowset.rows)
         failed = [row.position for row in self._known_rows() if row.status == "failed"]
         if not failed:

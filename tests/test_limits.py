@@ -341,3 +341,26 @@ def test_never_earlier_than_the_server_asked_and_bounded(
     seconds = backoff.delay(attempt, retry_after)
     least = retry_after or 0.0
     assert least <= seconds <= least + backoff.longest
+
+
+async def test_a_shut_gate_lets_one_in_at_a_time_as_it_is_told() -> None:
+    gate = Gate(5)
+    gate.shut(True)
+    order: list[int] = []
+
+    async def one(name: int) -> None:
+        async with gate:
+            order.append(name)
+
+    gate.let_one_in()  # nobody waits yet: the next who comes
+    tasks = [asyncio.create_task(one(name)) for name in range(4)]
+    await turns()
+    assert order == [0]
+    tasks[1].cancel()
+    gate.let_one_in()
+    await turns()
+    assert order == [0, 2]
+    gate.shut(False)
+    await ended(tasks)
+    assert order == [0, 2, 3]
+    assert gate.inside == 0

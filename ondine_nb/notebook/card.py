@@ -7,6 +7,7 @@ provider passes `clean` before it is shown, and jinja2's autoescape before it is
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -351,13 +352,22 @@ def _tokens(run: RunLike) -> str:
 
 def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
     """Lines in words: nothing to do, all from the journal, what stopped it, which model."""
-    message = safe(run.context.gauges.message)
+    message = safe(run.context.gauges.message) + _next_try(run)
     lines = [] if message and message in error else [message]
     if run.state in ENDED and not run.context.total_rows and not run.context.done_rows:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
     if _all_from_journal(run):
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
     return tuple(line for line in (*lines, clean(run.note, MESSAGE)) if line)
+
+
+def _next_try(run: RunLike) -> str:
+    """`; next try in 8 s`, counted down at each redraw."""
+    until = run.context.gauges.message_until
+    if until is None or not run.context.gauges.message or run.state in ENDED:
+        return ""
+    left = math.ceil(until - time.monotonic())
+    return f"; next try in {left} s" if left > 0 else "; trying now"
 
 
 def _all_from_journal(run: RunLike) -> bool:

@@ -97,6 +97,28 @@ async def test_a_second_stop_cancels_what_is_in_flight(asker: Asker) -> None:
     assert run.cost == 0
 
 
+async def test_a_stop_after_a_run_has_ended_itself_is_no_second_stop(asker: Asker) -> None:
+    """It was meant to let what is in flight end, and that is what happens anyway."""
+    run = await held(asker)
+    run.context.control.stop("budget")
+    await run
+    run.stop()
+    assert not run.context.control.cancelled
+    asker.server.resume()
+    await over(run)
+    assert statuses(run).count("answered") == WIDTH
+    assert paid_once(asker)
+
+
+async def test_failed_rows_are_not_asked_again_while_the_run_is_still_going(asker: Asker) -> None:
+    run = await held(asker)
+    with pytest.raises(RunError, match="still going"):
+        run.retry_failed()
+    run.stop()
+    run.stop()
+    await over(run)
+
+
 async def test_a_cancelled_wait_sends_nothing_more(asker: Asker) -> None:
     """As by `asyncio.timeout` around `execute_async`: what is in flight goes on to the journal."""
     asker.server.pause()

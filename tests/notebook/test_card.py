@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from collections import Counter, deque
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -363,6 +364,15 @@ def test_clean(value: object, shown: str) -> None:
 
 def test_a_key_in_a_message_is_not_shown() -> None:
     assert safe("bad key sk-ant-api03-abcdef_1, sorry") == "bad key sk-…, sorry"
+
+
+def test_a_run_paused_by_an_outage_says_why_and_counts_down_to_the_next_try() -> None:
+    gauges = {"message": "paused: the server answers nothing (overloaded)"}
+    run = live_run(state="paused", gauges={**gauges, "message_until": time.monotonic() + 7.5})
+    assert "answers nothing (overloaded); next try in 8 s" in page(run, live=True).text
+    run = live_run(state="paused", gauges={**gauges, "message_until": time.monotonic() - 1})
+    assert "answers nothing (overloaded); trying now" in page(run, live=True).text
+    assert "next try" not in page(done_run(gauges=gauges)).text
 
 
 # --- numbers -------------------------------------------------------------------------------------

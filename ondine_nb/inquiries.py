@@ -1,0 +1,42 @@
+"""What is asked: a question's key, and what is known of it in a run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+from .errors import RowError
+from .providers import Answer, Settings
+
+__all__ = ["Inquiry", "question_key"]
+
+
+def question_key(identity: str, settings: Settings) -> Any:
+    """A hash of everything but the prompt that decides an answer; copy it and add the prompt.
+
+    `max_tokens` isn't in it, so that a larger one sends only the rows that were cut.
+    """
+    deciding = {"provider": identity, **settings.deciding()}
+    # Not sorted: the order of a schema's fields decides what is answered first.
+    text = json.dumps(deciding, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=20)
+
+
+class Inquiry:
+    """One question of a run: its paid answers so far, shared by all rows that ask it.
+
+    The lock lets one row send; the others wait and find its answer. `earlier` of the answers come
+    from earlier runs.
+    """
+
+    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.answers: list[Answer] = []
+        self.earlier = 0
+        self.begins = False
+        self.failure: RowError | None = None
+        self.lock = asyncio.Lock()
