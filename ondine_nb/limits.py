@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-from .budget import Budget, Reservation
+from .budget import Budget, Reservation, SessionBudget
 from .pacing import Growth
 
-__all__ = ["Backoff", "Budget", "Claims", "Gate", "Reservation"]
+__all__ = ["Backoff", "Budget", "Claims", "Gate", "Reservation", "SessionBudget"]
 
 
 class Gate:

@@ -16,7 +16,7 @@ from .estimation import Estimator
 from .frames import wrap
 from .invocation import InvokeStage
 from .journal import Journal, shared
-from .limits import Budget
+from .limits import Budget, SessionBudget
 from .models import CostEstimate, ExecutionResult
 from .options import Options
 from .orchestration import AsyncExecutor
@@ -82,6 +82,7 @@ class Pipeline:
         self.extra_stages = tuple(stages)
         self.name = name
         self._journal = journal
+        self._session: SessionBudget | None = None
         frame = wrap(data, name)
         self.template = Template.compile(prompt, frame.columns, self.options.params, name)
         self.schema = self._parse_schema()
@@ -92,6 +93,12 @@ class Pipeline:
         self.provider = self._provider()
         self.settings = self._settings(self.provider)
         self._check_budget()
+
+    def within(self, session: SessionBudget) -> Pipeline:
+        """This pipeline, its runs under a ceiling that they share with others of the session."""
+        self._session = session
+        self._check_budget()
+        return self
 
     @property
     def new_columns(self) -> tuple[str, ...]:
@@ -146,7 +153,7 @@ class Pipeline:
         """A run of this pipeline, over all of its rows or over those that `rowset` names."""
         options, run_id = self.options, uuid4().hex[:12]
         provider = self._provider()
-        budget = Budget(options.budget)
+        budget = Budget(options.budget, session=self._session)
         local = is_local(provider)
         width = options.width(LOCAL_CONCURRENCY if local else None)
         rowset = rowset or RowSet(self.frame)
@@ -168,7 +175,10 @@ class Pipeline:
             ParseStage(self.schema, invoke, column=options.column),
             *self.extra_stages,
         ]
-        context = ExecutionContext(observers=list(self.observers), max_budget=options.budget)
+        most = budget.ceiling
+        if most is None and self._session is not None:
+            most = self._session.left
+        context = ExecutionContext(observers=list(self.observers), max_budget=most)
         executor = AsyncExecutor(width, on_error=options.on_error)
         return Job(run_id, stages, context, executor, rowset, budget)
 
@@ -180,7 +190,7 @@ class Pipeline:
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
         options = {**vars(self.options), "sample": None}
-        return Pipeline(
+        pipeline = Pipeline(
             data,
             self.prompt,
             observers=self.observers,
@@ -189,6 +199,7 @@ class Pipeline:
             name=self.name,
             **options,
         )
+        return pipeline if self._session is None else pipeline.within(self._session)
 
     def _parse_schema(self) -> Schema | None:
         spec = self.options.schema
@@ -218,8 +229,10 @@ class Pipeline:
         )
 
     def _check_budget(self) -> None:
-        if self.options.budget is not None and self.provider.price is None:
+        shared = self._session is not None and self._session.ceiling is not None
+        if (self.options.budget is not None or shared) and self.provider.price is None:
+            name = "session_budget" if self.options.budget is None else "--budget"
             raise ConfigurationError(
                 f"the price of model '{self.provider.model}' is not known, so a budget can't be "
-                "kept. Give --price-in and --price-out (USD per million tokens), or no --budget"
+                f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
             )

@@ -14,10 +14,12 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Unicode
+from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
+from ..limits import SessionBudget
 from ..orchestration.sync_executor import run_in_thread
+from ..pricing import usd
 from .arguments import HelpRequested, parse_line, resolve_frame
 from .html.texts import money
 
@@ -68,11 +70,26 @@ class OndineMagics(Magics):
     price_out = AnyTrait(None, allow_none=True, help="--price-out").tag(config=True)
     quiet = Bool(False, help="--quiet").tag(config=True)
 
+    session_budget = AnyTrait(None, allow_none=True, help="USD, for all runs").tag(config=True)
+
     shell: Any
 
     def __init__(self, shell: Any) -> None:
+        self._session = SessionBudget()
         super().__init__(shell)
+        self._session.ceiling = self.session_budget
         self._records: list[_Record] = []
+
+    @validate("session_budget")
+    def _valid_session_budget(self, proposal: Any) -> Any:
+        try:
+            return usd(proposal["value"], "session_budget")
+        except ConfigurationError as error:
+            raise TraitError(str(error)) from None
+
+    @observe("session_budget")
+    def _set_session_budget(self, change: Any) -> None:
+        self._session.ceiling = change["new"]
 
     # -- the cell
 
@@ -167,11 +184,13 @@ class OndineMagics(Magics):
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
-        return _Request(options, frame, cell.strip("\n"))
+        return _Request(options, frame, cell.strip("\n"), self._session)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
-        return {name: getattr(self, name) for name in names if name != "params"}
+        return {
+            name: getattr(self, name) for name in names if name not in ("params", "session_budget")
+        }
 
     def _open(self, request: _Request, pipeline: Any, *, interrupt_only: bool = False) -> Any:
         """The run and its view, under its name in the notebook."""
@@ -300,6 +319,7 @@ class _Request:
     options: dict[str, Any]
     frame: Any
     prompt: str
+    session: SessionBudget
     view: Any = None
 
     @property
@@ -317,7 +337,7 @@ class _Request:
             for option, value in self.options.items()
             if option not in _NOT_FOR_THE_PIPELINE and value is not None and value is not False
         }
-        return Pipeline(self.frame, self.prompt, name=name, **wanted)
+        return Pipeline(self.frame, self.prompt, name=name, **wanted).within(self.session)
 
 
 def _told(work: Callable[[], Any]) -> Any:

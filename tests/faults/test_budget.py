@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from decimal import Decimal
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ondine_nb import invocation
-from ondine_nb.limits import Backoff
-from tests.asking import HAIKU, Asker, journaled, statuses, texts
+from ondine_nb import Run, invocation
+from ondine_nb.limits import Backoff, SessionBudget
+from tests.asking import HAIKU, Asker, ended, journaled, seen, statuses, texts
 from tests.server import MessagesServer
 
 BUDGET = Decimal("0.02")
@@ -119,3 +120,65 @@ def test_a_long_prompt_is_reserved_at_the_tier_that_it_can_reach(tmp_path: Path)
     assert run.cost == 2 * each
     assert server.arrived == 2
     assert statuses(run).count("not_run") == 1
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.01], ids=["all answers come", "1 % are lost"])
+def test_a_run_that_would_cost_3_dollars_ends_within_its_1_dollar(
+    tmp_path: Path, lost: float
+) -> None:
+    """As it is measured: at concurrency 200, by the server's own books."""
+
+    def usage(_body: Any, _text: str) -> dict[str, int]:
+        return {"input_tokens": 150, "output_tokens": 1_000}
+
+    faults = {"reset_after": lost}
+    with MessagesServer(usage=usage, faults=faults, latency=(0, 0.05)) as server:
+        run = Asker(server, tmp_path).run(texts(6_000), budget=1, concurrency=200)
+        billed, possibly = server.ledger.cost(*HAIKU), run.context.gauges.possibly_billed
+    assert billed <= 1
+    assert billed + possibly >= Decimal("0.90")
+    assert run.cost is not None
+    assert run.cost <= billed <= run.cost + possibly <= 1
+    assert (possibly > 0) == (lost > 0)
+
+
+@pytest.mark.parametrize("faults", FAULTS, ids=["no faults", "lost answers", "all sorts"])
+async def test_runs_on_several_loops_stay_within_the_sessions_budget_together(
+    tmp_path: Path, faults: dict[str, float]
+) -> None:
+    """Three in threads, one on this loop; a run of its own tighter budget keeps to that as well."""
+    session = SessionBudget(BUDGET)
+    with MessagesServer(usage=dear, faults=faults, latency=(0, 0.05)) as server:
+        asker = Asker(server, tmp_path)
+        runs = [
+            Run(asker.pipeline(texts(150, 150 * at), concurrency=100, budget=own).within(session))
+            for at, own in enumerate([None, None, BUDGET / 5, None])
+        ]
+        here = runs.pop()
+        await asyncio.gather(here, *(asyncio.to_thread(run.execute) for run in runs))
+        await seen(lambda: session.outstanding == 0)
+        billed = server.ledger.cost(*HAIKU)
+    runs.append(here)
+    assert billed <= session.spent + session.possibly_billed <= BUDGET
+    assert session.spent + session.possibly_billed >= BUDGET * 9 / 10
+    assert session.spent == sum(run.cost or 0 for run in runs)
+    assert (runs[2].cost or 0) + runs[2].context.gauges.possibly_billed <= BUDGET / 5
+    assert {run.state for run in runs} == {"stopped"}
+    messages = {run.context.gauges.message.split(":")[0] for run in runs}
+    assert messages <= {"out of session budget", "out of budget"}
+    assert "out of session budget" in messages
+
+
+def test_a_raised_session_budget_lets_the_next_run_go_on(asker: Asker) -> None:
+    session = SessionBudget(Decimal("0.001"))
+    first = Run(asker.pipeline(texts(300)).within(session))
+    asyncio.run(ended(first))
+    spent = session.spent
+    assert 0 < first.stats.processed_rows < 300
+    assert first.context.max_budget == Decimal("0.001")
+    session.ceiling = Decimal(1)
+    second = Run(asker.pipeline(texts(300)).within(session))
+    asyncio.run(ended(second))
+    assert (second.state, second.stats.processed_rows) == ("done", 300)
+    assert second.context.max_budget == 1 - spent
+    assert session.spent == asker.server.ledger.cost(*HAIKU)

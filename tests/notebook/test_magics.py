@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets import TraitError
 
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics, _Record, _Request
@@ -97,12 +99,45 @@ def test_the_awaited_cell_tells_the_same(shell: InteractiveShell, magics: Ondine
         asyncio.run(magics.run_cell("x -i df", "Say {txet}"))
 
 
+# --- the session's budget ------------------------------------------------------------------------
+
+
+def test_runs_of_a_session_share_its_budget_and_raising_it_lets_them_go_on(
+    shell: InteractiveShell, magics: OndineMagics
+) -> None:
+    shell.user_ns["many"] = pd.DataFrame({"text": [f"text {at}" for at in range(60)]})
+    with MessagesServer() as server:
+        line = f"-i many --quiet --base-url {server.url}"
+        shell.run_line_magic("config", "OndineMagics.session_budget = 0.001")
+        for name, start in (("one", 0), ("two", 30)):
+            shell.user_ns["many"] = pd.DataFrame({"text": [f"text {at}" for at in range(60)]})
+            shell.run_cell_magic("ondine", f"{name} {line}", f"Say {{text}} {start}")
+        assert server.ledger.cost("0.1", "0.5") <= Decimal("0.001")
+        assert shell.user_ns["two_run"].state == "stopped"
+        said = shell.user_ns["two_run"].context.gauges.message
+        assert "%config OndineMagics.session_budget" in said
+        shell.run_line_magic("config", "OndineMagics.session_budget = 1")
+        shell.run_cell_magic("ondine", f"two {line}", "Say {text} 30")
+        assert shell.user_ns["two_run"].state == "done"
+        with pytest.raises(UsageError, match="or no session_budget"):
+            shell.run_cell_magic("ondine", f"x {line} -m unheard-of", "Say {text}")
+
+
+def test_a_session_budget_that_is_no_amount_changes_nothing(magics: OndineMagics) -> None:
+    magics.session_budget = 2
+    with pytest.raises(TraitError, match="'much' is not an amount in USD"):
+        magics.session_budget = "much"
+    assert magics._session.ceiling == 2
+    magics.session_budget = None
+    assert magics._session.ceiling is None
+
+
 # --- session options -----------------------------------------------------------------------------
 
 
 def test_every_option_has_a_traitlet_of_its_name() -> None:
     options = {action.dest for action in parser()._actions} - set(HELD)
-    assert options | {"params"} == set(OndineMagics.class_own_traits(config=True))
+    assert options | {"params", "session_budget"} == set(OndineMagics.class_own_traits(config=True))
 
 
 @pytest.mark.parametrize(
