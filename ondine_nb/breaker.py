@@ -9,6 +9,7 @@ from collections.abc import Callable
 from .control import Control, Gauges
 from .errors import FatalProviderError, RateLimitedError, TransientError
 from .limits import Backoff, Gate
+from .pacing import Turn
 
 __all__ = ["Breaker", "Outage", "Trial"]
 
@@ -24,13 +25,24 @@ class Trial:
     succeeded; `error` is the last one's. `late` says that it began when patience was lost.
     """
 
-    __slots__ = ("blamed", "counted", "error", "late", "probing", "seen", "sent_at", "tries")
+    __slots__ = (
+        "blamed",
+        "counted",
+        "error",
+        "late",
+        "probing",
+        "seen",
+        "sent_at",
+        "tries",
+        "turn",
+    )
 
     def __init__(self) -> None:
         self.tries = self.counted = self.blamed = self.seen = 0
         self.sent_at = 0.0
         self.probing = self.late = False
         self.error: TransientError | None = None
+        self.turn: Turn | None = None
 
 
 class Breaker:
@@ -59,9 +71,10 @@ class Breaker:
         """What the last failure was, in a word or two."""
         return "" if self._last_error is None else self._last_error.label
 
-    def sending(self, trial: Trial, *, probing: bool = False) -> None:
-        """An attempt goes out now."""
+    def sending(self, trial: Trial, turn: Turn | None = None, *, probing: bool = False) -> None:
+        """An attempt goes out now, as the pacer's `turn`."""
         trial.tries += 1
+        trial.turn = turn
         trial.probing = probing
         trial.sent_at = self._clock()
         if trial.tries == 1:

@@ -8,7 +8,7 @@ anything is sent; `RowError` and below is a value, recorded for one row in `run.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "AnswerError",
@@ -131,7 +131,8 @@ class TransientError(RowError):
     """A failed attempt that is worth another one; a row failure when the attempts are used up.
 
     `retry_after` is what the server asked for, in seconds; `possibly_billed` says that the request
-    may have been answered and charged on the way; `unreachable` that no connection came about.
+    may have been answered and charged on the way; `unreachable` that no connection came about;
+    `headers` are the answer's, by lower-case name.
     """
 
     def __init__(
@@ -141,8 +142,10 @@ class TransientError(RowError):
         retry_after: float | None = None,
         possibly_billed: bool = False,
         unreachable: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        self.headers = headers or {}
         self.retry_after = retry_after
         self.possibly_billed = possibly_billed
         self.unreachable = unreachable

@@ -209,7 +209,8 @@ class InvokeStage(RowStage):
         if breaker.open:
             return 0.0  # the gate is shut, and opens when there is something to hope for
         if isinstance(error, RateLimitedError):
-            # Its place in the queue is lost already, and the pacer says when it may go.
+            if self.pacer.knows:
+                return 0.0
             return self.backoff.delay(max(1, trial.counted), error.retry_after, stretch=2.5)
         return self.backoff.delay(max(1, trial.counted), error.retry_after)
 
@@ -228,7 +229,7 @@ class InvokeStage(RowStage):
                 if self.beside_others and await self._answered_beside(row, inquiry):
                     return None
                 size = self.provider.request_bytes(row.prompt)
-                await self.pacer.turn(size / 4, self._usual_output)
+                turn = await self.pacer.turn(size / 4, self._usual_output)
                 reservation = await self.budget.reserve(worst)
                 if context.control.stopping:
                     reservation.release()
@@ -236,7 +237,7 @@ class InvokeStage(RowStage):
                 if self.gate.held or (self.breaker.open and not probing):
                     reservation.release()
                     raise _NotNow
-                self.breaker.sending(trial, probing=probing)
+                self.breaker.sending(trial, turn, probing=probing)
                 return await self._sent(row, inquiry, trial, context, reservation)
             finally:
                 if probing and self._outage is not None:
@@ -260,7 +261,7 @@ class InvokeStage(RowStage):
             return await self._answered(row, inquiry, context, reservation)
         except TransientError as error:
             self.breaker.failed(trial, error, at_once)
-            self._slow_down(error, context)
+            self._slow_down(error, trial, context)
             raise
         except RejectedRequestError:
             self._alive(None)
@@ -338,8 +339,10 @@ class InvokeStage(RowStage):
         context.add_usage(cost, answer.usage, self.name)
         context.gauges.latencies.append(reply.latency)
 
-    def _slow_down(self, error: TransientError, context: ExecutionContext) -> None:
+    def _slow_down(self, error: TransientError, trial: Trial, context: ExecutionContext) -> None:
         """What one row is told by 429 or 529 holds for all rows; so does an outage."""
+        if isinstance(error, RateLimitedError) and trial.turn is not None:
+            self.pacer.refused(trial.turn, error.headers)
         if isinstance(error, RateLimitedError | OverloadedError):
             self.gate.pushed_back()
             if error.retry_after is not None:

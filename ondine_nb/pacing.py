@@ -7,48 +7,167 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from statistics import median
+from typing import NamedTuple
 
-__all__ = ["Growth", "Pacer"]
+__all__ = ["Growth", "Pacer", "Rate", "Turn"]
 
 _KINDS = ("requests", "input-tokens", "output-tokens", "tokens")
+
+
+class Turn(NamedTuple):
+    """A request that was let go: its number among all, from 1, and when (by the pacer's clock)."""
+
+    number: int
+    at: float
 
 
 class _Bucket:
     """What may still be sent of one kind: refilled at `limit` a minute, never above what is left.
 
     The server's own count can only lower the level: answers come out of order, and an old one must
-    not give back what newer requests have used.
+    not give back what newer requests have used. The most that was ever left is taken for the most
+    that there can be: servers differ in how large a burst they take.
     """
 
     def __init__(self, limit: float, remaining: float, now: float) -> None:
         self.limit, self.level, self.at = limit, remaining, now
+        self.most = max(1.0, remaining)
+        self.margin = 1.0
 
     def refill(self, now: float) -> None:
-        self.level = min(self.limit, self.level + (now - self.at) * self.limit / 60.0)
+        gained = (now - self.at) * self.speed
+        self.level = max(self.level, min(self.most, self.level + gained))
         self.at = now
 
     def told(self, limit: float, remaining: float, now: float) -> None:
         self.refill(now)
         self.limit = limit
+        self.most = max(self.most, remaining)
         self.level = min(self.level, remaining)
 
+    @property
+    def speed(self) -> float:
+        """What flows in, a second; a little less where the server takes hardly any burst."""
+        steady = self.limit / 60.0
+        return steady * (min(self.margin, 0.94) if self.most < steady / 4 else self.margin)
+
     def wait(self, need: float) -> float:
-        """Seconds until `need` is there; a need above the limit waits for a full bucket."""
-        missing = min(need, self.limit) - self.level
+        """Seconds until `need` is there; a need above the most there can be waits for that."""
+        missing = min(need, self.most) - self.level
         # A rest of rounding must not be waited for: no clock can tell so short a time.
-        return missing * 60.0 / self.limit if missing > 1e-6 else 0.0
+        return missing / self.speed if missing > 1e-6 else 0.0
+
+
+class Rate:
+    """A pace learned from refusals, for servers that don't tell their limits.
+
+    Between two moments at which it had nothing left, a server let through just what it refills. So
+    once refusals come too densely to be chance, all wait a moment and then go faster and faster up
+    to the next refusal: what went through in between, by time, is the rate. From then on requests
+    go a little slower than that, and by and by a little faster, for limits may grow.
+    """
+
+    _BELOW, _GROWTH = 0.97, 0.0005
+    _RAMP, _DOUBLING = 8.0, 0.25  # requests a second at first, seconds until twice as many
+    _SLACK = 0.05  # seconds that a late request may make up for
+
+    def __init__(self) -> None:
+        self.known = False
+        self.rate: float | None = None
+        self._last = 0
+        self._refused: deque[int] = deque(maxlen=8)
+        self._hits: deque[int] = deque(maxlen=6)
+        self._hit = Turn(0, 0.0)
+        self._lost = 0  # refused since the last hit
+        self._resume = self._next = 0.0
+        self._waits = 0.5
+        self._chance_until, self._chance_for = 0, 500
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next request may go."""
+        return max(self._resume, self._next) - now if self.known else 0.0
+
+    def sent(self, turn: Turn) -> None:
+        self._last = turn.number
+        if self.known:
+            self._next = max(self._next, turn.at - self._SLACK) + 1.0 / self._pace(turn.at)
+
+    def _pace(self, now: float) -> float:
+        if self.rate is None:
+            return float(self._RAMP * 2.0 ** min(20.0, (now - self._resume) / self._DOUBLING))
+        through = max(0, self._last - self._hit.number)
+        return self.rate * (self._BELOW + self._GROWTH * through + (through / 600) ** 2)
+
+    def refused(self, turn: Turn, now: float) -> None:
+        """The request of `turn` was told to come later."""
+        self._refused.append(turn.number)
+        if turn.number <= self._hit.number:
+            return  # sent before the last refusal was known: the same one
+        if not self.known:
+            if self._is_dense() and self._last >= self._chance_until:
+                self._begin(turn, now)
+            return
+        through = turn.number - 1 - self._hit.number
+        if through > 0:
+            self._measure(turn, through)
+            self._hit = Turn(self._last, turn.at)
+            self._waits = 0.5
+        else:
+            self._hit = Turn(self._last, self._hit.at)  # nothing yet: measured over all that time
+            self._waits = min(30.0, 2 * self._waits)
+        self._hold(now)
+        self._hits.append(turn.number)
+        if len(self._hits) == self._hits.maxlen and turn.number - self._hits[0] < 300:
+            self._forget()
+
+    def _is_dense(self) -> bool:
+        numbers = sorted(self._refused)
+        in_a_row = len(numbers) > 2 and numbers[-1] - numbers[-3] <= 3
+        return in_a_row or (len(numbers) == 8 and self._last - numbers[0] < 64)
+
+    def _begin(self, turn: Turn, now: float) -> None:
+        self.known, self.rate = True, None
+        self._hits.clear()
+        self._hit, self._waits = Turn(self._last, now), 0.5
+        self._hold(now)
+
+    def _measure(self, turn: Turn, through: int) -> None:
+        """Between what went through since the last hit, and since all went on after it.
+
+        While all waited, a server that takes hardly any burst let what it refilled go by.
+        """
+        rate = through / max(0.001, turn.at - self._hit.at)
+        if self.rate is not None and rate < self.rate:
+            going = through / max(0.001, turn.at - self._resume)
+            rate = min(going, max(rate, 0.93 * self.rate))
+        self.rate = rate
+
+    def _hold(self, now: float) -> None:
+        """All wait: until something is there again, or for so long as it takes to tell a rate."""
+        pause = self._waits if self.rate is None or self._waits > 0.5 else 2.0 / self.rate
+        self._resume = self._next = now + min(30.0, pause)
+
+    def _forget(self) -> None:
+        """Refusals come whatever the pace is: they are chance, and waiting helps nobody."""
+        self.known, self.rate = False, None
+        self._refused.clear()
+        self._chance_until = self._last + self._chance_for
+        self._chance_for *= 2
 
 
 class Pacer:
     """Spaces requests by the `anthropic-ratelimit-*` headers, and by every `retry-after`.
 
-    Without such headers nothing waits. Limits are for a minute, as the headers have them.
+    Limits are for a minute, as the headers have them. Where there are none, a rate is learned from
+    what the server refuses; without refusals nothing waits.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
+        self._rate = Rate()
         self._paused_until = 0.0
+        self._sent = 0
         self._turns = asyncio.Lock()
 
     @property
@@ -56,25 +175,38 @@ class Pacer:
         """Whether the next request would have to wait."""
         return self._delay({"requests": 1.0}) > 0
 
-    async def turn(self, tokens_in: float = 0.0, tokens_out: float = 0.0) -> None:
+    @property
+    def knows(self) -> bool:
+        """Whether it can tell when a refused request may go again."""
+        return self._rate.known or bool(self._buckets)
+
+    async def turn(self, tokens_in: float = 0.0, tokens_out: float = 0.0) -> Turn:
         """Wait, first come first served, until a request of about so many tokens may go."""
-        if not self._buckets and not self._paused_until:
-            return
         needs = {
             "requests": 1.0,
             "input-tokens": tokens_in,
             "output-tokens": tokens_out,
             "tokens": tokens_in + tokens_out,
         }
-        async with self._turns:
-            while (delay := self._delay(needs)) > 0:
-                await asyncio.sleep(delay)
-            for kind, bucket in self._buckets.items():
-                bucket.level -= needs[kind]
+        if self._turns.locked() or self._delay(needs) > 0:
+            async with self._turns:
+                while (delay := self._delay(needs)) > 0:
+                    await asyncio.sleep(delay)
+                return self._go(needs)
+        return self._go(needs)
 
-    def learn(self, headers: Mapping[str, str]) -> None:
+    def _go(self, needs: Mapping[str, float]) -> Turn:
+        for kind, bucket in self._buckets.items():
+            bucket.level -= needs[kind]
+        self._sent += 1
+        turn = Turn(self._sent, self._clock())
+        self._rate.sent(turn)
+        return turn
+
+    def learn(self, headers: Mapping[str, str], turn: Turn | None = None) -> None:
         """Take over what an answer's headers (lower-case names) say of the limits."""
         now = self._clock()
+        since = 0 if turn is None else self._sent - turn.number
         for kind in _KINDS:
             try:
                 limit = float(headers[f"anthropic-ratelimit-{kind}-limit"])
@@ -87,6 +219,17 @@ class Pacer:
                 self._buckets[kind].told(limit, remaining, now)
             else:
                 self._buckets[kind] = _Bucket(limit, remaining, now)
+                if kind == "requests":  # those sent since then may not be counted in it
+                    self._buckets[kind].level -= since
+
+    def refused(self, turn: Turn, headers: Mapping[str, str]) -> None:
+        """The request of `turn` was refused by a 429 with these headers."""
+        self.learn(headers, turn)
+        empty = [bucket for bucket in self._buckets.values() if bucket.level < 1]
+        for bucket in empty:
+            bucket.margin = max(0.8, 0.98 * bucket.margin)
+        if not empty:
+            self._rate.refused(turn, self._clock())
 
     def pause(self, seconds: float) -> None:
         """Nothing goes for so long: the server asked for it."""
@@ -94,7 +237,7 @@ class Pacer:
 
     def _delay(self, needs: Mapping[str, float]) -> float:
         now = self._clock()
-        delay = self._paused_until - now
+        delay = max(self._paused_until - now, self._rate.wait(now))
         for kind, bucket in self._buckets.items():
             bucket.refill(now)
             delay = max(delay, bucket.wait(needs.get(kind, 0.0)))

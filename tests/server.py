@@ -74,7 +74,9 @@ class MessagesServer:
     `plan(body, attempt)` names the fault of one request exactly; where it gives None, `faults`
     draws one by chance. `plan`, `answer` and `usage` are called on the server's loop with bodies
     that passed validation; an exception in one of them is raised at the end of `with`. `limits`
-    are per minute, as {"requests": 600}, with `burst` at once. Started again after `stop`, the
+    are per minute, as {"requests": 600}, with `burst` at once; with `windows` they are counted in
+    fixed windows of so many seconds instead. `tells` is what it says of them: "limits" in headers,
+    "retry-after" with a 429. Started again after `stop`, the
     server has the same URL and the same books.
     """
 
@@ -90,6 +92,8 @@ class MessagesServer:
         models: Sequence[str] | None = None,
         limits: Mapping[str, int] | None = None,
         burst: int | None = None,
+        windows: float | None = None,
+        tells: Sequence[str] = ("limits", "retry-after"),
         retry_after: float | None = None,
         retry_after_ms: int | None = None,
         thinking: bool = False,
@@ -104,7 +108,8 @@ class MessagesServer:
         self._latency, self._rng = latency_of(latency), random.Random(seed)
         self._plan, self._draw = plan, Draw(faults or {}, seed)
         self._key, self._models, self._port = key, models, port
-        self._limits = Limits(limits or {}, burst)
+        self._limits = Limits(limits or {}, burst, windows)
+        self._tells = frozenset(tells)
         self._slow_down = _retry_headers(retry_after, retry_after_ms)
         self._attempts: Counter[str] = Counter()
         self._ids = itertools.count(1)
@@ -296,7 +301,9 @@ class MessagesServer:
         if problem:
             return problem
         wait = self._limits.admit()
-        after = self._slow_down or {"retry-after": str(math.ceil(wait))}
+        after = self._slow_down
+        if not after and "retry-after" in self._tells:
+            after = {"retry-after": str(math.ceil(wait))}
         return replace(ERRORS["429"], headers=after) if wait else None
 
     async def _meet(
@@ -362,7 +369,8 @@ class MessagesServer:
         kind: str = "application/json",
     ) -> web.Response:
         identity = {"request-id": request_id or self._request_id(), "content-type": kind}
-        sent = {**identity, **self._limits.headers(), **(headers or {})}
+        limits = self._limits.headers() if "limits" in self._tells else {}
+        sent = {**identity, **limits, **(headers or {})}
         return web.Response(body=payload, status=status, headers=sent)
 
 

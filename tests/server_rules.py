@@ -308,6 +308,23 @@ class Bucket:
         return max(0.0, (level - self.level) * 60 / self.per_minute)
 
 
+class Window(Bucket):
+    """A counter that is full again at the start of each window of so many seconds."""
+
+    def __init__(self, per_minute: int, seconds: float) -> None:
+        super().__init__(per_minute, per_minute * seconds / 60)
+        self._seconds = seconds
+
+    def refill(self) -> None:
+        now = time.monotonic()
+        if now - self._at >= self._seconds:
+            self._at = now - (now - self._at) % self._seconds
+            self.level = self.capacity
+
+    def seconds_until(self, level: float) -> float:
+        return self._at + self._seconds - time.monotonic() if self.level < level else 0.0
+
+
 class Limits:
     """Rate limits per minute by kind: requests, tokens, input-tokens, output-tokens.
 
@@ -317,7 +334,12 @@ class Limits:
 
     KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 
-    def __init__(self, per_minute: Mapping[str, int], burst: int | None = None) -> None:
+    def __init__(
+        self,
+        per_minute: Mapping[str, int],
+        burst: int | None = None,
+        windows: float | None = None,
+    ) -> None:
         unknown = set(per_minute) - set(self.KINDS)
         if unknown:
             raise ValueError(f"unknown limits {sorted(unknown)}; there are {self.KINDS}")
@@ -325,6 +347,8 @@ class Limits:
             kind: Bucket(limit, burst or limit if kind == "requests" else limit)
             for kind, limit in per_minute.items()
         }
+        if windows is not None:
+            self._buckets = {kind: Window(limit, windows) for kind, limit in per_minute.items()}
 
     def admit(self) -> float:
         """0 when a request may pass, else the seconds after which it could."""

@@ -287,7 +287,8 @@ def _timed_out(seconds: float) -> TimedOutError:
 def _transient(status: int, said: str, headers: Any) -> RowError:
     after = _retry_after(headers)
     if status == 429:
-        return RateLimitedError(f"rate limited (429: {said})", retry_after=after)
+        told = {name.lower(): value for name, value in headers.items()}
+        return RateLimitedError(f"rate limited (429: {said})", retry_after=after, headers=told)
     if status == 529:
         return OverloadedError(f"overloaded (529: {said})", retry_after=after)
     return ServerError(f"the server failed ({status}: {said})", retry_after=after)
