@@ -67,7 +67,7 @@ class Rate:
     go a little slower than that, and by and by a little faster, for limits may grow.
     """
 
-    _BELOW, _GROWTH = 0.97, 0.0005
+    _BELOW, _GROWTH = 0.97, 0.0003
     _RAMP, _DOUBLING = 8.0, 0.25  # requests a second at first, seconds until twice as many
     _SLACK = 0.05  # seconds that a late request may make up for
 
@@ -96,7 +96,7 @@ class Rate:
         if self.rate is None:
             return float(self._RAMP * 2.0 ** min(20.0, (now - self._resume) / self._DOUBLING))
         through = max(0, self._last - self._hit.number)
-        return self.rate * (self._BELOW + self._GROWTH * through + (through / 600) ** 2)
+        return self.rate * (self._BELOW + self._GROWTH * through + (through / 900) ** 2)
 
     def refused(self, turn: Turn, now: float) -> None:
         """The request of `turn` was told to come later."""

@@ -7,13 +7,14 @@ The SDK's own retries are off, since a retry that it doesn't count may be paid u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -39,6 +40,9 @@ __all__ = ["AnthropicProvider", "has_credentials", "list_models", "thinking_of"]
 _FORMAT_TOKENS = 512
 # Framing of roles and turns that isn't in the bytes of the texts.
 _FRAME_BYTES = 256
+# A loop that is so late with a timer was held up; then answers get so long to be taken.
+_LATE_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
 _SPEND_CODES = {
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
@@ -176,7 +180,7 @@ class AnthropicProvider:
         started = time.perf_counter()
         try:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
-            async with asyncio.timeout(timeout):
+            async with _time_out(timeout):
                 response = await self._client.messages.with_raw_response.create(
                     max_tokens=self._max_tokens, messages=_turn(prompt), **self._fixed
                 )
@@ -276,6 +280,34 @@ async def _body(response: Any) -> bytes:
     if hasattr(content, "__await__"):
         content = await content
     return bytes(content)
+
+
+@contextlib.asynccontextmanager
+async def _time_out(seconds: float) -> AsyncIterator[None]:
+    """`asyncio.timeout`, but fair after a cell has held the loop.
+
+    When the loop goes on, time-outs are due at once, before answers that came meanwhile are taken
+    from their sockets: they would be thrown away and paid again. So one that is due late waits.
+    """
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    async with asyncio.timeout(None) as limit:
+
+        def due(at: float) -> None:
+            now = loop.time()
+            if now - at > _LATE_SECONDS:
+                wait_until(now + _GRACE_SECONDS)
+            else:
+                limit.reschedule(now)
+
+        def wait_until(at: float) -> None:
+            timers[:] = [loop.call_at(at, due, at)]
+
+        wait_until(loop.time() + seconds)
+        try:
+            yield
+        finally:
+            timers[0].cancel()
 
 
 def _timed_out(seconds: float) -> TimedOutError:
