@@ -196,7 +196,8 @@ class Budget:
             if risk <= self._kept:
                 return
             assert self.ceiling is not None
-            bound = min(self.ceiling - self.spent, risk + max(risk / 4, 4 * amount))
+            spare = max(self.reserved / 4, 4 * amount)
+            bound = min(self.ceiling - self.spent, risk + spare)
             await keep(bound)
             self._kept = bound
 

@@ -1,4 +1,4 @@
-"""How the observers of a run are told: in order, at most ten times a second, and never in its way."""
+"""How the observers of a run are told: in order, at most ten times a second, never in its way."""
 
 from __future__ import annotations
 

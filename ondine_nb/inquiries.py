@@ -7,10 +7,10 @@ import hashlib
 import json
 from typing import Any
 
-from .errors import RowError
-from .providers import Answer, Settings
+from .errors import MalformedAnswerError, RowError
+from .providers import Answer, Reply, Settings
 
-__all__ = ["Inquiry", "question_key"]
+__all__ = ["Inquiry", "question_key", "read"]
 
 
 def question_key(identity: str, settings: Settings) -> Any:
@@ -40,3 +40,11 @@ class Inquiry:
         self.begins = False
         self.failure: RowError | None = None
         self.lock = asyncio.Lock()
+
+
+def read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:
+    """The answer, or why it can't be read."""
+    try:
+        return Answer.read(reply.body), None
+    except MalformedAnswerError as error:
+        return None, error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from weakref import WeakValueDictionary
@@ -11,14 +12,13 @@ from .breaker import Breaker, Outage, Trial
 from .contracts import ExecutionContext, RowStage
 from .errors import (
     FatalProviderError,
-    MalformedAnswerError,
     OverloadedError,
     RateLimitedError,
     RejectedRequestError,
     RowError,
     TransientError,
 )
-from .inquiries import Inquiry, question_key
+from .inquiries import Inquiry, question_key, read
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
 from .pacing import Growth, Pacer
@@ -39,7 +39,8 @@ class _NotNow(Exception):  # noqa: N818 - a signal, not an error
 class InvokeStage(RowStage):
     """Gets each row's answer, from the journal or from the provider.
 
-    `budget` and `gate` are the run's; with `fresh` only answers of this run (`run_id`) count.
+    `budget` and `gate` are the run's; with `fresh` only answers of this run (`run_id`) count,
+    with `resumed` those of its earlier processes too.
     `accepted` says that these settings have got an answer before, so that rejections are the rows'.
     """
 
@@ -56,6 +57,7 @@ class InvokeStage(RowStage):
         concurrency: int = 20,
         grows: bool = False,
         fresh: bool = False,
+        resumed: bool = False,
         accepted: bool = False,
         backoff: Backoff | None = None,
     ) -> None:
@@ -66,6 +68,8 @@ class InvokeStage(RowStage):
         self.budget = budget
         self.run_id = run_id
         self.fresh = fresh
+        self.resumed = resumed
+        self._began = time.time()
         self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
         self.pacer = Pacer()
         self.backoff = backoff or Backoff()
@@ -123,10 +127,15 @@ class InvokeStage(RowStage):
                 inquiry = self._inquiries[key] = Inquiry(key)
                 new.append(inquiry)
             row.inquiry = inquiry
-        only = self.run_id if self.fresh else None
-        found = await self.journal.lookup([inquiry.key for inquiry in new], run=only)
+        found = await self._journaled([inquiry.key for inquiry in new])
         for inquiry in new:
             self._recall(inquiry, found.get(inquiry.key, []))
+
+    async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
+        """With `fresh`, only what this run has been answered, by an earlier process if resumed."""
+        if not self.fresh:
+            return await self.journal.lookup(keys)
+        return await self.journal.lookup(keys, self.run_id, earlier=self.resumed)
 
     def _recall(self, inquiry: Inquiry, entries: list[Entry]) -> None:
         """Take over journaled answers, unless one was cut and could be longer now."""
@@ -137,7 +146,9 @@ class InvokeStage(RowStage):
             return
         inquiry.begins = self.fresh and not answers
         inquiry.answers = [answer for answer, _ in answers]
-        inquiry.earlier = sum(entry.run != self.run_id for entry in entries)
+        inquiry.earlier = sum(
+            entry.run != self.run_id or entry.at < self._began for entry in entries
+        )
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         inquiry: Inquiry = row.inquiry
@@ -278,7 +289,7 @@ class InvokeStage(RowStage):
 
     async def _answered_beside(self, row: Row, inquiry: Inquiry) -> bool:
         """Whether another run has answered since this one looked."""
-        found = await self.journal.lookup([inquiry.key], run=self.run_id if self.fresh else None)
+        found = await self._journaled([inquiry.key])
         self._recall(inquiry, found.get(inquiry.key, []))
         return row.reasks < len(inquiry.answers)
 
@@ -297,7 +308,7 @@ class InvokeStage(RowStage):
             reservation.release()
             raise
         self.pacer.learn(reply.headers)
-        answer, unreadable = _read(reply)
+        answer, unreadable = read(reply)
         cost = self._cost(answer)
         try:
             await self.journal.append(self._entry(inquiry, reply, answer is not None, cost))
@@ -382,10 +393,3 @@ class InvokeStage(RowStage):
             raise FatalProviderError(
                 f"the first {count} requests were all rejected alike: {error}"
             ) from error
-
-
-def _read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:
-    try:
-        return Answer.read(reply.body), None
-    except MalformedAnswerError as error:
-        return None, error

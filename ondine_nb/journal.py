@@ -94,14 +94,21 @@ class Journal:
         await self._ask(lambda files: files.insert(entry))
 
     async def lookup(
-        self, keys: Sequence[bytes], run: str | None = None
+        self, keys: Sequence[bytes], run: str | None = None, *, earlier: bool = True
     ) -> dict[bytes, list[Entry]]:
         """The valid answers to each question, oldest first; questions without one are left out.
 
-        With `run`, only answers of that run. Raises `JournalError` on a file that can't be read.
+        With `run`, only answers of that run; without `earlier`, only of this process. Raises
+        `JournalError` on a file that can't be read.
         """
-        found: dict[bytes, list[Entry]] = await self._ask(lambda files: files.find(keys, run))
+        found: dict[bytes, list[Entry]] = await self._ask(
+            lambda files: files.find(keys, run, earlier)
+        )
         return found
+
+    async def visit(self, run: str, see: Callable[[Entry], None]) -> None:
+        """Call `see` in the writer thread with each answer of a run. Raises `JournalError`."""
+        await self._ask(lambda files: files.visit(run, see))
 
     async def refresh(self) -> None:
         """Take over the files of processes that ended. Raises `JournalError`."""

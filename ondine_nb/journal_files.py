@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,14 +141,29 @@ class Files:
         )
         self._next += 1
 
-    def find(self, keys: Sequence[bytes], run: str | None) -> dict[bytes, list[Entry]]:
+    def find(
+        self, keys: Sequence[bytes], run: str | None, earlier: bool
+    ) -> dict[bytes, list[Entry]]:
         found: dict[bytes, list[Entry]] = {}
+        with self._reading(earlier) as connections:
+            for connection in connections:
+                _collect(connection, keys, run, found)
+        return {key: _valid(entries) for key, entries in found.items()}
+
+    def visit(self, run: str, see: Callable[[Entry], None]) -> None:
+        with self._reading(True) as connections:
+            for connection in connections:
+                query = f"SELECT {_COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
+                for row in connection.execute(query, (run,)):
+                    see(Entry._of_row(row))
+
+    @contextlib.contextmanager
+    def _reading(self, earlier: bool) -> Iterator[list[sqlite3.Connection]]:
+        """The store, with `earlier` and where there is one, and this process's own file."""
         store = None
         try:
-            store = self._open_store() if run is None else None
-            for connection in (store, self._live):
-                if connection is not None:
-                    _collect(connection, keys, run, found)
+            store = self._open_store() if earlier else None
+            yield [each for each in (store, self._live) if each is not None]
         except (sqlite3.DatabaseError, zlib.error, TypeError, ValueError) as error:
             raise JournalError(
                 f"the journal {self.store_path} can't be read ({error}). "
@@ -157,7 +172,6 @@ class Files:
         finally:
             if store is not None:
                 store.close()
-        return {key: _valid(entries) for key, entries in found.items()}
 
     def _open_store(self) -> sqlite3.Connection | None:
         if not self.store_path.exists():

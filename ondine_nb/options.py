@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,9 +12,10 @@ from typing import Any
 from .errors import ConfigurationError, nearest
 from .pricing import usd
 
-__all__ = ["DEFAULT_MODEL", "EFFORTS", "Options"]
+__all__ = ["DEFAULT_MODEL", "EFFORTS", "EXECUTORS", "Options"]
 
 DEFAULT_MODEL = "claude-haiku-5-5"
+EXECUTORS = ("async", "sync", "streaming")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _MOST_AT_ONCE = 256
 _MAX_TOKENS = 1024
@@ -23,7 +25,8 @@ _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of a run; money in USD, `timeout` in seconds for one attempt.
+    """The options of a run; money in USD, `timeout` in seconds for one attempt, `chunk_size` in
+    rows, `to` a path ending in .csv, .parquet or .jsonl. `executor` None chooses by the data.
 
     Raises `ConfigurationError` for a value that can't be meant.
     """
@@ -43,6 +46,9 @@ class Options:
     fresh: bool = False
     timeout: float = 120.0
     on_error: str = "keep"
+    to: str | None = None
+    executor: str | None = None
+    chunk_size: int = 1000
     base_url: str | None = None
     price_in: Decimal | None = None
     price_out: Decimal | None = None
@@ -63,11 +69,14 @@ class Options:
             object.__setattr__(self, name, usd(getattr(self, name), _flag(name)))
         self._whole("max_tokens", 1)
         self._whole("sample", 1)
+        self._whole("chunk_size", 1)
         if self.concurrency != "auto":
             self._whole("concurrency", 1)
         self._one_of("effort", EFFORTS)
         self._one_of("thinking", ("off", "auto"))
         self._one_of("on_error", ("keep", "stop"))
+        self._one_of("executor", EXECUTORS)
+        self._check_to()
         self._text("model")
         self._text("column")
         self._check_timeout()
@@ -124,6 +133,16 @@ class Options:
         value = getattr(self, name)
         if not isinstance(value, str) or not value.strip():
             raise ConfigurationError(f"{_flag(name)} has to be a name, not {value!r}")
+
+    def _check_to(self) -> None:
+        if self.to is None:
+            return
+        object.__setattr__(self, "to", os.fspath(self.to))
+        if self.executor not in (None, "streaming"):
+            raise ConfigurationError(
+                f"--to writes as the rows stream, and --executor is '{self.executor}': "
+                "leave --executor out"
+            )
 
     def _check_timeout(self) -> None:
         try:

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from .contracts import ExecutionContext, ExecutionObserver, PipelineStage, RowStage
+from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError
 from .estimation import Estimator
-from .frames import wrap
-from .invocation import InvokeStage
+from .frames import Frame
+from .invocation import InvokeStage, question_key
+from .jobs import Job, budget_of, executor_of, produced
 from .journal import Journal, shared
-from .limits import Budget, SessionBudget
+from .limits import SessionBudget
 from .models import CostEstimate, ExecutionResult
 from .options import Options
-from .orchestration import AsyncExecutor
 from .orchestration.sync_executor import run_in_thread
 from .prompts import Template
 from .providers import Provider, Settings
 from .providers.choice import LOCAL_CONCURRENCY, LOCAL_MAX_TOKENS, choose, is_local
-from .rows import NewColumn
+from .rowsets import Intake, RowSet
+from .run_records import (
+    DECIDING,
+    check_frame,
+    check_question,
+    check_stages,
+    find,
+    options_of,
+    recall_costs,
+    record,
+    run_id,
+    state_manager,
+)
 from .schemas import Schema, parse_schema
-from .stages import LoadStage, ParseStage, PromptStage, RowSet
+from .sinks import open_sink
+from .sources import open_source
+from .stages import LoadStage, ParseStage, PromptStage
+from .streams import FrameSource
 
 __all__ = ["Job", "Pipeline"]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of a pipeline, ready to be executed: what runs, over what, by whom."""
-
-    id: str
-    stages: list[PipelineStage]
-    context: ExecutionContext
-    executor: AsyncExecutor
-    rowset: RowSet
-    budget: Budget
-
-    @property
-    def columns(self) -> tuple[NewColumn, ...]:
-        """The columns that the row stages add."""
-        return _produced(self.stages)
-
-
-def _produced(stages: Sequence[PipelineStage]) -> tuple[NewColumn, ...]:
-    rows = [stage for stage in stages if isinstance(stage, RowStage)]
-    return tuple(column for stage in rows for column in stage.produces)
-
-
 class Pipeline:
-    """A prompt over the rows of a pandas or polars DataFrame.
+    """A prompt over the rows of a pandas or polars DataFrame, or of whatever `open_source` takes.
 
-    `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. The options are
-    those of `%%ondine`, with underscores: `model schema column overwrite budget concurrency
-    max_tokens effort thinking system params sample fresh timeout on_error base_url price_in
-    price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
-    `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
-    messages. Raises `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is
-    sent by then.
+    `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. A polars LazyFrame,
+    the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
+    a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
+    `model schema column overwrite budget concurrency max_tokens effort thinking system params
+    sample fresh timeout on_error to executor chunk_size base_url price_in price_out`. `observers`
+    are told of each run, `stages` run behind the answer's parsing, `journal` is a folder or a
+    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
+    `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent by then.
     """
 
     def __init__(
@@ -81,18 +72,33 @@ class Pipeline:
         self.observers = tuple(observers)
         self.extra_stages = tuple(stages)
         self.name = name
+        self.recorded = True
         self._journal = journal
         self._session: SessionBudget | None = None
-        frame = wrap(data, name)
-        self.template = Template.compile(prompt, frame.columns, self.options.params, name)
+        self.source = open_source(data, name)
+        columns = self.source.columns
+        self.template = Template.compile(prompt, columns, self.options.params, name)
         self.schema = self._parse_schema()
-        added = [column.name for column in _produced(self.extra_stages)]
-        frame.check_new([*self.new_columns, *added], self.options.overwrite)
-        sample = self.options.sample
-        self.frame = frame if sample is None else frame.take(frame.sample_positions(sample))
+        added = [column.name for column in produced(self.extra_stages)]
+        self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
+        self.frame = self._rows_in_memory()
         self.provider = self._provider()
         self.settings = self._settings(self.provider)
         self._check_budget()
+        self._check_executor()
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rows are read part by part, because they aren't in memory."""
+        return self.options.sample is None and not isinstance(self.source, FrameSource)
+
+    def _rows_in_memory(self) -> Frame:
+        """The frame whose rows are asked; of a stream, one without rows."""
+        source, sample = self.source, self.options.sample
+        if not isinstance(source, FrameSource):
+            return source.empty() if sample is None else source.head(sample)
+        frame = source.frame
+        return frame if sample is None else frame.take(frame.sample_positions(sample))
 
     def within(self, session: SessionBudget) -> Pipeline:
         """This pipeline, its runs under a ceiling that they share with others of the session."""
@@ -126,9 +132,13 @@ class Pipeline:
         return await Estimator(self.job()).estimate()
 
     def preview(self, n: int = 5) -> Any:
-        """A frame of `n` sampled rows with their answers, which a full run then has for nothing."""
-        frame = self.frame.take(self.frame.sample_positions(n))
-        return self._over(frame.native).execute().data
+        """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
+
+        Of a stream, its first `n` rows.
+        """
+        frame = self.frame
+        some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
+        return self._over(some.native).execute().data
 
     def start(self) -> Any:
         """Start on the running loop; gives the `Run` at once."""
@@ -136,12 +146,7 @@ class Pipeline:
 
     async def execute_async(self) -> ExecutionResult:
         """Run on the running loop. Raises the error that ended the run."""
-        run = self.start()
-        try:
-            result: ExecutionResult = await run
-        except asyncio.CancelledError:
-            run.stop()  # who waits has gone: nothing more is sent
-            raise
+        result: ExecutionResult = await self._run().execute_async()
         return result
 
     def execute(self) -> ExecutionResult:
@@ -149,47 +154,139 @@ class Pipeline:
         result: ExecutionResult = self._run().execute()
         return result
 
-    def job(self, rowset: RowSet | None = None, fresh: bool | None = None) -> Job:
-        """A run of this pipeline, over all of its rows or over those that `rowset` names."""
-        options, run_id = self.options, uuid4().hex[:12]
-        provider = self._provider()
-        budget = Budget(options.budget, session=self._session)
-        local = is_local(provider)
+    def stream(self) -> Iterator[Any]:
+        """Frames of `chunk_size` rows in input order, as they are finished.
+
+        Only a window of rows is in memory. Leaving the loop early stops the run. Raises the error
+        that ends it behind the chunks that are complete.
+        """
+        stream: Iterator[Any] = self._run(streaming=True).stream()
+        return stream
+
+    def stream_async(self) -> AsyncIterator[Any]:
+        """`stream` on the running loop."""
+        stream: AsyncIterator[Any] = self._run(streaming=True).stream_async()
+        return stream
+
+    @classmethod
+    def resume(
+        cls,
+        run_id: str,
+        data: Any,
+        *,
+        observers: Sequence[ExecutionObserver] = (),
+        stages: Sequence[PipelineStage] = (),
+        journal: Journal | Path | str | None = None,
+        name: str | None = None,
+        session: SessionBudget | None = None,
+        **options: Any,
+    ) -> Any:
+        """Go on with a recorded run, in this process or after its kernel died; gives its `Run`.
+
+        Await the run or call its `execute()`. `run_id` is the run's id or its result's name,
+        `data` the data again (only its name and fingerprint are recorded). The settings are those
+        of the record, the budget included: what was spent stays spent, and what was in flight when
+        the process died is charged as possibly billed. `options` replace recorded ones. Raises
+        `ConfigurationError`, naming what differs, for other data and for a run that isn't recorded.
+        """
+        folder = journal if isinstance(journal, Journal) else shared(journal)
+        earlier = find(state_manager(folder.folder), run_id)
+        settings = earlier.settings
+        pipeline = cls(
+            data,
+            settings["prompt"],
+            observers=observers,
+            stages=stages,
+            journal=folder,
+            name=name or settings["frame"]["name"],
+            **(options_of(settings) | options),
+        )
+        if session is not None:
+            pipeline.within(session)
+        pipeline.check_resumed(settings, options)
+        job = pipeline.job(earlier=earlier)
+        return sys.modules[__package__ or "ondine_nb"].Run(pipeline, name=settings["out"], job=job)
+
+    def check_resumed(self, settings: dict[str, Any], replaced: Container[str]) -> None:
+        """Raises `ConfigurationError` where this isn't the recorded run once more."""
+        check_stages(settings, [stage.name for stage in self.extra_stages])
+        if not self.streams:
+            check_frame(settings, self.frame)
+        if not any(option in replaced for option in DECIDING):
+            check_question(settings, self.provider.identity, self._question())
+
+    def _question(self) -> str:
+        digest: str = question_key(self.provider.identity, self.settings).hexdigest()
+        return digest
+
+    def job(
+        self,
+        rowset: RowSet | None = None,
+        fresh: bool | None = None,
+        earlier: ExecutionContext | None = None,
+        streaming: bool = False,
+    ) -> Job:
+        """A run of this pipeline, over all of its rows or over those that `rowset` names.
+
+        `earlier` is the state of the run that it goes on with.
+        """
+        options = self.options
+        local = is_local(self._provider())
         width = options.width(LOCAL_CONCURRENCY if local else None)
-        rowset = rowset or RowSet(self.frame)
+        context = self._context(earlier)
+        records = state_manager(self.journal.folder) if self.recorded and not rowset else None
+        budget = budget_of(options, context, self._session, records)
+        rows = rowset or (Intake(self.source) if self.streams else RowSet(self.frame))
         invoke = InvokeStage(
-            provider,
+            self._provider(),
             self.settings,
             journal=self.journal,
             budget=budget,
-            run_id=run_id,
+            run_id=run_id(context.session_id),
             concurrency=width,
             grows=options.concurrency == "auto" and not local,
             fresh=options.fresh if fresh is None else fresh,
-            accepted=rowset.rerun is not None and rowset.any_answered(),
+            resumed=earlier is not None,
+            accepted=rowset is not None and rowset.any_answered(),
         )
         stages: list[PipelineStage] = [
-            LoadStage(rowset),
+            LoadStage(rows),
             PromptStage(self.template),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
             *self.extra_stages,
         ]
-        most = budget.ceiling
-        if most is None and self._session is not None:
-            most = self._session.left
-        context = ExecutionContext(observers=list(self.observers), max_budget=most)
-        executor = AsyncExecutor(width, on_error=options.on_error)
-        return Job(run_id, stages, context, executor, rowset, budget)
+        streams = streaming or self.streams
+        executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
+        return Job(run_id(context.session_id), stages, context, executor, rows, budget, records)
 
-    def _run(self) -> Any:
+    def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
+        context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
+        context.settings = record(
+            name=self.name,
+            frame=self.frame,
+            columns=self.template.columns,
+            prompt=self.prompt,
+            options=self.options,
+            question=self._question(),
+            provider=self.provider.identity,
+            stages=[stage.name for stage in self.extra_stages],
+        )
+        if earlier is not None:
+            context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
+            context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
+            run_in_thread(lambda: recall_costs(context, self.journal))
+        return context
+
+    def _run(self, streaming: bool = False) -> Any:
         # `run.py` stands to the right of this module and builds on it; the package's own lazy
         # front door knows both.
-        return sys.modules[__package__ or "ondine_nb"].Run(self)
+        job = self.job(streaming=streaming)
+        return sys.modules[__package__ or "ondine_nb"].Run(self, job=job)
 
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
-        options = {**vars(self.options), "sample": None}
+        options = {**vars(self.options), "sample": None, "to": None, "executor": None}
         pipeline = Pipeline(
             data,
             self.prompt,
@@ -199,6 +296,7 @@ class Pipeline:
             name=self.name,
             **options,
         )
+        pipeline.recorded = False
         return pipeline if self._session is None else pipeline.within(self._session)
 
     def _parse_schema(self) -> Schema | None:
@@ -227,6 +325,15 @@ class Pipeline:
             thinking=options.thinking,
             timeout=options.timeout,
         )
+
+    def _check_executor(self) -> None:
+        if self.streams and self.options.executor not in (None, "streaming"):
+            raise ConfigurationError(
+                f"{self.name} streams, and --executor is '{self.options.executor}': leave "
+                "--executor out, or read it into a DataFrame first"
+            )
+        if self.options.to is not None:
+            open_sink(self.options.to).discard()
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None

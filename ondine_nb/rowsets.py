@@ -1,4 +1,4 @@
-"""What the row stages work on: the rows of a frame, or of a source part by part, and their outcome."""
+"""What the row stages work on: the rows of a frame or of a stream, and their outcome."""
 
 from __future__ import annotations
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from decimal import Decimal
 from typing import Any
 
+from .contracts import RowStage
 from .errors import RunError
-from .frames import Column, records_frame
+from .jobs import Job
 from .models import CostEstimate, ExecutionResult, ProcessingStats
+from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
 from .orchestration.sync_executor import run_in_thread
-from .pipeline import Job, Pipeline
+from .outcomes import errors_frame, rows_frame
+from .outputs import Output
+from .pipeline import Pipeline
 from .pricing import dollars
 from .rows import Row
-from .stages import RowSet
+from .rowsets import Intake, RowSet
+from .run_records import digests
 
 __all__ = ["Run"]
 
@@ -32,13 +38,17 @@ class Run:
         self.pipeline = pipeline
         self.name = name or pipeline.name
         self.job = job or pipeline.job()
+        self.job.context.settings["out"] = self.name
         self.is_retry = retry
+        self._output = self._new_output(keeps=True)
         self.context = self.job.context
         self.result: ExecutionResult | None = None
         self.error: BaseException | None = None
         self.estimate: CostEstimate | None = None
         self.interrupt_only = False
+        self._begun = False
         self._task: asyncio.Task[None] | None = None
+        self._fingerprint: asyncio.Task[None] | None = None
         self._ended: asyncio.Event | None = None
         self._over = False
         self._when_over: list[Callable[[Run], None]] = []
@@ -87,7 +97,7 @@ class Run:
             return "stopping"
         if self.context.control.paused or self.context.control.outage:
             return "paused"
-        return "pending" if self._task is None else "running"
+        return "running" if self._begun else "pending"
 
     def _final_state(self) -> str:
         context = self.context
@@ -99,48 +109,27 @@ class Run:
 
     @property
     def frame(self) -> Any:
-        """The input with the new columns, as far as they are answered by now."""
+        """The input with the new columns, as far as they are answered by now.
+
+        Of a stream, the chunks that are finished, or with `to` the path that they are written to.
+        """
         if self.result is not None and self.result.data is not None and self._over:
             return self.result.data
-        return self.job.rowset.to_frame(self.job.columns)
+        return self._output.data
 
     @property
     def errors(self) -> Any:
         """A frame of the failed rows: row (position), stage, error_type, message, attempts."""
-        failures = [row.failure for row in self._known_rows() if row.failure is not None]
-        return records_frame(
-            self.pipeline.frame.kind,
-            [
-                Column("row", "int", [failure.row for failure in failures]),
-                Column("stage", "str", [failure.stage for failure in failures]),
-                Column("error_type", "str", [failure.error_type for failure in failures]),
-                Column("message", "str", [failure.message for failure in failures]),
-                Column("attempts", "int", [failure.attempts for failure in failures]),
-            ],
-        )
+        return errors_frame(self.pipeline.frame.kind, self._known_rows())
 
     @property
     def rows(self) -> Any:
         """A frame of every row: row (position), status, cost (USD), tokens, latency, attempts.
 
-        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds.
+        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds. Of a
+        stream only the rows that failed are kept, the first 10,000.
         """
-        rows = list(self.job.rowset.rows)
-        known = [row or Row(at, (), {}) for at, row in enumerate(rows)]
-        return records_frame(
-            self.pipeline.frame.kind,
-            [
-                Column("row", "int", [row.position for row in known]),
-                Column("status", "str", [row.status for row in known]),
-                Column("cost", "float", [self._row_cost(row) for row in known]),
-                Column("tokens", "int", [row.usage.total_tokens for row in known]),
-                Column("latency", "float", [row.latency for row in known]),
-                Column("attempts", "int", [row.attempts for row in known]),
-            ],
-        )
-
-    def _row_cost(self, row: Row) -> float | None:
-        return float(row.cost) if self.priced else None
+        return rows_frame(self.pipeline.frame.kind, list(self.job.rowset.rows), priced=self.priced)
 
     @property
     def costs(self) -> CostEstimate:
@@ -167,8 +156,7 @@ class Run:
 
     def start(self) -> Run:
         """Start on the running loop."""
-        if self._task is not None:
-            raise RunError("this run was started before: start a new one from its pipeline")
+        self._begin()
         self._ended = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._main())
         return self
@@ -180,6 +168,71 @@ class Run:
         """
         run_in_thread(self._complete, on_interrupt=self.stop)
         return self._outcome()
+
+    async def execute_async(self) -> ExecutionResult:
+        """Run on the running loop; where who waits is cancelled, nothing more is sent."""
+        try:
+            return await self._wait()
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+
+    def stream(self) -> Iterator[Any]:
+        """Frames in input order as they are finished, in a thread with a loop of its own."""
+        executor = self._streaming()
+        if self.job.records is not None:
+            self.job.records.save_checkpoint(self.context)
+        with self._until_over(executor):
+            for chunk in executor.execute(self.job.stages, self.context):
+                self._output.write(chunk)
+                yield chunk
+
+    async def stream_async(self) -> AsyncIterator[Any]:
+        """`stream` on the running loop."""
+        executor = self._streaming()
+        await self._record()
+        with self._until_over(executor):
+            chunks = executor.execute_async(self.job.stages, self.context)
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    await asyncio.to_thread(self._output.write, chunk)
+                    yield chunk
+
+    def _streaming(self) -> StreamingExecutor:
+        executor = self.job.executor
+        if not isinstance(executor, StreamingExecutor):
+            raise RunError("this run doesn't stream: take `Pipeline.stream()`")
+        self._begin()
+        self._output = self._new_output(keeps=False)
+        return executor
+
+    @contextlib.contextmanager
+    def _until_over(self, executor: StreamingExecutor) -> Iterator[None]:
+        """The run is over when its last chunk is taken, or when no more are wanted."""
+        try:
+            yield
+        except Exception as error:  # kept for whoever looks at the run
+            self.error = error
+            raise
+        finally:
+            self._output.close(failed=self.error is not None)
+            self.result = executor.result
+            self._finish()
+
+    def _new_output(self, *, keeps: bool) -> Output:
+        own = self.pipeline.extra_stages
+        return Output(
+            self.job.rowset,
+            self.job.columns,
+            to=None if self.is_retry else self.pipeline.options.to,
+            keeps=keeps,
+            reshaped=any(not isinstance(stage, RowStage) for stage in own),
+        )
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RunError("this run was started before: start a new one from its pipeline")
+        self._begun = True
 
     def stop(self) -> None:
         """Send nothing more; what is in flight goes on to the journal. Again: cancel that too."""
@@ -199,8 +252,12 @@ class Run:
 
         Its `frame` is the whole frame, with the other rows as they were.
         """
+        if isinstance(self.job.rowset, Intake):
+            raise RunError(
+                "the rows of a stream aren't kept: run it again, and what failed is sent again"
+            )
         if not self._over:
-            raise RunError("this run is still going: ask its failed rows again when it is over")
+            raise RunError("this run is still going: wait for it, or stop it first")
         rows = list(self.job.rowset.rows)
         failed = [row.position for row in self._known_rows() if row.status == "failed"]
         if not failed:
@@ -253,7 +310,8 @@ class Run:
         """Execute, let those go who wait, then see what is in flight through."""
         assert self._ended is not None
         try:
-            self.result = await self.job.executor.execute(self.job.stages, self.context)
+            await self._record()
+            self.result = await self._execute()
         except asyncio.CancelledError:
             if not self.context.control.stopping:  # a second stop would cancel what is in flight
                 self.context.control.stop("cancelled")
@@ -266,6 +324,44 @@ class Run:
             self._ended.set()
         await self.context.control.drained()
         self._finish()
+        await self._record_end()
+
+    async def _execute(self) -> ExecutionResult:
+        executor, stages = self.job.executor, self.job.stages
+        if isinstance(executor, AsyncExecutor):
+            return await executor.execute(stages, self.context)
+        if isinstance(executor, SyncExecutor):
+            return await asyncio.to_thread(executor.execute, stages, self.context)
+        try:
+            async for chunk in executor.execute_async(stages, self.context):
+                await asyncio.to_thread(self._output.write, chunk)
+        except BaseException:
+            self._output.close(failed=True)
+            raise
+        await asyncio.to_thread(self._output.close)
+        assert executor.result is not None
+        executor.result.data = self._output.data
+        return executor.result
+
+    async def _record(self) -> None:
+        """Record the run before anything is sent, and its frame's fingerprint beside it."""
+        records = self.job.records
+        if records is not None:
+            await asyncio.to_thread(records.save_checkpoint, self.context)
+            self._fingerprint = asyncio.create_task(self._record_fingerprint(records))
+
+    async def _record_fingerprint(self, records: StateManager) -> None:
+        frame = self.context.settings["frame"]
+        with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
+            frame["digests"] = await asyncio.to_thread(digests, self.pipeline.frame, frame["read"])
+            await asyncio.to_thread(records.save_checkpoint, self.context)
+
+    async def _record_end(self) -> None:
+        """Nothing is in flight any more: what may have been billed is known exactly."""
+        records = self.job.records
+        if records is not None:
+            self.context.reserved = self.job.budget.possibly_billed
+            await asyncio.to_thread(records.save_checkpoint, self.context)
 
     def _finish(self) -> None:
         if self._over:
@@ -282,7 +378,7 @@ class Run:
         result.errors = [row.failure for row in self._known_rows() if row.failure is not None]
         result.costs = self.costs
         if self.context.control.stopping:
-            result.data = self.job.rowset.to_frame(self.job.columns)
+            result.data = self._output.data
             result.metrics = self.stats
             result.metadata["possibly_billed"] = str(self.context.gauges.possibly_billed)
 

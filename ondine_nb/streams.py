@@ -7,16 +7,27 @@ of rows, of any lengths, one after another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from .errors import ConfigurationError, RunError
 from .frames import Frame, NativeFrame, kind_of, wrap
 
-__all__ = ["BLOCK_ROWS", "FrameSource", "Source", "Stream", "recast"]
+__all__ = ["BLOCK_ROWS", "FrameSource", "Source", "Stream", "joined", "recast"]
 
 BLOCK_ROWS = 5_000  # read at once from a file: costs little a row, and stays small in memory
+
+
+def joined(chunks: Sequence[NativeFrame], *, in_one: bool) -> NativeFrame:
+    """Native frames of one kind below each other; with `in_one`, pandas counts their rows anew."""
+    if kind_of(chunks[0]) == "polars":
+        import polars as pl
+
+        return pl.concat(chunks)
+    import pandas as pd
+
+    return pd.concat(chunks, ignore_index=in_one)
 
 
 class Source(ABC):
@@ -56,20 +67,20 @@ class FrameSource(Source):
     repeatable = True
 
     def __init__(self, frame: Frame) -> None:
-        self._frame = frame
+        self.frame = frame
         self.name, self.columns, self.kind = frame.name, frame.columns, frame.kind
         self.rows: int = len(frame)
 
     def frames(self, size: int) -> Iterator[Frame]:
         _check_size(size)
         starts = range(0, self.rows, size)
-        return (self._frame.take(range(at, min(at + size, self.rows))) for at in starts)
+        return (self.frame.take(range(at, min(at + size, self.rows))) for at in starts)
 
     def head(self, n: int) -> Frame:
-        return self._frame.take(range(min(max(n, 0), self.rows)))
+        return self.frame.take(range(min(max(n, 0), self.rows)))
 
     def empty(self) -> Frame:
-        return self._frame.take([])
+        return self.frame.take([])
 
 
 class Stream(Source):

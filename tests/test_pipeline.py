@@ -348,7 +348,7 @@ def test_what_cannot_be_run_is_told_in_one_line_before_anything_is_sent(
         (pd.DataFrame([["a", "b"]], columns=[1, "1"]), "'1'"),
         (pd.Series(["a"], name="text"), "to_frame"),
         (None, "None"),
-        ([{"text": "a"}], "DataFrame"),
+        ([("a",)], "give dicts"),
     ],
 )
 def test_what_is_no_frame_is_told_in_one_line(asker: Asker, data: Any, word: str) -> None:

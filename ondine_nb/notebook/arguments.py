@@ -6,13 +6,23 @@ import argparse
 import keyword
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ConfigurationError, nearest
 from ..frames import frames_in
-from ..options import DEFAULT_MODEL, EFFORTS
+from ..options import DEFAULT_MODEL, EFFORTS, EXECUTORS
+from ..table_files import ENDINGS
 
-__all__ = ["HelpRequested", "parse_line", "parser", "resolve_frame", "split", "variables"]
+__all__ = [
+    "HelpRequested",
+    "parse_line",
+    "parse_resume",
+    "parser",
+    "resolve_frame",
+    "split",
+    "variables",
+]
 
 _OF_IPYTHON = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 _DESCRIPTION = (
@@ -91,6 +101,9 @@ def _add_running(made: argparse.ArgumentParser) -> None:
     _switch(made, "--fresh", "ask anew, whatever the journal has")
     made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")
     made.add_argument("--on-error", metavar="keep|stop", help="stop at the first failed row (keep)")
+    made.add_argument("--to", metavar="PATH", help="write as it goes: .csv, .parquet or .jsonl")
+    made.add_argument("--executor", metavar="|".join(EXECUTORS), help="how the rows are run")
+    made.add_argument("--chunk-size", metavar="N", help="rows of a chunk that is streamed (1000)")
     made.add_argument("--base-url", metavar="URL", help="a server that speaks the Messages API")
     made.add_argument("--price-in", metavar="USD", help="USD per million input tokens")
     made.add_argument("--price-out", metavar="USD", help="USD per million output tokens")
@@ -119,6 +132,17 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
     if out is not None and (not str(out).isidentifier() or keyword.iskeyword(str(out))):
         raise ConfigurationError(f"'{out}' can't be a variable: name the result like `labeled`")
     return options
+
+
+def parse_resume(line: str, namespace: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The run that `RUN [-i FRAME] [options]` names, and the given options."""
+    words = line.split(maxsplit=1)
+    if not words or words[0].startswith("-"):
+        raise ConfigurationError("which run? Give its name or id: %ondine resume labeled")
+    given = parse_line(words[1] if len(words) > 1 else "", namespace)
+    if "out" in given:
+        raise ConfigurationError(f"what is '{given['out']}'? The frame is given with -i FRAME")
+    return words[0], given
 
 
 def split(line: str) -> list[str]:
@@ -210,7 +234,7 @@ def _params(pairs: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
-    """The object that `-i` names. Raises `ConfigurationError` where there is none."""
+    """The object that `-i` names, or the path. Raises `ConfigurationError` where there is none."""
     frames = frames_in(namespace)
     listed = f" DataFrames here: {', '.join(frames)}." if frames else " There is no DataFrame yet."
     if text is None:
@@ -223,10 +247,14 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         near = nearest(text, frames)
         hint = f" Did you mean -i {near}?" if near else ""
         raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
+    if Path(text).expanduser().is_file():
+        return text
     try:
         # The user's own expression in the user's own namespace, as if typed into a cell.
         return eval(text, namespace)  # noqa: S307
     except Exception as error:
+        if text.endswith(tuple(ENDINGS)):
+            return text  # a file that isn't there: whoever opens it says so
         raise ConfigurationError(
             f"-i: '{text}' can't be evaluated ({type(error).__name__}: {error}).{listed}"
         ) from error

@@ -1,5 +1,7 @@
 """How a cell waits: `%%ondine …` is rewritten to `await …`, so that the loop goes on meanwhile.
 
+So is a line `%ondine resume …`.
+
 Not `nest_asyncio`, which loses queued cells, and not a blocked thread, in which a Stop button can't
 be handled. Inside another cell magic (`%%time`, `%%capture`) and in terminals, whose loop stands
 still between cells, the magic itself runs the cell in a worker thread instead.
@@ -7,11 +9,18 @@ still between cells, the magic itself runs the cell in a worker thread instead.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 __all__ = ["install"]
 
 _MARK = "%%ondine"
+_MAGICS = "get_ipython().magics_manager.registry['OndineMagics']"
+_RESUME = re.compile(r"^%ondine\s+resume\b(.*)$", re.MULTILINE)
+
+
+def _awaited(line: re.Match[str]) -> str:
+    return f"await {_MAGICS}.resume_line({line.group(1).strip()!r})"
 
 
 class _Rewrite:
@@ -36,11 +45,11 @@ class _Rewrite:
         if not lines or self.depth or not self._can_await():
             return lines
         name, _, rest = lines[0].rstrip("\n").partition(" ")
-        if name != _MARK:
+        if name == _MARK:
+            return [f"await {_MAGICS}.run_cell({rest.strip()!r}, {''.join(lines[1:])!r})\n"]
+        if name.startswith("%%"):
             return lines
-        body = "".join(lines[1:])
-        runner = "get_ipython().magics_manager.registry['OndineMagics'].run_cell"
-        return [f"await {runner}({rest.strip()!r}, {body!r})\n"]
+        return [_RESUME.sub(_awaited, line) for line in lines]
 
     def _can_await(self) -> bool:
         return bool(getattr(self.shell, "autoawait", False)) and hasattr(self.shell, "kernel")

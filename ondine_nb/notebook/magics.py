@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,27 +19,13 @@ from ..errors import ConfigurationError, OndineError, nearest
 from ..limits import SessionBudget
 from ..orchestration.sync_executor import run_in_thread
 from ..pricing import usd
-from .arguments import HelpRequested, parse_line, resolve_frame
-from .html.texts import money
+from .arguments import HelpRequested, parse_line, parse_resume, resolve_frame
+from .session import Session
 
 __all__ = ["OndineMagics"]
 
 _NOT_FOR_THE_PIPELINE = ("out", "input", "dry_run", "background", "quiet")
 _GRACE_SECONDS = 0.4  # how long a cell's end waits for what is in flight, to show the final card
-
-
-@dataclass
-class _Record:
-    """A run of this session as `%ondine runs` lists it, without keeping its frame alive."""
-
-    name: str
-    source: str
-    reference: weakref.ref[Any]
-    last: str = ""
-
-    def line(self) -> str:
-        run = self.reference()
-        return self.last if run is None else _summary(run)
 
 
 @magics_class
@@ -65,6 +50,9 @@ class OndineMagics(Magics):
     fresh = Bool(False, help="--fresh").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
     on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
+    to = Unicode(None, allow_none=True, help="--to: a path").tag(config=True)
+    executor = Unicode(None, allow_none=True, help="--executor").tag(config=True)
+    chunk_size = AnyTrait(None, allow_none=True, help="--chunk-size, in rows").tag(config=True)
     base_url = Unicode(None, allow_none=True, help="--base-url").tag(config=True)
     price_in = AnyTrait(None, allow_none=True, help="--price-in").tag(config=True)
     price_out = AnyTrait(None, allow_none=True, help="--price-out").tag(config=True)
@@ -75,10 +63,9 @@ class OndineMagics(Magics):
     shell: Any
 
     def __init__(self, shell: Any) -> None:
-        self._session = SessionBudget()
+        self._session = Session()
         super().__init__(shell)
-        self._session.ceiling = self.session_budget
-        self._records: list[_Record] = []
+        self._session.budget.ceiling = self.session_budget
 
     @validate("session_budget")
     def _valid_session_budget(self, proposal: Any) -> Any:
@@ -89,7 +76,7 @@ class OndineMagics(Magics):
 
     @observe("session_budget")
     def _set_session_budget(self, change: Any) -> None:
-        self._session.ceiling = change["new"]
+        self._session.budget.ceiling = change["new"]
 
     # -- the cell
 
@@ -117,12 +104,20 @@ class OndineMagics(Magics):
         if request.options["dry_run"]:
             await self._dry_run(pipeline)
             return
-        run = self._open(request, pipeline)
+        await self._run(request, request.run(pipeline))
+
+    async def _run(self, request: _Request, run: Any) -> None:
+        self._open(request, run)
         run.start()
         if request.options["background"]:
             self._bind_later(request, run)
             return
         await self._wait(request, run)
+
+    async def resume_line(self, line: str) -> None:
+        """What `%ondine resume …` at the top of a cell becomes: awaited as a cell is."""
+        request, run = await asyncio.to_thread(_told, lambda: self._resumed(line))
+        await self._run(request, run)
 
     async def _wait(self, request: _Request, run: Any) -> None:
         interrupted = False
@@ -150,7 +145,11 @@ class OndineMagics(Magics):
         if request.options["dry_run"]:
             run_in_thread(lambda: self._dry_run(pipeline))
             return
-        run = self._open(request, pipeline, interrupt_only=True)
+        self._block(request, request.run(pipeline))
+
+    def _block(self, request: _Request, run: Any) -> None:
+        run.interrupt_only = True
+        self._open(request, run)
         if request.options["background"]:
             self._start_in_background(run)
             self._bind_later(request, run)
@@ -184,7 +183,7 @@ class OndineMagics(Magics):
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
-        return _Request(options, frame, cell.strip("\n"), self._session)
+        return _Request(options, frame, cell.strip("\n"), self._session.budget)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
@@ -192,22 +191,31 @@ class OndineMagics(Magics):
             name: getattr(self, name) for name in names if name not in ("params", "session_budget")
         }
 
-    def _open(self, request: _Request, pipeline: Any, *, interrupt_only: bool = False) -> Any:
-        """The run and its view, under its name in the notebook."""
-        from ..run import Run
-
-        run = Run(pipeline, name=request.out)
-        run.interrupt_only = interrupt_only
+    def _open(self, request: _Request, run: Any) -> None:
+        """Give the run its view and its name in the notebook."""
         request.view = self._view(run, request)
         self._keep(request, run)
-        return run
+
+    def _resumed(self, line: str) -> tuple[_Request, Any]:
+        """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
+        from ..pipeline import Pipeline
+        from ..run_records import recorded, schema_class
+
+        name, given = parse_resume(line, self.shell.user_ns)
+        settings = recorded(name)
+        source = given.pop("input", None) or settings["frame"]["name"]
+        frame = resolve_frame(source, self.shell.user_ns)
+        options = self._configured() | {"input": source, "out": settings["out"]} | given
+        given |= schema_class(settings, self.shell.user_ns, given)
+        wanted = {name: each for name, each in given.items() if name not in _NOT_FOR_THE_PIPELINE}
+        session = self._session.budget
+        run = Pipeline.resume(name, frame, name=_shown(source), session=session, **wanted)
+        return _Request(options, frame, settings["prompt"], session), run
 
     def _keep(self, request: _Request, run: Any) -> None:
         """The run is OUT_run, stands in the list of runs, and binds OUT anew by `retry_failed`."""
         self.shell.user_ns[f"{request.out}_run"] = run
-        record = _Record(run.name, run.source, weakref.ref(run))
-        self._records.append(record)
-        run.when_over(lambda over: setattr(record, "last", _summary(over)))
+        self._session.add(run)
         run.when_retried(lambda retry: self._keep_retry(request, retry))
 
     def _keep_retry(self, request: _Request, retry: Any) -> None:
@@ -263,6 +271,7 @@ class OndineMagics(Magics):
             "": self._runs,
             "runs": self._runs,
             "stop": self._stop,
+            "resume": lambda rest: self._block(*self._resumed(rest)),
             "models": self._models,
             "doctor": self._doctor,
         }
@@ -277,23 +286,10 @@ class OndineMagics(Magics):
         commands[word](rest.strip())
 
     def _runs(self, rest: str) -> None:
-        print("\n".join(record.line() for record in self._records) or "No run in this session yet.")
+        print(self._session.listing())
 
     def _stop(self, name: str) -> None:
-        runs = [run for record in self._records if (run := record.reference()) is not None]
-        active = [run for run in runs if run.state in ("pending", "running", "paused", "stopping")]
-        wanted = [run for run in active if name in ("", run.name, f"{run.name}_run", run.id)]
-        if not active:
-            raise ConfigurationError("no run is under way")
-        if not wanted:
-            names = ", ".join(run.name for run in active)
-            raise ConfigurationError(f"no run '{name}' is under way, but {names}")
-        for run in wanted:
-            again = run.state == "stopping"
-            run.stop()
-            what = f"{run.context.gauges.in_flight:,} in flight"
-            end = "cancelled (perhaps billed)" if again else "are finished and kept"
-            print(f"{run.name}: nothing more is sent, {what} {end}")
+        print(self._session.stop(name))
 
     def _models(self, rest: str) -> None:
         from .listings import models
@@ -330,14 +326,25 @@ class _Request:
         """Raises `ConfigurationError` for what can't be run."""
         from ..pipeline import Pipeline
 
-        source = self.options["input"]
-        name = source if isinstance(source, str) and len(source) <= 40 else "the frame"
         wanted = {
             option: value
             for option, value in self.options.items()
             if option not in _NOT_FOR_THE_PIPELINE and value is not None and value is not False
         }
-        return Pipeline(self.frame, self.prompt, name=name, **wanted).within(self.session)
+        return Pipeline(
+            self.frame, self.prompt, name=_shown(self.options["input"]), **wanted
+        ).within(self.session)
+
+    def run(self, pipeline: Any) -> Any:
+        """A run of it, named as its result will be."""
+        from ..run import Run
+
+        return Run(pipeline, name=self.out)
+
+
+def _shown(source: Any) -> str:
+    """What messages call the frame."""
+    return source if isinstance(source, str) and len(source) <= 40 else "the frame"
 
 
 def _told(work: Callable[[], Any]) -> Any:
@@ -388,13 +395,3 @@ class _Captured:
         from .run_view import mimebundle
 
         publish_display_data(mimebundle(self.run))  # type: ignore[no-untyped-call]
-
-
-def _summary(run: Any) -> str:
-    context = run.context
-    cost = "price unknown" if run.cost is None else money(run.cost)
-    return (
-        f"{run.name:<16} {run.state:<9} {context.done_rows:,} of {context.total_rows:,} rows, "
-        f"{context.failed_rows:,} failed, {context.journal_rows:,} from the journal, {cost}  "
-        f"({run.source}, {run.model})"
-    )

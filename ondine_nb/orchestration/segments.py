@@ -1,4 +1,4 @@
-"""How parts of the data flow through stages: table stages one by one, neighbouring row stages fused.
+"""How parts of the data flow through stages: table stages one by one, row stages fused.
 
 A run over a frame is one part; a stream is many. Either way a stage is told of its start and its
 end once, and rows of the next part go on while the slowest of the last one is still under way.

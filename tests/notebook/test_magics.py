@@ -14,7 +14,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
 from ondine_nb.notebook.arguments import parser
-from ondine_nb.notebook.magics import OndineMagics, _Record, _Request
+from ondine_nb.notebook.magics import OndineMagics, _Request
+from ondine_nb.notebook.session import _Record
 from tests.server import MessagesServer
 
 HELD = ("out", "help", "param")
@@ -65,7 +66,7 @@ def test_loading_twice_registers_once(shell: InteractiveShell) -> None:
             "more than one column named 'price', 'text'",
         ),
         ("x -i df.text", "Say {text}", "Series"),
-        ("x -i [1]", "Say {text}", "pandas.DataFrame"),
+        ("x -i [1]", "Say {text}", "not a dict: give dicts"),
         ("x -i df --column text", "Say {text}", "--overwrite"),
         ("x -i df --schema 'a: foo'", "Say {text}", "unknown type 'foo'"),
         ("x -i df --schema '{}'", "Say {text}", ""),
@@ -127,9 +128,9 @@ def test_a_session_budget_that_is_no_amount_changes_nothing(magics: OndineMagics
     magics.session_budget = 2
     with pytest.raises(TraitError, match="'much' is not an amount in USD"):
         magics.session_budget = "much"
-    assert magics._session.ceiling == 2
+    assert magics._session.budget.ceiling == 2
     magics.session_budget = None
-    assert magics._session.ceiling is None
+    assert magics._session.budget.ceiling is None
 
 
 # --- session options -----------------------------------------------------------------------------
@@ -297,7 +298,7 @@ def test_stop_takes_a_name_an_id_or_all(
     stopped: tuple[int, int],
 ) -> None:
     runs = StillRunning("a"), StillRunning("b", "paused")
-    magics._records = [_Record(run.name, "df", weakref.ref(run)) for run in runs]
+    magics._session._records = [_Record(weakref.ref(run)) for run in runs]
     shell.run_line_magic("ondine", line)
     assert (runs[0].stopped, runs[1].stopped) == stopped
     assert "nothing more is sent, 3 in flight are finished and kept" in capsys.readouterr().out
@@ -307,7 +308,7 @@ def test_stopping_a_run_that_is_not_there_names_those_that_are(
     shell: InteractiveShell, magics: OndineMagics
 ) -> None:
     run = StillRunning("a")
-    magics._records = [_Record("a", "df", weakref.ref(run))]
+    magics._session._records = [_Record(weakref.ref(run))]
     with pytest.raises(UsageError, match="no run 'b' is under way, but a"):
         shell.run_line_magic("ondine", "stop b")
     assert run.stopped == 0

@@ -163,9 +163,13 @@ async def test_a_fatal_error_is_raised_behind_the_chunks_that_were_complete() ->
     context, events, taken = ExecutionContext(), Events(), []
     context.observers.append(events)
     stream = executor.execute_async([Load(frame(40)), Work(failing)], context)
+
+    async def take() -> None:
+        async for chunk in stream:
+            taken.append(chunk)  # noqa: PERF401 - what came before the error counts
+
     with pytest.raises(FatalProviderError, match="bad key"):
-        while True:
-            taken.append(await anext(stream))
+        await take()
     assert [list(chunk["out"]) for chunk in taken[:2]] == [[0, 10, 20, 30], [40, 50, 60, 70]]
     assert events.events[-2:] == [("stage error", "work"), ("error", "")]
 

@@ -1,0 +1,81 @@
+"""One run of a pipeline, ready to be executed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .budget import Budget, SessionBudget
+from .contracts import ExecutionContext, PipelineStage, RowStage
+from .options import Options
+from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
+from .rows import ZERO, NewColumn
+from .rowsets import Intake, RowSet
+from .run_records import keeper
+
+__all__ = ["Job", "budget_of", "executor_of", "produced"]
+
+Executor: TypeAlias = AsyncExecutor | SyncExecutor | StreamingExecutor
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs, over what, by whom, and where the run is recorded."""
+
+    id: str
+    stages: list[PipelineStage]
+    context: ExecutionContext
+    executor: Executor
+    rowset: RowSet | Intake
+    budget: Budget
+    records: StateManager | None
+
+    @property
+    def columns(self) -> tuple[NewColumn, ...]:
+        """The columns that the row stages add."""
+        return produced(self.stages)
+
+
+def produced(stages: Sequence[PipelineStage]) -> tuple[NewColumn, ...]:
+    """The columns that the row stages among `stages` add."""
+    rows = [stage for stage in stages if isinstance(stage, RowStage)]
+    return tuple(column for stage in rows for column in stage.produces)
+
+
+def budget_of(
+    options: Options,
+    context: ExecutionContext,
+    session: SessionBudget | None,
+    records: StateManager | None,
+) -> Budget:
+    """The run's budget, with what the run has spent and may have been billed before."""
+    ceiling, spent = options.budget, context.accumulated_cost
+    lost = context.reserved if ceiling is None else min(context.reserved, ceiling - spent)
+    budget = Budget(
+        ceiling,
+        spent,
+        max(lost, ZERO),
+        session=session,
+        keep=None if records is None else keeper(context, records),
+    )
+    context.gauges.possibly_billed = budget.possibly_billed
+    context.max_budget = ceiling
+    if ceiling is None and session is not None:
+        context.max_budget = session.left
+    return budget
+
+
+def executor_of(
+    options: Options, width: int, records: StateManager | None, *, streams: bool, again: bool
+) -> Executor:
+    """Who runs the rows; those that are asked `again` stand in a frame, and never stream."""
+    if (streams or options.to is not None or options.executor == "streaming") and not again:
+        return StreamingExecutor(
+            options.chunk_size,
+            max_concurrency=width,
+            on_error=options.on_error,
+            state_manager=records,
+        )
+    kind = SyncExecutor if options.executor == "sync" and not again else AsyncExecutor
+    return kind(max_concurrency=width, on_error=options.on_error, state_manager=records)

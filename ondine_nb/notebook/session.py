@@ -1,0 +1,83 @@
+"""The runs of this session: what `%ondine` lists, and what `%ondine stop` reaches."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from ..budget import SessionBudget
+from ..errors import ConfigurationError
+from .html.texts import money
+
+__all__ = ["Session"]
+
+_ACTIVE = ("pending", "running", "paused", "stopping")
+
+
+@dataclass
+class _Record:
+    """A run of this session as `%ondine runs` lists it, without keeping its frame alive."""
+
+    reference: weakref.ref[Any]
+    last: str = ""
+
+    def line(self) -> str:
+        run = self.reference()
+        return self.last if run is None else _summary(run)
+
+
+class Session:
+    """The runs that cells of this notebook have started, and the `budget` that they share."""
+
+    def __init__(self) -> None:
+        self.budget = SessionBudget()
+        self._records: list[_Record] = []
+
+    def add(self, run: Any) -> None:
+        """List a run; its last line stays when the run is gone."""
+        record = _Record(weakref.ref(run))
+        self._records.append(record)
+        run.when_over(lambda over: setattr(record, "last", _summary(over)))
+
+    def listing(self) -> str:
+        """A line a run: name, state, rows, cost."""
+        lines = [record.line() for record in self._records]
+        return "\n".join(lines) or "No run in this session yet."
+
+    def active(self) -> list[Any]:
+        """The runs that are under way."""
+        runs = [run for record in self._records if (run := record.reference()) is not None]
+        return [run for run in runs if run.state in _ACTIVE]
+
+    def stop(self, name: str) -> str:
+        """Stop the active run of this name or id, or all; gives what to tell the user.
+
+        Raises `ConfigurationError` where there is none.
+        """
+        active = self.active()
+        wanted = [run for run in active if name in ("", run.name, f"{run.name}_run", run.id)]
+        if not active:
+            raise ConfigurationError("no run is under way")
+        if not wanted:
+            names = ", ".join(run.name for run in active)
+            raise ConfigurationError(f"no run '{name}' is under way, but {names}")
+        return "\n".join(_stopped(run) for run in wanted)
+
+
+def _stopped(run: Any) -> str:
+    again = run.state == "stopping"
+    run.stop()
+    what = f"{run.context.gauges.in_flight:,} in flight"
+    end = "cancelled (perhaps billed)" if again else "are finished and kept"
+    return f"{run.name}: nothing more is sent, {what} {end}"
+
+
+def _summary(run: Any) -> str:
+    context = run.context
+    cost = "price unknown" if run.cost is None else money(run.cost)
+    return (
+        f"{run.name:<16} {run.state:<9} {context.done_rows:,} of {context.total_rows:,} rows, "
+        f"{context.failed_rows:,} failed, {context.journal_rows:,} from the journal, {cost}  "
+        f"({run.source}, {run.model})"
+    )

@@ -1,0 +1,71 @@
+"""Where the chunks of a stream go: a file, or one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .rows import NewColumn
+from .rowsets import Intake, RowSet
+from .sinks import Sink, open_sink
+from .streams import joined
+
+__all__ = ["Output"]
+
+
+class Output:
+    """What a run's chunks become; of a frame in memory nothing, its rows are recorded in place.
+
+    `columns` are the new ones, `to` the path of a file. Without `keeps` the chunks are let go;
+    with `reshaped` they are kept of a frame in memory too, since stages of the user's own have made
+    something else of it.
+    """
+
+    def __init__(
+        self,
+        rowset: RowSet | Intake,
+        columns: Sequence[NewColumn],
+        *,
+        to: str | None,
+        keeps: bool = True,
+        reshaped: bool = False,
+    ) -> None:
+        self._rowset, self._columns = rowset, columns
+        self._to = to
+        self._sink: Sink | None = None
+        self._keeps = keeps and to is None and (reshaped or isinstance(rowset, Intake))
+        self._chunks: list[Any] = []
+
+    @property
+    def data(self) -> Any:
+        """The frame as far as it is there, or the path that a stream is written to."""
+        if self._to is not None and isinstance(self._rowset, Intake):
+            return Path(self._to)
+        if self._chunks:
+            return joined(self._chunks, in_one=isinstance(self._rowset, Intake))
+        return self._rowset.to_frame(self._columns)
+
+    def write(self, chunk: Any) -> None:
+        """Take the next chunk. Raises `RunError` where the file can't be written."""
+        if self._to is not None:
+            self._sink = self._sink or open_sink(self._to)
+            self._sink.write(chunk)
+        elif self._keeps:
+            self._chunks.append(chunk)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Finish the file; a run that was stopped before its first chunk leaves one without rows.
+
+        A run that `failed` leaves what stood at the path before: its answers are in the journal.
+        """
+        if self._to is None:
+            return
+        if failed:
+            if self._sink is not None:
+                self._sink.discard()
+            return
+        if self._sink is None:
+            self.write(self._rowset.nothing(self._columns))
+        assert self._sink is not None
+        self._sink.close()
