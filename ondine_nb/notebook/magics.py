@@ -245,6 +245,7 @@ class OndineMagics(Magics):
             "runs": self._runs,
             "stop": self._stop,
             "models": self._models,
+            "panel": self._panel,
             "doctor": self._doctor,
         }
         if word not in commands:
@@ -285,6 +286,11 @@ class OndineMagics(Magics):
         from .listings import doctor
 
         print(doctor(self.shell))
+
+    def _panel(self, rest: str) -> None:
+        from .panel import from_line
+
+        from_line(self, rest)
 
     def matcher(self) -> Callable[[Any], Any]:
         """Completes flags, frames and models on Tab."""
