@@ -146,7 +146,7 @@ class _Writer:
         name = self._free(f"{self.out}_{option}", value)
         self.bindings[name] = value
         if _is_literal(value):
-            self.lines.append(f"{name} = {ascii(value) if isinstance(value, str) else value!r}")
+            self.lines.append(f"{name} = {value!a}")
         else:
             self.lines.append(f"# {name} is the {type(value).__name__} given to the workbench")
         return name
@@ -159,7 +159,8 @@ class _Writer:
 
 
 def _quoted(text: str) -> Iterator[str]:
-    yield text
+    if text:
+        yield text
     for quote in ('"', "'"):
         yield quote + text.replace(quote, "\\" + quote) + quote
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..prompts import as_text, is_missing
 from ..rows import NewColumn
+from .html.texts import clean
 
 __all__ = ["NO_ANSWER", "Agreement", "Score", "agreement", "decisive", "score", "target", "token"]
 
@@ -111,7 +112,7 @@ def score(answers: Answers, labels: Sequence[Any], column: str) -> Score | None:
             continue
         value = None if answer is None else answer.get(column)
         for text in (label, value):
-            shown.setdefault(token(text), " ".join(as_text(text).split()))
+            shown.setdefault(token(text), clean(as_text(text), 40))
         pairs.append((token(label), token(value)))
     return _score(Counter(pairs), shown) if pairs else None
 

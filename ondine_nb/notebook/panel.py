@@ -69,6 +69,7 @@ def from_line(magics: Any, line: str) -> Panel:
     )  # fmt: skip
     if out:
         made.bench.out = str(out)
+    magics.shell.user_ns["ondine_panel"] = made  # a line gives nothing back that could be named
     made.show()
     return made
 
@@ -169,6 +170,12 @@ class Panel:
             known = next(name for name in names if name not in namespace)
             namespace[known] = data
         return known
+
+    def insert(self) -> None:
+        """Put the cell of `code` below the cell that calls this, where the front end can."""
+        if self._shell is None:
+            raise ConfigurationError("there is no notebook to put a cell into: copy `code`")
+        self._shell.set_next_input(self.as_code().text)
 
     # -- what it does
 

@@ -14,7 +14,7 @@ from ..providers.choice import LOCAL_CONCURRENCY, is_local
 from ..run import Run
 from .as_code import Code
 from .forecast import Experience, Forecast, forecast
-from .html.texts import clean, money, row_count, safe
+from .html.texts import clean, lines, money, row_count, safe
 from .panel_view import Facts, Results, results
 from .trials import Draft, Trial, cells_at
 from .workbench import Workbench
@@ -22,6 +22,7 @@ from .workbench import Workbench
 __all__ = ["Work", "started"]
 
 REDRAW = 0.25  # seconds between two looks at a trial
+SHOWN = 20_000  # characters of a prompt or of code in the static view
 MOST_WALKED = 20_000  # rows whose prompts are rendered for a forecast; more are scaled up
 
 
@@ -131,13 +132,13 @@ class Work:
         return Facts(
             clean(source, 60),
             size,
-            bench.prompt,
+            lines(bench.prompt, SHOWN),
             tuple(self._settings()),
             tuple(bench.problems()),
             self.forecast,
             self.results(),
-            code.above,
-            code.cell,
+            lines(code.above, SHOWN),
+            lines(code.cell, SHOWN),
         )
 
     def _settings(self) -> list[tuple[str, str]]:

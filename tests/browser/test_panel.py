@@ -25,7 +25,8 @@ REVIEWS = """reviews = pd.DataFrame({{
     "mood": [("good", "bad")[at % 2] for at in range({rows})],
 }})
 import ondine_nb
-bench = ondine_nb.panel(reviews, {prompt!r}, {{"strictness": (1, 5), "tone": ["formal", "friendly"]}}{more})
+given = {{"strictness": (1, 5), "tone": ["formal", "friendly"]}}
+bench = ondine_nb.panel(reviews, {prompt!r}, given{more})
 bench"""
 PROMPT = "How does the writer feel, judged {strictness} of 5 strict?\nBe {tone}. Review: {text}"
 
@@ -253,7 +254,7 @@ def test_run_all_runs_below_and_the_cell_of_as_code_then_pays_nothing(
     notebook.wait_for(1, "[data-state=done][data-done='60']")
     assert notebook.card(1).bounding_box()["y"] > panel.bounding_box()["y"]  # type: ignore[index]
     expect(panel).to_contain_text("labeled: done")
-    assert notebook.run(2) == "60 done"
+    assert notebook.run(2) == "60 done\n"
     notebook.type(3, code_of(panel))
     notebook.run(3)
     notebook.wait_for(3, "[data-state=done][data-done='60']")
@@ -281,7 +282,7 @@ def test_a_bad_key_is_one_line(open_notebook: Opener) -> None:
         notebook.run(1)
         panel = bench(notebook)
         press(panel, "Preview")
-        expect(panel.locator(".o-remark")).to_contain_text("ANTHROPIC_API_KEY")
+        expect(panel.locator(".o-remark")).to_contain_text("ANTHROPIC_API_KEY", timeout=20_000)
         assert "Traceback" not in notebook.cell(1).inner_text()
         compare = panel.get_by_role("button", name="Compare", exact=True)
         expect(compare).to_be_disabled()
@@ -299,8 +300,8 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     expect(saved.locator("table.o-rows")).to_have_count(1)  # the twin has come after
     notebook.page.wait_for_timeout(800)
     assert notebook.page.locator(".ondine-panel").count() == 1
-    outputs = notebook.save()[1]
-    assert len(outputs) == 2
+    notebook.page.keyboard.press("Control+S")
+    notebook.page.wait_for_timeout(1500)
     notebook.page.close()
     jupyter.end_kernels()
     reopened = open_notebook(path=notebook.path)
@@ -313,6 +314,38 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     for text in ("%%ondine labeled -i reviews", "judged 3 of 5 strict?", "20 rows"):
         assert text in shown
     reopened.cell(1).locator(".jp-OutputArea").screenshot(path=shots / "panel-reopened.png")
+
+
+def test_after_a_restart_of_the_kernel_the_last_facts_stand_there(
+    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Restarted"), server=judge)
+    notebook.run(1)
+    bench(notebook)
+    notebook.page.keyboard.press("Escape")
+    notebook.page.keyboard.press("0")
+    notebook.page.keyboard.press("0")
+    notebook.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    saved = notebook.cell(1).locator(".ondine-panel-static")
+    saved.wait_for(state="visible")
+    expect(notebook.cell(1).locator(".ondine-panel")).to_be_hidden()
+    jupyter.wait_for_kernel(notebook.path.name)
+
+
+def test_a_cell_of_its_own_can_be_inserted_and_a_line_opens_a_workbench(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    frame = "reviews = frame(20, 'Line')"
+    notebook = open_notebook(frame, "%ondine panel reviews", "ondine_panel.insert()", server=server)
+    notebook.run(1)
+    notebook.run(2)
+    bench(notebook, 2).get_by_label("Prompt", exact=True).fill("Tell {text}")
+    notebook.page.wait_for_timeout(300)
+    notebook.run(3)
+    inserted = notebook.cell(4).locator(".cm-content")
+    expect(inserted).to_contain_text("%%ondine labeled -i reviews")
+    notebook.run(4)
+    notebook.wait_for(4, "[data-state=done][data-done='20']")
 
 
 def test_after_a_reload_of_the_page_the_workbench_goes_on(
@@ -338,20 +371,21 @@ def test_markup_from_data_controls_and_answers_runs_nothing(open_notebook: Opene
         notebook = open_notebook(
             f"import ondine_nb\nevil = {evil!r}\n"
             "df = pd.DataFrame({'text': [evil + '\\ud800', 'مرحبا', '🎈' * 99, 'x' * 100_000],"
-            " evil: [evil] * 4})\n"
-            "bench = ondine_nb.panel(df, evil + '{text} {tone}', {'tone': [evil, 'b']}, system=evil)",
+            " evil: [evil] * 4}, dtype=object)\n"
+            "given = {'tone': [evil, 'b']}\n"
+            "bench = ondine_nb.panel(df, evil + '{text} {tone}', given, system=evil)",
             server=server,
         )
         notebook.run(1)
         panel = bench(notebook)
         press(panel, "Preview")
         settled(panel, 4)
+        expect(panel.locator("table.o-rows")).to_contain_text("<script>window.hurt = 1</script>")
         panel.get_by_label("labels").select_option(index=2)
         panel.get_by_label("tone").select_option("b")
         press(panel, "Compare")
         settled(panel, 4, ("A", "B"))
         press(panel, "As code")
-        notebook.page.wait_for_timeout(1000)
-        expect(panel.locator("table.o-rows")).to_contain_text("<script>window.hurt = 1</script>")
+        notebook.page.wait_for_timeout(1000)  # until the saved twin has it all too
         assert notebook.cell(1).locator(".jp-OutputArea :is(script, img)").count() == 0
         assert notebook.page.evaluate("window.hurt ?? 0") == 0
