@@ -41,11 +41,6 @@ class Code:
     above: str = ""
     bindings: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def text(self) -> str:
-        """Both, as they are to be read."""
-        return f"{self.above}\n\n{self.cell}" if self.above else self.cell
-
 
 def as_code(
     out: str,
@@ -66,7 +61,8 @@ def as_code(
 
 def name_of(value: Any, namespace: Mapping[str, Any]) -> str | None:
     """The user's own name for this very object, or None."""
-    names = (name for name, known in namespace.items() if known is value)
+    # A copy: a cell may set names meanwhile.
+    names = (name for name, known in list(namespace.items()) if known is value)
     return next((name for name in names if not name.startswith("_") and name.isidentifier()), None)
 
 

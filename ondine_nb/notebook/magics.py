@@ -287,6 +287,15 @@ class OndineMagics(Magics):
 
         print(doctor(self.shell))
 
+    async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
+        """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
+        request = _Request(self._configured() | options, frame, prompt)
+        pipeline = await asyncio.to_thread(request.pipeline)
+        run = self._open(request, pipeline)
+        run.start()
+        self._bind_later(request, run)
+        return run
+
     def _panel(self, rest: str) -> None:
         from .panel import from_line
 

@@ -172,10 +172,13 @@ class Panel:
         return known
 
     def insert(self) -> None:
-        """Put the cell of `code` below the cell that calls this, where the front end can."""
+        """Put the cell of `code` below the cell that calls this, where the front end can.
+
+        Names that it needs are set already; what sets them in another session is `as_code().above`.
+        """
         if self._shell is None:
             raise ConfigurationError("there is no notebook to put a cell into: copy `code`")
-        self._shell.set_next_input(self.as_code().text)
+        self._shell.set_next_input(self.code)
 
     # -- what it does
 
@@ -213,10 +216,16 @@ class Panel:
         """
         if self._shell is None:
             raise ConfigurationError("Run all needs a notebook: use Pipeline(…).execute() here")
-        self.run = await started(self.bench, self._frame_name(self._shell.user_ns), self._shell)
+        magics = self._shell.magics_manager.registry["OndineMagics"]
+        self.run = await started(self.bench, self._frame_name(self._shell.user_ns), magics)
         return self.run
 
     # -- how it shows itself
+
+    @property
+    def own_name(self) -> str | None:
+        """The user's name for this workbench, if it has one."""
+        return name_of(self, self._shell.user_ns) if self._shell is not None else None
 
     def facts(self) -> Facts:
         """What the static view and the text tell."""
@@ -246,9 +255,7 @@ def _shell() -> Any:
         return None
     shell: Any = get_ipython()
     if shell is not None:
-        from . import load
-
-        load(shell)
+        shell.extension_manager.load_extension("ondine_nb")
     return shell
 
 

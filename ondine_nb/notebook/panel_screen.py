@@ -51,7 +51,7 @@ class Screen:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._checking: asyncio.Task[Any] | None = None
-        self._message: tuple[str, str] | None = None
+        self._problems: list[str] = []
 
     # -- displaying
 
@@ -84,9 +84,12 @@ class Screen:
         facts = self.panel.facts()
         return {"text/html": static(facts), "text/plain": plain(facts)}
 
-    def _save(self) -> None:
+    def _save_soon(self) -> None:
+        self._later("save", SAVE, lambda: self._spawn(self._save()))
+
+    async def _save(self) -> None:
         """Bring the twins to what is known now."""
-        bundle = self._bundle()
+        bundle = await asyncio.to_thread(self._bundle)
         if bundle != self._saved:
             self._saved = bundle
             for twin in self._twins:
@@ -213,10 +216,12 @@ class Screen:
             return
         code = self.panel.as_code()
         above = [("In a cell of its own, first", code.above)] if code.above else []
-        self.widgets.draw_code([*above, ("As code: a cell that does exactly this", code.cell)])
+        name = self.panel.own_name
+        note = f"{name}.insert() in a cell puts it below that cell" if name else ""
+        label = "As code: a cell that does exactly this"
+        self.widgets.draw_code([*above, (label, code.cell)], says([("note", note)] if note else []))
 
     def _tell(self, message: tuple[str, str] | None) -> None:
-        self._message = message
         if self.widgets is not None:
             self.widgets.message.value = says([message] if message else [])
 
@@ -251,14 +256,14 @@ class Screen:
 
     async def _examine(self) -> None:
         """Problems, then the forecast; a newer change cancels this."""
-        problems = await asyncio.to_thread(self.bench.problems)
+        self._problems = problems = await asyncio.to_thread(self.bench.problems)
         self._draw_problems(problems)
-        self.draw(problems)
+        self.draw()
         if problems:
             self.work.forecast = None
         else:
             await self._draw_forecast()
-        self._later("save", SAVE, self._save)
+        self._save_soon()
 
     async def _draw_forecast(self) -> None:
         kit = self.widgets
@@ -274,18 +279,18 @@ class Screen:
     def _draw_problems(self, problems: list[str]) -> None:
         kit, bench = self.widgets, self.bench
         assert kit is not None
-        of_schema = bench.schema_problem()
-        mine = [("bad", text) for text in problems if text not in map(_line, of_schema)]
+        of_schema = [_line(text) for text in bench.schema_problem()]
+        mine = [("bad", text) for text in problems if text not in of_schema]
         notes = [("note", f"{{{name}}} is not in the prompt") for name in bench.unused()]
         if not bench.prompt.strip():
             mine = [("note", text) for _, text in mine]
             notes = []
         kit.says.value = says([*mine, *notes])
-        kit.schema_says.value = says([("bad", _line(text)) for text in of_schema])
+        kit.schema_says.value = says([("bad", text) for text in of_schema])
         if problems:
             kit.forecast.value = forecast_html(None, "The estimate comes with a prompt that fits")
 
-    def draw(self, problems: list[str] | None = None) -> None:
+    def draw(self) -> None:
         """Bring results, figures and buttons to what is there now."""
         kit = self.widgets
         if kit is None:
@@ -297,9 +302,8 @@ class Screen:
         kit.figures.value = figures_html(shown)
         kit.results.value = results_html(shown)
         kit.draw_stop(self.work.busy)
-        problem = (problems if problems is not None else self.bench.problems() or [""])[:1]
-        self._draw_buttons(problem[0] if problem else "")
-        self._later("save", SAVE, self._save)
+        self._draw_buttons((self._problems or [""])[0])
+        self._save_soon()
 
     def _draw_buttons(self, problem: str) -> None:
         kit = self.widgets

@@ -5,7 +5,7 @@ They hold no state of their own and decide nothing: `panel.py` reads them and dr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -100,10 +100,13 @@ class Widgets:
         self.sample.disabled = most == 1
         budget = _decimal(options.get("budget"))
         amounts = _with([Decimal(it) for it in _AMOUNTS], budget)
-        self.budget = self._steps("budget", "none", amounts, budget, money)
+        steps = [("none", OFF), *((money(amount), amount) for amount in amounts)]
+        self.budget = self._kit.SelectionSlider(
+            options=steps, value=OFF if budget is None else budget, description="budget"
+        )
         tokens, width = _whole(options.get("max_tokens")), _whole(options.get("concurrency"))
-        self.max_tokens = self._steps("max tokens", "default", _with(_TOKENS, tokens), tokens)
-        self.concurrency = self._steps("concurrency", "auto", _with(_WIDTHS, width), width)
+        self.max_tokens = self._counts("max tokens", "default", _TOKENS, tokens)
+        self.concurrency = self._counts("concurrency", "auto", _WIDTHS, width)
         columns = [(clean(name, 60) or "(no name)", name) for name in bench.columns]
         self.labels = self._menu("labels", [("none", NO_COLUMN), *columns], NO_COLUMN)
         self.out = self._kit.Text(value=bench.out, description="result name")
@@ -111,17 +114,9 @@ class Widgets:
     def _menu(self, label: str, options: Sequence[tuple[str, Any]], value: Any) -> Any:
         return self._kit.Dropdown(options=list(options), value=value, description=label)
 
-    def _steps(
-        self,
-        label: str,
-        off: str,
-        values: Sequence[Any],
-        value: Any,
-        shown: Callable[[Any], str] = "{:,}".format,
-    ) -> Any:
-        options = [(off, OFF), *((shown(value), value) for value in values)]
-        start = OFF if value is None else value
-        return self._kit.SelectionSlider(options=options, value=start, description=label)
+    def _counts(self, label: str, off: str, values: Sequence[int], value: int | None) -> Any:
+        options = [(off, OFF), *((f"{count:,}", count) for count in _with(values, value))]
+        return self._menu(label, options, OFF if value is None else value)
 
     def _make_regions(self) -> None:
         sheet = f"<style>{css('theme.css')}{css('panel.css')}</style>"
@@ -161,15 +156,15 @@ class Widgets:
             self.system,
         )
         self.side = self._box("o-side")
-        more = (self.model, self.effort, self.labels)
-        more += (self.max_tokens, self.concurrency, self.out)
+        asking, running = (self.model, self.effort), (self.max_tokens, self.concurrency)
+        more = self._box("o-more", *asking, *running, self.labels, self.out)
         self.draw_controls()
         self._stop_place = self._box("o-actions", *(self.buttons[name] for name in ACTIONS))
         self.code = self._box("o-code")
         self.root = self._kit.VBox(
             [
                 self.style,
-                self._box("o-main", editors, self.side, self._box("o-more", *more)),
+                self._box("o-main", editors, self.side, more),
                 self._box("o-bar", self._stop_place, self.figures),
                 self.message,
                 self.code,
@@ -197,15 +192,15 @@ class Widgets:
         self.controls[name] = made
         return made
 
-    def draw_code(self, parts: Sequence[tuple[str, str]]) -> None:
-        """Text areas to copy from, each (label, text); none closes them."""
+    def draw_code(self, parts: Sequence[tuple[str, str]], note: str = "") -> None:
+        """Text areas to copy from, each (label, text), and a note (HTML); no part closes them."""
         areas = [
             self._kit.Textarea(value=clean_text(text), description=label, rows=_rows(text))
             for label, text in parts
         ]
         for area in self.code.children:
             area.close()
-        self.code.children = areas
+        self.code.children = [*areas, self._kit.HTML(note)] if note else areas
 
     def close(self) -> None:
         """Close every widget with its layout and style."""

@@ -21,7 +21,7 @@ from .workbench import Workbench
 
 __all__ = ["Work", "started"]
 
-REDRAW = 0.25  # seconds between two looks at a trial
+REDRAW = 0.4  # seconds between two looks at a trial
 SHOWN = 20_000  # characters of a prompt or of code in the static view
 MOST_WALKED = 20_000  # rows whose prompts are rendered for a forecast; more are scaled up
 
@@ -100,13 +100,13 @@ class Work:
         """What the whole run would cost and how long it would take."""
         bench, draft = self.bench, self.bench.draft()
         rows = len(bench.frame)
-        walked = bench.frame.sample_positions(MOST_WALKED) if rows > MOST_WALKED else None
-        pipeline = await asyncio.to_thread(bench.pipeline, draft, walked)
+        walked = MOST_WALKED if rows > MOST_WALKED else None
+        pipeline = await asyncio.to_thread(self._walked, draft, walked)
         local = is_local(pipeline.provider)
         known = _free(rows) if local else await pipeline.estimate_async()
         options = pipeline.options
         self.forecast = forecast(
-            known if walked is None else _scaled(known, rows, len(walked)),
+            known if walked is None else _scaled(known, rows, walked),
             pipeline.provider.price,
             Experience.of(trial for trial in self._trials if _alike(trial.draft, draft)),
             width=options.width(LOCAL_CONCURRENCY if local else None),
@@ -115,6 +115,10 @@ class Work:
             free=local,
         )
         return self.forecast
+
+    def _walked(self, draft: Draft, rows: int | None) -> Any:
+        frame = self.bench.frame
+        return self.bench.pipeline(draft, None if rows is None else frame.sample_positions(rows))
 
     # -- what there is to tell
 
@@ -207,20 +211,13 @@ def _scaled(estimate: CostEstimate, rows: int, walked: int) -> CostEstimate:
     )
 
 
-async def started(bench: Workbench, source: str, shell: Any) -> Any:
+async def started(bench: Workbench, source: str, magics: Any) -> Any:
     """The run over the whole frame, under way, as `%%ondine … --background` starts it."""
-    from .magics import _Request
-
-    magics = shell.magics_manager.registry["OndineMagics"]
     draft = bench.draft()
-    options = {**draft.options, "out": bench.out, "input": source, "background": True}
-    options |= {"quiet": False, "dry_run": False, "journal": bench.journal}
-    request = _Request(options, bench.data, draft.prompt)
-    pipeline = await asyncio.to_thread(request.pipeline)
-    run = magics._open(request, pipeline)
-    run.start()
-    magics._bind_later(request, run)
-    return run
+    # What the session sets and the bench doesn't is off.
+    options = dict.fromkeys(bench.session) | dict(draft.options)
+    options |= {"out": bench.out, "input": source, "journal": bench.journal}
+    return await magics.start({**options, "quiet": False}, bench.data, draft.prompt)
 
 
 def one_line(error: BaseException) -> str:

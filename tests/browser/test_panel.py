@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 from tests.server_answers import prompt_of
 
@@ -51,6 +52,10 @@ def judge() -> Iterator[MessagesServer]:
         yield server
 
 
+FOCUSED = """() => {
+  const it = document.activeElement;
+  return (it.closest('.widget-inline-hbox')?.querySelector('label') ?? it).textContent;
+}"""
 SCHEMA = "schema='mood_now: good|bad, score: float'"
 
 
@@ -94,6 +99,10 @@ def test_it_fits_narrow_and_wide_in_both_themes_in_every_state(
             panel.scroll_into_view_if_needed()
             panel.screenshot(path=shots / f"panel-{state}-{theme}-{width}.png")
             assert panel.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (state, width)
+        low = page.evaluate(
+            CONTRAST.replace(".ondine-run *", ".ondine-panel :not([aria-hidden] *)")
+        )
+        assert [text for text in low if "o-mirror" not in text] == []  # it lies under the letters
 
     expect(panel.locator(".o-forecast")).to_contain_text("Whole run", timeout=15_000)
     look("fresh")
@@ -211,8 +220,10 @@ def test_every_setting_is_in_the_code_and_the_forecast_follows(
     panel.get_by_label("model").select_option("claude-opus-5-5")
     expect(forecast).not_to_have_text(before)
     panel.get_by_label("effort").select_option("low")
-    for name in ("budget", "max tokens", "concurrency"):
-        slider(panel, name).press("End")
+    slider(panel, "budget").press("End")
+    slider(panel, "sample rows").press("Home")
+    panel.get_by_label("max tokens").select_option("16,384")
+    panel.get_by_label("concurrency").select_option("256")
     panel.get_by_label("Schema").fill("mood: goood|bad, score flaot")
     expect(panel.locator(".o-editors")).to_contain_text("score flaot")
     expect(panel.get_by_role("button", name="Preview", exact=True)).to_be_disabled()
@@ -313,6 +324,7 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     assert "Loading widget" not in shown
     for text in ("%%ondine labeled -i reviews", "judged 3 of 5 strict?", "20 rows"):
         assert text in shown
+    assert reopened.cell(1).locator("mjx-container").count() == 0  # two dollars are no formula
     reopened.cell(1).locator(".jp-OutputArea").screenshot(path=shots / "panel-reopened.png")
 
 
@@ -389,3 +401,26 @@ def test_markup_from_data_controls_and_answers_runs_nothing(open_notebook: Opene
         notebook.page.wait_for_timeout(1000)  # until the saved twin has it all too
         assert notebook.cell(1).locator(".jp-OutputArea :is(script, img)").count() == 0
         assert notebook.page.evaluate("window.hurt ?? 0") == 0
+
+
+def test_the_keyboard_goes_through_it_in_the_order_of_the_work(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Keys", more=SCHEMA), server=judge)
+    notebook.run(1)
+    panel, page = bench(notebook), notebook.page
+    expect(panel.get_by_role("button", name="Preview", exact=True)).to_be_enabled(timeout=15_000)
+    panel.get_by_label("Prompt", exact=True).focus()
+    seen: list[str] = []
+    for _ in range(24):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+    order = [
+        *("{text}", "{stars}", "{mood}", "Schema", "System", "strictness", "tone", "sample rows"),
+        *("budget", "model", "effort", "max tokens", "concurrency", "labels", "result name"),
+        *("Preview", "Run all", "As code"),
+    ]
+    assert [name for name in dict.fromkeys(seen) if name in order] == order
+    panel.get_by_role("button", name="Preview", exact=True).focus()
+    page.keyboard.press("Enter")
+    settled(panel, 20)
