@@ -271,10 +271,9 @@ class Screen:
         await asyncio.sleep(IDLE)
         try:
             kit.forecast.value = forecast_html(await self.work.estimate())
-        except OndineError as error:
+        except Exception as error:  # nobody waits for this: it is told where it belongs
             self.work.forecast = None
-            kit.forecast.value = ""
-            kit.says.value = says([("bad", one_line(error))])
+            kit.forecast.value = says([("bad", f"no estimate: {one_line(error)}")])
 
     def _draw_problems(self, problems: list[str]) -> None:
         kit, bench = self.widgets, self.bench

@@ -23,7 +23,7 @@ __all__ = ["Work", "started"]
 
 REDRAW = 0.4  # seconds between two looks at a trial
 SHOWN = 20_000  # characters of a prompt or of code in the static view
-MOST_WALKED = 20_000  # rows whose prompts are rendered for a forecast; more are scaled up
+MOST_WALKED = 5_000  # rows whose prompts are rendered for a forecast; more are scaled up
 
 
 class Work:
@@ -47,7 +47,7 @@ class Work:
             bench.a, bench.b = trial, None
             draw()
 
-        return await self._try(bench.draft(), bench.positions(), keep)
+        return await self._try(bench.draft(), bench.positions(), keep, draw)
 
     async def compare(self, draw: Callable[[], None]) -> Any:
         """The draft over A's rows, as B."""
@@ -60,7 +60,7 @@ class Work:
             bench.b = trial
             draw()
 
-        return await self._try(bench.draft(), bench.a.positions, keep)
+        return await self._try(bench.draft(), bench.a.positions, keep, draw)
 
     def no_comparison(self) -> str:
         """Why there is nothing to compare now; "" if there is."""
@@ -78,7 +78,11 @@ class Work:
             self._run.stop()
 
     async def _try(
-        self, draft: Draft, positions: Sequence[int], keep: Callable[[Trial], None]
+        self,
+        draft: Draft,
+        positions: Sequence[int],
+        keep: Callable[[Trial], None],
+        draw: Callable[[], None],
     ) -> Any:
         if self.busy:
             raise ConfigurationError("a preview is under way: wait for it, or stop it")
@@ -93,6 +97,7 @@ class Work:
             return run.frame
         finally:
             self.busy, self._run = False, None
+            draw()
 
     # -- the forecast
 

@@ -26,6 +26,7 @@ LARGEST_SAMPLE, USUAL_SAMPLE = 200, 20  # rows
 _DEFAULTS = {
     option.name: option.default for option in fields(Options) if option.default is not MISSING
 }
+_WHOLE_RUN = ("batch", "chunk_size", "executor", "to")  # of no use, or no good, on a few rows
 _EMPTIED = ("budget", "system", "schema")  # options that a line can set back to nothing
 
 
@@ -100,11 +101,15 @@ class Workbench:
 
     def marks(self) -> list[Mark]:
         """The names in the prompt; one that gets a control of its own is a control."""
+        if self.options.get("jinja"):
+            return []  # other braces, and their own errors
         free = self.free()
         return marks(self.prompt, self.columns, [*self.known, *free])
 
     def free(self) -> list[str]:
         """Names in the prompt that nobody gave and that look like nobody's slip."""
+        if self.options.get("jinja"):
+            return []
         found = marks(self.prompt, self.columns, self.known)
         return free_names(found, self.columns, self.known)
 
@@ -133,7 +138,7 @@ class Workbench:
             found.append(f"{self.name} has no rows: there is nothing to try a prompt on.")
         if not self.prompt.strip():
             found.append("There is no prompt yet: write what to ask about a row, with {column}s.")
-        elif not found:
+        elif not found and not self.options.get("jinja"):
             found += _told(self._template)
         return [clean(line, 400) for line in [*found, *self.schema_problem(), *self.out_problem()]]
 
@@ -152,6 +157,8 @@ class Workbench:
 
     def _params(self) -> dict[str, str]:
         names = dict.fromkeys(mark.name for mark in self.marks() if mark.kind == "control")
+        if self.options.get("jinja"):
+            names = dict.fromkeys(name for name in self.known if name in self.prompt)
         return {name: self.value(name) for name in names}
 
     # -- what is asked
@@ -189,10 +196,12 @@ class Workbench:
 
         Raises `ConfigurationError` for what can't be run.
         """
-        frame: Frame = self.frame if positions is None else self.frame.take(positions)
-        return Pipeline(
-            frame.native, draft.prompt, journal=self.journal, name=self.name, **draft.options
-        )
+        frame: Frame = self.frame
+        options = dict(draft.options)
+        if positions is not None:
+            frame = frame.take(positions)
+            options = {name: it for name, it in options.items() if name not in _WHOLE_RUN}
+        return Pipeline(frame.native, draft.prompt, journal=self.journal, name=self.name, **options)
 
     def code(self, source: str, namespace: Mapping[str, Any]) -> Code:
         """The cell that does what is on the bench; `source` is the frame's name or expression."""

@@ -116,6 +116,21 @@ def test_preview_compare_and_run_all_by_their_buttons(
     assert server.arrived == 46
 
 
+def test_its_methods_do_what_its_buttons_do(kernel: Kernel, server: MessagesServer) -> None:
+    kernel.run(OPEN)
+    assert kernel.run("len(await bench.preview_async())").status == "ok"
+    assert kernel.run("kit.controls['tone'].value = 'warm'\nbench.compare()").status == "ok"
+    assert server.arrived == 12
+    kernel.wait("'A: tone dry' in kit.results.value")
+    assert not kernel.value("kit.buttons['Preview'].disabled")
+    assert kernel.value("len(kit._stop_place.children)") == len(ACTIONS)
+    again = kernel.run("bench.compare()")  # the same once more: B, for nothing
+    assert again.status == "ok"
+    assert server.arrived == 12
+    kernel.run("kit.controls['tone'].value = 'dry'")
+    assert "nothing has changed since A" in kernel.run("bench.compare()").traceback
+
+
 def test_the_run_is_displayed_where_the_panel_is(kernel: Kernel) -> None:
     opened = kernel.start(OPEN)
     kernel.finish(opened)
@@ -185,7 +200,7 @@ def test_the_loop_is_free_while_a_large_frame_is_estimated(kernel: Kernel) -> No
     kernel.run(OPEN)
     kernel.wait("bench.forecast is not None", 60)
     assert "100,000 rows" in kernel.value("bench.forecast.headline")
-    assert "by 20,000 of 100,000 rows" in kernel.value("bench.forecast.basis")
+    assert "by 5,000 of 100,000 rows" in kernel.value("bench.forecast.basis")
 
 
 # --- without widgets -----------------------------------------------------------------------------
