@@ -68,7 +68,7 @@ class Forecast:
     def details(self) -> str:
         """What it rests on, the ceiling, and what the budget has to say."""
         parts = []
-        if self.requests < self.rows and not self.free:
+        if 0 < self.requests < self.rows and not self.free:
             parts.append(f"{self.requests:,} to send, the rest from the journal, equal or empty")
         parts.append(self.basis)
         if self.ceiling and self.high is not None and self.ceiling > self.high:
@@ -102,6 +102,8 @@ def forecast(
     tokens = experience.output_tokens
     if free:
         basis = "the model on this machine costs nothing"
+    elif not requests:
+        basis = "nothing to send: every row is in the journal, or empty"
     elif price is not None and requests and len(tokens) >= _FEWEST:
         low, high = _by_experience(estimate, price, tokens)
         counted = "counted" if estimate.confidence == "estimate" else "rough"

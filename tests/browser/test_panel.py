@@ -342,6 +342,7 @@ def test_after_a_restart_of_the_kernel_the_last_facts_stand_there(
     saved.wait_for(state="visible")
     expect(notebook.cell(1).locator(".ondine-panel")).to_be_hidden()
     jupyter.wait_for_kernel(notebook.path.name)
+    notebook.run(0)  # the new kernel is there
 
 
 def test_a_cell_of_its_own_can_be_inserted_and_a_line_opens_a_workbench(

@@ -239,6 +239,12 @@ def test_a_budget_that_won_t_do_and_a_free_model_and_an_unknown_price_are_said()
     assert "the budget of $2.00 ends it" in told.details
     free = forecast(dear, price, Experience(), width=4, grows=False, free=True)
     assert free.headline == "Whole run: 1,000 rows, $0"
+    done = known(input_tokens=0, low=Decimal(0), high=Decimal(0), requests=0)
+    told = forecast(done, price, Experience(), width=4, grows=False)
+    assert (told.headline, told.details) == (
+        "Whole run: 1,000 rows, $0",
+        "nothing to send: every row is in the journal, or empty",
+    )
     nobody = known(input_tokens=10, low=None, high=None, requests=1000)
     assert "price unknown" in forecast(nobody, None, Experience(), width=4, grows=False).headline
 
