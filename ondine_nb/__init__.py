@@ -14,14 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.panel import panel
     from .pipeline import Pipeline
     from .run import Run
 
-__all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension"]
+__all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension", "panel"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"Pipeline": "pipeline", "Run": "run"}
+_HOMES = {"Pipeline": "pipeline", "Run": "run", "panel": "notebook.panel"}
 
 
 def __getattr__(name: str) -> Any:

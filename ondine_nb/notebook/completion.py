@@ -12,17 +12,17 @@ from ..frames import frames_in
 from ..options import DEFAULT_MODEL, EFFORTS
 from .arguments import parser, variables
 
-__all__ = ["candidates", "matcher"]
+__all__ = ["MODELS", "candidates", "matcher"]
 
-_MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
-_COMMANDS = ("doctor", "models", "runs", "stop")
+MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
+_COMMANDS = ("doctor", "models", "panel", "runs", "stop")
 _VALUES = {
     "--effort": EFFORTS,
     "--thinking": ("off", "auto"),
     "--on-error": ("keep", "stop"),
     "--concurrency": ("auto",),
-    "-m": _MODELS,
-    "--model": _MODELS,
+    "-m": MODELS,
+    "--model": MODELS,
 }
 
 

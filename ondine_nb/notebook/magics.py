@@ -273,6 +273,7 @@ class OndineMagics(Magics):
             "stop": self._stop,
             "resume": lambda rest: self._block(*self._resumed(rest)),
             "models": self._models,
+            "panel": self._panel,
             "doctor": self._doctor,
         }
         if word not in commands:
@@ -300,6 +301,20 @@ class OndineMagics(Magics):
         from .listings import doctor
 
         print(doctor(self.shell))
+
+    async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
+        """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
+        request = _Request(self._configured() | options, frame, prompt)
+        pipeline = await asyncio.to_thread(request.pipeline)
+        run = self._open(request, pipeline)
+        run.start()
+        self._bind_later(request, run)
+        return run
+
+    def _panel(self, rest: str) -> None:
+        from .panel import from_line
+
+        from_line(self, rest)
 
     def matcher(self) -> Callable[[Any], Any]:
         """Completes flags, frames and models on Tab."""

@@ -17,6 +17,7 @@ __all__ = [
     "MESSAGE",
     "MISSING",
     "clean",
+    "lines",
     "money",
     "points",
     "rate",
@@ -51,6 +52,14 @@ def clean(value: object, limit: int = CELL) -> str:
     folded = " ".join(short.split()).translate(_HARMLESS)
     cut = len(folded) > limit or len(text) > len(short)
     return folded[: limit - 1].rstrip() + "…" if cut else folded
+
+
+def lines(value: object, limit: int) -> str:
+    """`value` as harmless text of at most `limit` characters that keeps its line breaks."""
+    text = _text(value)
+    parts = text[:limit].replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    kept = "\n".join(part.translate(_HARMLESS) for part in parts).strip()
+    return f"{kept}…" if len(text) > limit else kept
 
 
 def _text(value: object) -> str:

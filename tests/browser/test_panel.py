@@ -1,0 +1,427 @@
+"""The prompt workbench in JupyterLab as a person meets it: every button and every control."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.notebook.shots import CONTRAST
+from tests.server import MessagesServer
+from tests.server_answers import prompt_of
+
+from .conftest import Jupyter, Notebook, Opener
+from .test_run_in_lab import THEMES
+
+pytestmark = pytest.mark.browser
+
+REVIEWS = """reviews = pd.DataFrame({{
+    "text": [f"{word} {{at}}, and the box was a bit dented." for at in range({rows})],
+    "stars": [at % 5 + 1 for at in range({rows})],
+    "mood": [("good", "bad")[at % 2] for at in range({rows})],
+}})
+import ondine_nb
+given = {{"strictness": (1, 5), "tone": ["formal", "friendly"]}}
+bench = ondine_nb.panel(reviews, {prompt!r}, given{more})
+bench"""
+PROMPT = "How does the writer feel, judged {strictness} of 5 strict?\nBe {tone}. Review: {text}"
+
+
+def source(word: str, *, rows: int = 60, prompt: str = PROMPT, more: str = "") -> str:
+    return REVIEWS.format(word=word, rows=rows, prompt=prompt, more=more and ", " + more)
+
+
+def answer(body: Any) -> str:
+    """Good or bad by the row, as the labels have it but for each fifth; a strict judge more so."""
+    text = prompt_of(body)
+    at = int(re.findall(r"(\d+),", text)[-1])
+    turned = at % 5 == 0 or ("judged 5" in text and at % 3 == 0)
+    mood = ("good", "bad")[(at + turned) % 2]
+    return json.dumps({"mood_now": mood, "score": round(0.5 + at % 50 / 100, 2)})
+
+
+@pytest.fixture
+def judge() -> Iterator[MessagesServer]:
+    """A server that says good or bad, with a little latency."""
+    with MessagesServer(answer=answer, latency=(0.02, 0.08)) as server:
+        yield server
+
+
+FOCUSED = """() => {
+  const it = document.activeElement;
+  return (it.closest('.widget-inline-hbox')?.querySelector('label') ?? it).textContent;
+}"""
+SCHEMA = "schema='mood_now: good|bad, score: float'"
+
+
+def bench(notebook: Notebook, at: int = 1) -> Locator:
+    panel = notebook.cell(at).locator(".ondine-panel")
+    panel.wait_for(state="visible", timeout=30_000)
+    return panel
+
+
+def press(panel: Locator, name: str) -> None:
+    button = panel.get_by_role("button", name=name, exact=True)
+    expect(button).to_be_enabled(timeout=15_000)
+    button.click()
+
+
+def settled(panel: Locator, rows: int, names: tuple[str, ...] = ("A",)) -> None:
+    """Until the trials that are shown have ended."""
+    for name in names:
+        figure = panel.locator(".o-figures span", has=panel.page.get_by_text(name, exact=True))
+        expect(figure).to_contain_text(f"{rows} rows", timeout=20_000)
+    expect(panel.locator(".o-results[data-busy=false]")).to_be_visible(timeout=20_000)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_it_fits_narrow_and_wide_in_both_themes_in_every_state(
+    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer, shots: Path, theme: str
+) -> None:
+    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
+    notebook = open_notebook(source(f"Look {theme}", more=f"{SCHEMA}, budget=2"), server=judge)
+    notebook.run(1)
+    panel, page = bench(notebook), notebook.page
+
+    def look(state: str) -> None:
+        for width in (480, 800, 1200):
+            for _ in range(2):  # the page gives its own margins away as it narrows
+                beside = (page.viewport_size or {})["width"] - panel.evaluate(
+                    "it => it.offsetWidth"
+                )
+                page.set_viewport_size({"width": int(width + beside), "height": 1700})
+                page.wait_for_timeout(250)
+            panel.scroll_into_view_if_needed()
+            panel.screenshot(path=shots / f"panel-{state}-{theme}-{width}.png")
+            assert panel.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (state, width)
+        low = page.evaluate(
+            CONTRAST.replace(".ondine-run *", ".ondine-panel :not([aria-hidden] *)")
+        )
+        assert [text for text in low if "o-mirror" not in text] == []  # it lies under the letters
+
+    expect(panel.locator(".o-forecast")).to_contain_text("Whole run", timeout=15_000)
+    look("fresh")
+    prompt = panel.get_by_label("Prompt", exact=True)
+    prompt.fill(PROMPT + " {txt}")
+    expect(panel.locator(".o-says")).to_contain_text("{txt} is neither a column")
+    look("unknown")
+    prompt.fill(PROMPT)
+    press(panel, "Preview")
+    settled(panel, 20)
+    look("preview")
+    panel.get_by_label("labels").select_option("mood")
+    panel.locator(".widget-slider", has_text="strictness").get_by_role("slider").press("End")
+    press(panel, "Compare")
+    settled(panel, 20, ("A", "B"))
+    look("compare")
+    press(panel, "As code")
+    expect(panel.get_by_label("As code", exact=False)).to_be_visible()
+    look("code")
+
+
+def slider(panel: Locator, name: str) -> Locator:
+    return panel.locator(".widget-slider", has_text=name).get_by_role("slider")
+
+
+def code_of(panel: Locator) -> str:
+    """The text that As code shows; leaves it closed."""
+    press(panel, "As code")
+    area = panel.get_by_label("As code: a cell that does exactly this")
+    text = area.input_value()
+    press(panel, "As code")
+    expect(area).to_have_count(0)
+    return text
+
+
+def test_names_are_offered_and_unknown_ones_are_marked_as_they_are_typed(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Typed", prompt=""), server=judge)
+    notebook.run(1)
+    panel = bench(notebook)
+    says, prompt = panel.locator(".o-says").first, panel.get_by_label("Prompt", exact=True)
+    expect(says).to_contain_text("There is no prompt yet")
+    preview = panel.get_by_role("button", name="Preview", exact=True)
+    expect(preview).to_be_disabled()
+    assert "There is no prompt yet" in str(preview.get_attribute("title"))
+    prompt.press_sequentially("Tell {text} as {txt}")
+    expect(says).to_contain_text(
+        "{txt} is neither a column (text, stars, mood) nor a control. Did you mean {text}?"
+    )
+    expect(panel.locator(".o-mirror .o-is-unknown")).to_have_text("{txt}")
+    expect(panel.locator(".o-mirror .o-is-column")).to_have_text("{text}")
+    expect(preview).to_be_disabled()
+    panel.get_by_role("button", name="make {txt} a control").click()
+    expect(panel.locator(".o-is-unknown")).to_have_count(0)
+    panel.get_by_label("txt", exact=True).fill("a poem")
+    prompt.press("End")
+    prompt.press_sequentially(" for {audience}")
+    panel.get_by_label("audience", exact=True).fill("children")
+    panel.get_by_role("button", name="{stars}", exact=True).click()
+    expect(prompt).to_have_value("Tell {text} as {txt} for {audience} {stars}")
+    expect(preview).to_be_enabled()
+    cell = code_of(panel)
+    assert '-p txt="a poem" -p audience=children' in cell
+    assert cell.endswith("\nTell {text} as {txt} for {audience} {stars}")
+    assert judge.arrived == 0
+
+
+def test_preview_shows_prompts_and_answers_and_compare_holds_b_against_it(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Compared", more=SCHEMA), server=judge)
+    notebook.run(1)
+    panel = bench(notebook)
+    compare = panel.get_by_role("button", name="Compare", exact=True)
+    press(panel, "Preview")
+    settled(panel, 20)
+    assert judge.arrived == 20
+    rows = panel.locator("table.o-rows tbody tr")
+    expect(rows).to_have_count(20)
+    expect(rows.first).to_contain_text("judged 3 of 5 strict?\nBe formal. Review: Compared")
+    expect(rows.first.locator(".o-new")).to_contain_text(re.compile("good|bad"))
+    assert "nothing has changed" in str(compare.get_attribute("title"))
+    press(panel, "Preview")
+    settled(panel, 20)
+    expect(panel.locator(".o-figures")).to_contain_text("20 from journal")
+    assert judge.arrived == 20
+    slider(panel, "strictness").press("End")
+    panel.get_by_label("tone").select_option("friendly")
+    press(panel, "Compare")
+    settled(panel, 20, ("A", "B"))
+    assert judge.arrived == 40
+    heads = panel.locator("table.o-rows th").all_inner_texts()
+    assert heads[-2:] == ["A: strictness 3 · tone formal", "B: strictness 5 · tone friendly"]
+    differing = panel.locator("td.o-differs")
+    same = 20 - differing.count()
+    assert 0 < same < 20
+    expect(panel.locator(".o-figures")).to_contain_text(f"agree {same} of 20")
+    expect(differing.first).to_contain_text("≠")
+    panel.get_by_label("labels").select_option("mood")
+    expect(panel.locator("table.o-confusion")).to_have_count(2)
+    expect(panel.locator(".o-figures")).to_contain_text("macro F1")
+    assert judge.arrived == 40
+
+
+def test_every_setting_is_in_the_code_and_the_forecast_follows(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Settings"), server=judge)
+    notebook.run(1)
+    panel = bench(notebook)
+    forecast = panel.locator(".o-forecast")
+    expect(forecast).to_contain_text("Whole run: 60 rows, $", timeout=15_000)
+    before = forecast.inner_text()
+    panel.get_by_label("model").select_option("claude-opus-5-5")
+    expect(forecast).not_to_have_text(before)
+    panel.get_by_label("effort").select_option("low")
+    slider(panel, "budget").press("End")
+    slider(panel, "sample rows").press("Home")
+    panel.get_by_label("max tokens").select_option("16,384")
+    panel.get_by_label("concurrency").select_option("256")
+    panel.get_by_label("Schema").fill("mood: goood|bad, score flaot")
+    expect(panel.locator(".o-editors")).to_contain_text("score flaot")
+    expect(panel.get_by_role("button", name="Preview", exact=True)).to_be_disabled()
+    panel.get_by_label("Schema").fill("verdict: good|bad")
+    panel.get_by_label("System").fill("Be fair.\nBe brief.")
+    panel.get_by_label("result name").fill("class")
+    expect(panel.locator(".o-says").first).to_contain_text("can't be a variable")
+    panel.get_by_label("result name").fill("judged")
+    expect(panel.get_by_role("button", name="Preview", exact=True)).to_be_enabled()
+    press(panel, "As code")
+    above = panel.get_by_label("In a cell of its own, first").input_value()
+    assert above == "judged_system = 'Be fair.\\nBe brief.'"
+    cell = panel.get_by_label("As code: a cell that does exactly this").input_value()
+    for words in (
+        "%%ondine judged -i reviews -m claude-opus-5-5",
+        '--schema "verdict: good|bad"',
+        "--system $judged_system",
+        "--max-tokens 16384",
+        "--effort low",
+        "--budget 100",
+        "--concurrency 256",
+    ):
+        assert words in cell
+
+
+def test_run_all_runs_below_and_the_cell_of_as_code_then_pays_nothing(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(
+        source("Everything"), "print(len(labeled), labeled_run.state)", "", server=slow
+    )
+    notebook.run(1)
+    panel = bench(notebook)
+    press(panel, "Run all")
+    notebook.wait_for(1, "[data-state=running]")
+    notebook.click(1, "Pause")
+    notebook.wait_for(1, "[data-state=paused]")
+    notebook.click(1, "Resume")
+    notebook.wait_for(1, "[data-state=done][data-done='60']")
+    assert notebook.card(1).bounding_box()["y"] > panel.bounding_box()["y"]  # type: ignore[index]
+    expect(panel).to_contain_text("labeled: done")
+    assert notebook.run(2) == "60 done\n"
+    notebook.type(3, code_of(panel))
+    notebook.run(3)
+    notebook.wait_for(3, "[data-state=done][data-done='60']")
+    assert slow.arrived == 60
+    press(panel, "Preview")
+    settled(panel, 20)
+    assert slow.arrived == 60
+
+
+def test_a_preview_can_be_stopped(open_notebook: Opener, slow: MessagesServer) -> None:
+    notebook = open_notebook(source("Stopped", rows=200, more="sample=200"), server=slow)
+    notebook.run(1)
+    panel = bench(notebook)
+    press(panel, "Preview")
+    press(panel, "Stop")
+    expect(panel.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+    expect(panel.locator("table.o-rows")).to_contain_text("not run")
+    slow.wait_idle()
+    assert slow.arrived < 200
+
+
+def test_a_bad_key_is_one_line(open_notebook: Opener) -> None:
+    with MessagesServer(key="another") as server:
+        notebook = open_notebook(source("Key"), server=server)
+        notebook.run(1)
+        panel = bench(notebook)
+        press(panel, "Preview")
+        expect(panel.locator(".o-remark")).to_contain_text("ANTHROPIC_API_KEY", timeout=20_000)
+        assert "Traceback" not in notebook.cell(1).inner_text()
+        compare = panel.get_by_role("button", name="Compare", exact=True)
+        expect(compare).to_be_disabled()
+
+
+def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
+    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer, shots: Path
+) -> None:
+    notebook = open_notebook(source("Saved", more=SCHEMA), server=judge)
+    notebook.run(1)
+    panel, saved = bench(notebook), notebook.cell(1).locator(".ondine-panel-static")
+    press(panel, "Preview")
+    settled(panel, 20)
+    expect(saved).to_be_hidden()
+    expect(saved.locator("table.o-rows")).to_have_count(1)  # the twin has come after
+    notebook.page.wait_for_timeout(800)
+    assert notebook.page.locator(".ondine-panel").count() == 1
+    notebook.page.keyboard.press("Control+S")
+    notebook.page.wait_for_timeout(1500)
+    notebook.page.close()
+    jupyter.end_kernels()
+    reopened = open_notebook(path=notebook.path)
+    saved = reopened.cell(1).locator(".ondine-panel-static")
+    saved.wait_for(state="visible")
+    reopened.page.wait_for_timeout(1500)
+    shown = reopened.cell(1).locator(".jp-OutputArea").inner_text()
+    assert "model not found" not in shown.lower()
+    assert "Loading widget" not in shown
+    for text in ("%%ondine labeled -i reviews", "judged 3 of 5 strict?", "20 rows"):
+        assert text in shown
+    assert reopened.cell(1).locator("mjx-container").count() == 0  # two dollars are no formula
+    reopened.cell(1).locator(".jp-OutputArea").screenshot(path=shots / "panel-reopened.png")
+
+
+def test_after_a_restart_of_the_kernel_the_last_facts_stand_there(
+    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Restarted"), server=judge)
+    notebook.run(1)
+    bench(notebook)
+    notebook.page.keyboard.press("Escape")
+    notebook.page.keyboard.press("0")
+    notebook.page.keyboard.press("0")
+    notebook.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    saved = notebook.cell(1).locator(".ondine-panel-static")
+    saved.wait_for(state="visible")
+    expect(notebook.cell(1).locator(".ondine-panel")).to_be_hidden()
+    jupyter.wait_for_kernel(notebook.path.name)
+    notebook.run(0)  # the new kernel is there
+
+
+def test_a_cell_of_its_own_can_be_inserted_and_a_line_opens_a_workbench(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    frame = "reviews = frame(20, 'Line')"
+    notebook = open_notebook(frame, "%ondine panel reviews", "ondine_panel.insert()", server=server)
+    notebook.run(1)
+    notebook.run(2)
+    bench(notebook, 2).get_by_label("Prompt", exact=True).fill("Tell {text}")
+    notebook.page.wait_for_timeout(300)
+    notebook.run(3)
+    inserted = notebook.cell(4).locator(".cm-content")
+    expect(inserted).to_contain_text("%%ondine labeled -i reviews")
+    notebook.run(4)
+    notebook.wait_for(4, "[data-state=done][data-done='20']")
+
+
+def test_after_a_reload_of_the_page_the_workbench_goes_on(
+    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Reloaded", more=SCHEMA), server=judge)
+    notebook.run(1)
+    bench(notebook)
+    notebook.save()
+    notebook.page.reload()
+    notebook.page.locator(".jp-CodeCell .cm-content").first.wait_for()
+    jupyter.wait_for_kernel(notebook.path.name)
+    panel = bench(notebook)
+    press(panel, "Preview")
+    settled(panel, 20)
+    assert judge.arrived == 20
+    assert notebook.cell(1).locator(".ondine-panel-static").is_hidden()
+
+
+def test_markup_from_data_controls_and_answers_runs_nothing(open_notebook: Opener) -> None:
+    evil = "<script>window.hurt = 1</script><img src=x onerror='window.hurt = 2'>\x1b[31m \u202e"
+    with MessagesServer(answer=lambda body: evil) as server:
+        notebook = open_notebook(
+            f"import ondine_nb\nevil = {evil!r}\n"
+            "df = pd.DataFrame({'text': [evil + '\\ud800', 'مرحبا', '🎈' * 99, 'x' * 100_000],"
+            " evil: [evil] * 4}, dtype=object)\n"
+            "given = {'tone': [evil, 'b']}\n"
+            "bench = ondine_nb.panel(df, evil + '{text} {tone}', given, system=evil)",
+            server=server,
+        )
+        notebook.run(1)
+        panel = bench(notebook)
+        press(panel, "Preview")
+        settled(panel, 4)
+        expect(panel.locator("table.o-rows")).to_contain_text("<script>window.hurt = 1</script>")
+        panel.get_by_label("labels").select_option(index=2)
+        panel.get_by_label("tone").select_option("b")
+        press(panel, "Compare")
+        settled(panel, 4, ("A", "B"))
+        press(panel, "As code")
+        notebook.page.wait_for_timeout(1000)  # until the saved twin has it all too
+        assert notebook.cell(1).locator(".jp-OutputArea :is(script, img)").count() == 0
+        assert notebook.page.evaluate("window.hurt ?? 0") == 0
+
+
+def test_the_keyboard_goes_through_it_in_the_order_of_the_work(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Keys", more=SCHEMA), server=judge)
+    notebook.run(1)
+    panel, page = bench(notebook), notebook.page
+    expect(panel.get_by_role("button", name="Preview", exact=True)).to_be_enabled(timeout=15_000)
+    panel.get_by_label("Prompt", exact=True).focus()
+    seen: list[str] = []
+    for _ in range(24):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+    order = [
+        *("{text}", "{stars}", "{mood}", "Schema", "System", "strictness", "tone", "sample rows"),
+        *("budget", "model", "effort", "max tokens", "concurrency", "labels", "result name"),
+        *("Preview", "Run all", "As code"),
+    ]
+    assert [name for name in dict.fromkeys(seen) if name in order] == order
+    panel.get_by_role("button", name="Preview", exact=True).focus()
+    page.keyboard.press("Enter")
+    settled(panel, 20)
