@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -16,15 +15,14 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..limits import SessionBudget
 from ..orchestration.sync_executor import run_in_thread
 from ..pricing import usd
 from .arguments import HelpRequested, parse_line, parse_resume, resolve_frame
+from .request import NOT_FOR_THE_PIPELINE, Request, shown
 from .session import Session
 
 __all__ = ["OndineMagics"]
 
-_NOT_FOR_THE_PIPELINE = ("out", "input", "dry_run", "background", "quiet")
 _GRACE_SECONDS = 0.4  # how long a cell's end waits for what is in flight, to show the final card
 
 
@@ -106,7 +104,7 @@ class OndineMagics(Magics):
             return
         await self._run(request, request.run(pipeline))
 
-    async def _run(self, request: _Request, run: Any) -> None:
+    async def _run(self, request: Request, run: Any) -> None:
         self._open(request, run)
         run.start()
         if request.options["background"]:
@@ -119,7 +117,7 @@ class OndineMagics(Magics):
         request, run = await asyncio.to_thread(_told, lambda: self._resumed(line))
         await self._run(request, run)
 
-    async def _wait(self, request: _Request, run: Any) -> None:
+    async def _wait(self, request: Request, run: Any) -> None:
         interrupted = False
         try:
             await run
@@ -147,7 +145,7 @@ class OndineMagics(Magics):
             return
         self._block(request, request.run(pipeline))
 
-    def _block(self, request: _Request, run: Any) -> None:
+    def _block(self, request: Request, run: Any) -> None:
         run.interrupt_only = True
         self._open(request, run)
         if request.options["background"]:
@@ -170,7 +168,7 @@ class OndineMagics(Magics):
 
         threading.Thread(target=work, name="ondine-background", daemon=True).start()
 
-    def _request(self, line: str, cell: str) -> _Request | None:
+    def _request(self, line: str, cell: str) -> Request | None:
         """The cell's options, with the session's where the cell has none; None after `--help`."""
         try:
             given = parse_line(line, self.shell.user_ns)
@@ -183,7 +181,7 @@ class OndineMagics(Magics):
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
-        return _Request(options, frame, cell.strip("\n"), self._session.budget)
+        return Request(options, frame, cell.strip("\n"), self._session.budget)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
@@ -191,12 +189,12 @@ class OndineMagics(Magics):
             name: getattr(self, name) for name in names if name not in ("params", "session_budget")
         }
 
-    def _open(self, request: _Request, run: Any) -> None:
+    def _open(self, request: Request, run: Any) -> None:
         """Give the run its view and its name in the notebook."""
         request.view = self._view(run, request)
         self._keep(request, run)
 
-    def _resumed(self, line: str) -> tuple[_Request, Any]:
+    def _resumed(self, line: str) -> tuple[Request, Any]:
         """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
         from ..pipeline import Pipeline
         from ..run_records import recorded, schema_class
@@ -207,22 +205,22 @@ class OndineMagics(Magics):
         frame = resolve_frame(source, self.shell.user_ns)
         options = self._configured() | {"input": source, "out": settings["out"]} | given
         given |= schema_class(settings, self.shell.user_ns, given)
-        wanted = {name: each for name, each in given.items() if name not in _NOT_FOR_THE_PIPELINE}
+        wanted = {name: each for name, each in given.items() if name not in NOT_FOR_THE_PIPELINE}
         session = self._session.budget
-        run = Pipeline.resume(name, frame, name=_shown(source), session=session, **wanted)
-        return _Request(options, frame, settings["prompt"], session), run
+        run = Pipeline.resume(name, frame, name=shown(source), session=session, **wanted)
+        return Request(options, frame, settings["prompt"], session), run
 
-    def _keep(self, request: _Request, run: Any) -> None:
+    def _keep(self, request: Request, run: Any) -> None:
         """The run is OUT_run, stands in the list of runs, and binds OUT anew by `retry_failed`."""
         self.shell.user_ns[f"{request.out}_run"] = run
         self._session.add(run)
         run.when_retried(lambda retry: self._keep_retry(request, retry))
 
-    def _keep_retry(self, request: _Request, retry: Any) -> None:
+    def _keep_retry(self, request: Request, retry: Any) -> None:
         self._keep(request, retry)
         retry.when_over(lambda over: self.shell.user_ns.update({request.out: over.frame}))
 
-    def _view(self, run: Any, request: _Request) -> Any:
+    def _view(self, run: Any, request: Request) -> Any:
         if request.options["quiet"]:
             if run.note:
                 print(run.note)
@@ -240,7 +238,7 @@ class OndineMagics(Magics):
         view.show()
         return view
 
-    def _bind(self, request: _Request, run: Any) -> None:
+    def _bind(self, request: Request, run: Any) -> None:
         """OUT is what is there, and the view shows how it stands; later too, while it drains."""
         self.shell.user_ns[request.out] = run.frame
         if request.view is not None:
@@ -248,7 +246,7 @@ class OndineMagics(Magics):
             if run.state == "stopping":
                 run.when_over(lambda _: request.view.finish())
 
-    def _bind_later(self, request: _Request, run: Any) -> None:
+    def _bind_later(self, request: Request, run: Any) -> None:
         self.shell.user_ns.pop(request.out, None)
         run.when_over(lambda over: self._bind(request, over))
 
@@ -304,9 +302,10 @@ class OndineMagics(Magics):
 
     async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
         """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
-        request = _Request(self._configured() | options, frame, prompt)
-        pipeline = await asyncio.to_thread(request.pipeline)
-        run = self._open(request, pipeline)
+        wanted = self._configured() | options
+        request = Request(wanted, frame, prompt, self._session.budget)
+        run = request.run(await asyncio.to_thread(request.pipeline))
+        self._open(request, run)
         run.start()
         self._bind_later(request, run)
         return run
@@ -321,45 +320,6 @@ class OndineMagics(Magics):
         from .completion import matcher
 
         return matcher(self)
-
-
-@dataclass
-class _Request:
-    """One cell: its options, its frame and its prompt."""
-
-    options: dict[str, Any]
-    frame: Any
-    prompt: str
-    session: SessionBudget
-    view: Any = None
-
-    @property
-    def out(self) -> str:
-        return str(self.options.get("out") or "_ondine")
-
-    def pipeline(self) -> Any:
-        """Raises `ConfigurationError` for what can't be run."""
-        from ..pipeline import Pipeline
-
-        wanted = {
-            option: value
-            for option, value in self.options.items()
-            if option not in _NOT_FOR_THE_PIPELINE and value is not None and value is not False
-        }
-        return Pipeline(
-            self.frame, self.prompt, name=_shown(self.options["input"]), **wanted
-        ).within(self.session)
-
-    def run(self, pipeline: Any) -> Any:
-        """A run of it, named as its result will be."""
-        from ..run import Run
-
-        return Run(pipeline, name=self.out)
-
-
-def _shown(source: Any) -> str:
-    """What messages call the frame."""
-    return source if isinstance(source, str) and len(source) <= 40 else "the frame"
 
 
 def _told(work: Callable[[], Any]) -> Any:
@@ -378,7 +338,7 @@ def _interrupt(what: str) -> KeyboardInterrupt:
     return error
 
 
-def _kept(request: _Request, run: Any) -> str:
+def _kept(request: Request, run: Any) -> str:
     context = run.context
     return (
         f"{request.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "

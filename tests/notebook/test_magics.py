@@ -14,7 +14,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
 from ondine_nb.notebook.arguments import parser
-from ondine_nb.notebook.magics import OndineMagics, _Request
+from ondine_nb.notebook.magics import OndineMagics
+from ondine_nb.notebook.request import Request
 from ondine_nb.notebook.session import _Record
 from tests.server import MessagesServer
 
@@ -28,7 +29,7 @@ def magics(shell: InteractiveShell) -> OndineMagics:
     return found
 
 
-def request_of(magics: OndineMagics, line: str, cell: str = "Say {text}") -> _Request:
+def request_of(magics: OndineMagics, line: str, cell: str = "Say {text}") -> Request:
     request = magics._request(line, cell)
     assert request is not None
     return request
