@@ -269,7 +269,7 @@ class InvokeStage(RowStage):
         gauges.requests += 1
         gauges.in_flight += 1
         try:
-            return await self._answered(row, inquiry, context, reservation)
+            return await self._answered(row, inquiry, trial, context, reservation)
         except TransientError as error:
             self.breaker.failed(trial, error, at_once)
             self._slow_down(error, trial, context)
@@ -294,7 +294,12 @@ class InvokeStage(RowStage):
         return row.reasks < len(inquiry.answers)
 
     async def _answered(
-        self, row: Row, inquiry: Inquiry, context: ExecutionContext, reservation: Reservation
+        self,
+        row: Row,
+        inquiry: Inquiry,
+        trial: Trial,
+        context: ExecutionContext,
+        reservation: Reservation,
     ) -> Answer:
         try:
             reply = await self.provider.send(row.prompt or "")
@@ -307,7 +312,7 @@ class InvokeStage(RowStage):
         except BaseException:
             reservation.release()
             raise
-        self.pacer.learn(reply.headers)
+        self.pacer.learn(reply.headers, trial.turn)
         answer, unreadable = read(reply)
         cost = self._cost(answer)
         try:

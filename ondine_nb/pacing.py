@@ -69,16 +69,19 @@ class Rate:
 
     _BELOW, _GROWTH = 0.97, 0.0003
     _RAMP, _DOUBLING = 8.0, 0.25  # requests a second at first, seconds until twice as many
+    _FEW = 5  # so few requests tell no rate
     _SLACK = 0.05  # seconds that a late request may make up for
 
     def __init__(self) -> None:
         self.known = False
         self.rate: float | None = None
-        self._last = 0
-        self._refused: deque[int] = deque(maxlen=8)
+        self._last = self._seen = 0
+        self._refused: deque[int] = deque(maxlen=10)
         self._hits: deque[int] = deque(maxlen=6)
+        self._sends: deque[float] = deque(maxlen=50)
         self._hit = Turn(0, 0.0)
         self._lost = 0  # refused since the last hit
+        self._trust = 0.0  # requests in which the pace about doubles
         self._resume = self._next = 0.0
         self._waits = 0.5
         self._chance_until, self._chance_for = 0, 500
@@ -89,6 +92,7 @@ class Rate:
 
     def sent(self, turn: Turn) -> None:
         self._last = turn.number
+        self._sends.append(turn.at)
         if self.known:
             self._next = max(self._next, turn.at - self._SLACK) + 1.0 / self._pace(turn.at)
 
@@ -96,51 +100,60 @@ class Rate:
         if self.rate is None:
             return float(self._RAMP * 2.0 ** min(20.0, (now - self._resume) / self._DOUBLING))
         through = max(0, self._last - self._hit.number)
-        return self.rate * (self._BELOW + self._GROWTH * through + (through / 900) ** 2)
+        return self.rate * (self._BELOW + self._GROWTH * through + (through / self._trust) ** 2)
 
     def refused(self, turn: Turn, now: float) -> None:
         """The request of `turn` was told to come later."""
         self._refused.append(turn.number)
-        if turn.number <= self._hit.number:
+        if turn.number <= self._seen:
+            self._lost += turn.number > self._hit.number
             return  # sent before the last refusal was known: the same one
         if not self.known:
-            if self._is_dense() and self._last >= self._chance_until:
-                self._begin(turn, now)
+            if self._is_dense():
+                self._begin(now)
             return
-        through = turn.number - 1 - self._hit.number
-        if through > 0:
+        through = turn.number - 1 - self._hit.number - self._lost
+        self._seen = self._last
+        if through >= self._FEW:
             self._measure(turn, through)
-            self._hit = Turn(self._last, turn.at)
-            self._waits = 0.5
-        else:
-            self._hit = Turn(self._last, self._hit.at)  # nothing yet: measured over all that time
+            self._hits.append(turn.number)
+        else:  # too few to tell: measured from the same moment, when more have come
+            self._lost += 1
             self._waits = min(30.0, 2 * self._waits)
         self._hold(now)
-        self._hits.append(turn.number)
         if len(self._hits) == self._hits.maxlen and turn.number - self._hits[0] < 300:
             self._forget()
 
     def _is_dense(self) -> bool:
         numbers = sorted(self._refused)
-        in_a_row = len(numbers) > 2 and numbers[-1] - numbers[-3] <= 3
-        return in_a_row or (len(numbers) == 8 and self._last - numbers[0] < 64)
+        span = self._last - numbers[0] if len(numbers) == self._refused.maxlen else 64
+        if self._last < self._chance_until:  # taken for chance before: it takes more to be sure
+            return span < 20
+        return span < 64 or (len(numbers) > 3 and numbers[-1] - numbers[-4] <= 4)
 
-    def _begin(self, turn: Turn, now: float) -> None:
+    def _begin(self, now: float) -> None:
         self.known, self.rate = True, None
         self._hits.clear()
-        self._hit, self._waits = Turn(self._last, now), 0.5
+        self._seen, self._lost, self._waits = self._last, 0, 0.5
+        self._hit = Turn(self._last, now)
         self._hold(now)
 
     def _measure(self, turn: Turn, through: int) -> None:
-        """Between what went through since the last hit, and since all went on after it.
+        """What went through since the last hit, by time; after a long climb, what did lately.
 
-        While all waited, a server that takes hardly any burst let what it refilled go by.
+        Where all had to wait long, a server that takes hardly any burst let go by what it refilled
+        meanwhile: so one hit takes only a part of the pace away.
         """
         rate = through / max(0.001, turn.at - self._hit.at)
+        trust = 10.0 if self.rate is not None else 4.0  # the first one may be far too low
         if self.rate is not None and rate < self.rate:
             going = through / max(0.001, turn.at - self._resume)
-            rate = min(going, max(rate, 0.93 * self.rate))
+            rate = max(rate, 0.85 * min(self.rate, going))
+        if through > 2 * len(self._sends):
+            rate = max(rate, 0.9 * len(self._sends) / max(0.001, turn.at - self._sends[0]))
         self.rate = rate
+        self._trust = min(900.0, max(20.0, trust * through))
+        self._hit, self._lost, self._waits = Turn(self._last, turn.at), 0, 0.5
 
     def _hold(self, now: float) -> None:
         """All wait: until something is there again, or for so long as it takes to tell a rate."""

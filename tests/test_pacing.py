@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -131,6 +133,80 @@ async def test_headers_that_say_nothing_are_passed_over(clock: Clock, odd: dict[
     pacer.learn(odd)
     await pacer.turn()
     assert clock.now == 100.0
+
+
+class Bucket:
+    """A server's token bucket on the test's clock; it refuses and tells nothing."""
+
+    def __init__(self, clock: Clock, rate: float, burst: float) -> None:
+        self.clock, self.rate, self.burst, self.level, self.at = clock, rate, burst, burst, clock()
+
+    def takes(self) -> bool:
+        now = self.clock()
+        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+        self.at = now
+        taken = self.level >= 1
+        self.level -= taken
+        return taken
+
+
+async def through(pacer: Pacer, clock: Clock, takes: Callable[[], bool], n: int) -> int:
+    """Ask until `n` requests got through, 5 ms apart at least; how often one was refused."""
+    refused = 0
+    while n:
+        turn = await pacer.turn()
+        clock.now += 0.005
+        if takes():
+            n -= 1
+        else:
+            refused += 1
+            pacer.refused(turn, {})
+    return refused
+
+
+@pytest.mark.parametrize("rate", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("burst", [10, 600])
+async def test_a_pace_is_learned_from_what_gets_through(
+    clock: Clock, rate: float, burst: int
+) -> None:
+    pacer, bucket = Pacer(clock), Bucket(clock, rate, burst)
+    refused = await through(pacer, clock, bucket.takes, 1_500)
+    assert clock.now - 100 < 1.25 * (1_500 - burst) / rate
+    assert refused < 0.02 * 1_500
+
+
+async def test_refusals_by_chance_are_no_pace(clock: Clock) -> None:
+    """One of twenty is refused whatever the pace: most requests go without waiting."""
+    draw, pacer = random.Random(5), Pacer(clock)
+    await through(pacer, clock, lambda: draw.random() > 0.05, 5_000)
+    assert clock.now - 100 < 2 * 5_000 * 0.005
+
+
+async def test_what_a_limit_has_grown_to_is_found_by_and_by(clock: Clock) -> None:
+    pacer, bucket = Pacer(clock), Bucket(clock, 10, 10)
+    await through(pacer, clock, bucket.takes, 300)
+    bucket.rate = 40
+    await through(pacer, clock, bucket.takes, 1_500)
+    start = clock.now
+    await through(pacer, clock, bucket.takes, 400)
+    assert clock.now - start < 1.25 * 400 / 40
+
+
+async def test_a_burst_is_never_taken_for_larger_than_what_was_ever_left(clock: Clock) -> None:
+    """After a pause, the limit of a minute isn't sent at once."""
+    pacer = Pacer(clock)
+    pacer.learn(headers("requests", 600, 20))
+    clock.now += 60
+    for _ in range(20):
+        await pacer.turn()
+    assert pacer.limited
+
+
+async def test_requests_that_a_first_answer_may_not_have_counted_are(clock: Clock) -> None:
+    pacer = Pacer(clock)
+    turns = [await pacer.turn() for _ in range(8)]
+    pacer.learn(headers("requests", 60, 7), turns[0])
+    assert pacer.limited
 
 
 def test_a_run_stays_under_a_known_limit(tmp_path: Path) -> None:

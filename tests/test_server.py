@@ -378,6 +378,26 @@ async def test_a_plan_counts_the_attempts_of_each_prompt() -> None:
         assert server.ledger.by_prompt() == {"a": 1, "b": 1}
 
 
+async def test_a_server_may_keep_its_limits_to_itself() -> None:
+    with MessagesServer(limits={"requests": 60}, burst=1, tells=()) as server:
+        await say(server)
+        with pytest.raises(anthropic.RateLimitError) as caught:
+            await say(server)
+    told = [name for name in caught.value.response.headers if "retry" in name or "limit" in name]
+    assert told == []
+
+
+async def test_a_fixed_window_is_full_again_when_the_next_one_starts() -> None:
+    with MessagesServer(limits={"requests": 240}, windows=0.5) as server:
+        for _ in range(2):
+            await say(server)
+        with pytest.raises(anthropic.RateLimitError):
+            await say(server)
+        await asyncio.sleep(0.6)
+        await say(server)
+    assert server.ledger.requests == 3
+
+
 async def test_the_rate_limit_answers_429_and_every_answer_tells_what_is_left() -> None:
     """A burst passes, then retry-after; the headers are the API's."""
     with MessagesServer(limits={"requests": 60, "output-tokens": 60}, burst=2) as server:
