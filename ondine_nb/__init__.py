@@ -21,7 +21,7 @@ __all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"Pipeline": "pipeline", "Run": "run"}
+_HOMES = {"Pipeline": "pipeline", "Run": "run", "show_results": "notebook.results_view"}
 
 
 def __getattr__(name: str) -> Any:

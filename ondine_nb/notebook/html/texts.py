@@ -16,6 +16,7 @@ __all__ = [
     "CELL",
     "MESSAGE",
     "MISSING",
+    "block",
     "clean",
     "money",
     "points",
@@ -34,6 +35,7 @@ _CONTROL = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _CONTROL |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 _BIDI: dict[int, None] = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 _HARMLESS: dict[int, int | None] = {**_CONTROL, **_BIDI}
+_LINES = {code: to for code, to in _HARMLESS.items() if code not in (0x09, 0x0A)}
 _SECRET = re.compile(r"\bsk-[\w-]{6,}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = CELL
@@ -51,6 +53,17 @@ def clean(value: object, limit: int = CELL) -> str:
     folded = " ".join(short.split()).translate(_HARMLESS)
     cut = len(folded) > limit or len(text) > len(short)
     return folded[: limit - 1].rstrip() + "…" if cut else folded
+
+
+def block(value: object, limit: int) -> str:
+    """`value` as harmless text with its own lines, of at most `limit` characters.
+
+    What is left out is counted on a line of its own.
+    """
+    text = _text(value)
+    shown = text[:limit].replace("\r\n", "\n").translate(_LINES)
+    rest = len(text) - limit
+    return f"{shown}\n… and {rest:,} more characters" if rest > 0 else shown
 
 
 def _text(value: object) -> str:
