@@ -68,7 +68,7 @@ def distribution(name: str, values: Sequence[Any]) -> Distribution:
     kinds = {type(value) for value in present}
     if not present:
         return Distribution(shown, "counts", (), missing)
-    if list in kinds:
+    if kinds == {list}:
         return _lists(shown, present, missing)
     if kinds <= {int, float}:
         return _numbers(shown, present, missing)
@@ -94,6 +94,8 @@ def _numbers(name: str, present: Sequence[Any], missing: int) -> Distribution:
         return _counted(name, ordered, missing, len(present) + missing, "", most=FEW, by_size=False)
     if not finite:
         return Distribution(name, "counts", (), missing, note=f"{odd:,} not finite")
+    if min(finite) == max(finite):
+        return _counted(name, _count(present), missing, len(present) + missing, "")
     middle = _middle(finite)
     note = f"{_number(min(finite))} to {_number(max(finite))}, median {_number(middle)}"
     note += f" · {odd:,} not finite" if odd else ""
@@ -121,6 +123,9 @@ def _texts(name: str, present: Sequence[Any], missing: int) -> Distribution:
     lengths = [len(text) for text in texts]
     ends = f"{min(lengths):,}", f"{max(lengths):,} characters"
     note = f"{len(counts):,} different, {ends[0]} to {ends[1]}, median {_middle(lengths):,.0f}"
+    if ends[0] == f"{max(lengths):,}":
+        note = f"{len(counts):,} different, all of {ends[1]}"
+        return Distribution(name, "counts", (), missing, note=note)
     bars = _bins(lengths, lambda size: f"{size:,.0f}", len(present) + missing)
     return Distribution(name, "histogram", bars, missing, *ends, note)
 

@@ -6,6 +6,7 @@ Nothing here knows of widgets or HTML. Whatever takes time by the number of rows
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ STATUSES = ("answered", "journal", "failed", "skipped", "not_run")
 FACTS = ("cost", "tokens", "latency", "attempts")
 STREAMED = "this run keeps no record of each row: its rows went on as they were answered"
 STEP = 2_000  # rows read or sorted in one go: a few milliseconds
+PARTS = 64  # that a long column is sorted in
 MOST_KEPT = 50_000_000  # characters
 MOST_INPUTS, MOST_NEW = 8, 24  # columns shown
 _WORDS = {"journal": "from journal", "not_run": "not run"}
@@ -172,7 +174,7 @@ class Results:
         present = [place for place in positions if not is_nan_or_none(values[place])]
         missing = [place for place in positions if is_nan_or_none(values[place])]
         keys = _keys(values)
-        return _in_order(present, keys.__getitem__, descending) + missing
+        return [*_in_order(present, keys.__getitem__, descending), *missing]
 
     # -- what is in them
 
@@ -277,22 +279,20 @@ def _comparable(values: Sequence[Any]) -> bool:
     return len({getattr(value, "tzinfo", None) is None for value in values if value}) < 2
 
 
-def _in_order(
-    places: Sequence[int], key: Callable[[int], Any] | None, descending: bool
-) -> list[int]:
+def _in_order(places: Sequence[int], key: Callable[[int], Any], descending: bool) -> Iterable[int]:
     """`places` sorted by their key, equal ones as they were.
 
-    In steps whose results later sorts only have to merge: one long sort would hold all threads.
+    Put into `PARTS` by the keys of a sample first: one long sort would hold all threads.
     """
-    runs = [
-        sorted(places[start : start + STEP], key=key, reverse=descending)
-        for start in range(0, len(places), STEP)
-    ]
-    while len(runs) > 1:
-        pairs = zip(runs[::2], runs[1::2], strict=False)
-        merged = [sorted(one + two, key=key, reverse=descending) for one, two in pairs]
-        runs = merged + runs[len(merged) * 2 :]
-    return runs[0] if runs else []
+    if len(places) <= STEP:
+        return sorted(places, key=key, reverse=descending)
+    sample = sorted(map(key, places[:: max(1, len(places) // STEP)]))
+    bounds = sample[:: max(1, len(sample) // PARTS)]
+    parts: list[list[int]] = [[] for _ in range(len(bounds) + 1)]
+    for place in places:
+        parts[bisect_right(bounds, key(place))].append(place)
+    ordered = reversed(parts) if descending else iter(parts)
+    return chain.from_iterable(sorted(part, key=key, reverse=descending) for part in ordered)
 
 
 def _merged(values: Sequence[float]) -> list[float]:

@@ -22,7 +22,7 @@ __all__ = ["Page", "Summary", "page_of", "plain", "render", "static", "summary_o
 
 MOST_PLOTS = 12
 STATIC_ROWS, PLAIN_ROWS = 20, 10
-REASON = 60  # characters of an error in the place of the first new cell
+REASON = 120  # characters of an error in the place of the new cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """A column's head; `order` is its `aria-sort`: "" or `ascending` or `descending`."""
+    """A column's head; `order` is its `aria-sort`: "", `ascending` or `descending`."""
 
     text: str
     kind: str
@@ -61,11 +61,11 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the table: cells as (text, kind)."""
+    """One row of the table: cells as (text, kind, how many columns it goes over)."""
 
     position: int
     status: str
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,40 +135,51 @@ def page_of(results: Results, found: Sequence[int], query: Query) -> Page:
     pages = max(1, -(-len(found) // query.size))
     at = min(max(query.page, 0), pages - 1)
     places = list(found[at * query.size : (at + 1) * query.size])
+    cells = results.cells(places)
     lines = [
         Line(place, results.status(place), tuple(_cells(results, place, values)))
-        for place, values in zip(places, results.cells(places), strict=True)
+        for place, values in zip(places, cells, strict=True)
     ]
-    titles = tuple(
-        _title(head, place == query.sort, query) for place, head in enumerate(results.heads)
+    return Page(
+        titles=tuple(_titles(results.heads, query, cells)),
+        lines=tuple(lines),
+        total=len(results),
+        found=len(found),
+        first=at * query.size,
+        page=at,
+        pages=pages,
+        hidden=results.hidden,
     )
-    return Page(titles, tuple(lines), len(results), len(found), at * query.size, at, pages,
-                results.hidden)  # fmt: skip
 
 
-def _title(head: Head, sorted_by: bool, query: Query) -> Title:
-    order = ("descending" if query.descending else "ascending") if sorted_by else ""
-    return Title(clean(head.name, 40), _kind(head), order)
+def _titles(heads: Sequence[Head], query: Query, cells: Sequence[Sequence[Any]]) -> Iterable[Title]:
+    for at, head in enumerate(heads):
+        order = ("descending" if query.descending else "ascending") if at == query.sort else ""
+        number = any(_is_number(values[at]) for values in cells)
+        kind = f"{head.kind} num" if number and head.kind != "fact" else head.kind
+        yield Title(clean(head.name, 40), kind, order)
 
 
-def _kind(head: Head) -> str:
-    return "fact" if head.kind == "fact" else head.kind
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _cells(results: Results, place: int, values: Sequence[Any]) -> Iterable[tuple[str, str]]:
-    """The texts of a row's cells; a failed row says why in the place of its first new cell."""
+def _cells(results: Results, place: int, values: Sequence[Any]) -> Iterable[tuple[str, str, int]]:
+    """The texts of a row's cells; a failed row says why in the place of its new cells."""
     row, reason = results.rows[place], _reason(results.rows[place])
+    span_of = sum(head.kind == "new" for head in results.heads)
     for head, value in zip(results.heads, values, strict=True):
         if head.kind == "new" and reason:
-            yield reason, "new why"
-            reason = ""
+            if span_of:
+                yield reason, "new why", span_of
+            span_of = 0
         elif head.kind == "fact":
-            yield _fact(head.name, value, row, results.run.priced), "fact"
+            yield _fact(head.name, value, row, results.run.priced), "fact", 1
         elif head.kind == "status":
-            yield status_word(value), f"status is-{value}"
+            yield status_word(value), f"status is-{value}", 1
         else:
-            number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-            yield _shown(value), f"{head.kind} num" if number else head.kind
+            kind = f"{head.kind} num" if _is_number(value) else head.kind
+            yield _shown(value), kind, 1
 
 
 def _shown(value: Any) -> str:
@@ -247,9 +258,14 @@ def plain(results: Results, summary: Summary) -> str:
     return "\n".join([*lines, *_plain_table(page), page.text])
 
 
+def _spread(line: Line) -> Iterable[str]:
+    for text, _, columns in line.cells:
+        yield from (text, *[""] * (columns - 1))
+
+
 def _plain_table(page: Page) -> Iterable[str]:
     heads = ["row", *(title.text for title in page.titles)]
-    rows = [[f"{line.position:,}", *(text for text, _ in line.cells)] for line in page.lines]
+    rows = [[f"{line.position:,}", *_spread(line)] for line in page.lines]
     if not rows:
         return
     table = [[clean(text, 28) for text in row] for row in (heads, *rows)]

@@ -71,9 +71,10 @@ class Parts:
             "r-bar r-retry", [self.kinds, self.retry, self.stop, self.retry_note]
         )
         self.find_box = self._box("r-bar r-find", [self.text, self.status, self.sort, self.order])
-        self.numbers = self._box("r-numbers", [], upright=True)
+        self._head_of_numbers = self._kit.HTML('<p aria-hidden="true">row</p>')
+        self.numbers = self._box("r-numbers", [self._head_of_numbers], upright=True)
         grid = self._box("r-grid", [self.numbers, self.table])
-        pager = [self.before, self.page, self.of_pages, self.after, self.size]
+        pager = [self.before, self.after, self.page, self.of_pages, self.size]
         left = self._box("r-left", [grid, self._box("r-bar r-pager", pager)], upright=True)
         tools = [self.row_before, self.row_after, self.close_row, self.pick]
         self.side = self._box(
@@ -121,7 +122,7 @@ class Parts:
                     button.description = name
                     button.tooltip = f"Row {position:,}{' is open' if here else ': open it'}"
             (button.add_class if here else button.remove_class)("is-open")
-        shown = tuple(self._numbers[: len(positions)])
+        shown = (self._head_of_numbers, *self._numbers[: len(positions)])
         if self.numbers.children != shown:
             self.numbers.children = shown
 
