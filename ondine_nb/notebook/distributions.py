@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 
 from ..prompts import as_text
 from .html.texts import clean
 
-__all__ = ["Bar", "Distribution", "distribution"]
+__all__ = ["Bar", "Distribution", "ascending", "distribution"]
 
 MOST = 8  # values that are counted each for itself
 FEW = 12  # so many distinct whole numbers are counted, not put into bins
@@ -178,9 +179,14 @@ def _share(rows: int, total: int) -> str:
     return f"{percent:.0f} %" if percent >= 1 or not rows else "< 1 %"
 
 
-def _middle(values: Iterable[Any]) -> Any:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
+def _middle(values: Sequence[Any]) -> Any:
+    return ascending(values)[len(values) // 2]
+
+
+def ascending(values: Sequence[Any]) -> list[Any]:
+    """`values` in ascending order. Sorted in steps: one long sort would hold all threads."""
+    runs = [sorted(values[start : start + STEP]) for start in range(0, len(values), STEP)]
+    return sorted(chain.from_iterable(runs))
 
 
 def _number(value: Any) -> str:

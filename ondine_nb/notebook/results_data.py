@@ -18,6 +18,7 @@ from typing import Any
 from ..columns import is_nan_or_none
 from ..prompts import as_text
 from ..rows import ZERO, Row
+from .distributions import ascending
 
 __all__ = ["FACTS", "STATUSES", "STREAMED", "Head", "Query", "Results", "rows_of", "status_word"]
 
@@ -111,7 +112,7 @@ class Results:
     def latencies(self) -> list[float]:
         """Seconds of every row that was asked, in ascending order."""
         known = [row.latency for row in self.rows if row is not None and row.latency is not None]
-        return _merged(known)
+        return ascending(known)
 
     # -- which rows
 
@@ -293,9 +294,3 @@ def _in_order(places: Sequence[int], key: Callable[[int], Any], descending: bool
         parts[bisect_right(bounds, key(place))].append(place)
     ordered = reversed(parts) if descending else iter(parts)
     return chain.from_iterable(sorted(part, key=key, reverse=descending) for part in ordered)
-
-
-def _merged(values: Sequence[float]) -> list[float]:
-    """`values` in ascending order, sorted in steps."""
-    runs = [sorted(values[start : start + STEP]) for start in range(0, len(values), STEP)]
-    return sorted(chain.from_iterable(runs))
