@@ -189,6 +189,8 @@ class Results:
 
     def cells(self, positions: Sequence[int]) -> list[list[Any]]:
         """The values of all shown columns at `positions`."""
+        if not positions:
+            return []
         inputs = [head.name for head in self.heads if head.kind == "in"]
         found: list[list[Any]] = []
         for part, cells in self._read(list(positions), inputs):

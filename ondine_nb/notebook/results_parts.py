@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .html import css
+from .html.texts import clean
 from .results_data import STATUSES, Head, Query, status_word
 
 __all__ = ["SIZES", "Parts"]
@@ -103,7 +104,7 @@ class Parts:
         if query.status and not counts[query.status]:
             known.append((f"{status_word(query.status)} (0)", query.status))
         _choices(self.status, [(f"all ({total:,})", ""), *known], query.status)
-        names = [(_menu_name(head), at) for at, head in enumerate(heads)]
+        names = [(clean(head.name, 40), at) for at, head in enumerate(heads)]
         _choices(self.sort, [("row", -1), *names], query.sort)
 
     def draw_numbers(
@@ -160,10 +161,6 @@ _HIDING = (
 def show(widget: Any, shown: bool) -> None:
     """Show a widget, or take it out of sight and out of the order of Tab."""
     widget.layout.display = None if shown else "none"
-
-
-def _menu_name(head: Head) -> str:
-    return head.name if len(head.name) <= 40 else head.name[:39] + "…"
 
 
 def _choices(menu: Any, options: Sequence[tuple[str, Any]], value: Any) -> None:

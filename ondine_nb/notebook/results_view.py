@@ -32,6 +32,7 @@ __all__ = ["ResultsView", "show_results"]
 
 logger = logging.getLogger("ondine_nb")
 
+MOST_AT_ONCE = 5_000  # rows of a run that goes on, drawn while the cell waits
 MOST_VIEWS = 8  # live at once; an older one becomes static
 PAUSE = 0.5  # seconds between two redraws of a run that goes on, at least
 SPARE = 20  # times as long as the last redraw took is waited before the next
@@ -79,12 +80,18 @@ class ResultsView:
 
     def display(self) -> None:
         """Show the live view and, behind it, the static one that is saved with the notebook."""
-        self.picked = {at for kind in self.results.failures().values() for at in kind}
-        self._draw_all()
+        ended = self.run.state in ENDED
+        # While a run goes on, its loop is this one: it must not wait for many rows.
+        later = self._loop is not None and not ended and len(self.results) > MOST_AT_ONCE
+        if not later:
+            self._draw_all()
         bundle = self.parts.box._repr_mimebundle_() or {}
         _display({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
-        _display(self._static(), f"ondine-static-{self._mark}", update=False)
-        if self.run.state in ENDED:
+        static = self._promise() if later else self._static()
+        _display(static, f"ondine-static-{self._mark}", update=False)
+        if later:
+            self._worker.ask("end", self._draw_end)
+        if ended:
             self._worker.ask("ready", lambda: self.results.get_ready())
         self._watch()
 
@@ -103,6 +110,12 @@ class ResultsView:
     def _static(self) -> dict[str, str]:
         known = self.results, self._summary
         return {"text/html": static(*known, self._mark), "text/plain": plain(*known)}
+
+    def _promise(self) -> dict[str, str]:
+        """What stands where the static view comes, until it is drawn."""
+        text = f"{clean(self.run.name)}: the results of {row_count(len(self.results))}"
+        html = f'<p class="ondine-static-{self._mark}">{escape(text)}</p>'
+        return {"text/html": html, "text/plain": text}
 
     def _draw_all(self) -> None:
         """Read the run anew and draw everything."""
