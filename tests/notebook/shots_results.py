@@ -1,4 +1,4 @@
-"""Draws the static results view, to be looked at: `python -m tests.notebook.shots_results [FOLDER]`.
+"""Draws the static results view to be looked at: `python -m tests.notebook.shots_results FOLDER`.
 
 In every theme of `shots.py` and three widths, and once with all style stripped (as GitHub shows
 it). Prints each text whose contrast is below 4.5:1. The live view is drawn in JupyterLab, by
