@@ -53,7 +53,8 @@ class Distribution:
 
     @property
     def text(self) -> str:
-        parts = [self.note] if self.note else []
+        ends = f"{self.low} to {self.high}" if self.low else ""
+        parts = [text for text in (ends, self.note) if text]
         if self.kind == "counts":
             parts = [*(f"{bar.label} {bar.rows:,} ({bar.share})" for bar in self.bars), *parts]
         if self.missing:
@@ -98,7 +99,7 @@ def _numbers(name: str, present: Sequence[Any], missing: int) -> Distribution:
     if min(finite) == max(finite):
         return _counted(name, _count(present), missing, len(present) + missing, "")
     middle = _middle(finite)
-    note = f"{_number(min(finite))} to {_number(max(finite))}, median {_number(middle)}"
+    note = f"median {_number(middle)}"
     note += f" · {odd:,} not finite" if odd else ""
     bars = _bins(finite, _number, len(present) + missing)
     ends = _number(min(finite)), _number(max(finite))
@@ -109,8 +110,7 @@ def _dates(name: str, present: Sequence[Any], missing: int) -> Distribution:
     days = [value.toordinal() for value in present]
     first, last = (date.fromordinal(day(days)).isoformat() for day in (min, max))
     bars = _bins(days, lambda day: date.fromordinal(int(day)).isoformat(), len(present) + missing)
-    note = f"{first} to {last}"
-    return Distribution(name, "histogram", bars, missing, first, last, note)
+    return Distribution(name, "histogram", bars, missing, first, last)
 
 
 def _texts(name: str, present: Sequence[Any], missing: int) -> Distribution:
@@ -123,7 +123,7 @@ def _texts(name: str, present: Sequence[Any], missing: int) -> Distribution:
         return _counted(name, counts, missing, len(present) + missing, note)
     lengths = [len(text) for text in texts]
     ends = f"{min(lengths):,}", f"{max(lengths):,} characters"
-    note = f"{len(counts):,} different, {ends[0]} to {ends[1]}, median {_middle(lengths):,.0f}"
+    note = f"{len(counts):,} different, median {_middle(lengths):,.0f}"
     if ends[0] == f"{max(lengths):,}":
         note = f"{len(counts):,} different, all of {ends[1]}"
         return Distribution(name, "counts", (), missing, note=note)
@@ -161,16 +161,20 @@ def _label(value: Any) -> str:
 
 def _bins(values: Sequence[Any], label: Any, total: int) -> tuple[Bar, ...]:
     low, high = min(values), max(values)
-    width = (high - low) / BINS
-    if not width or not math.isfinite(width):  # all alike, or further apart than a float can say
+    whole = all(type(value) is int for value in values)
+    number = min(BINS, high - low + 1) if whole else BINS  # no bin without a value it could hold
+    width = (high - low + whole) / number
+    if (
+        low == high or not width or not math.isfinite(width)
+    ):  # all alike, or further apart than a float can say
         return (Bar(label(low), len(values), 100.0, _share(len(values), total)),)
-    places = (min(BINS - 1, int((value - low) / width)) for value in values)
+    places = (min(number - 1, int((value - low) / width)) for value in values)
     counts = Counter(places)
     highest = max(counts.values())
     return tuple(
         Bar(f"{label(low + at * width)} to {label(low + (at + 1) * width)}", counts[at],
             100 * counts[at] / highest, _share(counts[at], total))
-        for at in range(BINS)
+        for at in range(number)
     )  # fmt: skip
 
 

@@ -341,6 +341,7 @@ def test_it_fits_narrow_and_wide_in_both_themes(
     expect(view.locator("table.r-rows tbody tr")).to_have_count(100)
     failed = next(at for at, text in enumerate(column(view, "status")) if text == "failed")
     labelled(view, "Rows").select_option("20")
+    expect(view.locator("table.r-rows tbody tr")).to_have_count(20)
     labelled(view, "Page").fill(str(failed // 20 + 1))
     labelled(view, "Page").press("Enter")
     expect(button(view, str(failed))).to_be_visible()

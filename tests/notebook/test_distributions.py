@@ -43,7 +43,12 @@ def test_many_numbers_make_a_histogram_that_loses_none() -> None:
     assert found.missing == 2
     assert max(bar.height for bar in found.bars) == 100
     assert (found.low, found.high) == ("0", "71.29")
-    assert found.text == "0 to 71.29, median 35.71 · 2 missing"
+    assert found.text == "0 to 71.29 · median 35.71 · 2 missing"
+
+
+def test_whole_numbers_get_no_bin_that_could_hold_none() -> None:
+    found = distribution("n", [*range(3, 18)] * 2)
+    assert [bar.rows for bar in found.bars] == [2] * 15
 
 
 def test_numbers_that_are_not_finite_are_told_apart() -> None:
