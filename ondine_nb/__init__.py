@@ -22,7 +22,12 @@ __all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension", "panel"]
 
 __version__ = "0.1.0"
 
-_HOMES = {"Pipeline": "pipeline", "Run": "run", "panel": "notebook.panel"}
+_HOMES = {
+    "Pipeline": "pipeline",
+    "Run": "run",
+    "panel": "notebook.panel",
+    "show_results": "notebook.results_view",
+}
 
 
 def __getattr__(name: str) -> Any:

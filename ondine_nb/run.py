@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -247,10 +248,15 @@ class Run:
         """Go on after a pause."""
         self.context.control.resume()
 
-    def retry_failed(self) -> Run:
+    def show(self) -> None:
+        """Show the results view: the rows with status, cost and answer, to look through."""
+        sys.modules[__package__ or "ondine_nb"].show_results(self)  # it stands to the right
+
+    def retry_failed(self, rows: Sequence[int] | None = None) -> Run:
         """Ask just the failed rows again, on the running loop; gives the new run.
 
-        Its `frame` is the whole frame, with the other rows as they were.
+        With `rows`, only those of them at these positions. The new run's `frame` is the whole
+        frame, with the other rows as they were. Raises `RunError` where there is nothing to ask.
         """
         if isinstance(self.job.rowset, Intake):
             raise RunError(
@@ -258,11 +264,12 @@ class Run:
             )
         if not self._over:
             raise RunError("this run is still going: wait for it, or stop it first")
-        rows = list(self.job.rowset.rows)
         failed = [row.position for row in self._known_rows() if row.status == "failed"]
+        if rows is not None:
+            failed = sorted(set(failed) & set(rows))
         if not failed:
             raise RunError("no row of this run failed: there is nothing to ask again")
-        rowset = RowSet(self.pipeline.frame, rows, rerun=failed)
+        rowset = RowSet(self.pipeline.frame, list(self.job.rowset.rows), rerun=failed)
         job = self.pipeline.job(rowset, fresh=True)
         retry = Run(self.pipeline, name=self.name, job=job, retry=True)
         if self._when_retried is not None:

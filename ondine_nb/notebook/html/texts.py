@@ -16,6 +16,7 @@ __all__ = [
     "CELL",
     "MESSAGE",
     "MISSING",
+    "block",
     "clean",
     "lines",
     "money",
@@ -35,6 +36,7 @@ _CONTROL = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _CONTROL |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 _BIDI: dict[int, None] = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
 _HARMLESS: dict[int, int | None] = {**_CONTROL, **_BIDI}
+_LINES = {code: to for code, to in _HARMLESS.items() if code not in (0x09, 0x0A)}
 _SECRET = re.compile(r"\bsk-[\w-]{6,}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = CELL
@@ -60,6 +62,17 @@ def lines(value: object, limit: int) -> str:
     parts = text[:limit].replace("\r\n", "\n").replace("\t", "    ").split("\n")
     kept = "\n".join(part.translate(_HARMLESS) for part in parts).strip()
     return f"{kept}…" if len(text) > limit else kept
+
+
+def block(value: object, limit: int) -> str:
+    """`value` as harmless text with its own lines, of at most `limit` characters.
+
+    What is left out is counted on a line of its own.
+    """
+    text = _text(value)
+    shown = text[:limit].replace("\r\n", "\n").translate(_LINES)
+    rest = len(text) - limit
+    return f"{shown}\n… and {rest:,} more characters" if rest > 0 else shown
 
 
 def _text(value: object) -> str:
