@@ -16,20 +16,27 @@ from .frames import Frame, NativeFrame
 from .streams import recast
 from .table_files import first_line, needs
 
-__all__ = ["PandasParquet", "PolarsParquet"]
+__all__ = ["PandasParquet", "PolarsParquet", "check_pyarrow"]
 
 _PART_ROWS = 50_000  # polars can't append to a file: rows are gathered, then written as a part
 _PART_BYTES = 64 * 2**20
+
+
+def check_pyarrow() -> None:
+    """Raises ConfigurationError if pyarrow, which `PandasParquet` needs, isn't installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise needs("pyarrow", "writing pandas frames to Parquet") from None
 
 
 class PandasParquet:
     """Writes pandas frames to `part`, each chunk as a row group. Needs pyarrow."""
 
     def __init__(self, part: Path, frame: Frame) -> None:
-        try:
-            import pyarrow.parquet as pq
-        except ImportError:
-            raise needs("pyarrow", "writing pandas frames to Parquet") from None
+        check_pyarrow()
+        import pyarrow.parquet as pq
+
         self._new: Any = pq.ParquetWriter
         self._part = part
         self._parts: list[Path] = []

@@ -32,7 +32,7 @@ from typing import Any, Protocol
 from .columns import is_nan_or_none, json_text, listed
 from .errors import ConfigurationError, OndineError, RunError
 from .frames import Frame, NativeFrame, wrap
-from .parquet_parts import PandasParquet, PolarsParquet
+from .parquet_parts import PandasParquet, PolarsParquet, check_pyarrow
 
 __all__ = ["Sink", "open_sink"]
 
@@ -78,11 +78,14 @@ class Sink(ABC):
             self.discard()
 
 
-def open_sink(path: str | Path) -> Sink:
+def open_sink(path: str | Path, kind: str | None = None) -> Sink:
     """A sink for the file at `path`, of the format that its ending says; "~" is the home folder.
 
+    With `kind`, the library of the frames to come, what that needs is checked before the run.
+
     Raises ConfigurationError, with the remedy, for an unknown ending, a folder that isn't there
-    or can't be written to, and a path that is a folder or is write-protected.
+    or can't be written to, a path that is a folder or is write-protected, and pyarrow, which
+    pandas needs for Parquet, not installed.
     """
     target = Path(path).expanduser()
     ending = next((end for end in _FORMATS if target.name.lower().endswith(end)), None)
@@ -95,6 +98,8 @@ def open_sink(path: str | Path) -> Sink:
         raise ConfigurationError(f"{refused}: there is no folder {target.parent}, so make it first")
     if target.exists() and not os.access(target, os.W_OK):
         raise ConfigurationError(f"{refused}: it is write-protected, so choose another path")
+    if kind == "pandas" and ending == ".parquet":
+        check_pyarrow()
     return _FileSink(target, _FORMATS[ending])
 
 

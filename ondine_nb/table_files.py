@@ -26,6 +26,11 @@ _WITH_GAPS = {
     f"{sign}int{n}": f"{sign.upper()}Int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)
 }
 _WITH_GAPS["bool"] = "boolean"
+_FORMS = {  # what polars takes for a number or a truth value in CSV
+    "int": r"^-?[0-9]+$",
+    "float": r"^[-+]?([0-9]+\.|[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|inf|NaN)$",
+    "bool": r"^(?i:true|false)$",
+}
 _OTHERWISE = "correct it, or read it yourself and give the frame"
 
 
@@ -109,9 +114,39 @@ def _open_csv(path: Path, kind: str) -> Stream:
 def _polars_csv(path: Path, width: int) -> Stream:
     import polars as pl
 
-    plan = pl.scan_csv(path, separator=_separator(path), infer_schema_length=None, glob=False)
-    whole = plan.select(pl.len(), pl.all().count()).collect(engine="streaming")
-    return plan_stream(plan, str(path), rows=whole.item(0, 0))
+    def plan(**options: Any) -> Any:
+        sep = _separator(path)
+        return pl.scan_csv(path, separator=sep, infer_schema=False, glob=False, **options)
+
+    # Not infer_schema_length=None: it holds the whole file in memory.
+    texts = pl.all()
+    counts: dict[str, Any] = {form: texts.str.contains(_FORMS[form]).sum() for form in _FORMS}
+    counts |= {"present": texts.count(), "long": texts.cast(pl.Int64, strict=False).count()}
+    counts |= {"longer": texts.cast(pl.Int128, strict=False).count()}
+    asked = [pl.struct(count).alias(name) for name, count in counts.items()]
+    found = (
+        plan().select(pl.len().alias("rows"), *asked).collect(engine="streaming").row(0, named=True)
+    )
+    rows = found.pop("rows")
+    dtypes = {
+        column: getattr(pl, _polars_dtype({name: of[column] for name, of in found.items()}))
+        for column in found["present"]
+    }
+    return plan_stream(plan(schema_overrides=dtypes), str(path), rows=rows)
+
+
+def _polars_dtype(counts: dict[str, int]) -> str:
+    """The dtype that polars.read_csv gives a column, from how many of its cells have which form."""
+    present = counts["present"]
+    if not present:
+        return "String"
+    if counts["int"] == present:
+        fits = [("long", "Int64"), ("longer", "Int128")]
+        return next((dtype for size, dtype in fits if counts[size] == present), "String")
+    if counts["bool"] == present:
+        return "Boolean"
+    floats = counts["int"] + counts["float"] == present and counts["long"] >= counts["int"]
+    return "Float64" if floats else "String"
 
 
 def _pandas_csv(path: Path, width: int) -> Stream:

@@ -499,7 +499,10 @@ def test_parquet_from_pandas_alone_needs_pyarrow_and_says_so(
     else:
         with pytest.raises(RunError, match="to Parquet needs pyarrow: pip install pyarrow"):
             sink.write(pd.DataFrame({"a": [1]}))
+        with pytest.raises(ConfigurationError, match="needs pyarrow: pip install pyarrow"):
+            open_sink(tmp_path / "b.parquet", kind)
     sink.discard()
+    assert os.listdir(tmp_path) == []
 
 
 # --- memory

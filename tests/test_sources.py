@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import ColumnError, ConfigurationError, RunError
@@ -271,6 +272,45 @@ def test_a_csv_file_reads_as_the_librarys_own_reader_does(text: str, tmp_path: P
     in_pandas = open_source(path, kind="pandas").head(10).native
     pd.testing.assert_frame_equal(in_pandas, pd.read_csv(path))
     assert open_source(path, kind="polars").head(10).native.equals(pl.read_csv(path))
+
+
+CELLS = ["", "1", "-7", "007", "+1", " 1", "1_0", "2.5", "1.", ".5", "-.5", "+2.5", "1e5", "1.5E-3"]
+CELLS += [
+    "inf",
+    "-inf",
+    "NaN",
+    "nan",
+    "Infinity",
+    "true",
+    "False",
+    "TRUE",
+    "t",
+    "-",
+    "1-2",
+    "x",
+]
+CELLS += ["9223372036854775808", "-9223372036854775809", "2024-05-01", "1e400", "1.5.2", "0x1"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=3))
+@example(cells=["9223372036854775807", "-1"])
+@example(cells=["true", "1"])
+@example(cells=["1", "2.5", "9223372036854775808"])
+def test_csv_in_polars_has_the_dtypes_of_polars_own_reader(cells: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), "a.csv", "a,b\n" + "".join(f"{cell},z\n" for cell in cells))
+        own = pl.read_csv(path, infer_schema_length=None)
+        assert open_source(path, kind="polars").head(10).native.equals(own)
+        assert open_source(path, kind="polars").empty().native.schema == own.schema
+
+
+@pytest.mark.parametrize("cell", ["٣", "٣.٥", "9" * 40])
+def test_numbers_that_polars_own_reader_fails_at_are_text(cell: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", f"a\n{cell}\n")
+    with pytest.raises(pl.exceptions.ComputeError):
+        pl.read_csv(path, infer_schema_length=None)
+    assert rows_of(open_source(path, kind="polars")) == [(cell,)]
 
 
 def test_the_index_of_a_file_read_into_pandas_goes_on_through_the_chunks(tmp_path: Path) -> None:
