@@ -121,8 +121,10 @@ def _polars_csv(path: Path, width: int) -> Stream:
     # Not infer_schema_length=None: it holds the whole file in memory.
     texts = pl.all()
     counts: dict[str, Any] = {form: texts.str.contains(_FORMS[form]).sum() for form in _FORMS}
-    counts |= {"present": texts.count(), "long": texts.cast(pl.Int64, strict=False).count()}
-    counts |= {"longer": texts.cast(pl.Int128, strict=False).count()}
+    whole = texts.str.contains(_FORMS["int"])  # a cast would take 2.5 for an integer, too
+    counts["long"] = (whole & texts.cast(pl.Int64, strict=False).is_not_null()).sum()
+    counts["longer"] = (whole & texts.cast(pl.Int128, strict=False).is_not_null()).sum()
+    counts["present"] = texts.count()
     asked = [pl.struct(count).alias(name) for name, count in counts.items()]
     found = (
         plan().select(pl.len().alias("rows"), *asked).collect(engine="streaming").row(0, named=True)
@@ -136,7 +138,10 @@ def _polars_csv(path: Path, width: int) -> Stream:
 
 
 def _polars_dtype(counts: dict[str, int]) -> str:
-    """The dtype that polars.read_csv gives a column, from how many of its cells have which form."""
+    """The dtype that polars.read_csv gives a column, from how many of its cells have which form.
+
+    But fractions beside integers of more than 64 bits are text, which changes no digit.
+    """
     present = counts["present"]
     if not present:
         return "String"
@@ -145,7 +150,7 @@ def _polars_dtype(counts: dict[str, int]) -> str:
         return next((dtype for size, dtype in fits if counts[size] == present), "String")
     if counts["bool"] == present:
         return "Boolean"
-    floats = counts["int"] + counts["float"] == present and counts["long"] >= counts["int"]
+    floats = counts["int"] + counts["float"] == present and counts["long"] == counts["int"]
     return "Float64" if floats else "String"
 
 

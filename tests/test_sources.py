@@ -16,7 +16,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import ColumnError, ConfigurationError, RunError
@@ -292,17 +292,27 @@ CELLS += [
 CELLS += ["9223372036854775808", "-9223372036854775809", "2024-05-01", "1e400", "1.5.2", "0x1"]
 
 
+LONG = {"9223372036854775808", "-9223372036854775809"}
+
+
 @settings(max_examples=100, deadline=None)
 @given(cells=st.lists(st.sampled_from(CELLS), min_size=1, max_size=3))
 @example(cells=["9223372036854775807", "-1"])
 @example(cells=["true", "1"])
-@example(cells=["1", "2.5", "9223372036854775808"])
 def test_csv_in_polars_has_the_dtypes_of_polars_own_reader(cells: list[str]) -> None:
+    assume(
+        len(set(cells) & LONG) == 0 or all(cell.lstrip("-").isdecimal() for cell in cells if cell)
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), "a.csv", "a,b\n" + "".join(f"{cell},z\n" for cell in cells))
         own = pl.read_csv(path, infer_schema_length=None)
         assert open_source(path, kind="polars").head(10).native.equals(own)
         assert open_source(path, kind="polars").empty().native.schema == own.schema
+
+
+def test_fractions_beside_integers_past_64_bits_are_text_in_polars(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "a\n2.5\n9223372036854775808\n")
+    assert rows_of(open_source(path, kind="polars")) == [("2.5",), ("9223372036854775808",)]
 
 
 @pytest.mark.parametrize("cell", ["٣", "٣.٥", "9" * 40])
