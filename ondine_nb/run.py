@@ -325,12 +325,13 @@ class Run:
             self.error = RunError("the run was cancelled")
         except Exception as error:  # kept for whoever awaits the run, and for its card
             self.error = error
-        finally:
+        try:
             if not self.context.control.draining:
-                self._finish()
+                await self._complete_and_finish()
+        finally:
             self._ended.set()
         await self.context.control.drained()
-        self._finish()
+        await self._complete_and_finish()
         await self._record_end()
 
     async def _execute(self) -> ExecutionResult:
@@ -370,6 +371,12 @@ class Run:
             self.context.reserved = self.job.budget.possibly_billed
             await asyncio.to_thread(records.save_checkpoint, self.context)
 
+    async def _complete_and_finish(self) -> None:
+        if self.result is not None and self.context.control.stopping and not self._over:
+            # A large frame would hold the loop up.
+            self.result.data = await asyncio.to_thread(lambda: self._output.data)
+        self._finish()
+
     def _finish(self) -> None:
         if self._over:
             return
@@ -385,7 +392,6 @@ class Run:
         result.errors = [row.failure for row in self._known_rows() if row.failure is not None]
         result.costs = self.costs
         if self.context.control.stopping:
-            result.data = self._output.data
             result.metrics = self.stats
             result.metadata["possibly_billed"] = str(self.context.gauges.possibly_billed)
 

@@ -38,7 +38,7 @@ def test_the_python_blocks_run_in_a_notebook(
         client.execute()
     said = [output.get("text", "") for output in notebook.cells[-1].outputs]
     assert said[0].startswith("done 3 ")
-    assert server.ledger.requests == 6
+    assert server.ledger.requests == 9
 
 
 def test_the_options_table_names_every_flag() -> None:

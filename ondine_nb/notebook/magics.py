@@ -130,7 +130,7 @@ class OndineMagics(Magics):
         finally:
             with contextlib.suppress(asyncio.CancelledError):
                 await _settle(run)
-            self._bind(request, run)
+            self._bind(request, run, await _frame_of(run))
         if interrupted:
             raise _interrupt(_kept(request, run))
 
@@ -157,7 +157,7 @@ class OndineMagics(Magics):
         except KeyboardInterrupt:
             raise _interrupt(_kept(request, run)) from None
         finally:
-            self._bind(request, run)
+            self._bind(request, run, run.frame)
 
     def _start_in_background(self, run: Any) -> None:
         def work() -> None:
@@ -238,9 +238,9 @@ class OndineMagics(Magics):
         view.show()
         return view
 
-    def _bind(self, request: Request, run: Any) -> None:
+    def _bind(self, request: Request, run: Any, frame: Any) -> None:
         """OUT is what is there, and the view shows how it stands; later too, while it drains."""
-        self.shell.user_ns[request.out] = run.frame
+        self.shell.user_ns[request.out] = frame
         if request.view is not None:
             request.view.finish()
             if run.state == "stopping":
@@ -248,7 +248,7 @@ class OndineMagics(Magics):
 
     def _bind_later(self, request: Request, run: Any) -> None:
         self.shell.user_ns.pop(request.out, None)
-        run.when_over(lambda over: self._bind(request, over))
+        run.when_over(lambda over: self._bind(request, over, over.frame))
 
     async def _dry_run(self, pipeline: Any) -> None:
         from ..estimation import Estimator
@@ -344,6 +344,14 @@ def _kept(request: Request, run: Any) -> str:
         f"{request.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "
         "again for the rest: what is answered or in flight is not paid again"
     )
+
+
+async def _frame_of(run: Any) -> Any:
+    """What is there, put together in a thread: a large frame would hold the loop up."""
+    try:
+        return await asyncio.to_thread(lambda: run.frame)
+    except asyncio.CancelledError:  # interrupted once more
+        return run.frame
 
 
 async def _settle(run: Any) -> None:

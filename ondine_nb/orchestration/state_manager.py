@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
+import threading
 from abc import ABC, abstractmethod
 from datetime import datetime
 from pathlib import Path
@@ -54,7 +56,7 @@ class LocalFileCheckpointStorage(CheckpointStorage):
     def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
         """Raises `CheckpointError` where the folder can't be written or `data` isn't JSON."""
         path = self._path(session_id)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
             saved = datetime.now().astimezone().isoformat()
             text = json.dumps({"format": _FORMAT, "saved": saved, "data": data})
@@ -144,6 +146,7 @@ class StateManager:
         self.checkpoint_interval = checkpoint_interval
         self._last_checkpoint_row = 0
         self._told = ""
+        self._saving = threading.Lock()
 
     def should_checkpoint(self, current_row: int) -> bool:
         """Whether `checkpoint_interval` rows have passed since the last checkpoint."""
@@ -152,7 +155,8 @@ class StateManager:
     def save_checkpoint(self, context: ExecutionContext) -> bool:
         """Whether the context was saved; why not is logged once: a run goes on without it."""
         try:
-            saved = self.storage.save(context.session_id, context.to_checkpoint())
+            with self._saving:  # a later state is never overtaken by an earlier one
+                saved = self.storage.save(context.session_id, context.to_checkpoint())
         except Exception as error:  # a storage of the user's own may raise anything
             if str(error) != self._told:
                 logger.error("no checkpoint: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,32 @@ def test_a_session_id_that_is_none_reaches_no_file(
 ) -> None:
     with pytest.raises(ValueError, match="UUID"):
         storage.load(session)
+
+
+def test_saves_from_several_threads_leave_the_last_state(
+    manager: StateManager, storage: LocalFileCheckpointStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run saves beside its rows and at its end: an older state must not come out on top."""
+    saved = context(total_rows=400)
+
+    def save(start: int) -> None:
+        for _ in range(start, start + 50):
+            saved.accumulated_tokens += 1
+            assert manager.save_checkpoint(saved)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(save, range(0, 400, 50)))
+    assert manager.save_checkpoint(saved)
+    loaded = manager.load_checkpoint(saved.session_id)
+    assert loaded is not None
+    assert loaded.accumulated_tokens == saved.accumulated_tokens
+    assert [path.name for path in storage.checkpoint_dir.iterdir()] == [f"{saved.session_id}.json"]
+    assert caplog.records == []
+
+
+def test_the_same_trouble_is_logged_once(
+    manager: StateManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert not manager.save_checkpoint(context(intermediate_data={"no": object()}))
+    assert len({record.message for record in caplog.records}) == len(caplog.records)
