@@ -191,7 +191,7 @@ class Pacer:
     @property
     def knows(self) -> bool:
         """Whether it can tell when a refused request may go again."""
-        return self._rate.known or bool(self._buckets)
+        return self._rate.known or any(bucket.level < 1 for bucket in self._buckets.values())
 
     async def turn(self, tokens_in: float = 0.0, tokens_out: float = 0.0) -> Turn:
         """Wait, first come first served, until a request of about so many tokens may go."""

@@ -46,7 +46,7 @@ def test_where_no_limit_is_told_the_pace_is_learned_from_what_gets_through(
 ) -> None:
     """What is in the air when the limit is met for the first time is refused: so few at once."""
     check(
-        tmp_path, 1_500, ideal=29.5, per_minute=3_000, burst=25, tells=tells,
+        tmp_path, 1_500, ideal=28.8, per_minute=3_000, burst=60, tells=tells,
         options={"concurrency": 16},
     )  # fmt: skip
 
