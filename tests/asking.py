@@ -52,7 +52,7 @@ async def ended(run: Run) -> None:
 
 async def seen(condition: Callable[[], bool]) -> None:
     """Wait on the loop until `condition()` holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 

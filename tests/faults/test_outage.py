@@ -110,7 +110,7 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     with MessagesServer(plan=Weather("500", first=50, seconds=60)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
-        await asyncio.sleep(0.5)  # a probe that is on its way ends
+        await seen(lambda: run.context.gauges.in_flight == 0)  # a probe may be on its way
         arrived = server.arrived
         await asyncio.sleep(0.5)
         assert (server.arrived, run.state) == (arrived, "paused")
