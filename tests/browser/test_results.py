@@ -310,7 +310,7 @@ def test_markup_from_data_and_model_runs_nothing(open_notebook: Opener) -> None:
 # --- how it looks --------------------------------------------------------------------------------
 
 THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-LOW = CONTRAST.replace(".ondine-run *", ".ondine-results *")
+LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-results *")
 FIT = "it => it.scrollWidth <= it.clientWidth + 1"
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from ondine_nb.contracts import ExecutionObserver
 from ondine_nb.control import Sample
-from ondine_nb.notebook import run_view
-from ondine_nb.notebook.run_view import WidgetObserver, _History, mimebundle
+from ondine_nb.notebook import card_widgets, displays
+from ondine_nb.notebook.run_view import WidgetObserver, mimebundle
 
-from .shots import FakeRun, PausableRun, context, live_run
+from .shots import FakeRun, live_run
 
 
 class Screen:
@@ -28,17 +28,28 @@ class Screen:
     def __init__(self) -> None:
         self.shown: list[tuple[dict[str, Any], str, bool]] = []
 
-    def __call__(self, bundle: dict[str, Any], display_id: str, update: bool) -> None:
-        self.shown.append((bundle, display_id, update))
+    def publish(
+        self, data: dict[str, Any], transient: dict[str, str], update: bool = False
+    ) -> None:
+        self.shown.append((data, transient["display_id"], update))
+
+    @property
+    def display_pub(self) -> Screen:
+        return self
+
+    kernel = "a kernel"
+    execution_count = 3
+
+    def get_parent(self) -> dict[str, Any]:
+        return {"metadata": {"cellId": "a cell"}}
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A notebook: a kernel is there, and what is displayed is kept."""
     screen = Screen()
-    monkeypatch.setattr(run_view, "_display", screen)
-    monkeypatch.setattr(run_view, "_in_notebook", lambda: True)
-    monkeypatch.setattr(run_view, "DOUBLE_CLICK", 0.0)
+    monkeypatch.setattr(displays, "_shell", lambda: screen)
+    monkeypatch.setattr(card_widgets, "DOUBLE_CLICK", 0.0)
     yield screen
     ipywidgets.Widget.close_all()
 
@@ -47,7 +58,7 @@ def shown(run: FakeRun) -> tuple[WidgetObserver, Any]:
     """The observer after `show`, and its widgets."""
     observer = WidgetObserver(run)
     observer.show()
-    return observer, observer._view
+    return observer, observer._widgets
 
 
 def buttons(view: Any) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def test_it_is_an_observer_and_shows_once(screen: Screen) -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"].startswith("labeled: running")
     assert not update
-    assert 'data-state="running"' in view._body.value
+    assert 'data-state="running"' in view.body.value
 
 
 def test_the_style_sheet_is_sent_once_and_the_body_has_none(screen: Screen) -> None:
@@ -70,16 +81,16 @@ def test_the_style_sheet_is_sent_once_and_the_body_has_none(screen: Screen) -> N
     style = view._style.value
     observer.run.context.processed_rows += 1
     observer.redraw()
-    assert "<style>" not in view._body.value
+    assert "<style>" not in view.body.value
     assert view._style.value is style
-    assert 'data-done="5905"' in view._body.value
+    assert 'data-done="5905"' in view.body.value
 
 
 def test_an_unchanged_card_sends_nothing(screen: Screen) -> None:
     observer, view = shown(live_run())
     observer.redraw()
     changes: list[Any] = []
-    view._body.observe(changes.append)
+    view.body.observe(changes.append)
     observer.redraw()
     assert not changes
 
@@ -88,8 +99,9 @@ def test_progress_is_redrawn_at_most_ten_times_a_second(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observer, _ = shown(live_run())
+    observer._due = 0.0
     drawn: list[int] = []
-    monkeypatch.setattr(observer._view, "draw", lambda card: drawn.append(1))
+    monkeypatch.setattr(observer._widgets, "draw", lambda card: drawn.append(1) or 0)
     for tick in range(1000):  # two seconds
         monkeypatch.setattr(time, "monotonic", lambda now=tick / 500: 100 + now)
         observer.on_progress_update(observer.run.context)
@@ -103,7 +115,7 @@ def test_stop_is_a_button_that_stops_and_then_cancels(screen: Screen) -> None:
     first = stop.tooltip
     stop.click()
     assert run.stops == 1
-    assert 'data-state="stopping"' in view._body.value
+    assert 'data-state="stopping"' in view.body.value
     assert stop.description == "Stop"
     assert stop.tooltip != first
     assert "cancel" in stop.tooltip
@@ -113,7 +125,7 @@ def test_stop_is_a_button_that_stops_and_then_cancels(screen: Screen) -> None:
 
 
 def test_a_double_click_is_one_stop(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_view, "DOUBLE_CLICK", 0.3)
+    monkeypatch.setattr(card_widgets, "DOUBLE_CLICK", 0.3)
     run = live_run()
     _, view = shown(run)
     buttons(view)["Stop"].click()
@@ -135,7 +147,7 @@ def test_pause_becomes_resume_where_a_run_can_pause(screen: Screen) -> None:
 def test_a_run_in_a_worker_thread_has_no_buttons(screen: Screen) -> None:
     _, view = shown(live_run(interrupt_only=True))
     assert not buttons(view)
-    assert "use Interrupt (■) to stop" in view._body.value
+    assert "use Interrupt (■) to stop" in view.body.value
 
 
 def test_finish_replaces_the_display_by_static_html_and_leaves_no_widget(screen: Screen) -> None:
@@ -218,7 +230,7 @@ def test_a_card_that_cannot_be_drawn_does_not_end_the_run(
 def test_strange_data_is_drawn(screen: Screen) -> None:
     odd = Sample(0, {"\x00<b>": object()}, {"sentiment": {"a": Decimal("NaN")}})
     _, view = shown(live_run(gauges={"recent": deque([odd])}))
-    assert "␀&lt;b&gt;" in view._body.value
+    assert "␀&lt;b&gt;" in view.body.value
 
 
 def test_a_terminal_gets_plain_text_at_the_end_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,59 +257,3 @@ def test_importing_the_view_imports_neither_widgets_nor_templates() -> None:
         "sys.exit(any(name in sys.modules for name in ('ipywidgets', 'jinja2', 'IPython')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-# --- the recent rate -----------------------------------------------------------------------------
-
-
-def paces(run: PausableRun, rows: list[tuple[float, int, int]]) -> list[float | None]:
-    """The rate after each (seconds, rows answered, rows from the journal)."""
-    history, rates = _History(), []
-    for now, answered, journal in rows:
-        run.context.processed_rows, run.context.journal_rows = answered + journal, journal
-        rates.append(history.pace(run, now).rate)
-    return rates
-
-
-def fresh() -> PausableRun:
-    return PausableRun(context=context(1, total_rows=10_000))
-
-
-def test_there_is_no_rate_before_there_is_data() -> None:
-    assert paces(fresh(), [(0, 0, 0), (0.5, 10, 0), (3, 0, 0)]) == [None, None, None]
-
-
-def test_the_rate_is_that_of_the_last_seconds() -> None:
-    slow = [(float(at), at, 0) for at in range(60)]
-    fast = [(60.0 + at, 60 + 10 * at, 0) for at in range(30)]
-    assert paces(fresh(), slow)[-1] == pytest.approx(1.0)
-    assert paces(fresh(), slow + fast)[-1] == pytest.approx(10.0)
-
-
-def test_rows_from_the_journal_do_not_make_it_look_fast() -> None:
-    assert paces(fresh(), [(0, 0, 0), (1, 0, 5000), (2, 4, 5000)])[1:] == [5000, 2]
-
-
-def test_a_slow_model_is_measured_over_enough_rows() -> None:
-    rates = paces(fresh(), [(float(at), at // 10, 0) for at in range(110)])
-    assert rates[-1] == pytest.approx(0.1, rel=0.15)
-
-
-def test_a_pause_is_not_a_slow_run() -> None:
-    run, history = fresh(), _History()
-    history.pace(run, 0)
-    run.context.processed_rows = 100
-    assert history.pace(run, 10).rate == 10
-    run.state = "paused"
-    assert history.pace(run, 11).rate is None
-    run.state = "running"
-    assert history.pace(run, 1000).rate is None
-
-
-def test_the_trend_has_a_point_for_every_five_seconds() -> None:
-    run, history = fresh(), _History()
-    for tick in range(1300):
-        run.context.processed_rows = tick
-        pace = history.pace(run, tick / 10)
-    assert len(pace.trend) == 24
-    assert pace.trend[-1] == pytest.approx(10, rel=0.05)

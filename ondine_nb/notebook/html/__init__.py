@@ -11,8 +11,8 @@ __all__ = ["css", "template"]
 
 @cache
 def css(name: str = "card.css") -> str:
-    """A style sheet; everything in it is scoped to its view."""
-    return _read(name)
+    """A style sheet, behind the theme that all views share; all of it is scoped to its view."""
+    return _read("theme.css") + _read(name)
 
 
 @cache
