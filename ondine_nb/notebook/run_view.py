@@ -30,7 +30,7 @@ __all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_l
 logger = logging.getLogger("ondine_nb")
 
 REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
-BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
+BYTES_A_SECOND, ENVELOPE = 18_000, 1_200  # to the browser at most; what a message has around it
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
 
 _KEPT: deque[CardWidgets] = deque()
@@ -130,8 +130,8 @@ class WidgetObserver(ExecutionObserver):
 
     def _wait_for(self, size: int) -> None:
         """A large card is drawn less often: a browser far away has to take it all in."""
-        pause = (size + ENVELOPE) / BYTES_A_SECOND if size else 0.0
-        self._due = max(self._due, time.monotonic() - REDRAW + pause)
+        if size:
+            self._due += max(0.0, (size + ENVELOPE) / BYTES_A_SECOND - REDRAW)
 
     def _complain(self, error: Exception) -> None:
         if not self._broken:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -16,10 +18,11 @@ import pytest
 
 from ondine_nb.contracts import ExecutionObserver
 from ondine_nb.control import Sample
-from ondine_nb.notebook import card_widgets, displays
+from ondine_nb.errors import RunError
+from ondine_nb.notebook import card_widgets, displays, run_view
 from ondine_nb.notebook.run_view import WidgetObserver, mimebundle
 
-from .shots import FakeRun, live_run
+from .shots import FakeRun, PausableRun, context, live_run
 
 
 class Screen:
@@ -257,3 +260,195 @@ def test_importing_the_view_imports_neither_widgets_nor_templates() -> None:
         "sys.exit(any(name in sys.modules for name in ('ipywidgets', 'jinja2', 'IPython')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- failed rows, and asking them again ----------------------------------------------------------
+
+
+class RetryableRun(PausableRun):
+    """A run whose failed rows can be asked again; `retried` are the runs that this started."""
+
+    def retry_failed(self) -> PausableRun:
+        if self.refuses:
+            raise RunError("no row of this run failed")
+        retry = RetryableRun(context=context(1, total_rows=self.context.failed_rows))
+        retry.state = "running"
+        self.retried.append(retry)
+        return retry
+
+    def when_over(self, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+    refuses = False
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.retried: list[RetryableRun] = []
+        self.callbacks: list[Any] = []
+
+
+def failed_run() -> RetryableRun:
+    return RetryableRun(context=live_run().context)
+
+
+def over(run: RetryableRun) -> None:
+    run.state = "done"
+    for callback in run.callbacks:
+        callback(run)
+
+
+def row_of(screen: Screen) -> Any:
+    """The widget of the last row of a Retry failed button."""
+    (view,) = [
+        it[WIDGET] for it, _, update in screen.shown if WIDGET in it and "labeled" not in str(it)
+    ]
+    return ipywidgets.widgets.widget._instances[view["model_id"]]
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_failed_rows_open_and_close_by_a_button_and_stay_open_when_redrawn(screen: Screen) -> None:
+    observer, view = shown(live_run())
+    (button,) = view._more.children
+    assert button.description == "Show failed rows"
+    button.click()
+    assert button.description == "Hide failed rows"
+    observer.run.context.processed_rows += 1
+    observer.redraw()
+    assert "score: &#39;nine&#39; is not a number" in view.body.value
+    button.click()
+    assert "is not a number</bdi></li>" not in view.body.value
+
+
+async def test_a_run_that_ends_with_failed_rows_offers_to_retry_them(screen: Screen) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state = "done"
+    observer.finish()
+    assert [update for _, _, update in screen.shown] == [False, True, False]
+    button = row_of(screen).children[0].children[0]
+    assert button.description == "Retry failed"
+    button.click()
+    assert button.disabled
+    await asyncio.sleep(0)
+    (retry,) = run.retried
+    live, place, update = screen.shown[-1]
+    assert (place, update) == (screen.shown[0][1], True)
+    assert live["text/plain"].startswith("labeled: running")
+    over(retry)
+    assert 'data-state="done"' in screen.shown[-2][0]["text/html"]
+    assert screen.shown[-1][0] == {"text/html": "", "text/plain": ""}
+    assert not ipywidgets.widgets.widget._instances
+
+
+async def test_what_the_retry_can_t_do_is_said_beside_the_button(screen: Screen) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state, run.refuses = "done", True
+    observer.finish()
+    button, note = row_of(screen).children[0].children
+    button.click()
+    await asyncio.sleep(0)
+    assert "no row of this run failed" in note.value
+    assert not button.disabled
+
+
+async def test_where_nobody_can_click_no_button_is_shown(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screen, "get_parent", lambda self: {"metadata": {}})
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state = "done"
+    observer.finish()
+    assert [update for _, _, update in screen.shown] == [False, True]
+    assert "failures: refusal 61" in screen.shown[-1][0]["text/html"]
+
+
+# --- in other cells, after a reload, and without a kernel ----------------------------------------
+
+
+def test_shown_again_in_another_cell_a_run_that_goes_on_is_live_there_too(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.context.observers.append(observer)
+    assert run_view.shows_live(run)
+    assert len(screen.shown) == 1, "the same cell shows it already"
+    monkeypatch.setattr(Screen, "execution_count", 4)
+    assert run_view.shows_live(run)
+    assert len({place for _, place, _ in screen.shown}) == 2
+    over(run)
+    assert 'data-state="done"' in screen.shown[-1][0]["text/html"]
+    monkeypatch.setattr(Screen, "execution_count", 5)
+    assert not run_view.shows_live(run)
+
+
+def test_what_began_where_a_view_is_shows_no_second_one(screen: Screen) -> None:
+    with run_view.shown_elsewhere():
+        run_view.follow(failed_run())
+    assert not screen.shown
+
+
+def test_the_last_update_goes_where_the_first_output_went(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = live_run()
+    observer, _ = shown(run)
+    captured = Screen()
+    monkeypatch.setattr(displays, "_shell", lambda: captured)  # as under %%capture
+    run.state = "stopped"
+    observer.finish()
+    assert not captured.shown
+    assert 'data-state="stopped"' in screen.shown[-1][0]["text/html"]
+
+
+def test_after_a_page_was_loaded_anew_its_widgets_stay_and_show_the_end(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = live_run()
+    observer, view = shown(run)
+    monkeypatch.setattr(run_view, "page_mark", lambda: "another page")
+    run.state = "done"
+    observer.finish()
+    assert view.body.comm is not None
+    assert 'data-state="done"' in view.body.value
+    assert not buttons(view)
+    run_view._KEPT.clear()
+
+
+def test_a_card_whose_kernel_is_gone_says_how_to_go_on(screen: Screen) -> None:
+    _, view = shown(live_run(name="<b>"))
+    assert "its kernel has ended" in view._gone.value
+    assert "%ondine resume &lt;b&gt;" in view._gone.value
+    assert ".jupyter-widgets-disconnected .o-gone { display: block; }" in view._style.value
+
+
+def test_a_large_card_is_drawn_less_often_than_a_small_one(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, view = shown(live_run())
+    view._on_show_failed(None)
+    sent: list[int] = []
+    view.body.observe(lambda change: sent.append(len(change["new"].encode())), "value")
+    observer._due = 0.0
+    for tick in range(5000):  # ten seconds
+        monkeypatch.setattr(time, "monotonic", lambda now=tick / 500: 100 + now)
+        observer.run.context.processed_rows += 1
+        observer.on_progress_update(observer.run.context)
+    assert sum(sent) + run_view.ENVELOPE * len(sent) < 200_000
+    assert 20 < len(sent) <= 100
+
+
+def test_a_screen_reader_is_told_the_state_and_each_quarter(screen: Screen) -> None:
+    observer, view = shown(live_run())
+    told: list[str] = []
+    view._says.observe(lambda change: told.append(change["new"]), "value")
+    for rows in range(5804, 9000, 10):
+        observer.run.context.processed_rows = rows
+        observer.redraw()
+    observer.run.state = "paused"
+    observer.redraw()
+    assert [re.sub("<.*?>", "", it) for it in told] == ["labeled: 75 % done", "labeled: paused"]
