@@ -31,6 +31,7 @@ logger = logging.getLogger("ondine_nb")
 
 REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
 BYTES_A_SECOND, ENVELOPE = 18_000, 1_200  # to the browser at most; what a message has around it
+RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
 
 _KEPT: deque[CardWidgets] = deque()
@@ -94,6 +95,7 @@ class WidgetObserver(ExecutionObserver):
         self._where = ""  # "", "widgets" or "terminal": where `show` has shown
         self._final: dict[str, str] = {}
         self._page: Any = None
+        self._shown = 0.0  # when the widgets were displayed (monotonic seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clicks = False
 
@@ -111,6 +113,7 @@ class WidgetObserver(ExecutionObserver):
 
     def _show_widgets(self) -> None:
         self._widgets, self._page = CardWidgets(self.run, self.redraw), page_mark()
+        self._shown = time.monotonic()
         self.redraw()
         # The text stands in for the box's repr, which would hold the whole style sheet.
         bundle = self._widgets.box._repr_mimebundle_() or {}
@@ -170,13 +173,20 @@ class WidgetObserver(ExecutionObserver):
 
     def _let_go(self, widgets: CardWidgets) -> None:
         """Close the widgets, unless a page was loaded since: what is shown there can't be replaced,
-        and a closed widget that still shows is an error message."""
-        if page_mark() is self._page:
+        and a closed widget that still shows is an error message.
+
+        A page that is loaded while a cell runs can't ask for its widgets before the cell has ended.
+        """
+        loop, page = self._loop, self._page
+        at_once = loop is None or time.monotonic() - self._shown < RELOAD
+        if at_once and page_mark() is page:
             widgets.close()
             return
         _KEPT.append(widgets)
         while len(_KEPT) > MOST_KEPT:
             _KEPT.popleft().close()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.call_later, ASKS, _drop, widgets, page)
 
     # -- asking failed rows again
 
@@ -248,6 +258,13 @@ class WidgetObserver(ExecutionObserver):
         if now >= self._due:
             self._due = max(self._due, now - REDRAW) + REDRAW
             self.redraw()
+
+
+def _drop(widgets: CardWidgets, page: Any) -> None:
+    """Close widgets that no page has asked for since the one they were shown on."""
+    if page_mark() is page and widgets in _KEPT:
+        _KEPT.remove(widgets)
+        widgets.close()
 
 
 def _views(run: Any) -> Iterator[WidgetObserver]:
