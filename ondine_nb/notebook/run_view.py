@@ -30,7 +30,7 @@ __all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_l
 logger = logging.getLogger("ondine_nb")
 
 REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
-BYTES_A_SECOND, ENVELOPE = 18_000, 1_200  # to the browser at most; what a message has around it
+BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
 RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
 

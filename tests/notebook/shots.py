@@ -1,12 +1,16 @@
-"""Draws the run view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
+"""Draws every view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
 
-Every sample card, live and static, in three themes and three widths, and a copy with all style
-stripped (as GitHub shows it). Prints each text whose contrast is below 4.5:1.
+Every sample card, live and static, in all themes and widths, and a copy with all style stripped (as
+GitHub shows it); some single cards; the results view, as `shots_results` draws it; and then the
+live views in JupyterLab, light and dark, by the tests that look at how they fit (`--no-lab` leaves
+these out). Prints each text whose contrast is below 4.5:1.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import time
 from collections import Counter, deque
@@ -300,5 +304,57 @@ def shoot(folder: Path) -> None:
         browser.close()
 
 
+# Single cards, by the name of the sample.
+SINGLE = {
+    "card-live": "in the middle",
+    "card-failed-rows": "failed rows open",
+    "card-outage": "paused by an outage",
+    "card-final": "done",
+}
+
+
+def shoot_single(folder: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        for theme in ("light", "dark"):
+            style = THEMES[f"lab-{theme}"][0]
+            page = browser.new_page(viewport={"width": 960, "height": 700})
+            for file, name in SINGLE.items():
+                run, pace, live = samples()[name]
+                card = Card.of(run, pace)
+                html = live_html(card, "open" in name) if live else render(card, live=False)
+                page.set_content(
+                    f'<meta charset="utf-8"><body style="margin:0;{style}">'
+                    f'<div id="it" style="padding:14px">{html}</div></body>'
+                )
+                page.locator("#it").screenshot(path=folder / f"{file}-{theme}.png")
+        browser.close()
+
+
+def shoot_in_lab(folder: Path) -> None:
+    """The live views, with real widgets: by the browser tests whose names say that they fit."""
+    words = ["-m", "pytest", "-q", "tests/browser", "-m", "browser", "-k", "fits"]
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, *words],
+        check=True,
+        cwd=root,
+        env={**os.environ, "ONDINE_SHOTS": str(folder.absolute())},
+    )
+
+
+def main(words: list[str]) -> None:
+    from . import shots_results  # it stands on this module
+
+    folder = Path(next((word for word in words if not word.startswith("-")), "screenshots"))
+    shoot(folder)
+    shoot_single(folder)
+    shots_results.shoot(folder / "results")
+    if "--no-lab" not in words:
+        shoot_in_lab(folder)
+
+
 if __name__ == "__main__":
-    shoot(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))
+    main(sys.argv[1:])
