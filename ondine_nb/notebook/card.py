@@ -270,7 +270,10 @@ def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
 
 
 def _kind(label: str, rows: int, first: Sequence[Failure]) -> Kind:
-    shown = tuple((f"{it.row:,}", clean(safe(it.message) or it.error_type, REASON)) for it in first)
+    shown = tuple(
+        (f"{it.row:,}", clean(safe(it.message) or it.error_type, REASON))
+        for it in sorted(first, key=lambda it: it.row)
+    )
     return Kind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
 
 

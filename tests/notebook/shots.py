@@ -188,7 +188,7 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
                      gauges={**NO_FAILURES, "retries": 0, "concurrency": 2, "in_flight": 2,
                              "concurrency_note": ""}), Pace(1.3), True),
         "failed rows open": (live_run(), pace, True),
-        "paused by an outage": (outage_run(), pace, True),
+        "paused by an outage": (outage_run(), Pace(None, TREND, SPENDING), True),
         "a stream, end unknown": (
             live_run(counts={"max_budget": None}, gauges={"open_ended": True}), pace, True),
         "over the budget at the end": (
@@ -209,7 +209,7 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
 
 def outage_run() -> PausableRun:
     message = "paused: the server answers nothing (overloaded)"
-    until = time.monotonic() + 3600
+    until = time.monotonic() + 8
     run = live_run(state="paused", gauges={"message": message, "message_until": until})
     run.context.control.outage = True
     return run
