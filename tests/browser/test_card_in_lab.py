@@ -112,8 +112,8 @@ def test_two_runs_at_once_and_one_shown_again_are_live_each_in_its_own_cell(
     open_notebook: Opener, slow: MessagesServer
 ) -> None:
     notebook = open_notebook(
-        run_cell(400, "first", "one --background -i"),
-        run_cell(400, "second", "two --background -i"),
+        run_cell(900, "first", "one --background --concurrency 4 -i"),
+        run_cell(900, "second", "two --background --concurrency 4 -i"),
         "one_run",
         server=slow,
     )
