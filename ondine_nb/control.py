@@ -15,6 +15,7 @@ from .rows import ZERO
 __all__ = ["Control", "Gauges", "Sample"]
 
 _ENDED_ITSELF = ("budget", "failed", "on_error")
+_FAILURES_SHOWN = 5  # of each kind
 
 
 class Control:
@@ -98,7 +99,8 @@ class Sample:
 class Gauges:
     """What a view shows beside the counts; not part of a checkpoint.
 
-    `message_until` is when what `message` says changes, by `time.monotonic`, or None.
+    `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
+    says that more rows may come than `total_rows` has counted by now.
     """
 
     state: str = "pending"
@@ -116,3 +118,13 @@ class Gauges:
     recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
     last_error: Failure | None = None
+    first_failures: dict[str, list[Failure]] = field(default_factory=dict)
+    open_ended: bool = False
+
+    def count_failure(self, failure: Failure) -> None:
+        """Count a failed row; the first few of each kind are kept, to be shown."""
+        self.failures[failure.label] += 1
+        self.last_error = failure
+        kept = self.first_failures.setdefault(failure.label, [])
+        if len(kept) < _FAILURES_SHOWN:
+            kept.append(failure)

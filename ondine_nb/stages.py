@@ -35,6 +35,8 @@ class LoadStage(PipelineStage):
     def process(self, input_data: Any, context: ExecutionContext) -> RowSet | Intake:
         rerun = self.rowset.rerun
         context.total_rows = len(self.rowset) if rerun is None else len(rerun)
+        source = getattr(self.rowset, "source", None)
+        context.gauges.open_ended = source is not None and source.rows is None
         return self.rowset
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, RunError
+from ondine_nb.orchestration import LoggingObserver
 from tests.asking import Asker, echoes, journaled, texts
 from tests.server import MessagesServer
 
@@ -271,3 +272,21 @@ def test_a_pipeline_is_run_again_from_a_file_but_not_from_a_generator(
     once.execute()
     with pytest.raises(ConfigurationError):
         once.execute()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_run_knows_whether_more_rows_may_come_than_it_has_counted(
+    asker: Asker, tmp_path: Path, source: str
+) -> None:
+    run = Run(asker.pipeline(SOURCES[source](tmp_path), chunk_size=5))
+    seen: list[tuple[bool, int]] = []
+
+    class Watching(LoggingObserver):
+        def on_stage_start(self, stage: Any, context: Any) -> None:
+            seen.append((context.gauges.open_ended, context.total_rows))
+
+    run.context.observers.append(Watching())
+    await run
+    begun = [it for it in seen if it[0]]
+    assert bool(begun) == (source in ("rows", "frames", "LazyFrame"))
+    assert (run.context.gauges.open_ended, run.context.total_rows) == (False, N)

@@ -18,11 +18,25 @@ def load(shell: Any) -> None:
     shell.register_magics(magics)
     shell.configurables.append(magics)
     cell.install(shell)
-    formatter = shell.display_formatter.mimebundle_formatter
-    formatter.for_type_by_name("ondine_nb.run", "Run", _show_run)
+    formatter = shell.display_formatter
+    formatter.mimebundle_formatter.for_type_by_name("ondine_nb.run", "Run", _show_run)
+    formatter.ipython_display_formatter.for_type_by_name("ondine_nb.run", "Run", _show_live)
     completer = getattr(shell, "Completer", None)
     if completer is not None:
         completer.custom_matchers.append(magics.matcher())
+
+
+def _show_live(run: Any) -> None:
+    """A run that goes on shows itself live; else `_show_run` is asked."""
+    from IPython import get_ipython
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    from .run_view import shows_live
+
+    shell: Any = get_ipython()
+    captured = isinstance(shell.display_pub, CapturingDisplayPublisher)
+    if captured or not shows_live(run):
+        raise NotImplementedError
 
 
 def _show_run(run: Any, **_: Any) -> dict[str, Any]:

@@ -8,66 +8,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
-from ..contracts import ExecutionContext
-from ..models import CostEstimate
+from ..models import Failure
+from ..rowsets import Intake
+from .figures import (
+    ENDED,
+    Figure,
+    RunLike,
+    all_from_journal,
+    cost_of,
+    live_figures,
+    summary,
+)
 from .html import css, template
 from .html.table import Table, last_rows
-from .html.texts import (
-    MESSAGE,
-    MISSING,
-    clean,
-    money,
-    points,
-    rate,
-    row_count,
-    safe,
-    short,
-    span,
-    time_left,
-)
+from .html.texts import MESSAGE, clean, row_count, safe, short, span, time_left
+from .pace import Pace
 
-__all__ = ["Card", "Pace", "RunLike", "plain", "render"]
+__all__ = ["ENDED", "Card", "Pace", "RunLike", "can_retry", "plain", "render"]
 
-ENDED = {"done", "stopped", "failed"}
-
-
-class RunLike(Protocol):
-    """What the view reads of a run. `interrupt_only` (bool), `pause` and `resume` may be absent."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def columns(self) -> Sequence[str]: ...
-    @property
-    def context(self) -> ExecutionContext: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def error(self) -> BaseException | None: ...
-    @property
-    def priced(self) -> bool: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def estimate(self) -> CostEstimate | None: ...
-    def stop(self) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a run is now: rows a second (None: not known yet), and their last two minutes."""
-
-    rate: float | None = None
-    trend: tuple[float, ...] = ()
+MOST_KINDS = 6  # of failures, each with its first rows
+REASON = 160  # characters of a failed row's message in that list
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +46,21 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A large text with a small caption; perhaps a meter (percent) or a trend (SVG points)."""
+class Kind:
+    """Failed rows of one kind, and the first of them as (position, message)."""
 
-    value: str
-    caption: str
-    tone: str = ""
-    meter: float | None = None
-    trend: str = ""
+    label: str
+    rows: int
+    first: tuple[tuple[str, str], ...]
+    more: int
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A run at one moment, as texts and numbers. `cost` is in USD, None where it is unknown."""
+    """A run at one moment, as texts and numbers. `cost` is in USD, None where it is unknown.
+
+    `open_ended` says that `total` is only what was read by now.
+    """
 
     name: str
     about: tuple[str, ...]
@@ -102,6 +69,7 @@ class Card:
     total: int
     done: int
     failed: int
+    open_ended: bool
     cost: Decimal | None
     progress: str
     counts: tuple[Count, ...]
@@ -109,12 +77,14 @@ class Card:
     figures: tuple[Figure, ...]
     summary: tuple[Figure, ...]
     table: Table | None
-    failures: str
+    kinds: tuple[Kind, ...]
+    other_kinds: str
     last_error: str
     tokens: str
     remarks: tuple[str, ...]
     error: str
     run_name: str
+    can_retry: bool
     interrupt_only: bool
     buttons: int
 
@@ -125,6 +95,7 @@ class Card:
         total = max(context.total_rows, context.done_rows)
         counts = _counts(run, total)
         error = _message(run.error)
+        kinds, other_kinds = _kinds(run)
         return cls(
             name=clean(run.name),
             about=_about(run),
@@ -133,19 +104,22 @@ class Card:
             total=total,
             done=context.done_rows,
             failed=context.failed_rows,
-            cost=_cost(run),
+            open_ended=_open_ended(run),
+            cost=cost_of(run),
             progress=_progress(run, total),
             counts=tuple(count for count in counts if count.rows),
             aside=_aside(run, pace),
-            figures=_live_figures(run, pace),
-            summary=_summary(run, total),
+            figures=live_figures(run, pace),
+            summary=summary(run, _rows(run, total), _failed(run), pace),
             table=last_rows(gauges.recent.copy(), run.columns),
-            failures=_failures(run),
+            kinds=kinds,
+            other_kinds=other_kinds,
             last_error=_last_error(run),
             tokens=_tokens(run),
             remarks=_remarks(run, error),
             error=error,
             run_name=_run_name(run),
+            can_retry=can_retry(run),
             interrupt_only=bool(getattr(run, "interrupt_only", False)),
             buttons=2 if hasattr(run, "pause") and hasattr(run, "resume") else 1,
         )
@@ -159,13 +133,30 @@ class Card:
         """The cost as a plain decimal number; "" where it is unknown."""
         return "" if self.cost is None else f"{self.cost:f}"
 
+    @property
+    def failures(self) -> str:
+        """The kinds of failures in one line, the most frequent first."""
+        known = [f"{kind.label} {kind.rows:,}" for kind in self.kinds]
+        return " · ".join([*known, self.other_kinds] if self.other_kinds else known)
+
+
+def can_retry(run: Any) -> bool:
+    """Whether `run.retry_failed()` has rows to ask again now; those of a stream aren't kept."""
+    over = run.state in ENDED and run.context.failed_rows > 0
+    kept = not isinstance(getattr(getattr(run, "job", None), "rowset", None), Intake)
+    return bool(over and kept and hasattr(run, "retry_failed"))
+
 
 # --- from card to text ---------------------------------------------------------------------------
 
 
-def render(card: Card, live: bool) -> str:
-    """The card's HTML. Live it is the body alone (the style stays put in a widget of its own)."""
-    html: str = template("card.html").render(card=card, live=live, css="" if live else css())
+def render(card: Card, live: bool, opened: bool = False) -> str:
+    """The card's HTML. Live it is the body alone (the style stays put in a widget of its own).
+
+    `opened` shows the first failed rows of each kind; a static card opens them by itself.
+    """
+    sheet = "" if live else css()
+    html: str = template("card.html").render(card=card, live=live, opened=opened, css=sheet)
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
 
 
@@ -198,13 +189,20 @@ def _pill(run: RunLike) -> str:
     flight = run.context.gauges.in_flight
     if run.state == "stopping" and flight:
         return f"stopping · {flight:,} in flight"
+    control = run.context.control
+    if run.state == "paused" and control.outage and not control.paused:
+        return "paused · outage"
     return clean(run.state)
 
 
+def _open_ended(run: RunLike) -> bool:
+    return run.context.gauges.open_ended and run.state != "done"
+
+
 def _counts(run: RunLike, total: int) -> list[Count]:
-    """Rows by outcome, in the order of the bar."""
-    context = run.context
-    flight = 0 if run.state in ENDED else context.gauges.in_flight
+    """Rows by outcome, in the order of the bar; what is read of an open end has no share."""
+    context, ended = run.context, run.state in ENDED
+    flight = 0 if ended else context.gauges.in_flight
     left = max(0, total - context.done_rows)
     kinds = [
         ("done", context.processed_rows - context.journal_rows, "answered"),
@@ -212,20 +210,22 @@ def _counts(run: RunLike, total: int) -> list[Count]:
         ("failed", context.failed_rows, "failed"),
         ("skipped", context.skipped_rows, "skipped"),
         ("flight", flight, "in flight"),
+        ("waiting", max(0, left - flight), "not run" if ended else "to come"),
     ]
-    if run.state in ENDED and left:
-        kinds.append(("waiting", left, "not run"))
-    scale = 100 / total if total else 0.0
+    scale = 100 / total if total and (ended or not _open_ended(run)) else 0.0
     shares = [min(rows, left) if kind == "flight" else rows for kind, rows, _ in kinds]
-    return [
+    known = [
         Count(kind, rows, f"{rows:,} {word}", round(share * scale, 2))
         for (kind, rows, word), share in zip(kinds, shares, strict=True)
     ]
+    return known[:-1] if _open_ended(run) else known
 
 
 def _progress(run: RunLike, total: int) -> str:
     """`5,904 of 10,000 rows`; without the total while a stream doesn't know it."""
     context = run.context
+    if _open_ended(run):
+        return f"{row_count(context.done_rows)} so far"
     if context.total_rows < context.done_rows or not total:
         return row_count(context.done_rows)
     return f"{context.done_rows:,} of {row_count(total)}"
@@ -235,103 +235,46 @@ def _aside(run: RunLike, pace: Pace) -> str:
     """Time left where it can be told, time gone where it can't; nothing when there is neither."""
     context = run.context
     left = context.total_rows - context.done_rows
-    if run.state == "running" and pace.rate and left > 0:
+    if run.state == "running" and pace.rate and left > 0 and not _open_ended(run):
         return time_left(left / pace.rate)
     if run.state in ENDED or run.state == "pending":
         return ""
     return f"{span(math.floor(context.duration))} so far"
 
 
-def _live_figures(run: RunLike, pace: Pace) -> tuple[Figure, ...]:
-    gauges = run.context.gauges
-    figures = [_cost_figure(run), Figure(*rate(pace.rate)), _latency(gauges.latencies.copy())]
-    note = clean(gauges.concurrency_note, 80)
-    at_once = f"{gauges.concurrency:,}" if gauges.concurrency else MISSING
-    figures.append(Figure(at_once, f"at once · {note}" if note else "at once"))
-    figures += _possibly_billed(run)
-    if len(pace.trend) > 2 and max(pace.trend) > 0:
-        figures.append(Figure("", "rows/s, last 2 min", trend=points(pace.trend)))
-    return tuple(figures)
-
-
-def _summary(run: RunLike, total: int) -> tuple[Figure, ...]:
-    """The figures of the static card; the first is the rows."""
+def _rows(run: RunLike, total: int) -> Figure:
+    """The rows of the static card."""
     context = run.context
     of_total = f"of {total:,} rows" if total > context.done_rows else "rows"
-    parts = [count.text for count in _counts(run, total) if count.rows and count.kind != "failed"]
-    figures = [Figure(f"{context.done_rows:,}", " · ".join([of_total, *parts]))]
-    if context.failed_rows:
-        caption = f"failed · see {_run_name(run)}.errors"
-        figures.append(Figure(f"{context.failed_rows:,}", caption, tone="failed"))
-    figures += [_cost_figure(run), *_possibly_billed(run), *_saved(run)]
-    if context.done_rows > context.journal_rows and context.duration > 0:
-        figures.append(Figure(*rate(context.done_rows / context.duration)))
-    return tuple(figures)
+    if _open_ended(run):
+        of_total = "rows, before the end of the source" if run.state in ENDED else "rows so far"
+    counts = [count for count in _counts(run, total) if count.rows and count.kind != "failed"]
+    return Figure(f"{context.done_rows:,}", " · ".join([of_total, *(it.text for it in counts)]))
 
 
-def _cost_figure(run: RunLike) -> Figure:
-    cost, budget = _cost(run), run.context.max_budget
-    if cost is None:
-        return Figure("price unknown", "see --price-in", tone="word")
-    caption, meter = [], None
-    if budget is not None:
-        caption.append(f"of {money(budget)} budget")
-        meter = min(100.0, round(float(cost / budget * 100), 1)) if budget > 0 else 100.0
-    caption += [text for text in (_estimate(run) or _projection(run, cost),) if text]
-    return Figure(money(cost), " · ".join(caption) or "cost", meter=meter)
+def _failed(run: RunLike) -> list[Figure]:
+    if not run.context.failed_rows:
+        return []
+    caption = f"failed · see {_run_name(run)}.errors"
+    return [Figure(f"{run.context.failed_rows:,}", caption, tone="failed")]
 
 
-def _estimate(run: RunLike) -> str:
-    """What was expected, told once the run is done."""
-    estimate = run.estimate
-    if estimate is None or run.state != "done" or not run.context.usage.total_tokens:
-        return ""
-    low, high = estimate.low, estimate.high
-    if low is not None and high is not None and money(low) != money(high):
-        return f"estimate was {money(low)} to {money(high)}"
-    known = estimate.total_cost
-    return f"estimate was {money(known)}" if known else ""
+def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
+    """The kinds of failures, the most frequent first, and how many others there are."""
+    gauges = run.context.gauges
+    counted = [(label, rows) for label, rows in gauges.failures.copy().most_common() if rows]
+    first = {label: list(kept) for label, kept in gauges.first_failures.copy().items()}
+    kinds = [_kind(label, rows, first.get(label, ())) for label, rows in counted[:MOST_KINDS]]
+    rest = [rows for _, rows in counted[MOST_KINDS:]]
+    return tuple(kinds), f"{len(rest)} more kinds {sum(rest):,}" if rest else ""
 
 
-def _projection(run: RunLike, cost: Decimal) -> str:
-    """`about $0.54 at the end`, once enough rows are paid for to tell."""
-    context = run.context
-    asked = context.done_rows - context.journal_rows - context.skipped_rows
-    left = context.total_rows - context.done_rows
-    if run.state != "running" or asked < 20 or left <= 0 or not cost:
-        return ""
-    return f"about {money(cost + cost / asked * left, 2)} at the end"
-
-
-def _possibly_billed(run: RunLike) -> list[Figure]:
-    amount = run.context.gauges.possibly_billed
-    return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
-
-
-def _saved(run: RunLike) -> list[Figure]:
-    """What the journal and equal prompts saved, in money where it is known."""
-    context, gauges = run.context, run.context.gauges
-    causes = [f"{context.journal_rows:,} from journal"] if context.journal_rows else []
-    if gauges.duplicates:
-        causes.append(f"{gauges.duplicates:,} equal prompts sent once")
-    if gauges.saved > 0:
-        return [Figure(money(gauges.saved), " · ".join(["saved", *causes]))]
-    same = Figure(f"{gauges.duplicates:,}", "equal prompts not sent again")
-    return [same] if gauges.duplicates else []
-
-
-def _latency(latencies: Iterable[float]) -> Figure:
-    times = sorted(latencies)
-    if not times:
-        return Figure(MISSING, "p50 latency")
-    middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
-    return Figure(span(middle), f"p50 · {span(slow)} p95")
-
-
-def _failures(run: RunLike) -> str:
-    """The kinds of failures, the most frequent first."""
-    kinds = run.context.gauges.failures.copy().most_common()
-    return " · ".join(f"{clean(label, 40)} {rows:,}" for label, rows in kinds[:6] if rows)
+def _kind(label: str, rows: int, first: Sequence[Failure]) -> Kind:
+    shown = tuple(
+        (f"{it.row:,}", clean(safe(it.message) or it.error_type, REASON))
+        for it in sorted(first, key=lambda it: it.row)
+    )
+    return Kind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
 
 
 def _last_error(run: RunLike) -> str:
@@ -351,14 +294,23 @@ def _tokens(run: RunLike) -> str:
 
 
 def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
-    """Lines in words: nothing to do, all from the journal, what stopped it, which model."""
+    """Lines in words: nothing to do, all from the journal, what stopped it, which model, a file."""
     message = safe(run.context.gauges.message) + _next_try(run)
     lines = [] if message and message in error else [message]
     if run.state in ENDED and not run.context.total_rows and not run.context.done_rows:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
-    if _all_from_journal(run):
+    if all_from_journal(run):
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
-    return tuple(line for line in (*lines, clean(run.note, MESSAGE)) if line)
+    return tuple(line for line in (*lines, _file(run), clean(run.note, MESSAGE)) if line)
+
+
+def _file(run: RunLike) -> str:
+    """Where the rows go, with `to`."""
+    path = getattr(getattr(getattr(run, "pipeline", None), "options", None), "to", None)
+    if not path or getattr(run, "is_retry", False):
+        return ""
+    words = {"done": "written to", "stopped": "written to", "failed": "not written to"}
+    return f"{words.get(run.state, 'goes to')} {clean(path)}"
 
 
 def _next_try(run: RunLike) -> str:
@@ -368,19 +320,6 @@ def _next_try(run: RunLike) -> str:
         return ""
     left = math.ceil(until - time.monotonic())
     return f"; next try in {left} s" if left > 0 else "; trying now"
-
-
-def _all_from_journal(run: RunLike) -> bool:
-    context = run.context
-    free = not context.accumulated_cost and not context.gauges.possibly_billed
-    whole = context.journal_rows + context.skipped_rows >= max(context.total_rows, 1)
-    return bool(run.state in ENDED and context.journal_rows and free and whole)
-
-
-def _cost(run: RunLike) -> Decimal | None:
-    cost = run.context.accumulated_cost
-    known = (run.priced or _all_from_journal(run)) and cost.is_finite()
-    return cost if known else None
 
 
 def _run_name(run: RunLike) -> str:

@@ -69,6 +69,6 @@ def _as_html(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
         for number, prompt in enumerate(tally.first_prompts, 1)
     )
     return (
-        f"<div class='ondine-dry-run'><p><b>{head}</b></p><table>{cells}</table>"
-        f"<ul>{notes}</ul>{prompts}</div>"
+        f"<div class='ondine-dry-run tex2jax_ignore mathjax_ignore'><p><b>{head}</b></p>"
+        f"<table>{cells}</table><ul>{notes}</ul>{prompts}</div>"
     )

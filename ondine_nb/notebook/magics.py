@@ -219,6 +219,10 @@ class OndineMagics(Magics):
     def _keep_retry(self, request: Request, retry: Any) -> None:
         self._keep(request, retry)
         retry.when_over(lambda over: self.shell.user_ns.update({request.out: over.frame}))
+        if not request.options["quiet"]:
+            from .run_view import follow
+
+            follow(retry)
 
     def _view(self, run: Any, request: Request) -> Any:
         if request.options["quiet"]:

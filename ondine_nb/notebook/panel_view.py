@@ -214,7 +214,7 @@ def forecast_html(known: Forecast | None, waiting: str = "") -> str:
 
 def static(facts: Facts) -> str:
     """The same facts where no widget lives: saved, exported, on GitHub."""
-    sheet = css("theme.css") + css("panel.css")
+    sheet = css("panel.css")
     return _rendered("static", facts=facts, css=sheet, most=SHOWN_LABELS)
 
 

@@ -119,7 +119,7 @@ class Widgets:
         return self._menu(label, options, OFF if value is None else value)
 
     def _make_regions(self) -> None:
-        sheet = f"<style>{css('theme.css')}{css('panel.css')}</style>"
+        sheet = f"<style>{css('panel.css')}</style>"
         self.style = self._kit.HTML(sheet, layout=self._kit.Layout(display="none"))
         html = self._kit.HTML
         self.mirror, self.says, self.schema_says, self.forecast = html(), html(), html(), html()

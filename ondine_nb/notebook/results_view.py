@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from .displays import display, in_notebook
 from .exports import ExportError, export
 from .html.texts import clean, row_count, safe
 from .results_data import Query, Results
 from .results_page import Page, page_of, plain, render, static, summary_of
 from .results_parts import MOST_KINDS, Parts, show
 from .row_detail import detail_of
-from .run_view import _display, _in_notebook
+from .run_view import shown_elsewhere
 from .worker import Drawing, Worker
 
 __all__ = ["ResultsView", "show_results"]
@@ -44,7 +45,7 @@ _OPEN: deque[ResultsView] = deque()
 
 def show_results(run: Any) -> None:
     """Show a run's rows here: live widgets in a notebook, plain text in a terminal."""
-    if not _in_notebook():
+    if not in_notebook():
         results = Results(run)
         print(plain(results, summary_of(results)))
         return
@@ -86,9 +87,9 @@ class ResultsView:
         if not later:
             self._draw_all()
         bundle = self.parts.box._repr_mimebundle_() or {}
-        _display({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
+        display({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
         static = self._promise() if later else self._static()
-        _display(static, f"ondine-static-{self._mark}", update=False)
+        display(static, f"ondine-static-{self._mark}", update=False)
         if later:
             self._worker.ask("end", self._draw_end)
         if ended:
@@ -319,7 +320,8 @@ class ResultsView:
     def _start_retry(self) -> None:
         """On the loop that the view was shown on."""
         try:
-            self.run = self.run.retry_failed(sorted(self.picked))
+            with shown_elsewhere():
+                self.run = self.run.retry_failed(sorted(self.picked))
         except Exception as error:  # shown where the button is; nothing else is lost
             self._complain(error)
             return
@@ -343,7 +345,7 @@ class ResultsView:
 
     def _draw_end(self) -> None:
         self._draw_all()
-        _display(self._static(), f"ondine-static-{self._mark}", update=True)
+        display(self._static(), f"ondine-static-{self._mark}", update=True)
 
     # -- files
 

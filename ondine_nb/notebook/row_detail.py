@@ -14,7 +14,7 @@ from ..journal import Entry
 from ..providers import Answer
 from ..rows import Row
 from ..stages import InvokeStage
-from .html.texts import MESSAGE, block, clean, money, safe, short, span
+from .html.texts import MESSAGE, clean, lines, money, safe, short, span
 from .results_data import Results, status_word
 
 __all__ = ["Detail", "Said", "detail_of"]
@@ -63,7 +63,7 @@ def detail_of(results: Results, position: int) -> Detail:
         word=status_word(status),
         facts=_facts(row, results.run.priced),
         error=_error(row),
-        prompt="" if prompt is None else block(prompt, LONGEST),
+        prompt="" if prompt is None else lines(prompt, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
         parsed=_parsed(row, results.run.columns),
         note=note,
@@ -103,7 +103,7 @@ def _said(entry: Entry, at: int, of: int) -> Said:
     except MalformedAnswerError:
         text = "(not a message that can be read)"
     else:
-        text = block(answer.text, LONGEST)
+        text = lines(answer.text, LONGEST, whole=True)
         about += [clean(answer.stop_reason), f"{short(answer.usage.total_tokens)} tokens"]
     about += [money(Decimal(entry.cost))] if entry.cost else []
     about += [span(entry.latency)] if entry.latency else []
@@ -115,8 +115,8 @@ def _pretty(body: bytes) -> str:
     try:
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return block(text, LONGEST)
-    return block(text, LONGEST)
+        return lines(text, LONGEST, whole=True)
+    return lines(text, LONGEST, whole=True)
 
 
 def _facts(row: Row | None, priced: bool) -> tuple[str, ...]:
@@ -144,5 +144,5 @@ def _parsed(row: Row | None, columns: Sequence[str]) -> tuple[tuple[str, str], .
 
 def _value(value: Any) -> str:
     if isinstance(value, list | dict):
-        return block(json.dumps(value, ensure_ascii=False, default=str), LONGEST)
-    return block(value, LONGEST)
+        return lines(json.dumps(value, ensure_ascii=False, default=str), LONGEST, whole=True)
+    return lines(value, LONGEST, whole=True)

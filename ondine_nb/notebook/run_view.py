@@ -7,40 +7,72 @@ imported when the first card is shown, to keep `%load_ext` fast.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections import deque
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from ..contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from ..models import ExecutionResult
-from .card import Card, Pace, RunLike, plain, render
-from .html import css
+from .card import ENDED, Card, RunLike, can_retry, plain, render
+from .card_widgets import CardWidgets, RetryRow, page_mark
+from .displays import Place, cell_number, in_notebook, may_click
+from .html.texts import safe
+from .pace import History
 
-__all__ = ["WidgetObserver", "mimebundle"]
+__all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_live"]
 
 logger = logging.getLogger("ondine_nb")
 
-DOUBLE_CLICK = 0.3  # seconds in which a second click on Stop is not meant as a second stop
 REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
-WINDOW, ROWS = 12.0, 8  # the recent rate covers at least so many seconds and so many rows
-MARKS, BUCKET, BUCKETS = (
-    120,
-    5.0,
-    24,
-)  # one mark a second, one point of the trend in five: 2 minutes
-STOP, STOP_AGAIN = (
-    "Send nothing more; what is in flight is finished and kept",
-    "Stop again to cancel what is in flight (it may be billed all the same)",
-)
+BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
+RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
+MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
+
+_KEPT: deque[CardWidgets] = deque()
+_ELSEWHERE: ContextVar[bool] = ContextVar("shown elsewhere", default=False)
 
 
 def mimebundle(run: RunLike) -> dict[str, str]:
     """The run's card as it is now, for `run` as the last expression of a cell."""
-    card = Card.of(run)
+    history = next((view.history for view in _views(run)), None)
+    card = Card.of(run, history.last if history is not None else None)
     return {"text/html": render(card, live=False), "text/plain": plain(card)}
+
+
+def shows_live(run: Any) -> bool:
+    """Show a live card of a run that goes on; False where its static card is what to show."""
+    if any(view.cell is not None and view.cell == cell_number() for view in _views(run)):
+        return True  # this very cell shows it already
+    if run.state in ENDED or not in_notebook():
+        return False
+    follow(run)
+    return True
+
+
+def follow(run: Any) -> None:
+    """Show a run live here, until it is over; not where somebody else shows it."""
+    if _ELSEWHERE.get():
+        return
+    view = WidgetObserver(run)
+    run.context.observers.append(view)
+    view.show()
+    run.when_over(lambda _: view.finish())
+
+
+@contextlib.contextmanager
+def shown_elsewhere() -> Iterator[None]:
+    """Runs that begin in here have a view of their own: `follow` shows none."""
+    token = _ELSEWHERE.set(True)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)
 
 
 class WidgetObserver(ExecutionObserver):
@@ -52,36 +84,57 @@ class WidgetObserver(ExecutionObserver):
 
     def __init__(self, run: RunLike) -> None:
         self.run = run
-        self._display_id = f"ondine-{uuid.uuid4().hex}"
-        self._history = _History()
-        self._view: _View | None = None
+        self.history = History()
+        self.cell: int | None = None  # the number of the cell that shows it
+        self._place, self._retry_place = Place(), Place()
+        self._widgets: CardWidgets | None = None
+        self._row: RetryRow | None = None
         self._lock = threading.RLock()
         self._due = 0.0  # when progress may be drawn next (monotonic seconds)
         self._broken = False
         self._where = ""  # "", "widgets" or "terminal": where `show` has shown
         self._final: dict[str, str] = {}
+        self._page: Any = None
+        self._shown = 0.0  # when the widgets were displayed (monotonic seconds)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clicks = False
 
     def show(self) -> None:
         """Display the live card; once only."""
         with self._lock:
             if self._where:
                 return
-            self._where = "widgets" if _in_notebook() else "terminal"
+            self._where = "widgets" if in_notebook() else "terminal"
             if self._where == "widgets":
-                self._view = _View(self.run, self.redraw)
-                self.redraw()
-                self._view.display(self._display_id, plain(Card.of(self.run)))
+                self.cell, self._clicks = cell_number(), may_click()
+                with contextlib.suppress(RuntimeError):
+                    self._loop = asyncio.get_running_loop()
+                self._show_widgets()
+
+    def _show_widgets(self) -> None:
+        self._widgets, self._page = CardWidgets(self.run, self.redraw), page_mark()
+        self._shown = time.monotonic()
+        self.redraw()
+        # The text stands in for the box's repr, which would hold the whole style sheet.
+        bundle = self._widgets.box._repr_mimebundle_() or {}
+        self._place.show({**bundle, "text/plain": plain(Card.of(self.run))})
 
     def redraw(self) -> None:
         """Draw the card as it is now; one that can't be drawn is logged once, the run goes on."""
         with self._lock:
-            if self._view is None:
+            if self._widgets is None:
                 return
             try:
-                pace = self._history.pace(self.run, time.monotonic())
-                self._view.draw(Card.of(self.run, pace))
+                pace = self.history.pace(self.run, time.monotonic())
+                size = self._widgets.draw(Card.of(self.run, pace))
+                self._wait_for(size)
             except Exception as error:
                 self._complain(error)
+
+    def _wait_for(self, size: int) -> None:
+        """A large card is drawn less often: a browser far away has to take it all in."""
+        if size:
+            self._due += max(0.0, (size + ENVELOPE) / BYTES_A_SECOND - REDRAW)
 
     def _complain(self, error: Exception) -> None:
         if not self._broken:
@@ -103,16 +156,80 @@ class WidgetObserver(ExecutionObserver):
                 self._finish_widgets()
 
     def _finish_widgets(self) -> None:
-        if self._view is not None and self._view.clicked and self.run.state == "stopping":
+        widgets = self._widgets
+        if widgets is not None and widgets.clicked and self.run.state == "stopping":
             self.redraw()
             return
+        if widgets is not None:
+            self.redraw()  # the last mark of its history
         bundle = mimebundle(self.run)
         if bundle == self._final:
             return
-        _display(bundle, self._display_id, update=True)
-        if self._view is not None:
-            self._view.close()  # only now: a closed widget that still shows is an error message
-        self._final, self._view = bundle, None
+        self._place.show(bundle)
+        self._final, self._widgets = bundle, None
+        if widgets is not None:
+            self._let_go(widgets)
+        self._offer_retry()
+
+    def _let_go(self, widgets: CardWidgets) -> None:
+        """Close the widgets, unless a page was loaded since: what is shown there can't be replaced,
+        and a closed widget that still shows is an error message.
+
+        A page that is loaded while a cell runs can't ask for its widgets before the cell has ended.
+        """
+        loop, page = self._loop, self._page
+        at_once = loop is None or time.monotonic() - self._shown < RELOAD
+        if at_once and page_mark() is page:
+            widgets.close()
+            return
+        _KEPT.append(widgets)
+        while len(_KEPT) > MOST_KEPT:
+            _KEPT.popleft().close()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.call_later, ASKS, _drop, widgets, page)
+
+    # -- asking failed rows again
+
+    def _offer_retry(self) -> None:
+        """The button, where somebody may be there; of a saved notebook the card says how."""
+        wanted = self._clicks and self._loop is not None and can_retry(self.run)
+        if wanted and self._row is None:
+            self._row = RetryRow(self._on_retry)
+            bundle = self._row.box._repr_mimebundle_() or {}
+            self._retry_place.show({**bundle, "text/plain": ""})
+        elif not wanted and self._row is not None:
+            self._retry_place.show({"text/html": "", "text/plain": ""})
+            self._row.close()
+            self._row = None
+        if self._row is not None:
+            self._row.enable(True)
+
+    def _on_retry(self) -> None:
+        if self._loop is None or self._loop.is_closed() or self._row is None:
+            return
+        self._row.button.disabled = True
+        self._row.say("")
+        self._loop.call_soon_threadsafe(self._retry)
+
+    def _retry(self) -> None:
+        """On the loop that the card was shown on: the retry's card stands where this one stood."""
+        run: Any = self.run
+        try:
+            with shown_elsewhere():
+                retry = run.retry_failed()
+        except Exception as error:  # shown where the button is; nothing else is lost
+            if self._row is not None:
+                self._row.say(f"{type(error).__name__}: {safe(error)}")
+            return
+        with self._lock:
+            self.run, self.history, self._final = retry, History(), {}
+            retry.context.observers.append(self)
+            if self._row is not None:
+                self._row.enable(False)
+            self._show_widgets()
+        retry.when_over(lambda _: self.finish())
+
+    # -- what the run tells
 
     def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
         self.redraw()
@@ -143,130 +260,14 @@ class WidgetObserver(ExecutionObserver):
             self.redraw()
 
 
-class _View:
-    """The widgets: a constant style sheet, one region that is redrawn, and real buttons."""
-
-    def __init__(self, run: RunLike, redraw: Any) -> None:
-        import ipywidgets
-
-        self._run, self._redraw = run, redraw
-        self._stopped: float | None = None  # when Stop was clicked last
-        self._body = ipywidgets.HTML()
-        self._style = ipywidgets.HTML(
-            f"<style>{css()}</style>", layout=ipywidgets.Layout(display="none")
-        )
-        self._stop = self._button("Stop", STOP, self._on_stop)
-        self._pause = self._button("Pause", "Send nothing more until Resume", self._on_pause)
-        self._buttons = ipywidgets.HBox()
-        self._buttons.add_class("ondine-buttons")
-        # The buttons stand before the body: reading and tab order are then title, buttons, rows.
-        self._box = ipywidgets.VBox([self._style, self._buttons, self._body])
-        self._box.add_class("ondine-view")
-
-    def _button(self, name: str, tooltip: str, on_click: Any) -> Any:
-        import ipywidgets
-
-        button = ipywidgets.Button(description=name, tooltip=tooltip)
-        button.on_click(on_click)
-        return button
-
-    @property
-    def clicked(self) -> bool:
-        """Whether the run was stopped from here, so that somebody is there to see it end."""
-        return self._stopped is not None
-
-    def draw(self, card: Card) -> None:
-        """Bring every widget to `card`; what hasn't changed sends no message."""
-        stopping = card.state == "stopping"
-        self._stop.disabled = card.ended
-        self._stop.tooltip = STOP_AGAIN if stopping else STOP
-        self._pause.disabled = card.ended or stopping
-        self._pause.description = "Resume" if card.state == "paused" else "Pause"
-        buttons = [self._pause, self._stop] if card.buttons == 2 else [self._stop]
-        self._buttons.children = [] if card.interrupt_only else buttons
-        self._body.value = render(card, live=True)
-
-    def display(self, display_id: str, text: str) -> None:
-        """Show the box; `text` stands in for its repr, which would hold the whole style sheet."""
-        bundle = self._box._repr_mimebundle_() or {}
-        _display({**bundle, "text/plain": text}, display_id, update=False)
-
-    def close(self) -> None:
-        """Close the widgets with their layouts and styles: nothing stays behind in the kernel."""
-        for widget in (self._box, self._buttons, self._stop, self._pause, self._body, self._style):
-            for part in (widget, widget.layout, getattr(widget, "style", None)):
-                if part is not None:
-                    part.close()
-
-    def _on_stop(self, _: Any) -> None:
-        now = time.monotonic()
-        if self._stopped is None or now - self._stopped >= DOUBLE_CLICK:
-            self._stopped = now
-            self._run.stop()
-        self._redraw()
-
-    def _on_pause(self, _: Any) -> None:
-        run: Any = self._run
-        run.resume() if run.state == "paused" else run.pause()
-        self._redraw()
+def _drop(widgets: CardWidgets, page: Any) -> None:
+    """Close widgets that no page has asked for since the one they were shown on."""
+    if page_mark() is page and widgets in _KEPT:
+        _KEPT.remove(widgets)
+        widgets.close()
 
 
-class _History:
-    """What the recent rate is measured by: (seconds, rows with an outcome, rows asked), in time."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, int, int]] = deque(maxlen=MARKS)
-        self._bucket: tuple[float, int, int] | None = None
-        self._trend: deque[float] = deque(maxlen=BUCKETS)
-
-    def pace(self, run: RunLike, now: float) -> Pace:
-        """Note how far the run is at `now` (monotonic seconds), and say how fast it goes."""
-        context = run.context
-        if run.state != "running":  # a pause is not a slow run
-            self._marks.clear()
-            self._bucket = None
-            return Pace(None, tuple(self._trend))
-        here = (now, context.done_rows, context.done_rows - context.journal_rows)
-        if not self._marks or now - self._marks[-1][0] >= 1.0:
-            self._marks.append(here)
-        self._extend_trend(here)
-        return Pace(_rate(self._base(here), here), tuple(self._trend))
-
-    def _base(self, here: tuple[float, int, int]) -> tuple[float, int, int]:
-        """The newest mark that is far enough back to be measured from, or the oldest there is."""
-        for mark in reversed(self._marks):
-            if here[0] - mark[0] >= WINDOW and here[1] - mark[1] >= ROWS:
-                return mark
-        return self._marks[0]
-
-    def _extend_trend(self, here: tuple[float, int, int]) -> None:
-        self._bucket = self._bucket or here
-        if here[0] - self._bucket[0] >= BUCKET:
-            self._trend.append(_rate(self._bucket, here) or 0.0)
-            self._bucket = here
-
-
-def _rate(base: tuple[float, int, int], here: tuple[float, int, int]) -> float | None:
-    """Rows a second; None before there is anything to tell it by.
-
-    Rows from the journal come thousands a second and say nothing of the rows that are left: they
-    count only as long as no other row came.
-    """
-    seconds, rows, asked = (new - old for new, old in zip(here, base, strict=True))
-    return (asked or rows) / seconds if seconds >= 1.0 and here[1] else None
-
-
-def _in_notebook() -> bool:
-    """Whether a kernel is there, so that widgets can be shown."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None
-
-
-def _display(bundle: dict[str, Any], display_id: str, update: bool) -> None:
-    from IPython import display
-
-    show: Any = display.display  # untyped in IPython
-    show(bundle, raw=True, display_id=display_id, update=update)
+def _views(run: Any) -> Iterator[WidgetObserver]:
+    """The views that were shown of a run, the first one first."""
+    observers = list(run.context.observers)
+    return (it for it in observers if isinstance(it, WidgetObserver) and it.run is run)

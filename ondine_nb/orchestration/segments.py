@@ -217,6 +217,8 @@ class _Rows:
         if self.window.counts:
             self.context.total_rows = max(self.context.total_rows, self._read)
         self._shelves.append(_Shelf(rowset, part.last))
+        if part.last:
+            self.context.gauges.open_ended = False
         return rowset
 
     async def _parts(self, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:

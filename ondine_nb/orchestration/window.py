@@ -178,8 +178,7 @@ class Window:
         if self.counts:
             context.complete_row(row)
         if row.failure is not None:
-            gauges.failures[row.failure.label] += 1
-            gauges.last_error = row.failure
+            gauges.count_failure(row.failure)
             if self.on_error == "stop":
                 self._end_by(row)
         elif row.outputs is not None:

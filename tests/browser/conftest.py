@@ -157,6 +157,14 @@ class Notebook:
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(source)
 
+    def fit(self, view: Locator, width: int) -> None:
+        """Make the window such that `view` is `width` pixels wide."""
+        window = width + 150
+        for _ in range(3):
+            self.page.set_viewport_size({"width": window, "height": 1900})
+            self.page.wait_for_timeout(300)
+            window += width - round(float(view.evaluate("it => it.getBoundingClientRect().width")))
+
     def save(self) -> list[list[dict[str, Any]]]:
         """Save, and give the outputs of each cell as they are in the file."""
         before = self.path.stat().st_mtime_ns

@@ -310,17 +310,8 @@ def test_markup_from_data_and_model_runs_nothing(open_notebook: Opener) -> None:
 # --- how it looks --------------------------------------------------------------------------------
 
 THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-LOW = CONTRAST.replace(".ondine-run *", ".ondine-results *")
+LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-results *")
 FIT = "it => it.scrollWidth <= it.clientWidth + 1"
-
-
-def fit(notebook: Notebook, view: Locator, width: int) -> None:
-    """Make the window such that the card is `width` pixels wide."""
-    window = width + 150
-    for _ in range(3):
-        notebook.page.set_viewport_size({"width": window, "height": 1900})
-        notebook.page.wait_for_timeout(300)
-        window += width - round(float(view.evaluate("it => it.getBoundingClientRect().width")))
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -350,7 +341,7 @@ def test_it_fits_narrow_and_wide_in_both_themes(
             button(view, str(failed)).click()
             expect(view.get_by_role("region", name=f"row {failed}")).to_be_visible()
         for width in (1200, 800, 480):
-            fit(notebook, view, width)
+            notebook.fit(view, width)
             assert view.evaluate(FIT), f"{width} px"
             notebook.cell(2).locator(".jp-OutputArea").screenshot(
                 path=shots / f"results-{theme}-{state}-{width}.png"

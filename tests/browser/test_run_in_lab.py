@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -213,16 +214,21 @@ def test_the_card_fits_narrow_and_wide_in_both_themes(
         notebook.start(1)
         page.wait_for_function("Number(document.querySelector('.ondine-run')?.dataset.done) > 60")
         server.pause()
-        for state in ("running", "final"):
-            for width in (1300, 620):
-                page.set_viewport_size({"width": width, "height": 900})
-                page.wait_for_timeout(400)
-                notebook.cell(1).scroll_into_view_if_needed()
-                page.screenshot(path=shots / f"lab-{theme}-{state}-{width}.png")
-                card = notebook.card(1)
-                assert card.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
-            page.set_viewport_size({"width": 1300, "height": 900})
-            if state == "running":
+        page.keyboard.press("Control+B")  # the side bar would take half of a narrow window
+        for state in ("running", "open", "final"):
+            if state == "open":
+                notebook.click(1, "Show failed rows")
+                notebook.cell(1).get_by_role("group", name="failed rows of moods").wait_for()
+            if state == "final":
                 server.resume()
                 notebook.ended(1)
                 notebook.wait_for(1, "[data-state=done]")
+                notebook.cell(1).get_by_role("button", name="Retry failed").wait_for()
+            for width in (1200, 800, 480, 300):
+                notebook.fit(notebook.card(1), width)
+                for it in (notebook.card(1), notebook.cell(1).locator(".jp-OutputArea")):
+                    assert it.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
+                notebook.cell(1).locator(".jp-OutputArea").screenshot(
+                    path=shots / f"card-{theme}-{state}-{width}.png"
+                )
+            assert page.evaluate(CONTRAST) == []

@@ -1,13 +1,18 @@
-"""Draws the run view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
+"""Draws every view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
 
-Every sample card, live and static, in three themes and three widths, and a copy with all style
-stripped (as GitHub shows it). Prints each text whose contrast is below 4.5:1.
+Every sample card, live and static, in all themes and widths, and a copy with all style stripped (as
+GitHub shows it); some single cards; the results view, as `shots_results` draws it; and then the
+live views in JupyterLab, light and dark, by the tests that look at how they fit (`--no-lab` leaves
+these out). Prints each text whose contrast is below 4.5:1.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,10 +41,10 @@ THEMES = {
     "alone-light": ("", "light"),
     "alone-dark": ("background:#0d1117", "dark"),
 }
-BUTTON = '<button class="jupyter-button">{}</button>'
+BUTTON = '<button class="jupyter-button widget-button">{}</button>'
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeRun:
     """What the view reads of a run; tests change what they are about."""
 
@@ -87,8 +92,26 @@ REVIEWS = (
 )  # fmt: skip
 FAILURES = Counter({"refusal": 61, "schema not met": 31, "cut at max_tokens": 8})
 LAST = Failure(5871, "parse", "SchemaNotMetError", "score: 'very good' is not a number", 3)
+REFUSED = "the model refused to answer (stop_reason: refusal)"
+FIRST = {
+    "schema not met": [
+        Failure(at, "parse", "SchemaNotMetError", f"score: '{said}' is not a number", 3)
+        for at, said in (
+            (17, "nine"),
+            (203, "<b>high</b>"),
+            (340, "7 of 10"),
+            (341, "?"),
+            (900, ""),
+        )
+    ],
+    "refusal": [Failure(at, "invoke", "RefusalError", REFUSED, 1) for at in (4, 80, 81, 82, 977)],
+    "cut at max_tokens": [
+        Failure(3310, "invoke", "CutAnswerError", "the answer was cut (stop_reason: max_tokens)", 1)
+    ],
+}
 USAGE = Usage(230_000, 92_000, 980_000)
 ESTIMATE = CostEstimate(Decimal("0.54"), 0, 0, 0, 10_000, low=Decimal("0.47"), high=Decimal("0.61"))
+SPENDING = tuple(float(x) / 300 for x in (20, 31, 36, 40, 41, 42, 55, 56, 57, 58, 57, 40, 46, 50))
 TREND = (20.0, 31.0, 36, 40, 41, 42, 55, 56, 57, 58, 57.5, 40, 46, 50, 54, 56, 58, 59, 60, 60)
 
 
@@ -97,7 +120,8 @@ def live_run(**fields: Any) -> PausableRun:
     gauges = {
         "in_flight": 300, "concurrency": 300, "concurrency_note": "held by rate limit",
         "latencies": deque([1.9] * 90 + [4.2] * 10), "recent": deque(REVIEWS, 3),
-        "failures": FAILURES, "last_error": LAST, "retries": 12, **fields.pop("gauges", {}),
+        "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "retries": 12,
+        **fields.pop("gauges", {}),
     }  # fmt: skip
     counts = {
         "total_rows": 10_000, "processed_rows": 5804, "journal_rows": 1200, "failed_rows": 100,
@@ -110,7 +134,8 @@ def live_run(**fields: Any) -> PausableRun:
 def done_run(**fields: Any) -> FakeRun:
     """A run at its end, as the picture in the design shows it."""
     gauges = {
-        "failures": FAILURES, "last_error": LAST, "saved": Decimal("0.1944"), "duplicates": 214,
+        "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "duplicates": 214,
+        "saved": Decimal("0.1944"), "latencies": deque([1.9] * 90 + [4.2] * 10),
         **fields.pop("gauges", {}),
     }  # fmt: skip
     counts = {
@@ -122,13 +147,13 @@ def done_run(**fields: Any) -> FakeRun:
     return FakeRun(context=context(161, gauges=gauges, **counts), **options)
 
 
-NO_FAILURES: dict[str, Any] = {"failures": Counter(), "last_error": None}
+NO_FAILURES: dict[str, Any] = {"failures": Counter(), "last_error": None, "first_failures": {}}
 LOCAL = "SmolLM2-135M on this machine: small, free, often wrong; set ANTHROPIC_API_KEY for Claude"
 
 
 def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
     """Name to (run, pace, live)."""
-    pace = Pace(61.4, TREND)
+    pace = Pace(61.4, TREND, SPENDING, TREND, SPENDING)
     two = ("answer", "why")
     odd = Sample(12, {"name": "مرحبا بالعالم", "stars": 4, "note": None, "more": [1, {"a": "b"}]},
                  {"answer": "An answer in plain words. " * 9, "why": float("nan")})  # fmt: skip
@@ -162,7 +187,13 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
             live_run(counts=local, model="embedded", note=LOCAL,
                      gauges={**NO_FAILURES, "retries": 0, "concurrency": 2, "in_flight": 2,
                              "concurrency_note": ""}), Pace(1.3), True),
-        "done": (done_run(), None, False),
+        "failed rows open": (live_run(), pace, True),
+        "paused by an outage": (outage_run(), Pace(None, TREND, SPENDING), True),
+        "a stream, end unknown": (
+            live_run(counts={"max_budget": None}, gauges={"open_ended": True}), pace, True),
+        "over the budget at the end": (
+            live_run(counts={"max_budget": Decimal("0.40")}), pace, True),
+        "done": (done_run(), pace, False),
         "all from the journal": (
             done_run(counts=free, gauges={**NO_FAILURES, "duplicates": 0}), None, False),
         "out of budget": (done_run(state="stopped", counts=half, gauges=tight), None, False),
@@ -174,6 +205,14 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
         "no rows": (done_run(counts=empty, gauges={**NO_FAILURES, "saved": Decimal(0),
                     "duplicates": 0}), None, False),
     }  # fmt: skip
+
+
+def outage_run() -> PausableRun:
+    message = "paused: the server answers nothing (overloaded)"
+    until = time.monotonic() + 8
+    run = live_run(state="paused", gauges={"message": message, "message_until": until})
+    run.context.control.outage = True
+    return run
 
 
 CONTRAST = """() => {
@@ -188,9 +227,9 @@ CONTRAST = """() => {
     return .2126 * r + .7152 * g + .0722 * b;
   };
   const low = new Map();
-  for (const el of document.querySelectorAll('.ondine-run *')) {
+  for (const el of document.querySelectorAll('.ondine-run *, .ondine-view button')) {
     const text = [...el.childNodes].filter(n => n.nodeType == 3).map(n => n.data.trim()).join('');
-    if (!text || el.closest('style')) continue;
+    if (!text || el.closest('style, title')) continue;
     const grounds = [];
     for (let up = el; up; up = up.parentElement)
       grounds.unshift(getComputedStyle(up).backgroundColor);
@@ -204,15 +243,18 @@ CONTRAST = """() => {
 }"""
 
 
-def live_html(card: Card) -> str:
+def live_html(card: Card, opened: bool) -> str:
     """The card with its buttons, in the elements that ipywidgets makes for them."""
-    names = [] if card.interrupt_only else ["Pause", "Stop"][-card.buttons :]
-    buttons = "".join(BUTTON.format(name) for name in names)
+    pause = "Resume" if card.state == "paused" else "Pause"
+    names = [] if card.interrupt_only else [pause, "Stop"][-card.buttons :]
+    more = [f"{'Hide' if opened else 'Show'} failed rows"] if card.kinds and names else []
+    top, under = ("".join(map(BUTTON.format, it)) for it in (names, more))
+    below = f'<div class="o-more" style="display:flex">{under}</div>' if under else ""
     return (
         f'<div class="ondine-view"><style>{css()}</style>'
-        f'<div class="ondine-buttons" style="display:flex">{buttons}</div>'
+        f'<div class="ondine-buttons" style="display:flex">{top}</div>'
         '<div class="widget-html" style="display:flex"><div class="widget-html-content">'
-        f"{render(card, live=True)}</div></div></div>"
+        f"{render(card, True, opened)}</div></div>{below}</div>"
     )
 
 
@@ -223,7 +265,7 @@ def pages(theme: str) -> dict[str, str]:
     static: list[str] = []
     for name, (run, pace, is_live) in samples().items():
         card = Card.of(run, pace)
-        html = live_html(card) if is_live else render(card, live=False)
+        html = live_html(card, name == "failed rows open") if is_live else render(card, live=False)
         (live if is_live else static).append(f"<h6>{name}</h6>{html}")
     head = "<style>h6{font:11px sans-serif;color:#888;margin:14px 0 4px}</style>"
     page = '<meta charset="utf-8">{}<body style="margin:8px 16px;{}">{}</body>'
@@ -249,7 +291,7 @@ def shoot(folder: Path) -> None:
             scheme: Any = prefers
             page = browser.new_page(color_scheme=scheme)
             for name, html in pages(theme).items():
-                for width in (480, 800, 1200):
+                for width in (300, 480, 800, 1200):
                     page.set_viewport_size({"width": width, "height": 400})
                     page.set_content(html)
                     page.screenshot(path=folder / f"{name}-{theme}-{width}.png", full_page=True)
@@ -262,5 +304,57 @@ def shoot(folder: Path) -> None:
         browser.close()
 
 
+# Single cards, by the name of the sample.
+SINGLE = {
+    "card-live": "in the middle",
+    "card-failed-rows": "failed rows open",
+    "card-outage": "paused by an outage",
+    "card-final": "done",
+}
+
+
+def shoot_single(folder: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        for theme in ("light", "dark"):
+            style = THEMES[f"lab-{theme}"][0]
+            page = browser.new_page(viewport={"width": 960, "height": 700})
+            for file, name in SINGLE.items():
+                run, pace, live = samples()[name]
+                card = Card.of(run, pace)
+                html = live_html(card, "open" in name) if live else render(card, live=False)
+                page.set_content(
+                    f'<meta charset="utf-8"><body style="margin:0;{style}">'
+                    f'<div id="it" style="padding:14px">{html}</div></body>'
+                )
+                page.locator("#it").screenshot(path=folder / f"{file}-{theme}.png")
+        browser.close()
+
+
+def shoot_in_lab(folder: Path) -> None:
+    """The live views, with real widgets: by the browser tests whose names say that they fit."""
+    words = ["-m", "pytest", "-q", "tests/browser", "-m", "browser", "-k", "fits"]
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, *words],
+        check=True,
+        cwd=root,
+        env={**os.environ, "ONDINE_SHOTS": str(folder.absolute())},
+    )
+
+
+def main(words: list[str]) -> None:
+    from . import shots_results  # it stands on this module
+
+    folder = Path(next((word for word in words if not word.startswith("-")), "screenshots"))
+    shoot(folder)
+    shoot_single(folder)
+    shots_results.shoot(folder / "results")
+    if "--no-lab" not in words:
+        shoot_in_lab(folder)
+
+
 if __name__ == "__main__":
-    shoot(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))
+    main(sys.argv[1:])

@@ -18,7 +18,7 @@ from ondine_nb.notebook.results_page import static, summary_of
 from .results import ended_run, reviews
 from .shots import CONTRAST, THEMES, stripped
 
-LOW = CONTRAST.replace(".ondine-run *", ".ondine-r *")
+LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-r *")
 PAGE = '<meta charset="utf-8"><body style="margin:8px 16px;{}">{}</body>'
 
 

@@ -19,7 +19,17 @@ from ondine_nb.models import CostEstimate, Failure, Usage
 from ondine_nb.notebook.card import ENDED, Card, Pace, plain, render
 from ondine_nb.notebook.html.texts import clean, money, rate, safe, short, span, time_left
 
-from .shots import NO_FAILURES, FakeRun, context, done_run, live_run, samples, stripped
+from .shots import (
+    NO_FAILURES,
+    SPENDING,
+    TREND,
+    FakeRun,
+    context,
+    done_run,
+    live_run,
+    samples,
+    stripped,
+)
 
 NOTHING = {"processed_rows": 0, "journal_rows": 0, "failed_rows": 0, "usage": Usage(),
            "accumulated_cost": Decimal(0)}  # fmt: skip
@@ -265,11 +275,13 @@ def test_an_update_is_small(name: str) -> None:
 # --- hostile strings -----------------------------------------------------------------------------
 
 ALLOWED_TAGS = {"div", "style", "p", "strong", "span", "bdi", "em", "i", "ul", "li", "svg",
-                "polyline", "table", "colgroup", "col", "thead", "tbody", "tr", "th",
-                "td"}  # fmt: skip
+                "polyline", "title", "details", "summary", "table", "colgroup", "col", "thead",
+                "tbody", "tr", "th", "td"}  # fmt: skip
 ALLOWED_ATTRIBUTES = {"class", "style", "title", "role", "aria-label", "aria-live", "aria-hidden",
                       "dir", "scope", "points", "viewbox", "preserveaspectratio", "data-state",
-                      "data-done", "data-total", "data-failed", "data-cost"}  # fmt: skip
+                      "data-done", "data-total", "data-failed", "data-cost",
+                      "aria-valuemin", "aria-valuemax", "aria-valuenow",
+                      "aria-valuetext"}  # fmt: skip
 HOSTILE = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -294,6 +306,7 @@ def hostile_run(text: str) -> FakeRun:
             gauges={
                 "recent": deque([Sample(0, {text: text}, {text: text, "other": [text]})]),
                 "failures": Counter({text: 1}), "last_error": failure, "message": text,
+                "first_failures": {text: [failure]},
                 "concurrency_note": text, "concurrency": 1,
             },
         ),
@@ -304,7 +317,7 @@ def hostile_run(text: str) -> FakeRun:
 def test_no_text_becomes_markup_and_all_text_comes_back(text: str) -> None:
     run = hostile_run(text)
     for live in (True, False):
-        shown = page(run, live=live)
+        shown = Page(render(Card.of(run), live, opened=True))
         assert {tag for tag, _ in shown.elements} <= ALLOWED_TAGS
         assert {name for _, at in shown.elements for name in at} <= ALLOWED_ATTRIBUTES
         assert " ".join(clean(text).split()) in shown.text
@@ -415,3 +428,106 @@ def test_rates_and_counts() -> None:
     assert [short(n) for n in (812, 4100, 92_000, 999_950, 1_210_000)] == [
         "812", "4.1 k", "92 k", "1000 k", "1.21 M",
     ]  # fmt: skip
+
+
+# --- failures, streams, trends -------------------------------------------------------------------
+
+
+def test_kinds_of_failures_open_to_their_first_rows() -> None:
+    text = Page(render(Card.of(live_run()), live=True, opened=True)).text
+    assert "schema not met 31 row 17 score: 'nine' is not a number" in text
+    assert "row 203 score: '<b>high</b>' is not a number" in text
+    assert "and 26 more, in labeled_run.errors" in text
+    assert "row 17" not in page(live_run(), live=True).text
+    static = page(done_run())
+    assert [tag for tag, _ in static.elements].count("details") == 1
+    assert "failures: refusal 61 · schema not met 31 · cut at max_tokens 8" in static.text
+    assert "row 3,310 the answer was cut" in static.text
+
+
+def test_more_kinds_than_fit_are_counted() -> None:
+    many = Counter({f"kind {at}": 10 - at for at in range(9)})
+    card = Card.of(live_run(gauges={"failures": many}))
+    assert len(card.kinds) == 6
+    assert card.other_kinds == "3 more kinds 9"
+
+
+def test_while_the_end_of_a_stream_is_unknown_there_is_no_share_and_no_time_left() -> None:
+    run, pace, _ = samples()["a stream, end unknown"]
+    shown = page(run, pace, live=True)
+    assert "5,904 rows so far" in shown.text
+    assert "to come" not in shown.text
+    assert "1 min 36 s so far" in shown.text
+    assert "at the end" not in shown.text
+    (bar,) = [at for _, at in shown.elements if at.get("role") == "progressbar"]
+    assert "aria-valuenow" not in bar
+    assert all(count.share == 0 for count in Card.of(run).counts)
+    run.state = "stopped"
+    assert "5,904 rows, before the end of the source" in page(run, pace).text
+
+
+def test_the_bar_is_a_progress_bar_with_its_value_in_words() -> None:
+    (bar,) = [
+        at for _, at in page(live_run(), live=True).elements if at.get("role") == "progressbar"
+    ]
+    assert (bar["aria-valuenow"], bar["aria-valuemax"]) == ("5904", "10000")
+    assert (bar["aria-valuetext"] or "").startswith("5,904 of 10,000 rows, 4,604 answered")
+
+
+def test_a_run_that_writes_to_a_file_names_it() -> None:
+    class Wanted:
+        class options:  # noqa: N801 - as a pipeline has them
+            to = "<out>.parquet"
+
+    run = done_run()
+    run.pipeline = Wanted  # type: ignore[attr-defined]
+    assert "written to <out>.parquet" in page(run).text
+    assert "written to <out>.parquet" in plain(Card.of(run))
+    run.state = "running"
+    assert "goes to <out>.parquet" in page(run, live=True).text
+
+
+def test_trends_of_rate_and_spending_are_drawn_live_and_at_the_end() -> None:
+    pace = Pace(61.4, TREND, SPENDING, TREND, SPENDING)
+    for run, live, when in (
+        (live_run(), True, "in the last 2 minutes"),
+        (done_run(), False, "from start to end"),
+    ):
+        shown = page(run, pace, live)
+        labels = [at.get("aria-label") for tag, at in shown.elements if tag == "svg"]
+        assert labels == [f"rows/s {when}", f"USD a minute {when}"]
+    assert "<svg" not in render(Card.of(done_run(), Pace(61.4, (0.0, 0.0, 0.0))), live=False)
+
+
+def test_what_will_pass_the_budget_says_so_and_the_meter_shows_how_far() -> None:
+    run, pace, _ = samples()["over the budget at the end"]
+    assert "about $0.58 at the end, more than that" in page(run, pace, live=True).text
+    cost = Card.of(run, pace).figures[0]
+    assert (cost.meter, cost.ahead) == (78.2, 100.0)
+
+
+def test_an_outage_has_its_word_and_the_state_stays_paused() -> None:
+    run, pace, _ = samples()["paused by an outage"]
+    shown = page(run, pace, live=True)
+    assert "paused · outage" in shown.text
+    assert shown.root["data-state"] == "paused"
+    run.context.control.pause()
+    assert "outage" not in page(run, pace, live=True).text
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [("growing", "growing"), ("rate limited", "rate limited"), ("", "as asked for"),
+     ("enough", "more would not help"), ("held by latency", "held by latency")],
+)  # fmt: skip
+def test_the_concurrency_says_why_it_is_what_it_is(note: str, words: str) -> None:
+    text = page(live_run(gauges={"concurrency_note": note}), live=True).text
+    assert f"300 at once · {words}" in text
+
+
+@pytest.mark.parametrize("name", samples())
+def test_no_two_dollars_become_a_formula(name: str) -> None:
+    run, pace, live = samples()[name]
+    source = render(Card.of(run, pace), live)
+    inner = source.split(">", 1)[1].strip()
+    assert inner.startswith('<div class="tex2jax_ignore mathjax_ignore')

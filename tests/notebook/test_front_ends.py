@@ -126,6 +126,23 @@ def test_out_of_budget_leaves_a_final_card_in_the_file(
     assert "out of budget" in html_of(path, 1)
 
 
+def test_where_nobody_can_click_the_card_of_failed_rows_is_the_only_output(
+    tmp_path: Path, surroundings: dict[str, str]
+) -> None:
+    with MessagesServer(faults={"refusal": 0.5}) as server:
+        path = notebook(
+            tmp_path, FRAME, f"%%ondine out -i df --base-url {server.url}\nTell {{text}}"
+        )
+        execute(path, surroundings)
+    (shown,) = outputs(path, 1)
+    assert set(shown["data"]) == {"text/html", "text/plain"}
+    assert "failures: refusal" in html_of(path, 1)
+    assert "out_run.errors" in "".join(shown["data"]["text/plain"])
+    page = run(surroundings, "nbconvert", "--to", "html", str(path))
+    assert page.returncode == 0, page.stderr
+    assert "the model refused to answer" in (tmp_path / "made.html").read_text()
+
+
 def test_papermill_runs_it_with_parameters(
     tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
 ) -> None:

@@ -40,8 +40,8 @@ class Screen:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A notebook: a kernel is there, and what is displayed is kept."""
     screen = Screen()
-    monkeypatch.setattr(results_view, "_display", screen)
-    monkeypatch.setattr(results_view, "_in_notebook", lambda: True)
+    monkeypatch.setattr(results_view, "display", screen)
+    monkeypatch.setattr(results_view, "in_notebook", lambda: True)
     yield screen
     while results_view._OPEN:
         results_view._OPEN.popleft().close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -16,8 +18,9 @@ import pytest
 
 from ondine_nb.contracts import ExecutionObserver
 from ondine_nb.control import Sample
-from ondine_nb.notebook import run_view
-from ondine_nb.notebook.run_view import WidgetObserver, _History, mimebundle
+from ondine_nb.errors import RunError
+from ondine_nb.notebook import card_widgets, displays, run_view
+from ondine_nb.notebook.run_view import WidgetObserver, mimebundle
 
 from .shots import FakeRun, PausableRun, context, live_run
 
@@ -28,17 +31,28 @@ class Screen:
     def __init__(self) -> None:
         self.shown: list[tuple[dict[str, Any], str, bool]] = []
 
-    def __call__(self, bundle: dict[str, Any], display_id: str, update: bool) -> None:
-        self.shown.append((bundle, display_id, update))
+    def publish(
+        self, data: dict[str, Any], transient: dict[str, str], update: bool = False
+    ) -> None:
+        self.shown.append((data, transient["display_id"], update))
+
+    @property
+    def display_pub(self) -> Screen:
+        return self
+
+    kernel = "a kernel"
+    execution_count = 3
+
+    def get_parent(self) -> dict[str, Any]:
+        return {"metadata": {"cellId": "a cell"}}
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A notebook: a kernel is there, and what is displayed is kept."""
     screen = Screen()
-    monkeypatch.setattr(run_view, "_display", screen)
-    monkeypatch.setattr(run_view, "_in_notebook", lambda: True)
-    monkeypatch.setattr(run_view, "DOUBLE_CLICK", 0.0)
+    monkeypatch.setattr(displays, "_shell", lambda: screen)
+    monkeypatch.setattr(card_widgets, "DOUBLE_CLICK", 0.0)
     yield screen
     ipywidgets.Widget.close_all()
 
@@ -47,7 +61,7 @@ def shown(run: FakeRun) -> tuple[WidgetObserver, Any]:
     """The observer after `show`, and its widgets."""
     observer = WidgetObserver(run)
     observer.show()
-    return observer, observer._view
+    return observer, observer._widgets
 
 
 def buttons(view: Any) -> dict[str, Any]:
@@ -62,7 +76,7 @@ def test_it_is_an_observer_and_shows_once(screen: Screen) -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"].startswith("labeled: running")
     assert not update
-    assert 'data-state="running"' in view._body.value
+    assert 'data-state="running"' in view.body.value
 
 
 def test_the_style_sheet_is_sent_once_and_the_body_has_none(screen: Screen) -> None:
@@ -70,16 +84,16 @@ def test_the_style_sheet_is_sent_once_and_the_body_has_none(screen: Screen) -> N
     style = view._style.value
     observer.run.context.processed_rows += 1
     observer.redraw()
-    assert "<style>" not in view._body.value
+    assert "<style>" not in view.body.value
     assert view._style.value is style
-    assert 'data-done="5905"' in view._body.value
+    assert 'data-done="5905"' in view.body.value
 
 
 def test_an_unchanged_card_sends_nothing(screen: Screen) -> None:
     observer, view = shown(live_run())
     observer.redraw()
     changes: list[Any] = []
-    view._body.observe(changes.append)
+    view.body.observe(changes.append)
     observer.redraw()
     assert not changes
 
@@ -88,8 +102,9 @@ def test_progress_is_redrawn_at_most_ten_times_a_second(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observer, _ = shown(live_run())
+    observer._due = 0.0
     drawn: list[int] = []
-    monkeypatch.setattr(observer._view, "draw", lambda card: drawn.append(1))
+    monkeypatch.setattr(observer._widgets, "draw", lambda card: drawn.append(1) or 0)
     for tick in range(1000):  # two seconds
         monkeypatch.setattr(time, "monotonic", lambda now=tick / 500: 100 + now)
         observer.on_progress_update(observer.run.context)
@@ -103,7 +118,7 @@ def test_stop_is_a_button_that_stops_and_then_cancels(screen: Screen) -> None:
     first = stop.tooltip
     stop.click()
     assert run.stops == 1
-    assert 'data-state="stopping"' in view._body.value
+    assert 'data-state="stopping"' in view.body.value
     assert stop.description == "Stop"
     assert stop.tooltip != first
     assert "cancel" in stop.tooltip
@@ -113,7 +128,7 @@ def test_stop_is_a_button_that_stops_and_then_cancels(screen: Screen) -> None:
 
 
 def test_a_double_click_is_one_stop(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_view, "DOUBLE_CLICK", 0.3)
+    monkeypatch.setattr(card_widgets, "DOUBLE_CLICK", 0.3)
     run = live_run()
     _, view = shown(run)
     buttons(view)["Stop"].click()
@@ -135,7 +150,7 @@ def test_pause_becomes_resume_where_a_run_can_pause(screen: Screen) -> None:
 def test_a_run_in_a_worker_thread_has_no_buttons(screen: Screen) -> None:
     _, view = shown(live_run(interrupt_only=True))
     assert not buttons(view)
-    assert "use Interrupt (■) to stop" in view._body.value
+    assert "use Interrupt (■) to stop" in view.body.value
 
 
 def test_finish_replaces_the_display_by_static_html_and_leaves_no_widget(screen: Screen) -> None:
@@ -218,7 +233,7 @@ def test_a_card_that_cannot_be_drawn_does_not_end_the_run(
 def test_strange_data_is_drawn(screen: Screen) -> None:
     odd = Sample(0, {"\x00<b>": object()}, {"sentiment": {"a": Decimal("NaN")}})
     _, view = shown(live_run(gauges={"recent": deque([odd])}))
-    assert "␀&lt;b&gt;" in view._body.value
+    assert "␀&lt;b&gt;" in view.body.value
 
 
 def test_a_terminal_gets_plain_text_at_the_end_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,57 +262,193 @@ def test_importing_the_view_imports_neither_widgets_nor_templates() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-# --- the recent rate -----------------------------------------------------------------------------
+# --- failed rows, and asking them again ----------------------------------------------------------
 
 
-def paces(run: PausableRun, rows: list[tuple[float, int, int]]) -> list[float | None]:
-    """The rate after each (seconds, rows answered, rows from the journal)."""
-    history, rates = _History(), []
-    for now, answered, journal in rows:
-        run.context.processed_rows, run.context.journal_rows = answered + journal, journal
-        rates.append(history.pace(run, now).rate)
-    return rates
+class RetryableRun(PausableRun):
+    """A run whose failed rows can be asked again; `retried` are the runs that this started."""
+
+    def retry_failed(self) -> PausableRun:
+        if self.refuses:
+            raise RunError("no row of this run failed")
+        retry = RetryableRun(context=context(1, total_rows=self.context.failed_rows))
+        retry.state = "running"
+        self.retried.append(retry)
+        return retry
+
+    def when_over(self, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+    refuses = False
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.retried: list[RetryableRun] = []
+        self.callbacks: list[Any] = []
 
 
-def fresh() -> PausableRun:
-    return PausableRun(context=context(1, total_rows=10_000))
+def failed_run() -> RetryableRun:
+    return RetryableRun(context=live_run().context)
 
 
-def test_there_is_no_rate_before_there_is_data() -> None:
-    assert paces(fresh(), [(0, 0, 0), (0.5, 10, 0), (3, 0, 0)]) == [None, None, None]
+def over(run: RetryableRun) -> None:
+    run.state = "done"
+    for callback in run.callbacks:
+        callback(run)
 
 
-def test_the_rate_is_that_of_the_last_seconds() -> None:
-    slow = [(float(at), at, 0) for at in range(60)]
-    fast = [(60.0 + at, 60 + 10 * at, 0) for at in range(30)]
-    assert paces(fresh(), slow)[-1] == pytest.approx(1.0)
-    assert paces(fresh(), slow + fast)[-1] == pytest.approx(10.0)
+def row_of(screen: Screen) -> Any:
+    """The widget of the last row of a Retry failed button."""
+    (view,) = [
+        it[WIDGET] for it, _, update in screen.shown if WIDGET in it and "labeled" not in str(it)
+    ]
+    return ipywidgets.widgets.widget._instances[view["model_id"]]
 
 
-def test_rows_from_the_journal_do_not_make_it_look_fast() -> None:
-    assert paces(fresh(), [(0, 0, 0), (1, 0, 5000), (2, 4, 5000)])[1:] == [5000, 2]
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def test_a_slow_model_is_measured_over_enough_rows() -> None:
-    rates = paces(fresh(), [(float(at), at // 10, 0) for at in range(110)])
-    assert rates[-1] == pytest.approx(0.1, rel=0.15)
+def test_failed_rows_open_and_close_by_a_button_and_stay_open_when_redrawn(screen: Screen) -> None:
+    observer, view = shown(live_run())
+    (button,) = view._more.children
+    assert button.description == "Show failed rows"
+    button.click()
+    assert button.description == "Hide failed rows"
+    observer.run.context.processed_rows += 1
+    observer.redraw()
+    assert "score: &#39;nine&#39; is not a number" in view.body.value
+    button.click()
+    assert "is not a number</bdi></li>" not in view.body.value
 
 
-def test_a_pause_is_not_a_slow_run() -> None:
-    run, history = fresh(), _History()
-    history.pace(run, 0)
-    run.context.processed_rows = 100
-    assert history.pace(run, 10).rate == 10
-    run.state = "paused"
-    assert history.pace(run, 11).rate is None
-    run.state = "running"
-    assert history.pace(run, 1000).rate is None
+async def test_a_run_that_ends_with_failed_rows_offers_to_retry_them(screen: Screen) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state = "done"
+    observer.finish()
+    assert [update for _, _, update in screen.shown] == [False, True, False]
+    button = row_of(screen).children[0].children[0]
+    assert button.description == "Retry failed"
+    button.click()
+    assert button.disabled
+    await asyncio.sleep(0)
+    (retry,) = run.retried
+    live, place, update = screen.shown[-1]
+    assert (place, update) == (screen.shown[0][1], True)
+    assert live["text/plain"].startswith("labeled: running")
+    over(retry)
+    assert 'data-state="done"' in screen.shown[-2][0]["text/html"]
+    assert screen.shown[-1][0] == {"text/html": "", "text/plain": ""}
+    assert not ipywidgets.widgets.widget._instances
 
 
-def test_the_trend_has_a_point_for_every_five_seconds() -> None:
-    run, history = fresh(), _History()
-    for tick in range(1300):
-        run.context.processed_rows = tick
-        pace = history.pace(run, tick / 10)
-    assert len(pace.trend) == 24
-    assert pace.trend[-1] == pytest.approx(10, rel=0.05)
+async def test_what_the_retry_can_t_do_is_said_beside_the_button(screen: Screen) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state, run.refuses = "done", True
+    observer.finish()
+    button, note = row_of(screen).children[0].children
+    button.click()
+    await asyncio.sleep(0)
+    assert "no row of this run failed" in note.value
+    assert not button.disabled
+
+
+async def test_where_nobody_can_click_no_button_is_shown(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screen, "get_parent", lambda self: {"metadata": {}})
+    run = failed_run()
+    observer, _ = shown(run)
+    run.state = "done"
+    observer.finish()
+    assert [update for _, _, update in screen.shown] == [False, True]
+    assert "failures: refusal 61" in screen.shown[-1][0]["text/html"]
+
+
+# --- in other cells, after a reload, and without a kernel ----------------------------------------
+
+
+def test_shown_again_in_another_cell_a_run_that_goes_on_is_live_there_too(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    run.context.observers.append(observer)
+    assert run_view.shows_live(run)
+    assert len(screen.shown) == 1, "the same cell shows it already"
+    monkeypatch.setattr(Screen, "execution_count", 4)
+    assert run_view.shows_live(run)
+    assert len({place for _, place, _ in screen.shown}) == 2
+    over(run)
+    assert 'data-state="done"' in screen.shown[-1][0]["text/html"]
+    monkeypatch.setattr(Screen, "execution_count", 5)
+    assert not run_view.shows_live(run)
+
+
+def test_what_began_where_a_view_is_shows_no_second_one(screen: Screen) -> None:
+    with run_view.shown_elsewhere():
+        run_view.follow(failed_run())
+    assert not screen.shown
+
+
+def test_the_last_update_goes_where_the_first_output_went(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = live_run()
+    observer, _ = shown(run)
+    captured = Screen()
+    monkeypatch.setattr(displays, "_shell", lambda: captured)  # as under %%capture
+    run.state = "stopped"
+    observer.finish()
+    assert not captured.shown
+    assert 'data-state="stopped"' in screen.shown[-1][0]["text/html"]
+
+
+def test_after_a_page_was_loaded_anew_its_widgets_stay_and_show_the_end(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = live_run()
+    observer, view = shown(run)
+    monkeypatch.setattr(run_view, "page_mark", lambda: "another page")
+    run.state = "done"
+    observer.finish()
+    assert view.body.comm is not None
+    assert 'data-state="done"' in view.body.value
+    assert not buttons(view)
+    run_view._KEPT.clear()
+
+
+def test_a_card_whose_kernel_is_gone_says_how_to_go_on(screen: Screen) -> None:
+    _, view = shown(live_run(name="<b>"))
+    assert "its kernel has ended" in view._gone.value
+    assert "%ondine resume &lt;b&gt;" in view._gone.value
+    assert ".jupyter-widgets-disconnected .o-gone { display: block; }" in view._style.value
+
+
+def test_a_large_card_is_drawn_less_often_than_a_small_one(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, view = shown(live_run())
+    view._on_show_failed(None)
+    sent: list[int] = []
+    view.body.observe(lambda change: sent.append(len(change["new"].encode())), "value")
+    observer._due = 0.0
+    for tick in range(5000):  # ten seconds
+        monkeypatch.setattr(time, "monotonic", lambda now=tick / 500: 100 + now)
+        observer.run.context.processed_rows += 1
+        observer.on_progress_update(observer.run.context)
+    assert sum(sent) + run_view.ENVELOPE * len(sent) < 200_000
+    assert 15 < len(sent) <= 100
+
+
+def test_a_screen_reader_is_told_the_state_and_each_quarter(screen: Screen) -> None:
+    observer, view = shown(live_run())
+    told: list[str] = []
+    view._says.observe(lambda change: told.append(change["new"]), "value")
+    for rows in range(5804, 9000, 10):
+        observer.run.context.processed_rows = rows
+        observer.redraw()
+    observer.run.state = "paused"
+    observer.redraw()
+    assert [re.sub("<.*?>", "", it) for it in told] == ["labeled: 75 % done", "labeled: paused"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ __all__ = ["css", "template"]
 
 @cache
 def css(name: str = "card.css") -> str:
-    """A style sheet; everything in it is scoped to its view."""
-    return _read(name)
+    """A style sheet, behind the theme that all views share; all of it is scoped to its view."""
+    return _lean(_read("theme.css") + _read(name))
 
 
 @cache
@@ -24,6 +25,11 @@ def template(name: str) -> Any:
         loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template(name)
+
+
+def _lean(sheet: str) -> str:
+    """A sheet without comments and line breaks: every saved card holds one."""
+    return " ".join(re.sub(r"(?s)/\*.*?\*/", "", sheet).split())
 
 
 def _read(name: str) -> str:

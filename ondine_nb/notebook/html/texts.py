@@ -16,7 +16,6 @@ __all__ = [
     "CELL",
     "MESSAGE",
     "MISSING",
-    "block",
     "clean",
     "lines",
     "money",
@@ -56,23 +55,18 @@ def clean(value: object, limit: int = CELL) -> str:
     return folded[: limit - 1].rstrip() + "…" if cut else folded
 
 
-def lines(value: object, limit: int) -> str:
-    """`value` as harmless text of at most `limit` characters that keeps its line breaks."""
-    text = _text(value)
-    parts = text[:limit].replace("\r\n", "\n").replace("\t", "    ").split("\n")
-    kept = "\n".join(part.translate(_HARMLESS) for part in parts).strip()
-    return f"{kept}…" if len(text) > limit else kept
+def lines(value: object, limit: int, *, whole: bool = False) -> str:
+    """`value` as harmless text of at most `limit` characters that keeps its line breaks.
 
-
-def block(value: object, limit: int) -> str:
-    """`value` as harmless text with its own lines, of at most `limit` characters.
-
-    What is left out is counted on a line of its own.
+    For a small place it is stripped, and ends in "…" where it is cut. As a `whole` every character
+    counts: nothing is stripped, and what is left out is counted on a line of its own.
     """
     text = _text(value)
-    shown = text[:limit].replace("\r\n", "\n").translate(_LINES)
-    rest = len(text) - limit
-    return f"{shown}\n… and {rest:,} more characters" if rest > 0 else shown
+    shown, rest = text[:limit].replace("\r\n", "\n").translate(_LINES), len(text) - limit
+    if whole:
+        return f"{shown}\n… and {rest:,} more characters" if rest > 0 else shown
+    kept = shown.replace("\t", "    ").strip()
+    return f"{kept}…" if rest > 0 else kept
 
 
 def _text(value: object) -> str:

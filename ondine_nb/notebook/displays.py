@@ -1,0 +1,69 @@
+"""Where a view stands: displayed in a cell's output once, then replaced in its place."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click"]
+
+
+class Place:
+    """A place in the output of the cell that first shows something in it.
+
+    It keeps the way of its first output: what comes later, from whatever thread, is never taken by
+    a `%%capture` that has begun since.
+    """
+
+    def __init__(self) -> None:
+        self.id = f"ondine-{uuid.uuid4().hex}"
+        self._publisher: Any = None
+
+    @property
+    def used(self) -> bool:
+        return self._publisher is not None
+
+    def show(self, bundle: dict[str, Any]) -> None:
+        """Show `bundle` (MIME type to data), instead of what stands there."""
+        update = self.used
+        self._publisher = self._publisher or _shell().display_pub
+        publish(self._publisher, bundle, self.id, update=update)
+
+
+def display(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
+    """Show `bundle` (MIME type to data) here, or instead of what was shown under `display_id`."""
+    publish(_shell().display_pub, bundle, display_id, update=update)
+
+
+def publish(publisher: Any, bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
+    """Send `bundle` by the shell's `publisher`."""
+    publisher.publish(data=bundle, transient={"display_id": display_id}, update=update)
+
+
+def in_notebook() -> bool:
+    """Whether a kernel is there, so that widgets can be shown."""
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def may_click() -> bool:
+    """Whether a person may be there to click after the cell has ended.
+
+    JupyterLab and Notebook 7 say which cell it is that they run; what runs a notebook without a
+    person (nbconvert, papermill) doesn't.
+    """
+    shell = _shell()
+    parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else None
+    return bool(parent) and "cellId" in parent.get("metadata", {})
+
+
+def cell_number() -> int | None:
+    """The number of the cell that runs now, or None where nothing counts cells."""
+    return getattr(_shell(), "execution_count", None)
+
+
+def _shell() -> Any:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
