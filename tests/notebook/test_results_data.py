@@ -182,8 +182,9 @@ def test_a_loop_goes_on_while_100_000_rows_are_found(tmp_path: Path) -> None:
         *(Query(sort=score), Query(sort=text, descending=True), Query(status="failed")),
     ]
     for query in queries:
-        lags = asyncio.run(_lags(lambda query=query: results.find(query)))
-        assert sorted(lags)[len(lags) * 99 // 100] < 0.25, query
+        # The best of three: a machine that is busy with other things holds the loop as well.
+        found = [asyncio.run(_lags(lambda query=query: results.find(query))) for _ in range(3)]
+        assert min(sorted(lags)[len(lags) * 99 // 100] for lags in found) < 0.05, query
 
 
 async def _lags(work: Any) -> list[float]:
