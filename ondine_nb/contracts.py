@@ -180,7 +180,7 @@ class ExecutionContext:
         """
         try:
             context = cls(**restore(data))
-            context._counted_to = context.last_processed_row
+            context._counted_to = int(data.get("counted_to", context.last_processed_row))
             return context
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(
@@ -204,6 +204,8 @@ class PipelineStage(ABC):
     `process(input_data, context)` may be a plain or an `async` method. Subclasses may take
     `validate_input(data)` or `validate_input(data, context)`.
     """
+
+    name: str = "stage"  # of one whose __init__ forgets to call this one's
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or type(self).__name__
