@@ -36,6 +36,12 @@ class Job:
         """The columns that the row stages add."""
         return produced(self.stages)
 
+    def record_end(self) -> None:
+        """Record what may have been billed, which is known once nothing is in flight any more."""
+        if self.records is not None and not self.context.control.draining:
+            self.context.reserved = self.budget.possibly_billed
+            self.records.save_checkpoint(self.context)
+
 
 def produced(stages: Sequence[PipelineStage]) -> tuple[NewColumn, ...]:
     """The columns that the row stages among `stages` add."""

@@ -19,6 +19,7 @@ from ..rows import AskAgain, Halted, Row
 __all__ = ["Window"]
 
 _TEXT_SHOWN = 300
+_MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
 
 
 class Window:
@@ -179,6 +180,8 @@ class Window:
             context.complete_row(row)
         if row.failure is not None:
             gauges.count_failure(row.failure)
+            if not self.counts:
+                gauges.later += [row.failure][: _MOST_KEPT - len(gauges.later)]
             if self.on_error == "stop":
                 self._end_by(row)
         elif row.outputs is not None:
