@@ -13,14 +13,13 @@ from .contracts import RowStage
 from .errors import RunError
 from .jobs import Job
 from .models import CostEstimate, ExecutionResult, Failure, ProcessingStats
-from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
+from .orchestration import AsyncExecutor, StreamingExecutor, SyncExecutor
 from .orchestration.sync_executor import run_in_thread
 from .outcomes import errors_frame, failures_of, rows_frame
 from .outputs import Output
 from .pipeline import Pipeline
 from .pricing import dollars
 from .rowsets import Intake, RowSet
-from .run_records import digests
 
 __all__ = ["Run"]
 
@@ -180,8 +179,7 @@ class Run:
     def stream(self) -> Iterator[Any]:
         """Frames in input order as they are finished, in a thread with a loop of its own."""
         executor = self._streaming()
-        if self.job.records is not None:
-            self.job.records.save_checkpoint(self.context)
+        self.job.record()
         with self._until_over(executor):
             for chunk in executor.execute(self.job.stages, self.context):
                 self._output.write(chunk)
@@ -198,7 +196,7 @@ class Run:
                 async for chunk in chunks:
                     await asyncio.to_thread(self._output.write, chunk)
                     yield chunk
-        await self._record_end()
+        await asyncio.to_thread(self.job.record_end)
 
     def _streaming(self) -> StreamingExecutor:
         executor = self.job.executor
@@ -336,7 +334,7 @@ class Run:
             self._ended.set()
         await self.context.control.drained()
         await self._complete_and_finish()
-        await self._record_end()
+        await asyncio.to_thread(self.job.record_end)
 
     async def _execute(self) -> ExecutionResult:
         executor, stages = self.job.executor, self.job.stages
@@ -357,19 +355,9 @@ class Run:
 
     async def _record(self) -> None:
         """Record the run before anything is sent, and its frame's fingerprint beside it."""
-        records = self.job.records
-        if records is not None:
-            await asyncio.to_thread(records.save_checkpoint, self.context)
-            self._fingerprint = asyncio.create_task(self._record_fingerprint(records))
-
-    async def _record_fingerprint(self, records: StateManager) -> None:
-        frame = self.context.settings["frame"]
-        with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
-            frame["digests"] = await asyncio.to_thread(digests, self.pipeline.frame, frame["read"])
-            await asyncio.to_thread(records.save_checkpoint, self.context)
-
-    async def _record_end(self) -> None:
-        await asyncio.to_thread(self.job.record_end)
+        await asyncio.to_thread(self.job.record)
+        fingerprint = asyncio.to_thread(self.job.record_fingerprint, self.pipeline.frame)
+        self._fingerprint = asyncio.create_task(fingerprint)
 
     async def _complete_and_finish(self) -> None:
         if self.result is not None and self.context.control.stopping and not self._over:
