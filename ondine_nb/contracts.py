@@ -287,9 +287,13 @@ class RowStage(PipelineStage):
 class ExecutionObserver(ABC):
     """Watches a run. Methods may be plain or `async`; one that raises is dropped, the run goes on.
 
-    Order: `on_pipeline_start`, then for each stage `on_stage_start` and `on_stage_complete` or
-    `on_stage_error`, then `on_pipeline_complete` or `on_pipeline_error`; between them
-    `on_progress_update`, at most ten times a second.
+    `on_pipeline_start` comes first, `on_pipeline_complete` or `on_pipeline_error` last: the former
+    also where a run was stopped, ran out of budget or lost its taker (`result.success` is False
+    then), the latter where an error or a cancellation ended it. Between them each stage has
+    its `on_stage_start`, in their order, and then `on_stage_complete` or `on_stage_error`, once for
+    a whole stream; neither if the run ended elsewhere while the stage was under way. Neighbouring
+    row stages start and end together, and the stages of a stream are under way side by side.
+    `on_progress_update` comes at most ten times a second, before and behind the last event too.
     """
 
     @abstractmethod

@@ -257,6 +257,9 @@ class _Rows:
             cancelled = isinstance(left, asyncio.CancelledError)
             self.context.control.stop("cancelled" if cancelled else "stream closed")
             raise
+        except Exception as error:  # a part can't be put together: the window has to end, too
+            self.context.control.stop("failed", error)
+            raise
         finally:
             await asyncio.wait({running})
 

@@ -189,7 +189,10 @@ class StreamingExecutor(ExecutionStrategy):
     async def execute_async(
         self, stages: Sequence[PipelineStage], context: ExecutionContext
     ) -> AsyncGenerator[Any, None]:
-        """The async twin of `execute`: frames in input order, on the running loop."""
+        """The async twin of `execute`: frames in input order, on the running loop.
+
+        Whoever leaves it early closes it too (`contextlib.aclosing`), or waits for the collector.
+        """
         self.result = None
         totals = StreamingResult()
         async with (
@@ -197,14 +200,23 @@ class StreamingExecutor(ExecutionStrategy):
             contextlib.aclosing(self._chunks(stages, context)) as chunks,
         ):
             before = _Snapshot(context)
-            async for frame in chunks:
-                before = before.add(totals, frame, context)
-                await checkpoint(context, self.state_manager)
-                yield frame
-            context.end_time = datetime.now()
-            context.total_rows = max(context.total_rows, totals.total_rows)
-            self.result = self._result(totals, context)
-            await context.dispatcher.send("on_pipeline_complete", context, self.result)
+            try:
+                async for frame in chunks:
+                    before = before.add(totals, frame, context)
+                    await checkpoint(context, self.state_manager)
+                    yield frame
+            except GeneratorExit:  # nobody takes any more: a stop, and told as one
+                context.control.stop("stream closed")
+                await chunks.aclose()
+                await self._complete(totals, context)
+                raise
+            await self._complete(totals, context)
+
+    async def _complete(self, totals: StreamingResult, context: ExecutionContext) -> None:
+        context.end_time = datetime.now()
+        context.total_rows = max(context.total_rows, totals.total_rows)
+        self.result = self._result(totals, context)
+        await context.dispatcher.send("on_pipeline_complete", context, self.result)
 
     async def _chunks(
         self, stages: Sequence[PipelineStage], context: ExecutionContext
