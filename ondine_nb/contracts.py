@@ -96,6 +96,12 @@ class ExecutionContext:
             return self.processed_rows
         return max(self.processed_rows, self._up_to(self.last_processed_row))
 
+    def begin_rows(self) -> None:
+        """Count rows anew: a context that has run before, or comes from a checkpoint, runs all of
+        them again, and what they had cost stays counted."""
+        self.processed_rows = self.journal_rows = self.failed_rows = self.skipped_rows = 0
+        self.last_processed_row, self._counted_to = 0, -1
+
     def complete_row(self, row: Row) -> None:
         """Count a finished row, in whatever order rows finish."""
         self.last_processed_row = self._counted_to = max(self.last_processed_row, row.position)
@@ -259,7 +265,8 @@ class RowStage(PipelineStage):
 
     `prepare(rows, context)` sees each chunk before its rows enter the window: the place for what
     is cheaper for many at once. `process_row(row, context)` may wait; a `RowError` that it raises
-    (or any other exception) becomes that row's failure. `columns` are the input columns it reads
+    (or any other exception) becomes that row's failure. Any of its methods may be plain instead of
+    `async`, if it never takes long. `columns` are the input columns it reads
     (None: all), `produces` the columns it adds, by name in `row.outputs`.
     """
 

@@ -16,7 +16,7 @@ from ..models import ExecutionResult
 from .segments import flow, only
 from .state_manager import StateManager
 
-__all__ = ["ExecutionStrategy", "checkpoint", "run_stages", "ticking"]
+__all__ = ["ExecutionStrategy", "checkpoint", "result_of", "run_stages", "ticking"]
 
 _TICK_SECONDS = 0.125
 
@@ -66,7 +66,7 @@ async def run_stages(
         if context.done_rows == 0 and not context.control.stopping:
             context.processed_rows = context.total_rows  # table stages don't count rows
         context.end_time = datetime.now()
-        result = _result(data, context)
+        result = result_of(data, context)
         await context.dispatcher.send("on_pipeline_complete", context, result)
     return result
 
@@ -120,7 +120,8 @@ async def _tick(context: ExecutionContext, state_manager: StateManager | None) -
         await checkpoint(context, state_manager)
 
 
-def _result(data: Any, context: ExecutionContext) -> ExecutionResult:
+def result_of(data: Any, context: ExecutionContext) -> ExecutionResult:
+    """What a run has come to, by the counts of its context."""
     stats = context.get_stats()
     failed_all = stats.failed_rows > 0 and stats.processed_rows == 0
     return ExecutionResult(

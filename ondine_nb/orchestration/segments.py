@@ -217,6 +217,8 @@ class _Rows:
 
     async def _begin(self, first: Part) -> None:
         self.context.update_stage(self.index)
+        if self.window.counts:
+            self.context.begin_rows()
         self._started = time.perf_counter()
         for stage in self.stages:
             await self.context.dispatcher.send("on_stage_start", stage, self.context)

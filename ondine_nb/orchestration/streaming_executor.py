@@ -19,7 +19,7 @@ from ..frames import kind_of
 from ..models import CostEstimate, ExecutionResult, ProcessingStats
 from ..rowsets import Intake, RowSet
 from ..sources import open_source
-from .execution_strategy import ExecutionStrategy, checkpoint, ticking
+from .execution_strategy import ExecutionStrategy, checkpoint, result_of, ticking
 from .segments import Part, flow, native, only
 from .state_manager import StateManager
 from .sync_executor import run_in_thread
@@ -58,7 +58,7 @@ class StreamingResult:
         """Count one chunk: a frame, its cost in USD, and its own failures and tokens."""
         self.chunks_processed += 1
         if self._nothing is None:
-            self._nothing = chunk.head(0) if hasattr(chunk, "head") else chunk[:0]
+            self._nothing = _without_rows(chunk)
         self.total_rows += len(chunk)
         self.total_cost += cost
         self.failed_rows += failed_rows
@@ -194,28 +194,26 @@ class StreamingExecutor(ExecutionStrategy):
         Whoever leaves it early closes it too (`contextlib.aclosing`), or waits for the collector.
         """
         self.result = None
-        totals = StreamingResult()
         async with (
             ticking(context, stages, self.state_manager),
             contextlib.aclosing(self._chunks(stages, context)) as chunks,
         ):
-            before = _Snapshot(context)
+            taken = _Taken(context, by_rows=any(isinstance(stage, RowStage) for stage in stages))
             try:
                 async for frame in chunks:
-                    before = before.add(totals, frame, context)
+                    taken.add(frame)
                     await checkpoint(context, self.state_manager)
                     yield frame
             except GeneratorExit:  # nobody takes any more: a stop, and told as one
                 context.control.stop("stream closed")
                 await chunks.aclose()
-                await self._complete(totals, context)
+                await self._complete(taken, context)
                 raise
-            await self._complete(totals, context)
+            await self._complete(taken, context)
 
-    async def _complete(self, totals: StreamingResult, context: ExecutionContext) -> None:
+    async def _complete(self, taken: _Taken, context: ExecutionContext) -> None:
         context.end_time = datetime.now()
-        context.total_rows = max(context.total_rows, totals.total_rows)
-        self.result = self._result(totals, context)
+        self.result = result_of(taken.nothing, context)
         await context.dispatcher.send("on_pipeline_complete", context, self.result)
 
     async def _chunks(
@@ -242,15 +240,6 @@ class StreamingExecutor(ExecutionStrategy):
                 # Half a chunk has passed table stages by; None is what a stage gives for no frame.
                 if (part.whole or not cut_short) and part.data is not None:
                     yield native(part.data)
-
-    def _result(self, totals: StreamingResult, context: ExecutionContext) -> ExecutionResult:
-        result = totals.finalize()
-        result.execution_id = context.session_id
-        result.metrics.stage_durations = dict(context.stage_durations)
-        if not context.price_known:
-            result.costs.total_cost = None
-        result.success = result.success and not context.control.stopping
-        return result
 
     def supports_async(self) -> bool:
         return False
@@ -341,26 +330,23 @@ def _loading(stages: Sequence[PipelineStage]) -> int:
     return min(1, len(stages))
 
 
-class _Snapshot:
-    """The context's totals at the last chunk, for what has come since."""
+class _Taken:
+    """The chunks that have come out: how many rows, and what they look like without rows."""
 
-    def __init__(self, context: ExecutionContext) -> None:
-        self.cost = context.accumulated_cost
-        self.failed, self.skipped = context.failed_rows, context.skipped_rows
-        self.usage = context.usage
-        self.done = context.done_rows
+    def __init__(self, context: ExecutionContext, *, by_rows: bool) -> None:
+        self.context, self.by_rows = context, by_rows
+        self.rows = 0
+        self.nothing: Any = None
 
-    def add(self, totals: StreamingResult, frame: Any, context: ExecutionContext) -> _Snapshot:
-        """Count a chunk; gives what the next one starts from."""
-        if context.done_rows == totals.total_rows and len(frame) and not context.control.stopping:
+    def add(self, frame: Any) -> None:
+        if self.nothing is None:
+            self.nothing = _without_rows(frame)
+        self.rows += len(frame)
+        if not self.by_rows and self.rows and not self.context.control.stopping:
             # Table stages don't count rows.
-            context.update_row(context.done_rows + len(frame) - 1)
-        totals.add_chunk(
-            frame,
-            context.accumulated_cost - self.cost,
-            failed_rows=context.failed_rows - self.failed,
-            skipped_rows=context.skipped_rows - self.skipped,
-            input_tokens=context.usage.prompt_tokens - self.usage.prompt_tokens,
-            output_tokens=context.usage.output_tokens - self.usage.output_tokens,
-        )
-        return _Snapshot(context)
+            self.context.total_rows = max(self.context.total_rows, self.rows)
+            self.context.update_row(self.rows - 1)
+
+
+def _without_rows(frame: Any) -> Any:
+    return frame.head(0) if hasattr(frame, "head") else frame[:0]
