@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.contracts import ExecutionContext, Row, RowStage
+from ondine_nb.contracts import ExecutionContext, PipelineStage, Row, RowStage
 from ondine_nb.errors import ConfigurationError, RunError
 from ondine_nb.orchestration import LoggingObserver
 from tests.asking import Asker, echoes, journaled, texts
@@ -397,3 +397,15 @@ def test_an_interrupt_is_noticed_while_a_stream_is_waited_for(home: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         list(pipeline.stream())
     assert time.monotonic() - began < 3
+
+
+def test_a_stage_may_make_no_frame_of_each_chunk(asker: Asker) -> None:
+    class Count(PipelineStage):
+        def process(self, input_data: Any, context: ExecutionContext) -> Any:
+            return {"rows": len(input_data)}
+
+    pipeline = asker.pipeline(texts(5), stages=[Count("count")], chunk_size=2)
+    counts = [{"rows": 2}, {"rows": 2}, {"rows": 1}]
+    assert list(pipeline.stream()) == counts
+    run = asker.run(texts(5), stages=[Count("count")], executor="streaming", chunk_size=2)
+    assert (run.state, run.frame) == ("done", counts)

@@ -341,7 +341,7 @@ class _Taken:
     def add(self, frame: Any) -> None:
         if self.nothing is None:
             self.nothing = _without_rows(frame)
-        self.rows += len(frame)
+        self.rows += len(frame) if hasattr(frame, "__len__") else 0
         if not self.by_rows and self.rows and not self.context.control.stopping:
             # Table stages don't count rows.
             self.context.total_rows = max(self.context.total_rows, self.rows)
@@ -349,4 +349,7 @@ class _Taken:
 
 
 def _without_rows(frame: Any) -> Any:
-    return frame.head(0) if hasattr(frame, "head") else frame[:0]
+    """A frame's or a list's like; None for what a stage may make of a chunk else."""
+    if hasattr(frame, "head"):
+        return frame.head(0)
+    return [] if isinstance(frame, list) else None
