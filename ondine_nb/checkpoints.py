@@ -22,6 +22,7 @@ def describe(context: Any) -> dict[str, Any]:
         "end_time": context.end_time.isoformat() if context.end_time else None,
         "current_stage_index": context.current_stage_index,
         "last_processed_row": context.last_processed_row,
+        "counted_to": context._counted_to,
         "total_rows": context.total_rows,
         "accumulated_cost": str(context.accumulated_cost),
         "accumulated_tokens": context.accumulated_tokens,

@@ -96,6 +96,12 @@ class ExecutionContext:
             return self.processed_rows
         return max(self.processed_rows, self._up_to(self.last_processed_row))
 
+    def begin_rows(self) -> None:
+        """Count rows anew: a context that has run before, or comes from a checkpoint, runs all of
+        them again, and what they had cost stays counted."""
+        self.processed_rows = self.journal_rows = self.failed_rows = self.skipped_rows = 0
+        self.last_processed_row, self._counted_to = 0, -1
+
     def complete_row(self, row: Row) -> None:
         """Count a finished row, in whatever order rows finish."""
         self.last_processed_row = self._counted_to = max(self.last_processed_row, row.position)
@@ -180,7 +186,7 @@ class ExecutionContext:
         """
         try:
             context = cls(**restore(data))
-            context._counted_to = context.last_processed_row
+            context._counted_to = int(data.get("counted_to", context.last_processed_row))
             return context
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(
@@ -204,6 +210,8 @@ class PipelineStage(ABC):
     `process(input_data, context)` may be a plain or an `async` method. Subclasses may take
     `validate_input(data)` or `validate_input(data, context)`.
     """
+
+    name: str = "stage"  # of one whose __init__ forgets to call this one's
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or type(self).__name__
@@ -257,7 +265,8 @@ class RowStage(PipelineStage):
 
     `prepare(rows, context)` sees each chunk before its rows enter the window: the place for what
     is cheaper for many at once. `process_row(row, context)` may wait; a `RowError` that it raises
-    (or any other exception) becomes that row's failure. `columns` are the input columns it reads
+    (or any other exception) becomes that row's failure. Any of its methods may be plain instead of
+    `async`, if it never takes long. `columns` are the input columns it reads
     (None: all), `produces` the columns it adds, by name in `row.outputs`.
     """
 
@@ -285,9 +294,13 @@ class RowStage(PipelineStage):
 class ExecutionObserver(ABC):
     """Watches a run. Methods may be plain or `async`; one that raises is dropped, the run goes on.
 
-    Order: `on_pipeline_start`, then for each stage `on_stage_start` and `on_stage_complete` or
-    `on_stage_error`, then `on_pipeline_complete` or `on_pipeline_error`; between them
-    `on_progress_update`, at most ten times a second.
+    `on_pipeline_start` comes first, `on_pipeline_complete` or `on_pipeline_error` last: the former
+    also where a run was stopped, ran out of budget or lost its taker (`result.success` is False
+    then), the latter where an error or a cancellation ended it. Between them each stage has
+    its `on_stage_start`, in their order, and then `on_stage_complete` or `on_stage_error`, once for
+    a whole stream; neither if the run ended elsewhere while the stage was under way. Neighbouring
+    row stages start and end together, and the stages of a stream are under way side by side.
+    `on_progress_update` comes at most ten times a second, before and behind the last event too.
     """
 
     @abstractmethod

@@ -14,7 +14,7 @@ from .rows import ZERO
 
 __all__ = ["Control", "Gauges", "Sample"]
 
-_ENDED_ITSELF = ("budget", "failed", "on_error")
+_ENDED_ITSELF = ("budget", "failed", "on_error", "stream closed")
 _FAILURES_SHOWN = 5  # of each kind
 
 
@@ -49,7 +49,8 @@ class Control:
     def stop(self, reason: str = "stopped", error: BaseException | None = None) -> None:
         """Send nothing more. A second one from outside cancels what is in flight too.
 
-        A run that ended itself was not asked to: the first stop after that changes nothing.
+        A run that ended itself, or whose chunks nobody takes any more, was not asked to: the first
+        stop after that changes nothing.
         """
         asked = error is None and reason not in _ENDED_ITSELF
         self.cancelled = self.cancelled or (asked and self._asked)
@@ -100,7 +101,9 @@ class Gauges:
     """What a view shows beside the counts; not part of a checkpoint.
 
     `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
-    says that more rows may come than `total_rows` has counted by now.
+    says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
+    behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
+    of stages about their input, which are logged once.
     """
 
     state: str = "pending"
@@ -120,6 +123,8 @@ class Gauges:
     last_error: Failure | None = None
     first_failures: dict[str, list[Failure]] = field(default_factory=dict)
     open_ended: bool = False
+    later: list[Failure] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
 
     def count_failure(self, failure: Failure) -> None:
         """Count a failed row; the first few of each kind are kept, to be shown."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from .budget import Budget, SessionBudget
 from .contracts import ExecutionContext, PipelineStage, RowStage
+from .frames import Frame
 from .options import Options
 from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
 from .rows import ZERO, NewColumn
 from .rowsets import Intake, RowSet
-from .run_records import keeper
+from .run_records import digests, keeper
 
 __all__ = ["Job", "budget_of", "executor_of", "produced"]
 
@@ -35,6 +37,25 @@ class Job:
     def columns(self) -> tuple[NewColumn, ...]:
         """The columns that the row stages add."""
         return produced(self.stages)
+
+    def record(self) -> None:
+        """Record the run as it stands, if it is to be recorded."""
+        if self.records is not None:
+            self.records.save_checkpoint(self.context)
+
+    def record_fingerprint(self, frame: Frame) -> None:
+        """Record what the frame's columns hold, to know it again; takes a while."""
+        settings = self.context.settings["frame"]
+        if self.records is not None:
+            with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
+                settings["digests"] = digests(frame, settings["read"])
+                self.record()
+
+    def record_end(self) -> None:
+        """Record what may have been billed, which is known once nothing is in flight any more."""
+        if not self.context.control.draining:
+            self.context.reserved = self.budget.possibly_billed
+            self.record()
 
 
 def produced(stages: Sequence[PipelineStage]) -> tuple[NewColumn, ...]:

@@ -6,13 +6,15 @@ sqlite before 3.51.3 can corrupt a WAL that two connections write; here no file 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from .errors import JournalError
 
 __all__ = ["VERSION", "Entry", "Files"]
 
+logger = logging.getLogger("ondine_nb")
 VERSION = 1
 _COLUMNS = "key, at, run, begins, max_tokens, readable, latency, model, cost, body"
 _TABLE = """
@@ -96,9 +99,15 @@ class Files:
         self._next = 1
 
     def open(self) -> None:
-        """Create this process's own file, under the folder's lock: a merge must not take it."""
+        """Create this process's own file, under the folder's lock: a merge must not take it.
+
+        Anew where somebody has deleted it: what came into the lost file would last no longer.
+        """
         if self._live is not None:
-            return
+            if self.path.exists():
+                return
+            logger.warning("%s was deleted: the journal begins anew", self.path)
+            self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
@@ -199,27 +208,30 @@ class Files:
                 self._merge(path)
 
     def _merge(self, path: Path) -> None:
-        rows = _rows_of_ended(path)
-        if rows is None:
-            return
-        if rows:
-            store = sqlite3.connect(
-                self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None
-            )
-            with contextlib.closing(store), _damage(self.store_path):
-                _check_version(store, self.store_path)
-                store.execute("PRAGMA synchronous=FULL")
-                store.executescript(_TABLE)
-                store.execute(f"PRAGMA user_version={VERSION}")
-                store.execute("BEGIN IMMEDIATE")
-                store.executemany(
-                    f"INSERT OR IGNORE INTO answers (source, n, {_COLUMNS}) "  # noqa: S608
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                    [(path.name, *row) for row in rows],
-                )
-                store.execute("COMMIT")
+        with contextlib.closing(_rows_of_ended(path)) as rows:
+            first = next(rows, None)
+            if first is None:  # it lives
+                return
+            if first:
+                self._store(path.name, chain([first], rows))
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+    def _store(self, source: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Put the rows of a file into the store, all or none; only a few are in memory."""
+        store = sqlite3.connect(self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
+        with contextlib.closing(store), _damage(self.store_path):
+            _check_version(store, self.store_path)
+            store.execute("PRAGMA synchronous=FULL")
+            store.executescript(_TABLE)
+            store.execute(f"PRAGMA user_version={VERSION}")
+            store.execute("BEGIN IMMEDIATE")
+            store.executemany(
+                f"INSERT OR IGNORE INTO answers (source, n, {_COLUMNS}) "  # noqa: S608
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                ((source, *row) for row in rows),
+            )
+            store.execute("COMMIT")
 
     @contextlib.contextmanager
     def _folder_lock(self) -> Iterator[None]:
@@ -254,8 +266,8 @@ def _valid(entries: list[Entry]) -> list[Entry]:
     return entries[begins[-1] :] if begins else entries
 
 
-def _rows_of_ended(path: Path) -> list[tuple[Any, ...]] | None:
-    """All answers of a file whose process ended; None while it lives.
+def _rows_of_ended(path: Path) -> Generator[tuple[Any, ...], None, None]:
+    """All answers of a file whose process ended, or () if it has none; nothing while it lives.
 
     Raises `JournalError` where it can't be read: passing over it would buy its answers again.
     """
@@ -265,15 +277,14 @@ def _rows_of_ended(path: Path) -> list[tuple[Any, ...]] | None:
             ended.execute("PRAGMA locking_mode=EXCLUSIVE")
             ended.execute("BEGIN EXCLUSIVE")
             _check_version(ended, path)
-            rows = ended.execute(f"SELECT n, {_COLUMNS} FROM answers").fetchall()  # noqa: S608
-            ended.execute("COMMIT")
-            return rows
+            found = ended.execute(f"SELECT n, {_COLUMNS} FROM answers")  # noqa: S608
+            yield found.fetchone() or ()
+            yield from found
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
-                return []
-            if "locked" in str(error):
-                return None
-            raise
+                yield ()
+            elif "locked" not in str(error):
+                raise
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:

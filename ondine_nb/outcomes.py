@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from .frames import Column, records_frame
+from .models import Failure
 from .rows import Row
 
-__all__ = ["errors_frame", "rows_frame"]
+__all__ = ["errors_frame", "failures_of", "rows_frame"]
 
 
-def errors_frame(kind: str, rows: Sequence[Row]) -> Any:
-    """The failed ones of `rows`: row (position), stage, error_type, message, attempts."""
-    failures = [row.failure for row in rows if row.failure is not None]
+def failures_of(rows: Sequence[Row | None]) -> list[Failure]:
+    """Why the failed ones of `rows` failed."""
+    return [row.failure for row in list(rows) if row is not None and row.failure is not None]
+
+
+def errors_frame(kind: str, failures: Sequence[Failure]) -> Any:
+    """One line each: row (position), stage, error_type, message, attempts."""
     return records_frame(
         kind,
         [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .frames import kind_of
 from .rows import NewColumn
 from .rowsets import Intake, RowSet
 from .sinks import Sink, open_sink
@@ -39,9 +40,14 @@ class Output:
 
     @property
     def data(self) -> Any:
-        """The frame as far as it is there, or the path that a stream is written to."""
+        """The frame as far as it is there, or the path that a stream is written to.
+
+        A list of what a stage of the user's own has made of each chunk, where that is no frame.
+        """
         if self._to is not None and isinstance(self._rowset, Intake):
             return Path(self._to)
+        if not all(map(kind_of, self._chunks)):
+            return list(self._chunks)
         if self._chunks:
             return joined(self._chunks, in_one=isinstance(self._rowset, Intake))
         return self._rowset.to_frame(self._columns)

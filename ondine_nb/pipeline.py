@@ -52,8 +52,11 @@ class Pipeline:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
     sample fresh timeout on_error to executor chunk_size base_url price_in price_out`. `observers`
     are told of each run, `stages` run behind the answer's parsing, `journal` is a folder or a
-    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
-    `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent by then.
+    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. `provider` is an
+    object of your own that satisfies `ondine_nb.providers.Provider` and answers instead of the one
+    that key, base URL and model choose: each run opens and closes it once, its `identity` stands in
+    the journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
+    whatever can't be run; nothing is sent by then.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Pipeline:
         stages: Sequence[PipelineStage] = (),
         journal: Journal | Path | str | None = None,
         name: str = "data",
+        provider: Provider | None = None,
         **options: Any,
     ) -> None:
         self.options = Options.of(options)
+        self._given_provider = provider
         self.prompt = prompt
         self.observers = tuple(observers)
-        self.extra_stages = tuple(stages)
+        self.extra_stages = tuple(map(_checked, stages))
         self.name = name
         self.recorded = True
         self._journal = journal
@@ -179,6 +184,7 @@ class Pipeline:
         journal: Journal | Path | str | None = None,
         name: str | None = None,
         session: SessionBudget | None = None,
+        provider: Provider | None = None,
         **options: Any,
     ) -> Any:
         """Go on with a recorded run, in this process or after its kernel died; gives its `Run`.
@@ -186,8 +192,9 @@ class Pipeline:
         Await the run or call its `execute()`. `run_id` is the run's id or its result's name,
         `data` the data again (only its name and fingerprint are recorded). The settings are those
         of the record, the budget included: what was spent stays spent, and what was in flight when
-        the process died is charged as possibly billed. `options` replace recorded ones. Raises
-        `ConfigurationError`, naming what differs, for other data and for a run that isn't recorded.
+        the process died is charged as possibly billed. `options` replace recorded ones; `stages`
+        and a `provider` of your own are given again. Raises `ConfigurationError`, naming what
+        differs, for other data and for a run that isn't recorded.
         """
         folder = journal if isinstance(journal, Journal) else shared(journal)
         earlier = find(state_manager(folder.folder), run_id)
@@ -199,6 +206,7 @@ class Pipeline:
             stages=stages,
             journal=folder,
             name=name or settings["frame"]["name"],
+            provider=provider,
             **(options_of(settings) | options),
         )
         if session is not None:
@@ -294,6 +302,7 @@ class Pipeline:
             stages=self.extra_stages,
             journal=self.journal,
             name=self.name,
+            provider=self._given_provider,
             **options,
         )
         pipeline.recorded = False
@@ -307,6 +316,13 @@ class Pipeline:
 
     def _provider(self) -> Provider:
         options = self.options
+        if self._given_provider is not None:
+            if (options.base_url, options.price_in, options.price_out) != (None, None, None):
+                raise ConfigurationError(
+                    "provider= answers and knows its own price: leave base_url, price_in and "
+                    "price_out out"
+                )
+            return self._given_provider
         return choose(
             options.model,
             base_url=options.base_url,
@@ -343,3 +359,13 @@ class Pipeline:
                 f"the price of model '{self.provider.model}' is not known, so a budget can't be "
                 f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
             )
+
+
+def _checked(stage: Any) -> PipelineStage:
+    """Raises `ConfigurationError` for what can't run as a stage."""
+    if isinstance(getattr(stage, "name", None), str) and hasattr(stage, "process"):
+        return stage  # type: ignore[no-any-return]
+    raise ConfigurationError(
+        f"stages has {stage!r}, which is no stage: give an object of a class on "
+        "`ondine_nb.stages.PipelineStage`, with process(input_data, context)"
+    )

@@ -12,16 +12,14 @@ from typing import Any
 from .contracts import RowStage
 from .errors import RunError
 from .jobs import Job
-from .models import CostEstimate, ExecutionResult, ProcessingStats
-from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
+from .models import CostEstimate, ExecutionResult, Failure, ProcessingStats
+from .orchestration import AsyncExecutor, StreamingExecutor, SyncExecutor
 from .orchestration.sync_executor import run_in_thread
-from .outcomes import errors_frame, rows_frame
+from .outcomes import errors_frame, failures_of, rows_frame
 from .outputs import Output
 from .pipeline import Pipeline
 from .pricing import dollars
-from .rows import Row
 from .rowsets import Intake, RowSet
-from .run_records import digests
 
 __all__ = ["Run"]
 
@@ -121,7 +119,7 @@ class Run:
     @property
     def errors(self) -> Any:
         """A frame of the failed rows: row (position), stage, error_type, message, attempts."""
-        return errors_frame(self.pipeline.frame.kind, self._known_rows())
+        return errors_frame(self.pipeline.frame.kind, self._failures())
 
     @property
     def rows(self) -> Any:
@@ -150,8 +148,8 @@ class Run:
         """Counts of rows, rate (rows a second) and durations (seconds)."""
         return self.context.get_stats()
 
-    def _known_rows(self) -> list[Row]:
-        return [row for row in list(self.job.rowset.rows) if row is not None]
+    def _failures(self) -> list[Failure]:
+        return failures_of(self.job.rowset.rows) + self.context.gauges.later
 
     # -- what to do with it
 
@@ -181,12 +179,12 @@ class Run:
     def stream(self) -> Iterator[Any]:
         """Frames in input order as they are finished, in a thread with a loop of its own."""
         executor = self._streaming()
-        if self.job.records is not None:
-            self.job.records.save_checkpoint(self.context)
+        self.job.record()
         with self._until_over(executor):
             for chunk in executor.execute(self.job.stages, self.context):
                 self._output.write(chunk)
                 yield chunk
+        self.job.record_end()
 
     async def stream_async(self) -> AsyncIterator[Any]:
         """`stream` on the running loop."""
@@ -198,6 +196,7 @@ class Run:
                 async for chunk in chunks:
                     await asyncio.to_thread(self._output.write, chunk)
                     yield chunk
+        await asyncio.to_thread(self.job.record_end)
 
     def _streaming(self) -> StreamingExecutor:
         executor = self.job.executor
@@ -216,9 +215,12 @@ class Run:
             self.error = error
             raise
         finally:
-            self._output.close(failed=self.error is not None)
-            self.result = executor.result
-            self._finish()
+            if not sys.is_finalizing():  # else a script left it open: nobody looks any more
+                self._output.close(failed=self.error is not None)
+                self.result = executor.result
+                if self.result is not None:
+                    self.result.data = self._output.data
+                self._finish()
 
     def _new_output(self, *, keeps: bool) -> Output:
         own = self.pipeline.extra_stages
@@ -264,7 +266,7 @@ class Run:
             )
         if not self._over:
             raise RunError("this run is still going: wait for it, or stop it first")
-        failed = [row.position for row in self._known_rows() if row.status == "failed"]
+        failed = [failure.row for failure in failures_of(self.job.rowset.rows)]
         if rows is not None:
             failed = sorted(set(failed) & set(rows))
         if not failed:
@@ -332,7 +334,7 @@ class Run:
             self._ended.set()
         await self.context.control.drained()
         await self._complete_and_finish()
-        await self._record_end()
+        await asyncio.to_thread(self.job.record_end)
 
     async def _execute(self) -> ExecutionResult:
         executor, stages = self.job.executor, self.job.stages
@@ -353,23 +355,9 @@ class Run:
 
     async def _record(self) -> None:
         """Record the run before anything is sent, and its frame's fingerprint beside it."""
-        records = self.job.records
-        if records is not None:
-            await asyncio.to_thread(records.save_checkpoint, self.context)
-            self._fingerprint = asyncio.create_task(self._record_fingerprint(records))
-
-    async def _record_fingerprint(self, records: StateManager) -> None:
-        frame = self.context.settings["frame"]
-        with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
-            frame["digests"] = await asyncio.to_thread(digests, self.pipeline.frame, frame["read"])
-            await asyncio.to_thread(records.save_checkpoint, self.context)
-
-    async def _record_end(self) -> None:
-        """Nothing is in flight any more: what may have been billed is known exactly."""
-        records = self.job.records
-        if records is not None:
-            self.context.reserved = self.job.budget.possibly_billed
-            await asyncio.to_thread(records.save_checkpoint, self.context)
+        await asyncio.to_thread(self.job.record)
+        fingerprint = asyncio.to_thread(self.job.record_fingerprint, self.pipeline.frame)
+        self._fingerprint = asyncio.create_task(fingerprint)
 
     async def _complete_and_finish(self) -> None:
         if self.result is not None and self.context.control.stopping and not self._over:
@@ -389,7 +377,7 @@ class Run:
 
     def _complete_result(self, result: ExecutionResult) -> None:
         """What the executor can't know: failures, unknown prices, what came in after a stop."""
-        result.errors = [row.failure for row in self._known_rows() if row.failure is not None]
+        result.errors = self._failures()
         result.costs = self.costs
         if self.context.control.stopping:
             result.metrics = self.stats

@@ -49,7 +49,14 @@ DECIDING = ("model", "schema", "system", "effort", "thinking", "base_url")
 
 def state_manager(folder: Path) -> StateManager:
     """Where the runs of a journal folder are recorded: one file a run."""
-    return StateManager(LocalFileCheckpointStorage(folder / "runs"))
+    return StateManager(_Records(folder / "runs"))
+
+
+class _Records(LocalFileCheckpointStorage):
+    """Run records: without what stages of the user's own keep, which may be rows, or not JSON."""
+
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        return super().save(session_id, {**data, "intermediate_data": {}})
 
 
 def run_id(session_id: UUID) -> str:

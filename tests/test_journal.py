@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import shutil
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -573,3 +576,43 @@ async def test_the_writer_thread_outlives_an_entry_it_cant_write(home: Path) -> 
     assert thread.is_alive()
     journal.close()
     assert not thread.is_alive()
+
+
+def test_a_folder_that_is_deleted_begins_anew(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> tuple[int, int]:
+        journal = Journal(home)
+        await journal.append(entry(1))
+        shutil.rmtree(home)
+        await journal.append(entry(2))
+        found = await journal.lookup([entry(1).key, entry(2).key])
+        journal.close()
+        return len(found), len(live_files(home))
+
+    assert asyncio.run(main()) == (1, 1)
+    assert [record.message.endswith("the journal begins anew") for record in caplog.records] == [
+        True
+    ]
+    assert read_fresh(home, [1, 2]) == [entry(2).body]
+
+
+def test_a_large_file_of_an_ended_process_is_merged_in_little_memory(home: Path) -> None:
+    noise = [random.Random(n).randbytes(20_000) for n in range(1_000)]
+
+    async def write() -> None:
+        journal = Journal(home)
+        await asyncio.gather(*(journal.append(entry(n, body=noise[n])) for n in range(1_000)))
+        journal.close()
+
+    async def merge() -> int:
+        journal = Journal(home)
+        tracemalloc.start()
+        await journal.refresh()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        found = await journal.lookup([entry(n).key for n in (0, 999)])
+        assert [each[0].body for each in found.values()] == [noise[0], noise[999]]
+        journal.close()
+        return peak
+
+    asyncio.run(write())
+    assert asyncio.run(merge()) < 2_000_000  # of 20 million bytes

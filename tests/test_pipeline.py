@@ -321,6 +321,7 @@ BAD = {
     "half a price": ({"model": "my-model", "price_in": 1}, ["my-model", "--price-out"]),
     "system": ({"system": 3}, ["--system", "int"]),
     "params": ({"params": ["tone"]}, ["--param", "list"]),
+    "no stage": ({"stages": [len]}, ["built-in function len", "PipelineStage"]),
 }
 
 

@@ -286,6 +286,16 @@ class Length(RowStage):
         row.outputs["note"] = f"n is {row['n']}"
 
 
+class Late(RowStage):
+    columns = ("n",)
+    produces = (Column("late", "int", []),)
+
+    async def process_row(self, row: Row, context: Any) -> None:
+        if row["n"] == 2:
+            raise ValueError("two is too much")
+        row.outputs = {"late": row["n"]}
+
+
 class Only(PipelineStage):
     def process(self, input_data: Any, context: Any) -> Any:
         return input_data[input_data["length"].notna()]
@@ -325,6 +335,23 @@ def test_rows_are_counted_once_where_row_stages_follow_a_table_stage(asker: Aske
     assert run.frame["loud"].tolist() == [text.upper() for text in echoes(texts(4, 10))]
     assert (run.stats.total_rows, run.stats.processed_rows) == (4, 4)
     assert run.context.get_progress() == 100.0
+
+
+def test_rows_that_fail_behind_a_table_stage_stand_in_the_errors(asker: Asker) -> None:
+    class Reverse(PipelineStage):
+        def process(self, input_data: Any, context: Any) -> Any:
+            return input_data.iloc[::-1]
+
+    data = texts(4, 10).assign(n=[1, 2, 3, 4])
+    run = asker.run(data, stages=[Reverse("reverse"), Late("late")])
+    assert run.frame["late"].tolist() == [4, 3, pd.NA, 1]
+    assert list(run.errors["row"]) == [2]
+    assert (list(run.errors["stage"]), list(run.errors["message"])) == (
+        ["late"],
+        ["two is too much"],
+    )
+    assert run.result is not None
+    assert [failure.row for failure in run.result.errors] == [2]
 
 
 def test_columns_of_user_stages_are_checked_before_anything_is_sent(asker: Asker) -> None:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +18,11 @@ import polars as pl
 import pytest
 
 from ondine_nb import Pipeline, Run
+from ondine_nb.contracts import ExecutionContext, PipelineStage, Row, RowStage
 from ondine_nb.errors import ConfigurationError, RunError
 from ondine_nb.orchestration import LoggingObserver
 from tests.asking import Asker, echoes, journaled, texts
+from tests.echo import Echo
 from tests.server import MessagesServer
 
 N = 23
@@ -290,3 +298,114 @@ async def test_a_run_knows_whether_more_rows_may_come_than_it_has_counted(
     begun = [it for it in seen if it[0]]
     assert bool(begun) == (source in ("rows", "frames", "LazyFrame"))
     assert (run.context.gauges.open_ended, run.context.total_rows) == (False, N)
+
+
+@pytest.mark.parametrize("to", [True, False], ids=["into a file", "chunk by chunk"])
+def test_chunks_before_rows_that_cannot_be_read_are_there(
+    home: Path, tmp_path: Path, to: bool
+) -> None:
+    def rows_until_it_breaks() -> Iterator[dict[str, str]]:
+        for n in range(2_050):
+            yield {"text": f"text {n}"}
+        raise ZeroDivisionError("my own")
+
+    echo = Echo()
+    pipeline = Pipeline(
+        rows_until_it_breaks(),
+        "{text}",
+        chunk_size=500,
+        provider=echo,
+        journal=home,
+        to=tmp_path / "out.csv" if to else None,
+    )
+    taken: list[Any] = []
+    with pytest.raises(ZeroDivisionError, match="my own"):
+        taken.extend(pipeline.stream())
+    assert len(pd.concat([chunk.to_pandas() for chunk in taken])) == 2_000
+    assert not (tmp_path / "out.csv").exists()  # a file is whole, or it isn't there
+
+
+def test_a_stream_of_nothing_more_leaves_no_reservation_in_its_record(asker: Asker) -> None:
+    pipeline = asker.pipeline(texts(20), chunk_size=5, budget=1)
+    assert len(list(pipeline.stream())) == 4
+    [record] = (asker.folder / "runs").glob("*.json")
+    assert json.loads(record.read_text())["data"]["reserved"] == "0"
+
+
+def test_what_a_stage_keeps_in_the_context_is_no_matter_of_the_record(asker: Asker) -> None:
+    class Keeping(RowStage):
+        columns = ("text",)
+
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            context.intermediate_data[row["text"]] = texts(2)
+
+    run = asker.run(texts(20), stages=[Keeping("keep")], budget=1)
+    assert run.state == "done"
+    [record] = (asker.folder / "runs").glob("*.json")
+    assert json.loads(record.read_text())["data"]["intermediate_data"] == {}
+    assert "text 1" not in record.read_text()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ondine_nb import Pipeline
+from tests.asking import texts
+from tests.echo import Echo
+
+folder = Path(sys.argv[1])
+
+class Noting(Echo):
+    async def send(self, prompt):
+        with (folder / "asked").open("a") as file:
+            file.write(prompt + chr(10))
+        return await super().send(prompt)
+
+
+echo = Noting(latency=0.3)
+pipeline = Pipeline(
+    texts(100), "{text}", provider=echo, journal=folder, chunk_size=1, concurrency=8
+)
+stream = pipeline.stream()
+print(next(stream)["response"].tolist(), flush=True)
+if sys.argv[2] == "interrupt":
+    raise KeyboardInterrupt
+if sys.argv[2] == "close":
+    stream.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "interrupt", "leave it open"])
+def test_a_script_that_leaves_a_stream_waits_for_what_is_in_flight(home: Path, how: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(home), how], capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout == "['text 0']\n"
+    assert "Traceback" not in ended.stderr.replace("Traceback", "", how == "interrupt")
+    echo = Echo()
+    again = Run(Pipeline(texts(100), "{text}", provider=echo, journal=home))
+    again.execute()
+    asked = len((home / "asked").read_text().splitlines())
+    assert journaled(again) == asked >= 8
+    assert len(echo.asked or ()) == 100 - asked
+
+
+def test_an_interrupt_is_noticed_while_a_stream_is_waited_for(home: Path) -> None:
+    pipeline = Pipeline(texts(9), "{text}", provider=Echo(latency=5), journal=home, chunk_size=3)
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(pipeline.stream())
+    assert time.monotonic() - began < 3
+
+
+def test_a_stage_may_make_no_frame_of_each_chunk(asker: Asker) -> None:
+    class Count(PipelineStage):
+        def process(self, input_data: Any, context: ExecutionContext) -> Any:
+            return {"rows": len(input_data)}
+
+    pipeline = asker.pipeline(texts(5), stages=[Count("count")], chunk_size=2)
+    counts = [{"rows": 2}, {"rows": 2}, {"rows": 1}]
+    assert list(pipeline.stream()) == counts
+    run = asker.run(texts(5), stages=[Count("count")], executor="streaming", chunk_size=2)
+    assert (run.state, run.frame) == ("done", counts)

@@ -16,7 +16,7 @@ from ..models import ExecutionResult
 from .segments import flow, only
 from .state_manager import StateManager
 
-__all__ = ["ExecutionStrategy", "run_stages", "ticking"]
+__all__ = ["ExecutionStrategy", "checkpoint", "result_of", "run_stages", "ticking"]
 
 _TICK_SECONDS = 0.125
 
@@ -66,7 +66,7 @@ async def run_stages(
         if context.done_rows == 0 and not context.control.stopping:
             context.processed_rows = context.total_rows  # table stages don't count rows
         context.end_time = datetime.now()
-        result = _result(data, context)
+        result = result_of(data, context)
         await context.dispatcher.send("on_pipeline_complete", context, result)
     return result
 
@@ -80,6 +80,8 @@ async def ticking(
     """Tell the observers of the start, of progress, and of an error or a cancellation that ends
     the run; save a checkpoint now and then, and at the end however it comes."""
     context.end_time = None
+    if state_manager is not None:
+        state_manager.begin(context)
     await context.dispatcher.send("on_pipeline_start", stages, context)
     ticker = asyncio.create_task(_tick(context, state_manager))
     try:
@@ -94,7 +96,20 @@ async def ticking(
         ticker.cancel()
         context.end_time = context.end_time or datetime.now()
         if state_manager is not None:
-            await asyncio.to_thread(state_manager.save_checkpoint, context)
+            await _save(state_manager, context)
+
+
+async def checkpoint(context: ExecutionContext, state_manager: StateManager | None) -> None:
+    """Save the state where enough rows have passed since it was last saved."""
+    if state_manager is not None and state_manager.should_checkpoint(context.last_processed_row):
+        await _save(state_manager, context)
+
+
+async def _save(state_manager: StateManager, context: ExecutionContext) -> None:
+    try:
+        await asyncio.to_thread(state_manager.save_checkpoint, context)
+    except RuntimeError:  # the interpreter is ending, and takes no more threads
+        state_manager.save_checkpoint(context)
 
 
 async def _tick(context: ExecutionContext, state_manager: StateManager | None) -> None:
@@ -102,13 +117,11 @@ async def _tick(context: ExecutionContext, state_manager: StateManager | None) -
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         context.notify_progress()
-        if state_manager is not None and state_manager.should_checkpoint(
-            context.last_processed_row
-        ):
-            await asyncio.to_thread(state_manager.save_checkpoint, context)
+        await checkpoint(context, state_manager)
 
 
-def _result(data: Any, context: ExecutionContext) -> ExecutionResult:
+def result_of(data: Any, context: ExecutionContext) -> ExecutionResult:
+    """What a run has come to, by the counts of its context."""
     stats = context.get_stats()
     failed_all = stats.failed_rows > 0 and stats.processed_rows == 0
     return ExecutionResult(

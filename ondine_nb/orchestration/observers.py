@@ -93,9 +93,24 @@ class ProgressBarObserver(_QuietObserver):
 
     def __init__(self) -> None:
         self.progress_bar: Any = None
+        self._running: list[str] = []
+
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        self._running = []
+        self._refresh(context)
 
     def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        self._running.append(str(stage.name))
         self._refresh(context)
+        self._describe()
+
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        if str(stage.name) in self._running:
+            self._running.remove(str(stage.name))
+        self._refresh(context)
+        self._describe()
 
     def on_stage_error(
         self, stage: PipelineStage, context: ExecutionContext, error: Exception
@@ -117,9 +132,15 @@ class ProgressBarObserver(_QuietObserver):
             from tqdm import tqdm
 
             self.progress_bar = tqdm(total=context.total_rows, unit="rows", desc="rows")
+            self._describe()
         if self.progress_bar is not None:
+            self.progress_bar.total = context.total_rows  # a stream's grows as it is read
             self.progress_bar.n = context.done_rows
             self.progress_bar.set_postfix({"cost": _usd(context), "failed": context.failed_rows})
+
+    def _describe(self) -> None:
+        if self.progress_bar is not None and self._running:
+            self.progress_bar.set_description(", ".join(self._running))
 
     def _close(self, context: ExecutionContext) -> None:
         if self.progress_bar is not None:
@@ -168,7 +189,7 @@ class CostTrackingObserver(_QuietObserver):
     def _check(self, context: ExecutionContext) -> None:
         if self.warned or not self.max_budget:
             return
-        used = float(context.accumulated_cost) / self.max_budget
+        used = float(context.accumulated_cost) / float(self.max_budget)
         if used >= self.warning_threshold:
             self.warned = True
             self.logger.warning(

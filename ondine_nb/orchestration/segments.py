@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -25,6 +26,7 @@ from .window import Window
 
 __all__ = ["Part", "flow", "native", "only"]
 
+logger = logging.getLogger("ondine_nb")
 _BUILT_ON_THE_LOOP = 5_000
 
 
@@ -132,14 +134,27 @@ async def _validate(stage: PipelineStage, data: Any, context: ExecutionContext) 
     verdict = _call_validation(stage, data, context)
     if inspect.isawaitable(verdict):
         verdict = await verdict
-    if verdict is not None and not getattr(verdict, "is_valid", True):
-        reasons = "; ".join(str(error) for error in verdict.errors) or "no reason given"
+    if not getattr(verdict, "is_valid", verdict is not False):
+        told = getattr(verdict, "errors", ())
+        reasons = "; ".join(str(error) for error in told) or "no reason given"
         raise ConfigurationError(f"stage '{stage.name}' can't take its input: {reasons}")
+    warnings = getattr(verdict, "warnings", None)
+    for warning in warnings if isinstance(warnings, list) else ():
+        _warn(f"stage '{stage.name}': {warning}", context)
+
+
+def _warn(text: str, context: ExecutionContext) -> None:
+    """Log it once a run, not for each chunk of a stream."""
+    if text not in context.gauges.warnings:
+        context.gauges.warnings.add(text)
+        logger.warning(text)
 
 
 def _call_validation(stage: PipelineStage, data: Any, context: ExecutionContext) -> Any:
     """Subclasses in the wild take `(data)` or `(data, context)`."""
-    validate: Any = stage.validate_input
+    validate: Any = getattr(stage, "validate_input", None)
+    if validate is None:  # it only looks like a stage, and takes what it gets
+        return None
     parameters = inspect.signature(validate).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     takes_both = len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -202,6 +217,8 @@ class _Rows:
 
     async def _begin(self, first: Part) -> None:
         self.context.update_stage(self.index)
+        if self.window.counts:
+            self.context.begin_rows()
         self._started = time.perf_counter()
         for stage in self.stages:
             await self.context.dispatcher.send("on_stage_start", stage, self.context)
@@ -241,6 +258,9 @@ class _Rows:
         except (asyncio.CancelledError, GeneratorExit) as left:
             cancelled = isinstance(left, asyncio.CancelledError)
             self.context.control.stop("cancelled" if cancelled else "stream closed")
+            raise
+        except Exception as error:  # a part can't be put together: the window has to end, too
+            self.context.control.stop("failed", error)
             raise
         finally:
             await asyncio.wait({running})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -67,6 +68,8 @@ class LocalFileCheckpointStorage(CheckpointStorage):
                 os.fsync(handle.fileno())
             temporary.replace(path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise CheckpointError(
                 f"checkpoint {path} can't be written: {error.strerror or error}. "
                 "Choose a folder that can be written"
@@ -148,6 +151,10 @@ class StateManager:
         self._told = ""
         self._saving = threading.Lock()
 
+    def begin(self, context: ExecutionContext) -> None:
+        """Count the interval from where this run stands, whatever run was saved before."""
+        self._last_checkpoint_row = context.last_processed_row
+
     def should_checkpoint(self, current_row: int) -> bool:
         """Whether `checkpoint_interval` rows have passed since the last checkpoint."""
         return (current_row - self._last_checkpoint_row) >= self.checkpoint_interval
@@ -179,8 +186,12 @@ class StateManager:
         return self.storage.exists(session_id)
 
     def cleanup_checkpoints(self, session_id: UUID) -> bool:
-        """Delete the session's checkpoint; whether there was one."""
-        return self.storage.delete(session_id)
+        """Delete the session's checkpoint; False, and a line in the log, where that can't be."""
+        try:
+            return self.storage.delete(session_id)
+        except Exception as error:  # a storage of the user's own may raise anything
+            logger.error("the checkpoint of %s can't be deleted: %s", session_id, error)
+            return False
 
     def list_checkpoints(self) -> list[CheckpointInfo]:
         """All checkpoints, the newest first."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from ..frames import kind_of
 from ..models import CostEstimate, ExecutionResult, ProcessingStats
 from ..rowsets import Intake, RowSet
 from ..sources import open_source
-from .execution_strategy import ExecutionStrategy, ticking
+from .execution_strategy import ExecutionStrategy, checkpoint, result_of, ticking
 from .segments import Part, flow, native, only
 from .state_manager import StateManager
 from .sync_executor import run_in_thread
@@ -42,6 +43,7 @@ class StreamingResult:
         self.skipped_rows = 0
         self.input_tokens = 0
         self.output_tokens = 0
+        self._nothing: Any = None
 
     def add_chunk(
         self,
@@ -55,6 +57,8 @@ class StreamingResult:
     ) -> None:
         """Count one chunk: a frame, its cost in USD, and its own failures and tokens."""
         self.chunks_processed += 1
+        if self._nothing is None:
+            self._nothing = _without_rows(chunk)
         self.total_rows += len(chunk)
         self.total_cost += cost
         self.failed_rows += failed_rows
@@ -63,12 +67,15 @@ class StreamingResult:
         self.output_tokens += output_tokens
 
     def finalize(self) -> ExecutionResult:
-        """The result of the whole stream; its `data` is None, since the chunks are gone."""
+        """The result of the whole stream; its `data` is a chunk without rows, since they are gone.
+
+        None where there was no chunk.
+        """
         self.end_time = datetime.now()
         seconds = (self.end_time - self.start_time).total_seconds()
         processed = self.total_rows - self.failed_rows - self.skipped_rows
         return ExecutionResult(
-            data=None,
+            data=self._nothing,
             metrics=ProcessingStats(
                 total_rows=self.total_rows,
                 processed_rows=processed,
@@ -98,7 +105,8 @@ class StreamingExecutor(ExecutionStrategy):
     CSV, Parquet or JSONL file, a generator of rows, or one of frames, which are chunks then.
     Everything behind them runs for each chunk. Rows of later chunks go on while the slowest row of
     a chunk is under way, at most `4 * chunk_size` rows ahead (or eight for each of
-    `max_concurrency`, if that is more). `result` has the totals once the stream has ended.
+    `max_concurrency`, if that is more). `result` has the totals once the stream has ended. With a
+    `state_manager`, checkpoints are saved at the ends of chunks, too.
     """
 
     def __init__(
@@ -123,34 +131,40 @@ class StreamingExecutor(ExecutionStrategy):
 
     def execute(self, stages: list[PipelineStage], context: ExecutionContext) -> Iterator[Any]:
         """Frames in input order. Leaving the loop early stops the run."""
-        chunks: queue.Queue[Any] = queue.Queue(maxsize=1)
-        end, left = object(), threading.Event()
-
-        def put(chunk: Any) -> None:
-            while not left.is_set():
-                with contextlib.suppress(queue.Full):
-                    chunks.put(chunk, timeout=_POLL_SECONDS)
-                    return
+        handover, end = _Handover(), object()
 
         def work() -> None:
             try:
-                run_in_thread(lambda: self._fill(stages, context, put))
-                put(end)
+                run_in_thread(lambda: self._fill(stages, context, handover))
+                handover.put(end)
             except BaseException as error:
-                put(error)
+                handover.put(error)
+            finally:
+                atexit.unregister(see_through)
+
+        def leave() -> None:
+            handover.leave()
+            context.control.stop("stream closed")
+
+        def see_through() -> None:
+            leave()
+            thread.join()
 
         self.result = None
-        threading.Thread(target=work, name="ondine-stream", daemon=True).start()
+        thread = threading.Thread(target=work, name="ondine-stream", daemon=True)
+        # A script that ends waits for what is in flight; before the journal closes, which was
+        # opened earlier.
+        atexit.register(see_through)
+        thread.start()
         chunk = None
         try:
-            while (chunk := chunks.get()) is not end:
+            while (chunk := handover.take()) is not end:
                 if isinstance(chunk, BaseException):
                     raise chunk
                 yield chunk
         finally:
-            left.set()
             if chunk is not end:
-                context.control.stop("stream closed")
+                leave()
 
     def execute_stream(
         self, stages: list[PipelineStage], context: ExecutionContext
@@ -162,11 +176,12 @@ class StreamingExecutor(ExecutionStrategy):
         self,
         stages: list[PipelineStage],
         context: ExecutionContext,
-        put: Callable[[Any], None],
+        handover: _Handover,
     ) -> None:
         try:
-            async for chunk in self.execute_async(stages, context):
-                await asyncio.to_thread(put, chunk)
+            async with contextlib.aclosing(self.execute_async(stages, context)) as made:
+                async for chunk in made:
+                    await handover.give(chunk)
         finally:
             # The loop ends with this coroutine: what is in flight has to be journaled first.
             await context.control.drained()
@@ -174,21 +189,32 @@ class StreamingExecutor(ExecutionStrategy):
     async def execute_async(
         self, stages: Sequence[PipelineStage], context: ExecutionContext
     ) -> AsyncGenerator[Any, None]:
-        """The async twin of `execute`: frames in input order, on the running loop."""
+        """The async twin of `execute`: frames in input order, on the running loop.
+
+        Whoever leaves it early closes it too (`contextlib.aclosing`), or waits for the collector.
+        """
         self.result = None
-        totals = StreamingResult()
         async with (
             ticking(context, stages, self.state_manager),
             contextlib.aclosing(self._chunks(stages, context)) as chunks,
         ):
-            before = _Snapshot(context)
-            async for frame in chunks:
-                before = before.add(totals, frame, context)
-                yield frame
-            context.end_time = datetime.now()
-            context.total_rows = max(context.total_rows, totals.total_rows)
-            self.result = self._result(totals, context)
-            await context.dispatcher.send("on_pipeline_complete", context, self.result)
+            taken = _Taken(context, by_rows=any(isinstance(stage, RowStage) for stage in stages))
+            try:
+                async for frame in chunks:
+                    taken.add(frame)
+                    await checkpoint(context, self.state_manager)
+                    yield frame
+            except GeneratorExit:  # nobody takes any more: a stop, and told as one
+                context.control.stop("stream closed")
+                await chunks.aclose()
+                await self._complete(taken, context)
+                raise
+            await self._complete(taken, context)
+
+    async def _complete(self, taken: _Taken, context: ExecutionContext) -> None:
+        context.end_time = datetime.now()
+        self.result = result_of(taken.nothing, context)
+        await context.dispatcher.send("on_pipeline_complete", context, self.result)
 
     async def _chunks(
         self, stages: Sequence[PipelineStage], context: ExecutionContext
@@ -211,17 +237,9 @@ class StreamingExecutor(ExecutionStrategy):
         cut_short = any(not isinstance(stage, RowStage) for stage in behind)
         async with contextlib.aclosing(parts):
             async for part in parts:
-                if part.whole or not cut_short:  # half a chunk has passed table stages by
+                # Half a chunk has passed table stages by; None is what a stage gives for no frame.
+                if (part.whole or not cut_short) and part.data is not None:
                     yield native(part.data)
-
-    def _result(self, totals: StreamingResult, context: ExecutionContext) -> ExecutionResult:
-        result = totals.finalize()
-        result.execution_id = context.session_id
-        result.metrics.stage_durations = dict(context.stage_durations)
-        if not context.price_known:
-            result.costs.total_cost = None
-        result.success = result.success and not context.control.stopping
-        return result
 
     def supports_async(self) -> bool:
         return False
@@ -235,12 +253,62 @@ async def parts_of(loaded: Any, size: int) -> AsyncGenerator[Part, None]:
 
     Read in a thread, one part ahead: the loop isn't held by a slow file or generator.
     """
+    if loaded is None:
+        yield Part(None)
+        return
     parts = _in_parts(loaded, size)
     part = await asyncio.to_thread(next, parts, _END)
     while part is not _END:
-        following = await asyncio.to_thread(next, parts, _END)
+        try:
+            following = await asyncio.to_thread(next, parts, _END)
+        except Exception:
+            yield Part(part, last=False)  # what was read before is good
+            raise
         yield Part(part, last=following is _END)
         part = following
+
+
+class _Handover:
+    """Chunks from a loop to a thread that takes them; at most one waits there to be taken.
+
+    No thread of the loop's pool waits meanwhile: one that does holds up the interpreter's end.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._room = asyncio.Semaphore(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = False
+
+    async def give(self, chunk: Any) -> None:
+        """Hand a chunk over when the last one is taken; let it go when nobody takes any more."""
+        self._loop = asyncio.get_running_loop()
+        if not self._left:
+            await self._room.acquire()
+        if not self._left:
+            self.put(chunk)
+
+    def put(self, chunk: Any) -> None:
+        """Hand over without waiting; from any thread."""
+        self._chunks.put(chunk)
+
+    def take(self) -> Any:
+        """The next chunk, waited for in short steps, so that an interrupt is noticed."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                chunk = self._chunks.get(timeout=_POLL_SECONDS)
+                self._make_room()
+                return chunk
+
+    def leave(self) -> None:
+        """Take no more."""
+        self._left = True
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it was the last chunk
+                self._loop.call_soon_threadsafe(self._room.release)
 
 
 def _in_parts(loaded: Any, size: int) -> Iterator[Any]:
@@ -262,25 +330,26 @@ def _loading(stages: Sequence[PipelineStage]) -> int:
     return min(1, len(stages))
 
 
-class _Snapshot:
-    """The context's totals at the last chunk, for what has come since."""
+class _Taken:
+    """The chunks that have come out: how many rows, and what they look like without rows."""
 
-    def __init__(self, context: ExecutionContext) -> None:
-        self.cost = context.accumulated_cost
-        self.failed, self.skipped = context.failed_rows, context.skipped_rows
-        self.usage = context.usage
-        self.done = context.done_rows
+    def __init__(self, context: ExecutionContext, *, by_rows: bool) -> None:
+        self.context, self.by_rows = context, by_rows
+        self.rows = 0
+        self.nothing: Any = None
 
-    def add(self, totals: StreamingResult, frame: Any, context: ExecutionContext) -> _Snapshot:
-        """Count a chunk; gives what the next one starts from."""
-        if context.done_rows == totals.total_rows and not context.control.stopping:
-            context.processed_rows += len(frame)  # table stages don't count rows
-        totals.add_chunk(
-            frame,
-            context.accumulated_cost - self.cost,
-            failed_rows=context.failed_rows - self.failed,
-            skipped_rows=context.skipped_rows - self.skipped,
-            input_tokens=context.usage.prompt_tokens - self.usage.prompt_tokens,
-            output_tokens=context.usage.output_tokens - self.usage.output_tokens,
-        )
-        return _Snapshot(context)
+    def add(self, frame: Any) -> None:
+        if self.nothing is None:
+            self.nothing = _without_rows(frame)
+        self.rows += len(frame) if hasattr(frame, "__len__") else 0
+        if not self.by_rows and self.rows and not self.context.control.stopping:
+            # Table stages don't count rows.
+            self.context.total_rows = max(self.context.total_rows, self.rows)
+            self.context.update_row(self.rows - 1)
+
+
+def _without_rows(frame: Any) -> Any:
+    """A frame's or a list's like; None for what a stage may make of a chunk else."""
+    if hasattr(frame, "head"):
+        return frame.head(0)
+    return [] if isinstance(frame, list) else None

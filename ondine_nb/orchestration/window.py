@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from ..contracts import ExecutionContext, RowStage
@@ -19,6 +19,7 @@ from ..rows import AskAgain, Halted, Row
 __all__ = ["Window"]
 
 _TEXT_SHOWN = 300
+_MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
 
 
 class Window:
@@ -61,7 +62,7 @@ class Window:
         """
         control = self.context.control
         for stage in self.stages:
-            await stage.open(self.context)
+            await _done(stage.open(self.context))
         self._chunks = chunks
         control.bind(asyncio.get_running_loop(), self._stop)
         if not control.stopping:
@@ -101,7 +102,7 @@ class Window:
         control.draining -= set(self._workers)
         await self._chunks.aclose()
         for stage in self.stages:
-            await stage.close()
+            await _done(stage.close())
 
     def _stop(self, hard: bool) -> None:
         """End the workers: those that wait at once, those with a request in flight after it."""
@@ -136,7 +137,7 @@ class Window:
                 if chunk is None:
                     return None
                 for stage in self.stages:
-                    await stage.prepare(chunk, self.context)
+                    await _done(stage.prepare(chunk, self.context))
                 self._ready.extend(chunk)
             return self._ready.popleft()
 
@@ -147,7 +148,7 @@ class Window:
         try:
             while at < len(stages) and not row.settled:
                 try:
-                    await stages[at].process_row(row, context)
+                    await _done(stages[at].process_row(row, context))
                     at += 1
                 except AskAgain as again:
                     at = stages.index(again.stage)
@@ -179,6 +180,8 @@ class Window:
             context.complete_row(row)
         if row.failure is not None:
             gauges.count_failure(row.failure)
+            if not self.counts:
+                gauges.later += [row.failure][: _MOST_KEPT - len(gauges.later)]
             if self.on_error == "stop":
                 self._end_by(row)
         elif row.outputs is not None:
@@ -195,6 +198,12 @@ class Window:
         if not self.context.control.stopping:
             self.context.gauges.message = str(error)
             self.context.control.stop("on_error", error)
+
+
+async def _done(pending: Awaitable[None] | None) -> None:
+    """Wait for a stage's method; one that is no `async def` is done already."""
+    if pending is not None:
+        await pending
 
 
 def _sample(row: Row) -> Sample:

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from ondine_nb.contracts import ExecutionContext, ExecutionObserver, PipelineStage
+from ondine_nb.contracts import ExecutionContext, ExecutionObserver, PipelineStage, RowStage
 from ondine_nb.errors import ConfigurationError, FatalProviderError, RefusalError, RunError
 from ondine_nb.models import ExecutionResult, ValidationResult
 from ondine_nb.orchestration import (
@@ -22,7 +22,7 @@ from ondine_nb.orchestration import (
     StreamingResult,
     SyncExecutor,
 )
-from tests.orchestration.parts import Events, Load, Table, Work, frame, turns
+from tests.orchestration.parts import Events, Load, OutColumn, Table, Work, frame, turns
 
 WAYS = ["async", "async alias", "sync", "stream", "stream twin"]
 Stages = list[Any]
@@ -496,3 +496,62 @@ async def test_cancelling_the_executor_cancels_the_rows_and_closes_the_stages() 
     async with asyncio.timeout(5):
         await context.control.drained()
     assert (work.now, work.closed, len(work.seen)) == (0, 1, 3)
+
+
+class Plain(RowStage):
+    """A row stage without a single `async`."""
+
+    columns = ("n",)
+    produces = (OutColumn(),)
+
+    def __init__(self) -> None:
+        super().__init__("plain")
+        self.events: list[str] = []
+
+    def open(self, context: ExecutionContext) -> None:  # type: ignore[override]
+        self.events.append("open")
+
+    def prepare(self, rows: Any, context: ExecutionContext) -> None:  # type: ignore[override]
+        self.events.append(f"{len(rows)} rows")
+
+    def process_row(self, row: Any, context: ExecutionContext) -> None:  # type: ignore[override]
+        if row["n"] == 2:
+            raise ValueError("not this one")
+        row.outputs = {"out": row["n"] * 10}
+
+    def close(self) -> None:  # type: ignore[override]
+        self.events.append("close")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_row_stage_may_be_plain_throughout(way: str) -> None:
+    stage = Plain()
+    result = run(way, [Load(frame(4)), stage])
+    assert result.to_pandas()["out"].tolist() == [0, 10, pd.NA, 30]
+    assert (result.metrics.processed_rows, result.metrics.failed_rows) == (3, 1)
+    assert stage.events == ["open", "4 rows", "close"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_context_that_has_run_counts_its_rows_anew_and_its_costs_on(way: str) -> None:
+    context = ExecutionContext()
+    run(way, [Load(frame(10)), Work(lambda n: RefusalError("no") if n < 4 else None)], context)
+    restored = ExecutionContext.from_checkpoint(context.to_checkpoint())
+    result = run(way, [Load(frame(10)), Work()], restored)
+    stats = result.metrics
+    assert (stats.total_rows, stats.processed_rows, stats.failed_rows) == (10, 10, 0)
+    assert restored.accumulated_cost == Decimal("0.16")
+    assert restored.session_id == context.session_id
+
+
+def test_a_stopped_stream_counts_no_row_that_did_not_run() -> None:
+    context = ExecutionContext()
+    work = Work(lambda n: RefusalError("no") if n > 6 else None)
+    work.each = lambda n: context.control.stop() if n == 9 else None
+    executor = StreamingExecutor(chunk_size=4, max_concurrency=1)
+    list(executor.execute([Load(frame(20)), work], context))
+    assert executor.result is not None
+    stats = executor.result.metrics
+    assert stats.processed_rows == 7
+    assert stats.failed_rows <= 3
+    assert not executor.result.is_complete

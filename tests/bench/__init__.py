@@ -1,0 +1,1 @@
+"""Measurements, by `python -m tests.bench NAME`; none runs with the tests."""
