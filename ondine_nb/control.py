@@ -98,6 +98,9 @@ class Sample:
 class Gauges:
     """What a view shows beside the counts; not part of a checkpoint.
 
+    USD: `saved` is what answers from the journal and equal rows would have cost, and
+    `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
+    less (below 0 while they are only written).
     `message_until` is when what `message` says changes, by `time.monotonic`, or None.
     """
 
@@ -112,6 +115,8 @@ class Gauges:
     duplicates: int = 0
     possibly_billed: Decimal = ZERO
     saved: Decimal = ZERO
+    saved_by_duplicates: Decimal = ZERO
+    saved_by_cache: Decimal = ZERO
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)

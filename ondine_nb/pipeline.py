@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .caching import Marks, marks_of
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError
 from .estimation import Estimator
@@ -50,9 +51,9 @@ class Pipeline:
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
-    sample fresh timeout on_error to executor chunk_size base_url price_in price_out`. `observers`
-    are told of each run, `stages` run behind the answer's parsing, `journal` is a folder or a
-    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
+    sample fresh timeout on_error cache to executor chunk_size base_url price_in price_out`.
+    `observers` are told of each run, `stages` run behind the answer's parsing, `journal` is a
+    folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
     `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent by then.
     """
 
@@ -315,7 +316,7 @@ class Pipeline:
         )
 
     def _settings(self, provider: Provider) -> Settings:
-        options = self.options
+        options, marks = self.options, self._marks(provider)
         return Settings(
             model=provider.model,
             max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
@@ -324,7 +325,16 @@ class Pipeline:
             effort=options.effort,
             thinking=options.thinking,
             timeout=options.timeout,
+            cached_system=marks.system,
+            cached_head=marks.head,
         )
+
+    def _marks(self, provider: Provider) -> Marks:
+        """What is marked for the cache. What a cache costs at a given price isn't known."""
+        options = self.options
+        if options.cache == "off" or options.price_in is not None:
+            return Marks()
+        return marks_of(provider.model, options.system, self.template.head)
 
     def _check_executor(self) -> None:
         if self.streams and self.options.executor not in (None, "streaming"):

@@ -53,6 +53,11 @@ class ModelPrice:
             + self.cache_write.at(prompt) * usage.cache_write_tokens
         ) / _MILLION
 
+    def saved_by_cache(self, usage: Usage) -> Decimal:
+        """What caching saved on one request, in USD; negative where it was written and not read."""
+        uncached = Usage(usage.prompt_tokens, usage.output_tokens)
+        return self.cost(uncached) - self.cost(usage)
+
     def ceiling(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         """The most that one request can cost, in USD, if neither count can be exceeded.
 

@@ -18,7 +18,7 @@ LAYERS = [
     ["rows"],
     ["control", "checkpoints", "dispatcher"],
     ["contracts", "prompts", "json_schemas", "short_form", "columns"],
-    ["schemas", "pricing", "frames"],
+    ["schemas", "pricing", "frames", "caching"],
     ["records", "streams"],
     ["table_files"],
     ["sources", "parquet_parts"],

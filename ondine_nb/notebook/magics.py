@@ -48,6 +48,7 @@ class OndineMagics(Magics):
     fresh = Bool(False, help="--fresh").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
     on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
+    cache = Unicode(None, allow_none=True, help="--cache").tag(config=True)
     to = Unicode(None, allow_none=True, help="--to: a path").tag(config=True)
     executor = Unicode(None, allow_none=True, help="--executor").tag(config=True)
     chunk_size = AnyTrait(None, allow_none=True, help="--chunk-size, in rows").tag(config=True)
