@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from .models import Failure
+from .models import Failure, Savings
 from .rows import ZERO
 
 __all__ = ["Control", "Gauges", "Sample"]
@@ -121,3 +121,15 @@ class Gauges:
     recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
     last_error: Failure | None = None
+
+    def add_saved(self, amount: Decimal, *, duplicate: bool) -> None:
+        """An answer was not paid again: an equal row's, or one from the journal."""
+        self.saved += amount
+        if duplicate:
+            self.saved_by_duplicates += amount
+
+    @property
+    def savings(self) -> Savings:
+        """What hasn't been paid, by what saved it."""
+        journal = self.saved - self.saved_by_duplicates
+        return Savings(journal, self.saved_by_duplicates, self.saved_by_cache)

@@ -23,7 +23,7 @@ from .inquiries import Inquiry, Rejections, question_key, read
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
 from .pacing import Growth, Pacer
-from .pricing import ModelPrice
+from .pricing import FREE, ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
 
@@ -193,9 +193,7 @@ class InvokeStage(RowStage):
             context.gauges.duplicates += row.reasks == 0
         if not row.attempts and self.provider.price is not None:
             saved = self.provider.price.cost(row.answer.usage)
-            context.gauges.saved += saved
-            if row.status == "answered":
-                context.gauges.saved_by_duplicates += saved
+            context.gauges.add_saved(saved, duplicate=row.status == "answered")
 
     async def _ask(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> Answer | None:
         """Send until there is an answer, or raise what it fails by. None: another run has it."""
@@ -357,9 +355,10 @@ class InvokeStage(RowStage):
         row.cost += cost
         row.usage += answer.usage
         row.latency = reply.latency
-        context.add_usage(cost, answer.usage, self.name)
-        if self.provider.price is not None:
-            context.gauges.saved_by_cache += self.provider.price.saved_by_cache(answer.usage)
+        price: ModelPrice = self.provider.price or FREE
+        kinds = price.by_kind(answer.usage)
+        context.add_usage(cost, answer.usage, self.name, kinds, row.reasks + 1)
+        context.gauges.saved_by_cache += price.saved_by_cache(answer.usage)
         context.gauges.latencies.append(reply.latency)
 
     def _slow_down(self, error: TransientError, trial: Trial, context: ExecutionContext) -> None:

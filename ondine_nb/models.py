@@ -19,6 +19,7 @@ __all__ = [
     "ExecutionResult",
     "Failure",
     "ProcessingStats",
+    "Savings",
     "Usage",
     "ValidationResult",
 ]
@@ -95,6 +96,9 @@ class CostEstimate:
 
     `low` and `high` bound an estimate: `high` is a ceiling by `max_tokens`. All three prices are
     None where the model's price is unknown, never 0. `notes` says how the figures came about.
+    What a run has cost is broken down in USD: by stage, by kind of token (input, output,
+    cache_read, cache_write), and by attempt: 1 for first answers, from 2 on for those that were
+    asked again because they broke the schema. `saved` is what it didn't have to pay.
     """
 
     total_cost: Decimal | None
@@ -108,6 +112,24 @@ class CostEstimate:
     high: Decimal | None = None
     requests: int | None = None
     notes: tuple[str, ...] = ()
+    breakdown_by_kind: dict[str, Decimal] = field(default_factory=dict)
+    breakdown_by_attempt: dict[int, Decimal] = field(default_factory=dict)
+    saved: Savings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What a run didn't have to pay, in USD: answers from the `journal`, equal rows (`duplicates`),
+    and cached tokens (`caching`, below 0 where a cache was written and hardly read).
+    """
+
+    journal: Decimal
+    duplicates: Decimal
+    caching: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return self.journal + self.duplicates + self.caching
 
 
 @dataclass

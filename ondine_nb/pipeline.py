@@ -276,7 +276,7 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal))
+            run_in_thread(lambda: recall_costs(context, self.journal, self.provider.price))
         return context
 
     def _run(self, streaming: bool = False) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
@@ -23,6 +24,7 @@ from .frames import Frame
 from .journal import Entry, Journal, home
 from .options import Options
 from .orchestration import LocalFileCheckpointStorage, StateManager
+from .pricing import ModelPrice
 from .prompts import as_text
 from .providers import Answer
 
@@ -188,14 +190,21 @@ def check_stages(settings: Mapping[str, Any], stages: Sequence[str]) -> None:
         )
 
 
-async def recall_costs(context: ExecutionContext, journal: Journal) -> None:
+async def recall_costs(
+    context: ExecutionContext, journal: Journal, price: ModelPrice | None
+) -> None:
     """Add what the journal knows that the run has spent until now: exact to the last answer."""
     await journal.refresh()
+    attempts: Counter[bytes] = Counter()
 
     def see(entry: Entry) -> None:
         if entry.readable:
-            usage = Answer.read(entry.body).usage
-            context.add_usage(Decimal(entry.cost or 0), usage, "invoke")
+            attempts[entry.key] += 1
+            usage, cost = Answer.read(entry.body).usage, Decimal(entry.cost or 0)
+            kinds = {} if price is None else price.by_kind(usage)
+            if sum(kinds.values()) != cost:  # at other prices than today's
+                kinds = {"earlier": cost}
+            context.add_usage(cost, usage, "invoke", kinds, attempts[entry.key])
 
     await journal.visit(run_id(context.session_id), see)
 

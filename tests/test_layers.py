@@ -31,7 +31,7 @@ LAYERS = [
     ["stages"],
     ["orchestration"],
     ["estimation", "run_records", "outcomes", "outputs"],
-    ["jobs"],
+    ["jobs", "spending"],
     ["pipeline"],
     ["run"],
     ["notebook", "cli"],

@@ -1,4 +1,4 @@
-"""The texts of `%ondine models` and `%ondine doctor`."""
+"""The texts of `%ondine models`, `%ondine cost` and `%ondine doctor`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from .. import __version__
 from ..errors import ConfigurationError, OndineError
 from ..journal import home
 from ..orchestration.sync_executor import run_in_thread
-from ..pricing import ModelPrice, find_price, usd
+from ..pricing import ModelPrice, dollars, find_price, usd
 from ..providers import Settings
 from ..providers.anthropic import AnthropicProvider, list_models
 from ..providers.choice import choose, is_local
+from ..rows import ZERO
+from ..spending import Spent, spending, write_csv
+from .html.texts import clean
 
-__all__ = ["doctor", "models"]
+__all__ = ["costs", "doctor", "models"]
+
+_RUNS_SHOWN = 30
 
 
 def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
@@ -79,6 +84,45 @@ def _price_text(price: ModelPrice | None) -> str:
         return "price unknown (--price-in, --price-out)"
     tiers = f", above {price.input.tiers[0][0]:,} tokens dearer" if price.input.tiers else ""
     return f"${price.input.base} in, ${price.output.base} out{tiers}"
+
+
+def costs(file: str) -> str:
+    """What was paid by run, model and day, from the journal; with `file`, written there as CSV."""
+    if file:
+        if not file.endswith(".csv"):
+            raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")
+        groups = spending()
+        write_csv(groups, file)
+        return f"{file}: {len(groups):,} rows (run, model and day), {_sum(groups)}"
+    runs = spending(by="run")
+    if not runs:
+        return f"Nothing was paid yet: {home()} has no answer."
+    parts = [f"Paid in all: {_sum(runs)} ({home()})", *_section("By run", runs)]
+    for by in ("model", "day"):
+        parts += _section(f"By {by}", spending(by=by))
+    return "\n".join(parts)
+
+
+def _section(title: str, groups: list[Spent]) -> list[str]:
+    lines = [f"  {clean(_label(spent)):<28} {_sum([spent])}" for spent in groups[-_RUNS_SHOWN:]]
+    if len(lines) < len(groups):
+        lines.append(f"  the last {len(lines)} of {len(groups):,}: %ondine cost FILE.csv has all")
+    return [title, *lines]
+
+
+def _label(spent: Spent) -> str:
+    run = f"{spent.name} ({spent.run})" if spent.name else spent.run
+    return run or spent.model or spent.day
+
+
+def _sum(groups: list[Spent]) -> str:
+    """`$0.0213 for 1,204 answers`, and what of them has no known price."""
+    answers, unpriced = sum(g.answers for g in groups), sum(g.unpriced for g in groups)
+    if answers and answers == unpriced:
+        return f"price unknown for {answers:,} answers"
+    more = f", beside {unpriced:,} of unknown price" if unpriced else ""
+    total = sum((g.cost for g in groups), ZERO)
+    return f"{dollars(total)} for {answers - unpriced:,} answers{more}"
 
 
 def doctor(shell: Any) -> str:

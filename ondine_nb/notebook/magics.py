@@ -272,6 +272,7 @@ class OndineMagics(Magics):
             "stop": self._stop,
             "resume": lambda rest: self._block(*self._resumed(rest)),
             "models": self._models,
+            "cost": self._cost,
             "panel": self._panel,
             "doctor": self._doctor,
         }
@@ -295,6 +296,11 @@ class OndineMagics(Magics):
         from .listings import models
 
         print(models(self.base_url, self.price_in, self.price_out))
+
+    def _cost(self, rest: str) -> None:
+        from .listings import costs
+
+        print(costs(rest.strip("\"'")))
 
     def _doctor(self, rest: str) -> None:
         from .listings import doctor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -163,6 +164,7 @@ def test_every_option_has_a_traitlet_of_its_name() -> None:
         ("fresh", True),
         ("timeout", 7),
         ("on_error", "stop"),
+        ("cache", "off"),
         ("base_url", "http://127.0.0.1:9"),
         ("price_in", 1),
         ("price_out", 2.5),
@@ -338,6 +340,28 @@ def test_models_lists_what_the_server_offers_with_prices(
     told = capsys.readouterr().out
     assert "claude-haiku-5-5" in told
     assert "$0.1 in, $0.5 out" in told.replace("0.10", "0.1").replace("0.50", "0.5")
+
+
+def test_cost_tells_what_was_paid_by_run_model_and_day_and_writes_it_exactly(
+    shell: InteractiveShell,
+    magics: OndineMagics,
+    server: MessagesServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shell.run_line_magic("ondine", "cost")
+    assert "Nothing was paid yet" in capsys.readouterr().out
+    shell.run_cell_magic("ondine", f"out -i df --quiet --base-url {server.url}", "Say {text}")
+    run = shell.user_ns["out_run"]
+    shell.run_line_magic("ondine", "cost")
+    told = capsys.readouterr().out
+    for part in (f"out ({run.id})", "By model\n  claude-haiku-5-5", "By day", "for 2 answers"):
+        assert part in told
+    assert told.count(f"${run.cost:f}".rstrip("0")) == 4
+    shell.run_line_magic("ondine", f"cost {tmp_path / 'paid.csv'}")
+    assert f"{run.id},out,claude-haiku-5-5," in (tmp_path / "paid.csv").read_text()
+    with pytest.raises(UsageError, match=r"doesn't end in \.csv"):
+        shell.run_line_magic("ondine", f"cost {tmp_path / 'paid.xlsx'}")
 
 
 # --- the rewrite ---------------------------------------------------------------------------------
