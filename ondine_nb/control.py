@@ -100,7 +100,8 @@ class Gauges:
 
     USD: `saved` is what answers from the journal and equal rows would have cost, and
     `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
-    less (below 0 while they are only written).
+    less (below 0 while they are only written). `paid` answers of this process have cost
+    `paid_cost`, and `paid_squares` is the sum of the squares of their costs.
     `message_until` is when what `message` says changes, by `time.monotonic`, or None.
     """
 
@@ -117,6 +118,9 @@ class Gauges:
     saved: Decimal = ZERO
     saved_by_duplicates: Decimal = ZERO
     saved_by_cache: Decimal = ZERO
+    paid: int = 0
+    paid_cost: Decimal = ZERO
+    paid_squares: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
@@ -127,6 +131,12 @@ class Gauges:
         self.saved += amount
         if duplicate:
             self.saved_by_duplicates += amount
+
+    def add_paid(self, cost: Decimal) -> None:
+        """One more answer was paid for."""
+        self.paid += 1
+        self.paid_cost += cost
+        self.paid_squares += float(cost) ** 2
 
     @property
     def savings(self) -> Savings:

@@ -358,6 +358,7 @@ class InvokeStage(RowStage):
         price: ModelPrice = self.provider.price or FREE
         kinds = price.by_kind(answer.usage)
         context.add_usage(cost, answer.usage, self.name, kinds, row.reasks + 1)
+        context.gauges.add_paid(cost)
         context.gauges.saved_by_cache += price.saved_by_cache(answer.usage)
         context.gauges.latencies.append(reply.latency)
 

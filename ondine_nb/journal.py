@@ -111,6 +111,11 @@ class Journal:
         """Call `see` in the writer thread with each answer of a run. Raises `JournalError`."""
         await self._ask(lambda files: files.visit(run, see))
 
+    async def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
+        """The newest answers of these runs, `most` at most. Raises `JournalError`."""
+        found: list[Entry] = await self._ask(lambda files: files.latest(runs, most))
+        return found
+
     async def bills(self) -> AsyncIterator[Bill]:
         """What each answer of this folder cost, in parts. Raises `JournalError`.
 

@@ -32,6 +32,7 @@ CREATE INDEX IF NOT EXISTS answers_by_key ON answers (key);
 """
 _LOCK_WAIT_SECONDS = 10.0
 _KEYS_A_QUERY = 500
+_LATEST = 50_000  # a table has no index by run: further back nobody looks for experience
 _BILLS_AT_ONCE = 20_000  # the writer thread has other work to do between
 
 
@@ -168,6 +169,21 @@ class Files:
                 query = f"SELECT {_COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
                 for row in connection.execute(query, (run,)):
                     see(Entry._of_row(row))
+
+    def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
+        """The newest answers of these runs, `most` at most, among those that came in last."""
+        found: list[Entry] = []
+        marks = ",".join("?" * len(runs))
+        with self._reading(True) as connections:
+            for connection in reversed(connections):  # this process's own are the newest
+                query = (
+                    f"SELECT {_COLUMNS} FROM answers WHERE run IN ({marks}) AND rowid > "  # noqa: S608
+                    f"(SELECT COALESCE(MAX(rowid), 0) - {_LATEST} FROM answers) "
+                    "ORDER BY rowid DESC LIMIT ?"
+                )
+                rows = connection.execute(query, (*runs, most - len(found)))
+                found.extend(Entry._of_row(row) for row in rows)
+        return found
 
     def bills(self, live: bool, after: int) -> list[Bill]:
         """The next answers behind row `after` of this process's own file, or of the store."""

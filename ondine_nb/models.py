@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -115,6 +115,20 @@ class CostEstimate:
     breakdown_by_kind: dict[str, Decimal] = field(default_factory=dict)
     breakdown_by_attempt: dict[int, Decimal] = field(default_factory=dict)
     saved: Savings | None = None
+
+    def scaled(self, rows: int) -> CostEstimate:
+        """This estimate for so many rows of the same sort, where it is one of at least one row."""
+        if not self.rows or rows == self.rows:
+            return self
+
+        def all_of(value: Any) -> Any:
+            return None if value is None else type(value)(Decimal(value) * rows / self.rows)
+
+        names = ("input_tokens", "output_tokens", "requests", "total_cost", "low", "high")
+        grown = replace(self, rows=rows, **{name: all_of(getattr(self, name)) for name in names})
+        grown.total_tokens = grown.input_tokens + grown.output_tokens
+        grown.notes = (*self.notes, f"by {self.rows:,} of the rows")
+        return grown
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from .caching import Marks, marks_of
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
-from .errors import ConfigurationError
+from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
 from .frames import Frame
 from .invocation import InvokeStage, question_key
@@ -131,6 +132,15 @@ class Pipeline:
     async def estimate_async(self) -> CostEstimate:
         """`estimate` on the running loop."""
         return await Estimator(self.job()).estimate()
+
+    async def quick_estimate(self, job: Job) -> CostEstimate | None:
+        """An estimate of `job` by 200 of its rows that asks nobody; None where there is none."""
+        if self.streams or job.rowset.rerun is not None or self.provider.price is None:
+            return None
+        with contextlib.suppress(OndineError):  # the run itself will say so
+            some = RowSet(self.frame.take(self.frame.sample_positions(200)))
+            return (await Estimator(self.job(some)).quick()).scaled(len(self.frame))
+        return None
 
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.

@@ -13,7 +13,7 @@ from .contracts import RowStage
 from .errors import RunError
 from .jobs import Job
 from .models import CostEstimate, ExecutionResult, ProcessingStats
-from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
+from .orchestration import AsyncExecutor, StreamingExecutor, SyncExecutor
 from .orchestration.sync_executor import run_in_thread
 from .outcomes import errors_frame, rows_frame
 from .outputs import Output
@@ -21,7 +21,7 @@ from .pipeline import Pipeline
 from .pricing import dollars
 from .rows import Row
 from .rowsets import Intake, RowSet
-from .run_records import digests
+from .run_records import fingerprint
 
 __all__ = ["Run"]
 
@@ -318,6 +318,7 @@ class Run:
         assert self._ended is not None
         try:
             await self._record()
+            self.estimate = self.estimate or await self.pipeline.quick_estimate(self.job)
             self.result = await self._execute()
         except asyncio.CancelledError:
             if not self.context.control.stopping:  # a second stop would cancel what is in flight
@@ -356,13 +357,8 @@ class Run:
         records = self.job.records
         if records is not None:
             await asyncio.to_thread(records.save_checkpoint, self.context)
-            self._fingerprint = asyncio.create_task(self._record_fingerprint(records))
-
-    async def _record_fingerprint(self, records: StateManager) -> None:
-        frame = self.context.settings["frame"]
-        with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
-            frame["digests"] = await asyncio.to_thread(digests, self.pipeline.frame, frame["read"])
-            await asyncio.to_thread(records.save_checkpoint, self.context)
+            recording = fingerprint(self.context, self.pipeline.frame, records)
+            self._fingerprint = asyncio.create_task(recording)
 
     async def _record_end(self) -> None:
         """Nothing is in flight any more: what may have been billed is known exactly."""
