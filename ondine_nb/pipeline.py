@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .caching import Marks, marks_of
+from .catalogue import kept
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
 from .frames import Frame
 from .invocation import InvokeStage, question_key
 from .jobs import Job, budget_of, executor_of, produced
-from .journal import Journal, shared
+from .journal import Journal, home, shared
 from .limits import SessionBudget
 from .models import CostEstimate, ExecutionResult
 from .options import Options
@@ -86,6 +88,7 @@ class Pipeline:
         self.frame = self._rows_in_memory()
         self.provider = self._provider()
         self.settings = self._settings(self.provider)
+        self._check_model()
         self._check_budget()
         self._check_executor()
 
@@ -345,6 +348,22 @@ class Pipeline:
         if options.cache == "off" or options.price_in is not None:
             return Marks()
         return marks_of(provider.model, options.system, self.template.head)
+
+    def _check_model(self) -> None:
+        """By the last list of models that was had; where there is none, the server will tell."""
+        known = kept(home(), self.provider.identity)
+        model = None if known is None else known.find(self.settings.model)
+        if known is None or model is None:
+            return
+        if self.options.max_tokens is None and model.max_tokens is not None:
+            most = min(self.settings.max_tokens, model.max_tokens)
+            self.settings = replace(self.settings, max_tokens=most)
+        model.check(
+            max_tokens=self.settings.max_tokens,
+            effort=self.settings.effort,
+            schema=self.schema is not None,
+            as_of=known.as_of,
+        )
 
     def _check_executor(self) -> None:
         if self.streams and self.options.executor not in (None, "streaming"):

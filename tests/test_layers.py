@@ -23,7 +23,7 @@ LAYERS = [
     ["table_files"],
     ["sources", "parquet_parts"],
     ["sinks"],
-    ["options", "pacing", "rowsets", "budget"],
+    ["options", "pacing", "rowsets", "budget", "catalogue"],
     ["providers", "limits"],
     ["journal_files", "breaker", "inquiries"],
     ["journal"],

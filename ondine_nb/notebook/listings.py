@@ -6,10 +6,10 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from datetime import datetime
 from typing import Any
 
 from .. import __version__
+from ..catalogue import Catalogue, Model, keep, kept
 from ..errors import ConfigurationError, OndineError
 from ..journal import home
 from ..orchestration.sync_executor import run_in_thread
@@ -27,23 +27,24 @@ _RUNS_SHOWN = 30
 
 
 def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
-    """A line a model: id, price (USD per million tokens in and out), lifecycle, limits.
+    """A line a model: id, price (USD per million tokens in and out), limits, lifecycle.
 
-    Asks the provider; where there is no key, the list is the price table's.
+    Asks the provider and keeps the list in the journal folder; where it can't be asked, that copy
+    is shown with its date, or else the price table.
     """
     provider = choose("claude-haiku-5-5", base_url=base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
     if is_local(provider):
         lines = [f"{provider.model:<28} $0 in, $0 out   embedded, answers while there is no key"]
-        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_priced_models()])
+        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
     assert isinstance(provider, AnthropicProvider)
     try:
         offered = run_in_thread(lambda: _offered(provider))
     except OndineError as error:
-        return "\n".join(
-            [f"The list can't be had: {error}", "By the price table:", *_priced_models()]
-        )
-    return "\n".join(_model_line(model, prices) for model in offered) or "No model is offered."
+        failed = f"The list can't be had: {clean(error, 400)}"
+        return "\n".join([failed, *_unasked(provider.identity, prices)])
+    listed = keep(home(), provider.identity, offered)
+    return "\n".join(_lines(listed, prices)) or "No model is offered."
 
 
 async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
@@ -54,19 +55,25 @@ async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
         await provider.close()
 
 
-def _model_line(model: dict[str, Any], prices: dict[str, Any]) -> str:
-    name = str(model["id"])
-    parts = [f"{name:<28} {_price_text(find_price(name, **prices))}"]
-    if model.get("max_input_tokens"):
-        parts.append(
-            f"{model['max_input_tokens']:,} tokens in, {model.get('max_tokens') or 0:,} out"
-        )
-    lifecycle = str(model.get("lifecycle") or "")
-    ends = model.get("retires_at")
-    if lifecycle and lifecycle != "active":
-        when = f" {ends:%d %b %Y}" if isinstance(ends, datetime) else ""
-        parts.append(f"{lifecycle}{when}")
-    return "   ".join(parts)
+def _unasked(identity: str, prices: dict[str, Any]) -> list[str]:
+    """What is known of a server's models without asking it."""
+    listed = kept(home(), identity)
+    if listed is None:
+        return ["By the price table:", *_priced_models()]
+    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(listed, prices)]
+
+
+def _lines(listed: Catalogue, prices: dict[str, Any]) -> list[str]:
+    """Those that can be used first, then the retired ones."""
+    ordered = sorted(listed.models, key=lambda model: model.lifecycle == "retired")
+    return [_model_line(model, prices) for model in ordered]
+
+
+def _model_line(model: Model, prices: dict[str, Any]) -> str:
+    parts = [f"{clean(model.id):<28} {_price_text(find_price(model.id, **prices))}"]
+    if model.max_input_tokens:
+        parts.append(f"{model.max_input_tokens:,} tokens in, {model.max_tokens or 0:,} out")
+    return "   ".join([*parts, *filter(None, [clean(model.end)])])
 
 
 def _priced_models() -> list[str]:

@@ -380,8 +380,8 @@ async def list_models(provider: AnthropicProvider) -> list[dict[str, Any]]:
     anthropic = sdk()
     try:
         page = await provider._client.models.list(limit=100)
+        return [model.model_dump() async for model in page]
     except anthropic.APIStatusError as error:
         raise provider._of_status(error) from None
     except anthropic.APIConnectionError as error:
         raise provider._of_connection(error) from None
-    return [model.model_dump() for model in page.data]
