@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from .notebook.panel import panel
     from .pipeline import Pipeline
     from .run import Run
+    from .spending import costs
 
-__all__ = ["Pipeline", "Run", "__version__", "load_ipython_extension", "panel"]
+__all__ = ["Pipeline", "Run", "__version__", "costs", "load_ipython_extension", "panel"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Pipeline": "pipeline",
     "Run": "run",
+    "costs": "spending",
     "panel": "notebook.panel",
     "show_results": "notebook.results_view",
 }

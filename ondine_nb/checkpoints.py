@@ -43,6 +43,8 @@ def describe(context: Any) -> dict[str, Any]:
         "price_known": context.price_known,
         "stage_durations": dict(context.stage_durations),
         "stage_costs": {name: str(cost) for name, cost in list(context.stage_costs.items())},
+        "kind_costs": {name: str(cost) for name, cost in list(context.kind_costs.items())},
+        "attempt_costs": {str(n): str(cost) for n, cost in list(context.attempt_costs.items())},
         "reserved": str(context.reserved),
         "settings": context.settings,
     }
@@ -72,6 +74,10 @@ def restore(data: dict[str, Any]) -> dict[str, Any]:
     fields["stage_durations"] = dict(data.get("stage_durations", {}))
     costs = data.get("stage_costs", {})
     fields["stage_costs"] = {name: Decimal(cost) for name, cost in costs.items()}
+    costs = data.get("kind_costs", {})
+    fields["kind_costs"] = {name: Decimal(cost) for name, cost in costs.items()}
+    costs = data.get("attempt_costs", {})
+    fields["attempt_costs"] = {int(n): Decimal(cost) for n, cost in costs.items()}
     fields["reserved"] = Decimal(data.get("reserved", 0))
     fields["settings"] = _typed(data, "settings", dict, {})
     return fields

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -72,6 +73,8 @@ class ExecutionContext:
     price_known: bool = True
     stage_durations: dict[str, float] = field(default_factory=dict)
     stage_costs: dict[str, Decimal] = field(default_factory=dict)
+    kind_costs: dict[str, Decimal] = field(default_factory=dict)
+    attempt_costs: dict[int, Decimal] = field(default_factory=dict)
     reserved: Decimal = ZERO
     settings: dict[str, Any] = field(default_factory=dict)
     control: Control = field(default_factory=Control, repr=False, compare=False)
@@ -118,11 +121,24 @@ class ExecutionContext:
         self.accumulated_cost += cost
         self.accumulated_tokens += tokens
 
-    def add_usage(self, cost: Decimal, usage: Usage, stage: str) -> None:
-        """Add one billed answer to the totals and to its stage's share."""
+    def add_usage(
+        self,
+        cost: Decimal,
+        usage: Usage,
+        stage: str,
+        kinds: Mapping[str, Decimal] = MappingProxyType({}),
+        attempt: int = 1,
+    ) -> None:
+        """Add one billed answer to the totals and to the shares of its stage and its attempt.
+
+        `kinds` is the same cost by kind of token; `attempt` counts the question's answers from 1.
+        """
         self.add_cost(cost, usage.total_tokens)
         self.usage += usage
         self.stage_costs[stage] = self.stage_costs.get(stage, ZERO) + cost
+        self.attempt_costs[attempt] = self.attempt_costs.get(attempt, ZERO) + cost
+        for kind, share in kinds.items():
+            self.kind_costs[kind] = self.kind_costs.get(kind, ZERO) + share
 
     def notify_progress(self) -> None:
         """Tell every observer; one that raises is reported once and dropped."""
@@ -172,6 +188,9 @@ class ExecutionContext:
             rows=self.total_rows,
             breakdown_by_stage=dict(self.stage_costs),
             confidence="actual",
+            breakdown_by_kind=dict(self.kind_costs),
+            breakdown_by_attempt=dict(self.attempt_costs),
+            saved=self.gauges.savings if self.price_known else None,
         )
 
     def to_checkpoint(self) -> dict[str, Any]:

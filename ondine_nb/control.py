@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from .models import Failure
+from .models import Failure, Savings
 from .rows import ZERO
 
 __all__ = ["Control", "Gauges", "Sample"]
@@ -100,6 +100,10 @@ class Sample:
 class Gauges:
     """What a view shows beside the counts; not part of a checkpoint.
 
+    USD: `saved` is what answers from the journal and equal rows would have cost, and
+    `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
+    less (below 0 while they are only written). `paid` answers of this process have cost
+    `paid_cost`, and `paid_squares` is the sum of the squares of their costs.
     `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
@@ -117,6 +121,11 @@ class Gauges:
     duplicates: int = 0
     possibly_billed: Decimal = ZERO
     saved: Decimal = ZERO
+    saved_by_duplicates: Decimal = ZERO
+    saved_by_cache: Decimal = ZERO
+    paid: int = 0
+    paid_cost: Decimal = ZERO
+    paid_squares: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
@@ -133,3 +142,21 @@ class Gauges:
         kept = self.first_failures.setdefault(failure.label, [])
         if len(kept) < _FAILURES_SHOWN:
             kept.append(failure)
+
+    def add_saved(self, amount: Decimal, *, duplicate: bool) -> None:
+        """An answer was not paid again: an equal row's, or one from the journal."""
+        self.saved += amount
+        if duplicate:
+            self.saved_by_duplicates += amount
+
+    def add_paid(self, cost: Decimal) -> None:
+        """One more answer was paid for."""
+        self.paid += 1
+        self.paid_cost += cost
+        self.paid_squares += float(cost) ** 2
+
+    @property
+    def savings(self) -> Savings:
+        """What hasn't been paid, by what saved it."""
+        journal = self.saved - self.saved_by_duplicates
+        return Savings(journal, self.saved_by_duplicates, self.saved_by_cache)

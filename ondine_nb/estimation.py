@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from statistics import linear_regression
+from statistics import fmean, linear_regression
 from typing import Any
 
 from .contracts import ExecutionContext
+from .errors import MalformedAnswerError
 from .invocation import InvokeStage
 from .models import CostEstimate, Usage
+from .pricing import ModelPrice
+from .providers import Answer
 from .rows import Row
+from .run_records import same_question
 from .stages import ParseStage, PromptStage
 
-__all__ = ["Estimator", "Tally"]
+__all__ = ["Estimator", "Tally", "projected"]
 
 _COUNTED = 8
 _BYTES_A_TOKEN = 4
@@ -24,6 +31,10 @@ _TEXT_TOKENS = 150
 _FIELD_TOKENS = 12
 _FEWEST_TOKENS = 4
 _FIRST_PROMPTS = 3
+_ENOUGH = 5  # earlier answers that say more than a rule of thumb
+_MOST_REMEMBERED = 400
+_UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
+_FRAME_TOKENS = 16  # what roles and turns add to a request's texts
 
 
 @dataclass
@@ -36,9 +47,11 @@ class Tally:
     duplicates: int = 0
     requests: int = 0
     prompt_bytes: int = 0
+    text_bytes: int = 0
     ceiling: Decimal = Decimal(0)
     first_prompts: list[str] = field(default_factory=list)
     sample: list[str] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
 
 
 class Estimator:
@@ -51,6 +64,10 @@ class Estimator:
         self.parse = next(s for s in job.stages if isinstance(s, ParseStage))
         self.tally = Tally()
         self._random = random.Random(0)  # noqa: S311
+        settings = self.invoke.settings
+        schema = "" if settings.schema is None else json.dumps(settings.schema)
+        self._constant = _size(f"{settings.system or ''}{schema}")
+        self._unopened = 0
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
@@ -61,7 +78,31 @@ class Estimator:
             tokens_in, counted = await self._input_tokens()
         finally:
             await self.invoke.close()
+        await self._remember()
         return self._priced(tokens_in, counted)
+
+    async def quick(self) -> CostEstimate:
+        """The same without asking the provider anything: input tokens are rough."""
+        self._unopened = self._constant + _UNOPENED_BYTES
+        await self.invoke.journal.refresh()
+        await self._walk()
+        await self._remember()
+        return self._priced(self._rough_tokens(), False)
+
+    def _rough_tokens(self) -> int:
+        tally = self.tally
+        return tally.text_bytes // _BYTES_A_TOKEN + _FRAME_TOKENS * tally.requests
+
+    async def _remember(self) -> None:
+        """Output tokens of earlier answers to this prompt, also where the rows are new."""
+        tally, journal = self.tally, self.invoke.journal
+        if len(tally.outputs) >= _ENOUGH or not tally.requests:
+            return
+        settings = self.job.context.settings
+        runs = await asyncio.to_thread(same_question, journal.folder, settings)
+        for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
+            with contextlib.suppress(MalformedAnswerError):
+                tally.outputs.append(Answer.read(entry.body).usage.output_tokens)
 
     async def _walk(self) -> None:
         seen: set[bytes] = set()
@@ -84,6 +125,8 @@ class Estimator:
                 tally.first_prompts.append(row.prompt)
             if row.inquiry.answers:
                 tally.from_journal += 1
+                if len(tally.outputs) < _MOST_REMEMBERED:
+                    tally.outputs.append(row.inquiry.answers[0].usage.output_tokens)
             elif row.inquiry.key in seen:
                 tally.duplicates += 1
             else:
@@ -93,7 +136,8 @@ class Estimator:
     def _count_request(self, prompt: str) -> None:
         tally = self.tally
         tally.requests += 1
-        bound = self.invoke.provider.request_bytes(prompt)
+        tally.text_bytes += _size(prompt) + self._constant
+        bound = self.invoke.provider.request_bytes(prompt) + self._unopened
         tally.prompt_bytes += bound
         if self.invoke.provider.price is not None:
             worst = self.invoke.provider.price.ceiling(bound, self.invoke.settings.max_tokens)
@@ -113,7 +157,7 @@ class Estimator:
             if count is not None
         ]
         if not known:
-            return self.tally.prompt_bytes // _BYTES_A_TOKEN, False
+            return self._rough_tokens(), False
         return self._by_size([size for _, size in known], [count for count, _ in known]), True
 
     def _by_size(self, sizes: list[int], counts: list[int]) -> int:
@@ -143,19 +187,47 @@ class Estimator:
         )
         if price is not None and tally.requests:
             mean = tokens_in // tally.requests
-            each = price.cost(Usage(mean, self._likely_output()))
-            least = price.cost(Usage(mean * 9 // 10, _FEWEST_TOKENS))
-            estimate.total_cost = each * tally.requests
-            estimate.low, estimate.high = least * tally.requests, tally.ceiling
+            estimate.total_cost = self._likely_cost(price, mean)
+            least = self._cached(mean * (9 if counted else 6) // 10, 1.3)
+            least += Usage(0, self._least_output())
+            estimate.low = min(price.cost(least) * tally.requests, estimate.total_cost)
+            estimate.high = tally.ceiling * self._asked_at_most()
         elif price is not None:
             estimate.total_cost = estimate.low = estimate.high = Decimal(0)
         return estimate
 
+    def _likely_cost(self, price: ModelPrice, mean: int) -> Decimal:
+        """All requests at their usual length; the first writes the cache, the others read it."""
+        output = Usage(0, self._likely_output())
+        reads = self._cached(mean, 1.0)
+        first = Usage(reads.input_tokens, 0, 0, reads.cache_read_tokens)
+        rest = price.cost(reads + output) * (self.tally.requests - 1)
+        return price.cost(first + output) + rest
+
+    def _cached(self, tokens: int, stretch: float) -> Usage:
+        """So many input tokens, with those that the cache has; `stretch` allows for more."""
+        settings, tally = self.invoke.settings, self.tally
+        if not settings.caches:
+            return Usage(tokens)
+        marked = _size(f"{settings.system or ''}{settings.cached_head}") * tally.requests
+        cached = min(tokens, round(tokens * stretch * marked / max(1, tally.text_bytes)))
+        return Usage(tokens - cached, 0, cached)
+
     def _likely_output(self) -> int:
         """Tokens out that an answer usually has; the ceiling doesn't rest on it."""
-        schema = self.parse.schema
+        schema, seen = self.parse.schema, self.tally.outputs
         likely = _TEXT_TOKENS if schema is None else 8 + _FIELD_TOKENS * len(schema.fields)
+        if len(seen) >= _ENOUGH:
+            likely = round(fmean(seen))
         return min(self.invoke.settings.max_tokens, likely)
+
+    def _least_output(self) -> int:
+        seen = self.tally.outputs
+        return max(_FEWEST_TOKENS, min(seen) // 2) if len(seen) >= _ENOUGH else _FEWEST_TOKENS
+
+    def _asked_at_most(self) -> int:
+        """How often a row may be paid for."""
+        return 1 if self.parse.schema is None else 1 + self.parse.reasks
 
     def _notes(self, counted: bool) -> tuple[str, ...]:
         tally, settings = self.tally, self.invoke.settings
@@ -164,13 +236,46 @@ class Estimator:
             if counted
             else ("rough: a token for every 4 bytes")
         )
-        notes = (
-            f"input tokens {how}",
-            f"the ceiling is {settings.max_tokens:,} tokens out for every request (max_tokens)",
+        notes = [f"input tokens {how}", self._output_note()]
+        if settings.caches:
+            notes.append("what every request begins with is cached: written once, then read")
+        notes.append(
+            f"the ceiling is {settings.max_tokens:,} tokens out for every request (max_tokens)"
         )
-        if self.parse.schema is None:
-            return notes
-        again = (
-            f"an answer that breaks the schema is asked again, {self.parse.reasks} times at most"
-        )
-        return (*notes, f"{again}: the ceiling leaves that out")
+        if self.parse.schema is not None:
+            notes[-1] += (
+                f", asked again {self.parse.reasks} times because its answer breaks the schema"
+            )
+        return tuple(notes)
+
+    def _output_note(self) -> str:
+        seen = len(self.tally.outputs)
+        if seen >= _ENOUGH:
+            return f"output tokens by {seen:,} earlier answers to this prompt"
+        return f"output tokens by a rule of thumb: {self._likely_output():,} an answer"
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def projected(
+    context: ExecutionContext, requests: int | None = None
+) -> tuple[Decimal, Decimal] | None:
+    """The least and the most USD that a run under way will probably have cost at its end.
+
+    By the answers that it has paid for, from the fifth on, else None; the range narrows with each.
+    `requests` is how many the whole run was expected to send, where that is known; otherwise every
+    row that is left counts as one.
+    """
+    gauges, spent = context.gauges, context.accumulated_cost
+    left = max(0, context.total_rows - context.done_rows)
+    if requests is not None:
+        left = min(left, max(0, requests - gauges.paid))
+    if gauges.paid < _ENOUGH or not context.price_known:
+        return None
+    mean = float(gauges.paid_cost) / gauges.paid
+    spread = math.sqrt(max(0.0, gauges.paid_squares / gauges.paid - mean**2))
+    off = 3 * spread * math.sqrt(left + left**2 / gauges.paid)
+    low, high = (Decimal(str(max(0.0, left * mean + sign * off))) for sign in (-1, 1))
+    return spent + low, spent + high

@@ -7,10 +7,12 @@ import hashlib
 import json
 from typing import Any
 
-from .errors import MalformedAnswerError, RowError
+from .errors import FatalProviderError, MalformedAnswerError, RejectedRequestError, RowError
 from .providers import Answer, Reply, Settings
 
-__all__ = ["Inquiry", "question_key", "read"]
+__all__ = ["Inquiry", "Rejections", "question_key", "read"]
+
+_EQUAL_REJECTIONS = 20
 
 
 def question_key(identity: str, settings: Settings) -> Any:
@@ -40,6 +42,22 @@ class Inquiry:
         self.begins = False
         self.failure: RowError | None = None
         self.lock = asyncio.Lock()
+
+
+class Rejections:
+    """Counts equal rejections in a row: then it is the settings that are wrong, not the rows."""
+
+    def __init__(self) -> None:
+        self._text, self._count = "", 0
+
+    def check(self, error: RejectedRequestError) -> None:
+        """Raises `FatalProviderError` at the twentieth like it."""
+        self._count = self._count + 1 if self._text == str(error) else 1
+        self._text = str(error)
+        if self._count >= _EQUAL_REJECTIONS:
+            raise FatalProviderError(
+                f"the first {self._count} requests were all rejected alike: {error}"
+            ) from error
 
 
 def read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:

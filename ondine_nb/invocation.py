@@ -9,6 +9,7 @@ from decimal import Decimal
 from weakref import WeakValueDictionary
 
 from .breaker import Breaker, Outage, Trial
+from .caching import Lead
 from .contracts import ExecutionContext, RowStage
 from .errors import (
     FatalProviderError,
@@ -18,17 +19,16 @@ from .errors import (
     RowError,
     TransientError,
 )
-from .inquiries import Inquiry, question_key, read
+from .inquiries import Inquiry, Rejections, question_key, read
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
 from .pacing import Growth, Pacer
-from .pricing import ModelPrice
+from .pricing import FREE, ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
 
 __all__ = ["InvokeStage", "question_key"]
 
-_EQUAL_REJECTIONS = 20
 _UNREACHABLE_ATTEMPTS = 3
 
 
@@ -74,10 +74,11 @@ class InvokeStage(RowStage):
         self.pacer = Pacer()
         self.backoff = backoff or Backoff()
         self.breaker = Breaker(self.backoff)
+        self.lead = Lead(wanted=settings.caches)
         self._hash = question_key(provider.identity, settings)
         self._inquiries: WeakValueDictionary[bytes, Inquiry] = WeakValueDictionary()
         self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
-        self._rejections: tuple[str, int] = ("", 0)
+        self._rejections = Rejections()
         self._accepted = accepted
         self.beside_others = False  # set for good when another run is under way at the same time
         self._usual_output = 64.0  # tokens; a moving mean once answers come
@@ -191,7 +192,8 @@ class InvokeStage(RowStage):
             row.status = "answered"
             context.gauges.duplicates += row.reasks == 0
         if not row.attempts and self.provider.price is not None:
-            context.gauges.saved += self.provider.price.cost(row.answer.usage)
+            saved = self.provider.price.cost(row.answer.usage)
+            context.gauges.add_saved(saved, duplicate=row.status == "answered")
 
     async def _ask(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> Answer | None:
         """Send until there is an answer, or raise what it fails by. None: another run has it."""
@@ -232,7 +234,7 @@ class InvokeStage(RowStage):
         assert row.prompt is not None
         await self.open_provider()
         worst = self._worst_case(row.prompt)
-        async with self.gate, self.journal.claims.hold(inquiry.key):
+        async with self.lead.follow(), self.gate, self.journal.claims.hold(inquiry.key):
             probing = self.breaker.open
             try:
                 if self.breaker.exhausted and trial.error is not None:
@@ -346,13 +348,18 @@ class InvokeStage(RowStage):
         self, row: Row, context: ExecutionContext, answer: Answer, reply: Reply, cost: Decimal
     ) -> None:
         self._alive(reply.latency)
+        self.lead.succeeded()
         self.gate.answered(reply.latency)
         self._usual_output += (answer.usage.output_tokens - self._usual_output) / 16
         self._show_concurrency(context)
         row.cost += cost
         row.usage += answer.usage
         row.latency = reply.latency
-        context.add_usage(cost, answer.usage, self.name)
+        price: ModelPrice = self.provider.price or FREE
+        kinds = price.by_kind(answer.usage)
+        context.add_usage(cost, answer.usage, self.name, kinds, row.reasks + 1)
+        context.gauges.add_paid(cost)
+        context.gauges.saved_by_cache += price.saved_by_cache(answer.usage)
         context.gauges.latencies.append(reply.latency)
 
     def _slow_down(self, error: TransientError, trial: Trial, context: ExecutionContext) -> None:
@@ -388,13 +395,6 @@ class InvokeStage(RowStage):
             raise FatalProviderError(str(error)) from error
 
     def _give_up_if_all_alike(self, error: RejectedRequestError) -> None:
-        """Equal rejections before any success: it is the settings that are wrong, not the rows."""
-        if self.breaker.proven or self._accepted:
-            return
-        text, count = self._rejections
-        count = count + 1 if text == str(error) else 1
-        self._rejections = (str(error), count)
-        if count >= _EQUAL_REJECTIONS:
-            raise FatalProviderError(
-                f"the first {count} requests were all rejected alike: {error}"
-            ) from error
+        """Equal rejections before any success end the run."""
+        if not (self.breaker.proven or self._accepted):
+            self._rejections.check(error)

@@ -18,16 +18,17 @@ import queue
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .errors import JournalError
-from .journal_files import Entry, Files
+from .journal_files import Bill, Entry, Files
 from .limits import Claims
 
-__all__ = ["Entry", "Journal", "home", "shared"]
+__all__ = ["Bill", "Entry", "Journal", "home", "shared"]
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -109,6 +110,25 @@ class Journal:
     async def visit(self, run: str, see: Callable[[Entry], None]) -> None:
         """Call `see` in the writer thread with each answer of a run. Raises `JournalError`."""
         await self._ask(lambda files: files.visit(run, see))
+
+    async def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
+        """The newest answers of these runs, `most` at most. Raises `JournalError`."""
+        found: list[Entry] = await self._ask(lambda files: files.latest(runs, most))
+        return found
+
+    async def bills(self) -> AsyncIterator[Bill]:
+        """What each answer of this folder cost, in parts. Raises `JournalError`.
+
+        Those of other processes that are still running are left out: their files are locked.
+        """
+        await self.refresh()
+        for live in (False, True):
+            after, more = 0, True
+            while more:
+                part: list[Bill] = await self._ask(partial(Files.bills, live=live, after=after))
+                for bill in part:
+                    yield bill
+                after, more = (part[-1].row, True) if part else (after, False)
 
     async def refresh(self) -> None:
         """Take over the files of processes that ended. Raises `JournalError`."""

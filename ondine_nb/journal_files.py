@@ -20,7 +20,7 @@ from typing import Any
 
 from .errors import JournalError
 
-__all__ = ["VERSION", "Entry", "Files"]
+__all__ = ["VERSION", "Bill", "Entry", "Files"]
 
 logger = logging.getLogger("ondine_nb")
 VERSION = 1
@@ -35,6 +35,8 @@ CREATE INDEX IF NOT EXISTS answers_by_key ON answers (key);
 """
 _LOCK_WAIT_SECONDS = 10.0
 _KEYS_A_QUERY = 500
+_LATEST = 50_000  # a table has no index by run: further back nobody looks for experience
+_BILLS_AT_ONCE = 20_000  # the writer thread has other work to do between
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,17 @@ class Entry:
             cost=cost,
             at=at,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one answer cost: `row` is its place in its file, the rest as in `Entry`."""
+
+    row: int
+    run: str
+    model: str
+    at: float
+    cost: str | None
 
 
 class Files:
@@ -165,6 +178,32 @@ class Files:
                 query = f"SELECT {_COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
                 for row in connection.execute(query, (run,)):
                     see(Entry._of_row(row))
+
+    def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
+        """The newest answers of these runs, `most` at most, among those that came in last."""
+        found: list[Entry] = []
+        marks = ",".join("?" * len(runs))
+        with self._reading(True) as connections:
+            for connection in reversed(connections):  # this process's own are the newest
+                query = (
+                    f"SELECT {_COLUMNS} FROM answers WHERE run IN ({marks}) AND rowid > "  # noqa: S608
+                    f"(SELECT COALESCE(MAX(rowid), 0) - {_LATEST} FROM answers) "
+                    "ORDER BY rowid DESC LIMIT ?"
+                )
+                rows = connection.execute(query, (*runs, most - len(found)))
+                found.extend(Entry._of_row(row) for row in rows)
+        return found
+
+    def bills(self, live: bool, after: int) -> list[Bill]:
+        """The next answers behind row `after` of this process's own file, or of the store."""
+        with self._reading(not live) as connections:
+            if not live and len(connections) < 2:
+                return []
+            query = "SELECT rowid, run, model, at, cost FROM answers WHERE rowid > ? "
+            rows = connections[-1 if live else 0].execute(
+                f"{query} ORDER BY rowid LIMIT {_BILLS_AT_ONCE}", (after,)
+            )
+            return [Bill(*row) for row in rows]
 
     @contextlib.contextmanager
     def _reading(self, earlier: bool) -> Iterator[list[sqlite3.Connection]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "ExecutionResult",
     "Failure",
     "ProcessingStats",
+    "Savings",
     "Usage",
     "ValidationResult",
 ]
@@ -95,6 +96,9 @@ class CostEstimate:
 
     `low` and `high` bound an estimate: `high` is a ceiling by `max_tokens`. All three prices are
     None where the model's price is unknown, never 0. `notes` says how the figures came about.
+    What a run has cost is broken down in USD: by stage, by kind of token (input, output,
+    cache_read, cache_write), and by attempt: 1 for first answers, from 2 on for those that were
+    asked again because they broke the schema. `saved` is what it didn't have to pay.
     """
 
     total_cost: Decimal | None
@@ -108,6 +112,38 @@ class CostEstimate:
     high: Decimal | None = None
     requests: int | None = None
     notes: tuple[str, ...] = ()
+    breakdown_by_kind: dict[str, Decimal] = field(default_factory=dict)
+    breakdown_by_attempt: dict[int, Decimal] = field(default_factory=dict)
+    saved: Savings | None = None
+
+    def scaled(self, rows: int) -> CostEstimate:
+        """This estimate for so many rows of the same sort, where it is one of at least one row."""
+        if not self.rows or rows == self.rows:
+            return self
+
+        def all_of(value: Any) -> Any:
+            return None if value is None else type(value)(Decimal(value) * rows / self.rows)
+
+        names = ("input_tokens", "output_tokens", "requests", "total_cost", "low", "high")
+        grown = replace(self, rows=rows, **{name: all_of(getattr(self, name)) for name in names})
+        grown.total_tokens = grown.input_tokens + grown.output_tokens
+        grown.notes = (*self.notes, f"by {self.rows:,} of the rows")
+        return grown
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What a run didn't have to pay, in USD: answers from the `journal`, equal rows (`duplicates`),
+    and cached tokens (`caching`, below 0 where a cache was written and hardly read).
+    """
+
+    journal: Decimal
+    duplicates: Decimal
+    caching: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return self.journal + self.duplicates + self.caching
 
 
 @dataclass

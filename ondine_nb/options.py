@@ -46,6 +46,7 @@ class Options:
     fresh: bool = False
     timeout: float = 120.0
     on_error: str = "keep"
+    cache: str = "auto"
     to: str | None = None
     executor: str | None = None
     chunk_size: int = 1000
@@ -75,6 +76,7 @@ class Options:
         self._one_of("effort", EFFORTS)
         self._one_of("thinking", ("off", "auto"))
         self._one_of("on_error", ("keep", "stop"))
+        self._one_of("cache", ("auto", "off"))
         self._one_of("executor", EXECUTORS)
         self._check_to()
         self._text("model")

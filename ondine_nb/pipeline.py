@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .caching import Marks, marks_of
+from .catalogue import kept
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
-from .errors import ConfigurationError
+from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
 from .frames import Frame
 from .invocation import InvokeStage, question_key
 from .jobs import Job, budget_of, executor_of, produced
-from .journal import Journal, shared
+from .journal import Journal, home, shared
 from .limits import SessionBudget
 from .models import CostEstimate, ExecutionResult
 from .options import Options
@@ -50,13 +54,13 @@ class Pipeline:
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
-    sample fresh timeout on_error to executor chunk_size base_url price_in price_out`. `observers`
-    are told of each run, `stages` run behind the answer's parsing, `journal` is a folder or a
-    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. `provider` is an
-    object of your own that satisfies `ondine_nb.providers.Provider` and answers instead of the one
-    that key, base URL and model choose: each run opens and closes it once, its `identity` stands in
-    the journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
-    whatever can't be run; nothing is sent by then.
+    sample fresh timeout on_error cache to executor chunk_size base_url price_in price_out`.
+    `observers` are told of each run, `stages` run behind the answer's parsing, `journal` is a
+    folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in messages. `provider`
+    is an object of your own that satisfies `ondine_nb.providers.Provider` and answers instead of
+    the one that key, base URL and model choose: each run opens and closes it once, its `identity`
+    stands in the journal's keys and in the run's record. Raises `ConfigurationError` (a
+    `ValueError`) for whatever can't be run; nothing is sent by then.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Pipeline:
         self.frame = self._rows_in_memory()
         self.provider = self._provider()
         self.settings = self._settings(self.provider)
+        self._check_model()
         self._check_budget()
         self._check_executor()
 
@@ -135,6 +140,15 @@ class Pipeline:
     async def estimate_async(self) -> CostEstimate:
         """`estimate` on the running loop."""
         return await Estimator(self.job()).estimate()
+
+    async def quick_estimate(self, job: Job) -> CostEstimate | None:
+        """An estimate of `job` by 200 of its rows that asks nobody; None where there is none."""
+        if self.streams or job.rowset.rerun is not None or self.provider.price is None:
+            return None
+        with contextlib.suppress(OndineError):  # the run itself will say so
+            some = RowSet(self.frame.take(self.frame.sample_positions(200)))
+            return (await Estimator(self.job(some)).quick()).scaled(len(self.frame))
+        return None
 
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
@@ -283,7 +297,7 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal))
+            run_in_thread(lambda: recall_costs(context, self.journal, self.provider.price))
         return context
 
     def _run(self, streaming: bool = False) -> Any:
@@ -331,7 +345,7 @@ class Pipeline:
         )
 
     def _settings(self, provider: Provider) -> Settings:
-        options = self.options
+        options, marks = self.options, self._marks(provider)
         return Settings(
             model=provider.model,
             max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
@@ -340,6 +354,31 @@ class Pipeline:
             effort=options.effort,
             thinking=options.thinking,
             timeout=options.timeout,
+            cached_system=marks.system,
+            cached_head=marks.head,
+        )
+
+    def _marks(self, provider: Provider) -> Marks:
+        """What is marked for the cache. What a cache costs at a given price isn't known."""
+        options = self.options
+        if options.cache == "off" or options.price_in is not None:
+            return Marks()
+        return marks_of(provider.model, options.system, self.template.head)
+
+    def _check_model(self) -> None:
+        """By the last list of models that was had; where there is none, the server will tell."""
+        known = kept(home(), self.provider.identity)
+        model = None if known is None else known.find(self.settings.model)
+        if known is None or model is None:
+            return
+        if self.options.max_tokens is None and model.max_tokens is not None:
+            most = min(self.settings.max_tokens, model.max_tokens)
+            self.settings = replace(self.settings, max_tokens=most)
+        model.check(
+            max_tokens=self.settings.max_tokens,
+            effort=self.settings.effort,
+            schema=self.schema is not None,
+            as_of=known.as_of,
         )
 
     def _check_executor(self) -> None:

@@ -53,6 +53,26 @@ class ModelPrice:
             + self.cache_write.at(prompt) * usage.cache_write_tokens
         ) / _MILLION
 
+    def by_kind(self, usage: Usage) -> dict[str, Decimal]:
+        """The same cost in USD by kind of token: input, output, cache_read, cache_write."""
+        prompt = usage.prompt_tokens
+        kinds = {
+            "input": (self.input, usage.input_tokens),
+            "output": (self.output, usage.output_tokens),
+            "cache_read": (self.cache_read, usage.cache_read_tokens),
+            "cache_write": (self.cache_write, usage.cache_write_tokens),
+        }
+        return {
+            kind: rate.at(prompt) * tokens / _MILLION
+            for kind, (rate, tokens) in kinds.items()
+            if tokens
+        }
+
+    def saved_by_cache(self, usage: Usage) -> Decimal:
+        """What caching saved on one request, in USD; negative where it was written and not read."""
+        uncached = Usage(usage.prompt_tokens, usage.output_tokens)
+        return self.cost(uncached) - self.cost(usage)
+
     def ceiling(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         """The most that one request can cost, in USD, if neither count can be exceeded.
 

@@ -80,6 +80,11 @@ class Template:
         compiler.run()
         return cls(tuple(compiler.used), tuple(compiler.parts))
 
+    @property
+    def head(self) -> str:
+        """What every rendered prompt begins with: the text before the first column."""
+        return first if isinstance(first := self._parts[0], str) else ""
+
     def render(self, values: Sequence[Any]) -> str | None:
         """One row's prompt, or None if every column that the prompt names is missing.
 
@@ -91,15 +96,11 @@ class Template:
         texts = [as_text(value) for value in values]
         if not any(texts) and all(is_missing(value) for value in values):
             return None
-        parts = self._parts
-        return "".join([part if isinstance(part, str) else texts[part] for part in parts])
+        return "".join([part if isinstance(part, str) else texts[part] for part in self._parts])
 
 
 def escape(text: str) -> str:
-    """`text` with its braces doubled, so that it stands in a template as it is.
-
-    Exact wherever no single `{` of the template is still open before it.
-    """
+    """`text` with its braces doubled: as it is, wherever no single `{` is open before it."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

@@ -320,6 +320,7 @@ class Run:
         assert self._ended is not None
         try:
             await self._record()
+            self.estimate = self.estimate or await self.pipeline.quick_estimate(self.job)
             self.result = await self._execute()
         except asyncio.CancelledError:
             if not self.context.control.stopping:  # a second stop would cancel what is in flight

@@ -7,8 +7,10 @@ journal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
@@ -18,11 +20,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from .contracts import ExecutionContext
-from .errors import ConfigurationError, JournalError, nearest
+from .errors import CheckpointError, ConfigurationError, JournalError, nearest
 from .frames import Frame
 from .journal import Entry, Journal, home
 from .options import Options
 from .orchestration import LocalFileCheckpointStorage, StateManager
+from .pricing import ModelPrice
 from .prompts import as_text
 from .providers import Answer
 
@@ -33,12 +36,14 @@ __all__ = [
     "check_stages",
     "digests",
     "find",
+    "fingerprint",
     "keeper",
     "options_of",
     "recall_costs",
     "record",
     "recorded",
     "run_id",
+    "same_question",
     "schema_class",
     "state_manager",
 ]
@@ -195,14 +200,21 @@ def check_stages(settings: Mapping[str, Any], stages: Sequence[str]) -> None:
         )
 
 
-async def recall_costs(context: ExecutionContext, journal: Journal) -> None:
+async def recall_costs(
+    context: ExecutionContext, journal: Journal, price: ModelPrice | None
+) -> None:
     """Add what the journal knows that the run has spent until now: exact to the last answer."""
     await journal.refresh()
+    attempts: Counter[bytes] = Counter()
 
     def see(entry: Entry) -> None:
         if entry.readable:
-            usage = Answer.read(entry.body).usage
-            context.add_usage(Decimal(entry.cost or 0), usage, "invoke")
+            attempts[entry.key] += 1
+            usage, cost = Answer.read(entry.body).usage, Decimal(entry.cost or 0)
+            kinds = {} if price is None else price.by_kind(usage)
+            if sum(kinds.values()) != cost:  # at other prices than today's
+                kinds = {"earlier": cost}
+            context.add_usage(cost, usage, "invoke", kinds, attempts[entry.key])
 
     await journal.visit(run_id(context.session_id), see)
 
@@ -235,6 +247,36 @@ def find(manager: StateManager, run: str) -> ExecutionContext:
         f"no run '{run}' is recorded in this journal folder.{known}{hint} "
         "Running its cell again does the same: what is answered isn't paid again"
     )
+
+
+def same_question(folder: Path, settings: Mapping[str, Any], most: int = 50) -> list[str]:
+    """The ids of the newest recorded runs that asked the same prompt with the same settings.
+
+    `most` records are looked into; those that can't be read are passed over.
+    """
+    found = []
+    storage = LocalFileCheckpointStorage(folder / "runs")
+    for path in sorted(storage.checkpoint_dir.glob("*.json"), key=_changed, reverse=True)[:most]:
+        with contextlib.suppress(CheckpointError, OSError, ValueError, AttributeError):
+            was = (storage.load(UUID(path.stem)) or {}).get("settings", {})
+            if all(was.get(name) == settings[name] for name in ("prompt", "question")):
+                found.append(run_id(UUID(path.stem)))
+    return found
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # deleted meanwhile
+        return 0.0
+
+
+async def fingerprint(context: ExecutionContext, frame: Frame, manager: StateManager) -> None:
+    """Record the frame's digests, beside the run."""
+    settings = context.settings["frame"]
+    with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
+        settings["digests"] = await asyncio.to_thread(digests, frame, settings["read"])
+        await asyncio.to_thread(manager.save_checkpoint, context)
 
 
 def _readable(context: ExecutionContext) -> ExecutionContext:

@@ -46,6 +46,7 @@ from .server_answers import (
     prompt_of,
     value_of,
 )
+from .server_cache import PromptCache
 from .server_ledger import Arrival, Billed, Ledger
 from .server_rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
@@ -112,6 +113,7 @@ class MessagesServer:
         self._tells = frozenset(tells)
         self._slow_down = _retry_headers(retry_after, retry_after_ms)
         self._attempts: Counter[str] = Counter()
+        self.cache = PromptCache()
         self._ids = itertools.count(1)
         self._mistakes: list[Exception] = []
         self._changed = threading.Condition()
@@ -256,6 +258,7 @@ class MessagesServer:
             problem = self._refuse(request, raw, arrival.body)
             if problem is None:
                 arrival.fault = self._fault(arrival)
+                arrival.cached = self.cache.look(arrival.body)
                 await self._take_time()
             await self._gate.wait()
             return self._fail(problem) if problem else await self._meet(request, raw, arrival)
@@ -335,7 +338,9 @@ class MessagesServer:
             thinking=self._thinking,
             usage=self._usage,
             fault=fault,
+            cached=arrival.cached,
         )
+        self.cache.keep(arrival.cached)
         # Booked before the first byte leaves: who has the answer finds it in the ledger.
         delivered = fault not in LOST_FAULTS and not _is_gone(request)
         self.ledger.add(_entry(arrival, message, delivered, request_id))

@@ -13,6 +13,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Any
 
+from .server_cache import UNCACHED, Hit
 from .server_rules import ERRORS
 
 __all__ = [
@@ -56,7 +57,8 @@ def _text_of(content: Any) -> str:
         return content
     blocks = content if isinstance(content, list) else []
     texts = (block.get("text") for block in blocks if isinstance(block, dict))
-    return "\n".join(text for text in texts if isinstance(text, str))
+    # Blocks are read on as one text: a prompt in two blocks is the same prompt.
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def echo_of(prompt: str) -> str:
@@ -162,6 +164,7 @@ def compose(
     thinking: bool,
     usage: Usage | None,
     fault: str | None,
+    cached: Hit = UNCACHED,
 ) -> dict[str, Any]:
     """The whole message that answers `body`, a request of `size` bytes."""
     said = (answer or default_answer)(body)
@@ -179,7 +182,7 @@ def compose(
         "stop_reason": stop,
         "stop_sequence": None,
         "stop_details": _REFUSED if stop == "refusal" else None,
-        "usage": _usage(size, tokens, thought),
+        "usage": _usage(size, tokens, thought, cached),
     }
     counted = dict(usage(body, text)) if usage else {}
     counted = {**message["usage"], **counted, **override.get("usage", {})}
@@ -223,13 +226,14 @@ def _content(text: str, thought: int, fault: str | None) -> list[dict[str, str]]
     return [*blocks, {"type": "text", "text": text}] if text else blocks
 
 
-def _usage(size: int, output: int, thought: int) -> dict[str, Any]:
+def _usage(size: int, output: int, thought: int, cached: Hit) -> dict[str, Any]:
+    total = max(1, size // CHARS_A_TOKEN)
     return {
-        "input_tokens": max(1, size // CHARS_A_TOKEN),
+        "input_tokens": total - cached.read - cached.written,
         "output_tokens": output,
         "output_tokens_details": {"thinking_tokens": min(thought, output)},
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": cached.written,
+        "cache_read_input_tokens": cached.read,
         "service_tier": "standard",
     }
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from .server_cache import UNCACHED, Hit
+
 __all__ = ["Arrival", "Billed", "Ledger"]
 
 
@@ -39,6 +41,7 @@ class Arrival:
     headers: Mapping[str, str]
     attempt: int
     fault: str | None = None
+    cached: Hit = UNCACHED
     at: float = field(default_factory=time.time)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from .server_cache import cache_problem
+
 __all__ = ["ERRORS", "MODELS", "Limits", "Problem", "model_page", "problem_of"]
 
 # Bodies come from json.loads: a plain dict is meant by "object", and its check is ten times faster.
@@ -240,6 +242,7 @@ CHECKS: tuple[Callable[[Body], str | None], ...] = (
     _fields,
     _model,
     _messages,
+    cache_problem,
     _thinking,
     _output_config,
     _tool_choice,

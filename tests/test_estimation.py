@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ondine_nb.contracts import ExecutionContext
+from ondine_nb.estimation import projected
+from ondine_nb.models import Usage
 from ondine_nb.providers.anthropic import AnthropicProvider
 from tests.asking import Asker, texts
 from tests.server import MessagesServer
@@ -134,7 +140,171 @@ async def test_an_estimate_works_inside_a_running_loop_in_both_ways(asker: Asker
     assert asker.server.ledger.requests == 0
 
 
-def test_an_estimate_says_that_its_ceiling_leaves_out_what_is_asked_again(asker: Asker) -> None:
-    notes = asker.pipeline(texts(5), schema="n: int").estimate().notes
-    assert any("asked again, 2 times at most" in note for note in notes)
-    assert not any("asked again" in note for note in asker.pipeline(texts(5)).estimate().notes)
+def test_the_ceiling_has_room_for_what_is_asked_again_and_says_so(home: Path) -> None:
+    def usage(body: Any, _text: str) -> dict[str, int]:
+        return {"output_tokens": body["max_tokens"], "input_tokens": len(str(body).encode())}
+
+    with MessagesServer(faults={"bad_schema": 1}, usage=usage) as server:
+        pipeline = Asker(server, home).pipeline(texts(10), schema="n: int")
+        estimate = pipeline.estimate()
+        assert any("asked again 2 times" in note for note in estimate.notes)
+        actual = pipeline.execute().costs.total_cost
+        assert server.ledger.requests == 30
+        assert actual is not None
+        assert (estimate.high or 0) / 3 < actual <= (estimate.high or 0)
+        plain = Asker(server, home).pipeline(texts(5)).estimate()
+        assert not any("asked again" in note for note in plain.notes)
+
+
+HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))
+KINDS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "schema": {"schema": SCHEMA},
+    "schema broken now and then": {"schema": SCHEMA, "faults": {"bad_schema": 0.3}},
+    "cut": {"faults": {"cut": 0.5}, "max_tokens": 200},
+    "failures and retries": {"faults": {"500": 0.1, "429": 0.1, "refusal": 0.1}},
+    "cached head": {"prompt": HEAD + "Tell: {text}"},
+    "cached system": {"system": HEAD},
+    "cached already": {"system": HEAD, "warm": True},
+    "cached on a dear model": {"system": HEAD, "model": "claude-opus-5-5"},
+    "thinking": {"thinking": "auto", "model": "claude-sonnet-5-5"},
+    "half in the journal": {"before": 30},
+    "with history": {"before": 30, "fresh": True},
+}
+
+
+@pytest.mark.parametrize("how", [{}, {"executor": "sync"}], ids=["async", "sync"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_ledger_has_of_any_kind_of_run_lies_in_the_range_told_before(
+    home: Path, kind: str, how: dict[str, Any]
+) -> None:
+    options = {**KINDS[kind], **how}
+    prompt, before = options.pop("prompt", "Tell: {text}"), options.pop("before", 0)
+    warm, faults = options.pop("warm", False), options.pop("faults", {})
+    with MessagesServer(faults=faults, thinking=kind == "thinking", latency=0.01) as server:
+        asker = Asker(server, home)
+        if before or warm:
+            asker.run(texts(before or 3, start=0 if before else 900), prompt, **options)
+        billed = len(server.ledger.entries)
+        pipeline = asker.pipeline(lengths(60) if not before else texts(60), prompt, **options)
+        estimate = pipeline.estimate()
+        run = asker.run(pipeline.frame.native, prompt, **options)
+        price = pipeline.provider.price
+        assert price is not None
+        actual = sum(
+            price.cost(
+                Usage(
+                    entry.input_tokens,
+                    entry.output_tokens,
+                    entry.cache_read_input_tokens,
+                    entry.cache_creation_input_tokens,
+                )
+            )
+            for entry in server.ledger.entries[billed:]
+        )
+    assert actual == run.cost
+    for told in (estimate, run.estimate):
+        assert told is not None
+        assert told.low is not None
+        assert told.total_cost is not None
+        assert told.low <= actual <= (told.high or 0)
+        assert told.low <= told.total_cost <= (told.high or 0)
+
+
+def test_earlier_answers_to_the_prompt_tell_the_length_of_the_next_ones(asker: Asker) -> None:
+    by_rule = asker.pipeline(texts(50, start=500)).estimate()
+    assert "output tokens by a rule of thumb: 150 an answer" in by_rule.notes
+    first = asker.run(texts(20))
+    known = asker.pipeline(texts(50, start=500)).estimate()
+    assert "output tokens by 20 earlier answers to this prompt" in known.notes
+    assert known.output_tokens == 50 * first.costs.output_tokens // 20
+    other = asker.pipeline(texts(50, start=500), "Another prompt: {text}").estimate()
+    assert other.output_tokens == by_rule.output_tokens
+    settings = asker.pipeline(texts(50, start=500), system="Other settings").estimate()
+    assert settings.output_tokens == by_rule.output_tokens
+
+
+def test_earlier_answers_count_after_their_kernel_has_ended_and_with_fresh(asker: Asker) -> None:
+    asker.run(texts(20))
+    asker.end_process()
+    estimate = asker.pipeline(texts(20), fresh=True).estimate()
+    assert "output tokens by 20 earlier answers to this prompt" in estimate.notes
+    assert estimate.requests == 20
+
+
+def test_a_previewed_prompt_is_estimated_by_its_preview(asker: Asker) -> None:
+    pipeline = asker.pipeline(texts(300))
+    pipeline.preview(8)
+    assert "output tokens by 8 earlier answers to this prompt" in pipeline.estimate().notes
+
+
+def test_a_cached_beginning_makes_the_estimate_about_as_cheap_as_the_run(home: Path) -> None:
+    with MessagesServer(latency=0.01) as server:
+        asker = Asker(server, home)
+        asker.run(texts(10), system=HEAD)
+        pipeline = asker.pipeline(texts(200, start=100), system=HEAD)
+        estimate = pipeline.estimate()
+        uncached = asker.pipeline(texts(200, start=100), system=HEAD, cache="off").estimate()
+        actual = pipeline.execute().costs.total_cost
+    assert actual is not None
+    # The server bills what JSON adds to the texts too, and never from its cache.
+    assert estimate.total_cost == pytest.approx(actual, rel=Decimal("0.4"))
+    assert (uncached.total_cost or 0) > 4 * actual
+
+
+def test_the_estimate_of_a_run_is_there_while_it_goes_and_asks_the_server_nothing(
+    asker: Asker,
+) -> None:
+    run = asker.run(lengths(1000))
+    assert asker.server.calls["POST /v1/messages/count_tokens"] == 0
+    assert run.estimate is not None
+    assert run.cost is not None
+    assert (run.estimate.rows, run.estimate.requests) == (1000, 1000)
+    assert run.estimate.confidence == "rough"
+    assert run.estimate.low is not None
+    assert run.estimate.low <= run.cost <= (run.estimate.high or 0)
+    assert asker.run(texts(3), model="my-model").estimate is None
+
+
+# -- while it goes
+
+
+def under_way(costs: list[Decimal], total: int) -> ExecutionContext:
+    context = ExecutionContext(total_rows=total, processed_rows=len(costs))
+    for cost in costs:
+        context.add_usage(cost, Usage(1, 1), "invoke")
+        context.gauges.add_paid(cost)
+    return context
+
+
+@given(st.lists(st.decimals("0.0001", "0.01", places=6), min_size=5, max_size=40))
+def test_the_projection_holds_what_is_spent_and_ends_at_it(costs: list[Decimal]) -> None:
+    half = projected(under_way(costs, 2 * len(costs)))
+    assert half is not None
+    assert sum(costs) <= half[0] <= half[1]
+    assert projected(under_way(costs, len(costs))) == (sum(costs), sum(costs))
+
+
+def test_the_projection_narrows_with_every_answer_and_has_the_end_in_it() -> None:
+    rng = random.Random(7)
+    costs = [Decimal(rng.randint(100, 300)) / 1_000_000 for _ in range(400)]
+    widths = []
+    for n in (5, 20, 80, 200, 300, 400):
+        low, high = projected(under_way(costs[:n], 400)) or (Decimal(0), Decimal(0))
+        assert low <= sum(costs) <= high
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] == 0
+
+
+def test_nothing_is_projected_from_too_little_or_without_a_price() -> None:
+    assert projected(under_way([Decimal(1)] * 4, 10)) is None
+    unpriced = under_way([Decimal(0)] * 9, 10)
+    unpriced.price_known = False
+    assert projected(unpriced) is None
+
+
+def test_rows_that_will_come_from_the_journal_are_not_projected() -> None:
+    context = under_way([Decimal(1)] * 10, 1000)
+    assert projected(context, requests=20) == (20, 20)
+    assert projected(context, requests=5) == (10, 10)

@@ -15,7 +15,7 @@ from .arguments import parser, variables
 __all__ = ["MODELS", "candidates", "matcher"]
 
 MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
-_COMMANDS = ("doctor", "models", "panel", "runs", "stop")
+_COMMANDS = ("cost", "doctor", "models", "panel", "runs", "stop")
 _VALUES = {
     "--effort": EFFORTS,
     "--thinking": ("off", "auto"),

@@ -1,4 +1,4 @@
-"""The texts of `%ondine models` and `%ondine doctor`."""
+"""The texts of `%ondine models`, `%ondine cost` and `%ondine doctor`."""
 
 from __future__ import annotations
 
@@ -6,39 +6,45 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from datetime import datetime
 from typing import Any
 
 from .. import __version__
+from ..catalogue import Catalogue, Model, keep, kept
 from ..errors import ConfigurationError, OndineError
 from ..journal import home
 from ..orchestration.sync_executor import run_in_thread
-from ..pricing import ModelPrice, find_price, usd
+from ..pricing import ModelPrice, dollars, find_price, usd
 from ..providers import Settings
 from ..providers.anthropic import AnthropicProvider, list_models
 from ..providers.choice import choose, is_local
+from ..rows import ZERO
+from ..spending import Spent, spending, write_csv
+from .html.texts import clean
 
-__all__ = ["doctor", "models"]
+__all__ = ["costs", "doctor", "models"]
+
+_RUNS_SHOWN = 30
 
 
 def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
-    """A line a model: id, price (USD per million tokens in and out), lifecycle, limits.
+    """A line a model: id, price (USD per million tokens in and out), limits, lifecycle.
 
-    Asks the provider; where there is no key, the list is the price table's.
+    Asks the provider and keeps the list in the journal folder; where it can't be asked, that copy
+    is shown with its date, or else the price table.
     """
     provider = choose("claude-haiku-5-5", base_url=base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
     if is_local(provider):
         lines = [f"{provider.model:<28} $0 in, $0 out   embedded, answers while there is no key"]
-        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_priced_models()])
+        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
     assert isinstance(provider, AnthropicProvider)
     try:
         offered = run_in_thread(lambda: _offered(provider))
     except OndineError as error:
-        return "\n".join(
-            [f"The list can't be had: {error}", "By the price table:", *_priced_models()]
-        )
-    return "\n".join(_model_line(model, prices) for model in offered) or "No model is offered."
+        failed = f"The list can't be had: {clean(error, 400)}"
+        return "\n".join([failed, *_unasked(provider.identity, prices)])
+    listed = keep(home(), provider.identity, offered)
+    return "\n".join(_lines(listed, prices)) or "No model is offered."
 
 
 async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
@@ -49,19 +55,25 @@ async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
         await provider.close()
 
 
-def _model_line(model: dict[str, Any], prices: dict[str, Any]) -> str:
-    name = str(model["id"])
-    parts = [f"{name:<28} {_price_text(find_price(name, **prices))}"]
-    if model.get("max_input_tokens"):
-        parts.append(
-            f"{model['max_input_tokens']:,} tokens in, {model.get('max_tokens') or 0:,} out"
-        )
-    lifecycle = str(model.get("lifecycle") or "")
-    ends = model.get("retires_at")
-    if lifecycle and lifecycle != "active":
-        when = f" {ends:%d %b %Y}" if isinstance(ends, datetime) else ""
-        parts.append(f"{lifecycle}{when}")
-    return "   ".join(parts)
+def _unasked(identity: str, prices: dict[str, Any]) -> list[str]:
+    """What is known of a server's models without asking it."""
+    listed = kept(home(), identity)
+    if listed is None:
+        return ["By the price table:", *_priced_models()]
+    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(listed, prices)]
+
+
+def _lines(listed: Catalogue, prices: dict[str, Any]) -> list[str]:
+    """Those that can be used first, then the retired ones."""
+    ordered = sorted(listed.models, key=lambda model: model.lifecycle == "retired")
+    return [_model_line(model, prices) for model in ordered]
+
+
+def _model_line(model: Model, prices: dict[str, Any]) -> str:
+    parts = [f"{clean(model.id):<28} {_price_text(find_price(model.id, **prices))}"]
+    if model.max_input_tokens:
+        parts.append(f"{model.max_input_tokens:,} tokens in, {model.max_tokens or 0:,} out")
+    return "   ".join([*parts, *filter(None, [clean(model.end)])])
 
 
 def _priced_models() -> list[str]:
@@ -79,6 +91,45 @@ def _price_text(price: ModelPrice | None) -> str:
         return "price unknown (--price-in, --price-out)"
     tiers = f", above {price.input.tiers[0][0]:,} tokens dearer" if price.input.tiers else ""
     return f"${price.input.base} in, ${price.output.base} out{tiers}"
+
+
+def costs(file: str) -> str:
+    """What was paid by run, model and day, from the journal; with `file`, written there as CSV."""
+    if file:
+        if not file.endswith(".csv"):
+            raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")
+        groups = spending()
+        write_csv(groups, file)
+        return f"{file}: {len(groups):,} rows (run, model and day), {_sum(groups)}"
+    runs = spending(by="run")
+    if not runs:
+        return f"Nothing was paid yet: {home()} has no answer."
+    parts = [f"Paid in all: {_sum(runs)} ({home()})", *_section("By run", runs)]
+    for by in ("model", "day"):
+        parts += _section(f"By {by}", spending(by=by))
+    return "\n".join(parts)
+
+
+def _section(title: str, groups: list[Spent]) -> list[str]:
+    lines = [f"  {clean(_label(spent)):<28} {_sum([spent])}" for spent in groups[-_RUNS_SHOWN:]]
+    if len(lines) < len(groups):
+        lines.append(f"  the last {len(lines)} of {len(groups):,}: %ondine cost FILE.csv has all")
+    return [title, *lines]
+
+
+def _label(spent: Spent) -> str:
+    run = f"{spent.name} ({spent.run})" if spent.name else spent.run
+    return run or spent.model or spent.day
+
+
+def _sum(groups: list[Spent]) -> str:
+    """`$0.0213 for 1,204 answers`, and what of them has no known price."""
+    answers, unpriced = sum(g.answers for g in groups), sum(g.unpriced for g in groups)
+    if answers and answers == unpriced:
+        return f"price unknown for {answers:,} answers"
+    more = f", beside {unpriced:,} of unknown price" if unpriced else ""
+    total = sum((g.cost for g in groups), ZERO)
+    return f"{dollars(total)} for {answers - unpriced:,} answers{more}"
 
 
 def doctor(shell: Any) -> str:

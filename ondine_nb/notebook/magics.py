@@ -48,6 +48,7 @@ class OndineMagics(Magics):
     fresh = Bool(False, help="--fresh").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
     on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
+    cache = Unicode(None, allow_none=True, help="--cache").tag(config=True)
     to = Unicode(None, allow_none=True, help="--to: a path").tag(config=True)
     executor = Unicode(None, allow_none=True, help="--executor").tag(config=True)
     chunk_size = AnyTrait(None, allow_none=True, help="--chunk-size, in rows").tag(config=True)
@@ -275,6 +276,7 @@ class OndineMagics(Magics):
             "stop": self._stop,
             "resume": lambda rest: self._block(*self._resumed(rest)),
             "models": self._models,
+            "cost": self._cost,
             "panel": self._panel,
             "doctor": self._doctor,
         }
@@ -298,6 +300,11 @@ class OndineMagics(Magics):
         from .listings import models
 
         print(models(self.base_url, self.price_in, self.price_out))
+
+    def _cost(self, rest: str) -> None:
+        from .listings import costs
+
+        print(costs(rest.strip("\"'")))
 
     def _doctor(self, rest: str) -> None:
         from .listings import doctor

@@ -28,6 +28,8 @@ class Settings:
     """What is the same for every request of a run; a request adds its prompt.
 
     `schema` is a JSON Schema that the answer has to meet, `timeout` seconds for one attempt.
+    `cached_system` and `cached_head`, what every prompt begins with, ask for these texts to be
+    marked for the provider's cache: a price, not another question.
     """
 
     model: str
@@ -37,6 +39,13 @@ class Settings:
     effort: str | None = None
     thinking: str = "off"
     timeout: float = 120.0
+    cached_system: bool = False
+    cached_head: str = ""
+
+    @property
+    def caches(self) -> bool:
+        """Whether anything is marked for the provider's cache."""
+        return self.cached_system or bool(self.cached_head)
 
     def deciding(self) -> dict[str, Any]:
         """Everything here that decides an answer. `max_tokens` only cuts it, so isn't in it."""

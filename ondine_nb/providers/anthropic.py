@@ -116,6 +116,7 @@ class AnthropicProvider:
         self._max_tokens = 1
         self._timeout = 120.0
         self._constant_bytes = 0
+        self._head = ""
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get the client ready in a thread; it connects on the loop of its first request."""
@@ -128,6 +129,7 @@ class AnthropicProvider:
             self.base_url, self._api_key = self._start()
         self._fixed = self._fixed_parameters(settings)
         self._max_tokens, self._timeout = settings.max_tokens, settings.timeout
+        self._head = settings.cached_head
         constant = json.dumps(self._fixed, ensure_ascii=False).encode("utf-8", "replace")
         format_tokens = _FORMAT_TOKENS if settings.schema is not None else 0
         self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
@@ -161,7 +163,9 @@ class AnthropicProvider:
         """What `count_tokens` takes too, the same for every request."""
         parameters: dict[str, Any] = {"model": settings.model}
         if settings.system:
-            parameters["system"] = settings.system
+            parameters["system"] = (
+                [_marked(settings.system)] if settings.cached_system else settings.system
+            )
         thinking = thinking_of(settings.model, settings.thinking)
         if thinking:
             parameters["thinking"] = thinking
@@ -182,7 +186,7 @@ class AnthropicProvider:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with _time_out(timeout):
                 response = await self._client.messages.with_raw_response.create(
-                    max_tokens=self._max_tokens, messages=_turn(prompt), **self._fixed
+                    max_tokens=self._max_tokens, messages=_turn(prompt, self._head), **self._fixed
                 )
                 body = await _body(response)
         except TimeoutError:
@@ -203,7 +207,7 @@ class AnthropicProvider:
         try:
             async with asyncio.timeout(min(self._timeout, 20)):
                 counted = await self._client.messages.count_tokens(
-                    messages=_turn(prompt), **self._fixed
+                    messages=_turn(prompt, self._head), **self._fixed
                 )
         except (anthropic.AnthropicError, TimeoutError, OSError, ValueError):
             return None
@@ -269,8 +273,17 @@ class AnthropicProvider:
         return text
 
 
-def _turn(prompt: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": prompt}]
+def _turn(prompt: str, head: str) -> list[dict[str, Any]]:
+    """The user's turn, with `head` as a block of its own where the prompt begins with it."""
+    rest = prompt[len(head) :]
+    # The API refuses a block of white space only.
+    if not head or not rest.strip() or not prompt.startswith(head):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": "user", "content": [_marked(head), {"type": "text", "text": rest}]}]
+
+
+def _marked(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
 
 
 async def _body(response: Any) -> bytes:
@@ -367,8 +380,8 @@ async def list_models(provider: AnthropicProvider) -> list[dict[str, Any]]:
     anthropic = sdk()
     try:
         page = await provider._client.models.list(limit=100)
+        return [model.model_dump() async for model in page]
     except anthropic.APIStatusError as error:
         raise provider._of_status(error) from None
     except anthropic.APIConnectionError as error:
         raise provider._of_connection(error) from None
-    return [model.model_dump() for model in page.data]

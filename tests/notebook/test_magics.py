@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,7 @@ from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.notebook.request import Request
 from ondine_nb.notebook.session import _Record
+from tests import server_rules
 from tests.server import MessagesServer
 
 HELD = ("out", "help", "param")
@@ -163,6 +166,7 @@ def test_every_option_has_a_traitlet_of_its_name() -> None:
         ("fresh", True),
         ("timeout", 7),
         ("on_error", "stop"),
+        ("cache", "off"),
         ("base_url", "http://127.0.0.1:9"),
         ("price_in", 1),
         ("price_out", 2.5),
@@ -338,6 +342,58 @@ def test_models_lists_what_the_server_offers_with_prices(
     told = capsys.readouterr().out
     assert "claude-haiku-5-5" in told
     assert "$0.1 in, $0.5 out" in told.replace("0.10", "0.1").replace("0.50", "0.5")
+
+
+def test_models_without_the_network_are_those_of_the_last_list_with_its_date(
+    shell: InteractiveShell,
+    magics: OndineMagics,
+    server: MessagesServer,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def ending(model: str) -> dict[str, Any]:
+        ends = {"lifecycle": "retired", "retires_at": "2026-09-01T00:00:00Z"}
+        return told_before(model) | (ends if "opus" in model else {})
+
+    told_before = server_rules._model_info
+    monkeypatch.setattr(server_rules, "_model_info", ending)
+    magics.base_url = server.url
+    shell.run_line_magic("ondine", "models")
+    asked = capsys.readouterr().out
+    assert asked.splitlines()[-1].startswith("claude-opus-5-5")
+    assert asked.rstrip().endswith("retired 01 Sep 2026, answers no more")
+    assert "1,000,000 tokens in, 128,000 out" in asked
+    server.stop()
+    shell.run_line_magic("ondine", "models")
+    told = capsys.readouterr().out
+    assert told.startswith("The list can't be had: ")
+    assert f"As of {datetime.now():%d %b %Y}:\n{asked}" in told
+    magics.base_url = "http://127.0.0.1:9"
+    shell.run_line_magic("ondine", "models")
+    assert "By the price table:\n" in capsys.readouterr().out
+
+
+def test_cost_tells_what_was_paid_by_run_model_and_day_and_writes_it_exactly(
+    shell: InteractiveShell,
+    magics: OndineMagics,
+    server: MessagesServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shell.run_line_magic("ondine", "cost")
+    assert "Nothing was paid yet" in capsys.readouterr().out
+    shell.run_cell_magic("ondine", f"out -i df --quiet --base-url {server.url}", "Say {text}")
+    run = shell.user_ns["out_run"]
+    shell.run_line_magic("ondine", "cost")
+    told = capsys.readouterr().out
+    for part in (f"out ({run.id})", "By model\n  claude-haiku-5-5", "By day", "for 2 answers"):
+        assert part in told
+    assert told.count(f"${run.cost:f}".rstrip("0")) == 4
+    shell.run_line_magic("ondine", f"cost {tmp_path / 'paid.csv'}")
+    assert f"{run.id},out,claude-haiku-5-5," in (tmp_path / "paid.csv").read_text()
+    with pytest.raises(UsageError, match=r"doesn't end in \.csv"):
+        shell.run_line_magic("ondine", f"cost {tmp_path / 'paid.xlsx'}")
 
 
 # --- the rewrite ---------------------------------------------------------------------------------
