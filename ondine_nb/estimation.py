@@ -10,6 +10,8 @@ from decimal import Decimal
 from statistics import linear_regression
 from typing import Any
 
+from .askers import price_of
+from .batching import BatchInvokeStage
 from .contracts import ExecutionContext
 from .invocation import InvokeStage
 from .models import CostEstimate, Usage
@@ -95,8 +97,8 @@ class Estimator:
         tally.requests += 1
         bound = self.invoke.provider.request_bytes(prompt)
         tally.prompt_bytes += bound
-        if self.invoke.provider.price is not None:
-            worst = self.invoke.provider.price.ceiling(bound, self.invoke.settings.max_tokens)
+        if (price := price_of(self.invoke)) is not None:
+            worst = price.ceiling(bound, self.invoke.settings.max_tokens)
             tally.ceiling += worst
         if len(tally.sample) < _COUNTED:
             tally.sample.append(prompt)
@@ -129,7 +131,7 @@ class Estimator:
         return max(tally.requests, round(base * tally.requests + slope * tally.prompt_bytes))
 
     def _priced(self, tokens_in: int, counted: bool) -> CostEstimate:
-        tally, price = self.tally, self.invoke.provider.price
+        tally, price = self.tally, price_of(self.invoke)
         likely_out = tally.requests * self._likely_output()
         estimate = CostEstimate(
             total_cost=None,
@@ -164,10 +166,12 @@ class Estimator:
             if counted
             else ("rough: a token for every 4 bytes")
         )
-        notes = (
+        notes: tuple[str, ...] = (
             f"input tokens {how}",
             f"the ceiling is {settings.max_tokens:,} tokens out for every request (max_tokens)",
         )
+        if isinstance(self.invoke, BatchInvokeStage):
+            notes = (*notes, "at the price of Message Batches; answers come within 24 hours")
         if self.parse.schema is None:
             return notes
         again = (

@@ -16,6 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .batch_records import (
+    BATCHES,
+    BatchRecord,
+    batch_rows,
+    known_ids,
+    open_batches,
+    put_batch,
+    put_rows,
+)
 from .errors import JournalError
 
 __all__ = ["VERSION", "Entry", "Files"]
@@ -108,7 +117,7 @@ class Files:
             live.execute("PRAGMA locking_mode=EXCLUSIVE")
             live.execute("PRAGMA journal_mode=WAL")
             live.execute("PRAGMA synchronous=FULL")
-            live.executescript(_TABLE)
+            live.executescript(_TABLE + BATCHES)
             live.execute(f"PRAGMA user_version={VERSION}")
         self._live = live
 
@@ -140,6 +149,17 @@ class Files:
             (self._next, *entry._as_row()),
         )
         self._next += 1
+
+    def put_batch(self, record: BatchRecord) -> None:
+        put_batch(self.live, record)
+
+    def open_batches(self, provider: str) -> list[BatchRecord]:
+        with self._reading(True) as connections:
+            return open_batches(connections, provider)
+
+    def batch_ids(self) -> set[str]:
+        with self._reading(True) as connections:
+            return known_ids(connections)
 
     def find(
         self, keys: Sequence[bytes], run: str | None, earlier: bool
@@ -199,17 +219,18 @@ class Files:
                 self._merge(path)
 
     def _merge(self, path: Path) -> None:
-        rows = _rows_of_ended(path)
-        if rows is None:
+        found = _rows_of_ended(path)
+        if found is None:
             return
-        if rows:
+        rows, batches = found
+        if rows or batches:
             store = sqlite3.connect(
                 self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None
             )
             with contextlib.closing(store), _damage(self.store_path):
                 _check_version(store, self.store_path)
                 store.execute("PRAGMA synchronous=FULL")
-                store.executescript(_TABLE)
+                store.executescript(_TABLE + BATCHES)
                 store.execute(f"PRAGMA user_version={VERSION}")
                 store.execute("BEGIN IMMEDIATE")
                 store.executemany(
@@ -217,6 +238,7 @@ class Files:
                     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                     [(path.name, *row) for row in rows],
                 )
+                put_rows(store, batches)
                 store.execute("COMMIT")
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -254,8 +276,8 @@ def _valid(entries: list[Entry]) -> list[Entry]:
     return entries[begins[-1] :] if begins else entries
 
 
-def _rows_of_ended(path: Path) -> list[tuple[Any, ...]] | None:
-    """All answers of a file whose process ended; None while it lives.
+def _rows_of_ended(path: Path) -> tuple[list[Any], list[Any]] | None:
+    """All answers and batches of a file whose process ended; None while it lives.
 
     Raises `JournalError` where it can't be read: passing over it would buy its answers again.
     """
@@ -266,11 +288,12 @@ def _rows_of_ended(path: Path) -> list[tuple[Any, ...]] | None:
             ended.execute("BEGIN EXCLUSIVE")
             _check_version(ended, path)
             rows = ended.execute(f"SELECT n, {_COLUMNS} FROM answers").fetchall()  # noqa: S608
+            batches = batch_rows(ended)
             ended.execute("COMMIT")
-            return rows
+            return rows, batches
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
-                return []
+                return [], []
             if "locked" in str(error):
                 return None
             raise

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .askers import asker_of, check_batches
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError
 from .estimation import Estimator
 from .frames import Frame
-from .invocation import InvokeStage, question_key
+from .inquiries import question_key
 from .jobs import Job, budget_of, executor_of, produced
 from .journal import Journal, shared
 from .limits import SessionBudget
@@ -50,9 +51,9 @@ class Pipeline:
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
-    sample fresh timeout on_error to executor chunk_size base_url price_in price_out`. `observers`
-    are told of each run, `stages` run behind the answer's parsing, `journal` is a folder or a
-    `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
+    sample fresh batch timeout on_error to executor chunk_size base_url price_in price_out`.
+    `observers` are told of each run, `stages` run behind the answer's parsing, `journal` is a
+    folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in messages. Raises
     `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent by then.
     """
 
@@ -86,6 +87,8 @@ class Pipeline:
         self.settings = self._settings(self.provider)
         self._check_budget()
         self._check_executor()
+        if self.options.batch:
+            check_batches(self.provider)
 
     @property
     def streams(self) -> bool:
@@ -237,7 +240,8 @@ class Pipeline:
         records = state_manager(self.journal.folder) if self.recorded and not rowset else None
         budget = budget_of(options, context, self._session, records)
         rows = rowset or (Intake(self.source) if self.streams else RowSet(self.frame))
-        invoke = InvokeStage(
+        invoke = asker_of(
+            options,
             self._provider(),
             self.settings,
             journal=self.journal,
@@ -286,7 +290,8 @@ class Pipeline:
 
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
-        options = {**vars(self.options), "sample": None, "to": None, "executor": None}
+        other = {"sample": None, "to": None, "executor": None, "batch": False}
+        options = {**vars(self.options), **other}
         pipeline = Pipeline(
             data,
             self.prompt,

@@ -47,6 +47,8 @@ class Window:
         self.on_error = on_error
         self.counts = counts
         self._ready: deque[Row] = deque()
+        self._held: list[Row] = []
+        self._all_read = False
         self._refilling = asyncio.Lock()
         self.when_finished: Callable[[Row], None] | None = None
         self._chunks: AsyncGenerator[list[Row], None]
@@ -132,13 +134,26 @@ class Window:
         """The next row, after preparing the next chunk where none is ready; None at the end."""
         async with self._refilling:
             while not self._ready:
+                if self._held and (self._all_read or any(stage.full for stage in self.stages)):
+                    for stage in self.stages:
+                        await stage.gathered(self.context)
+                    waiting, self._held = self._held, []
+                    self._sort(waiting)
+                    continue
                 chunk = await anext(self._chunks, None)
-                if chunk is None:
+                if chunk is None and not self._held:
                     return None
-                for stage in self.stages:
-                    await stage.prepare(chunk, self.context)
-                self._ready.extend(chunk)
+                self._all_read = chunk is None
+                for stage in self.stages if chunk else ():
+                    await stage.prepare(chunk or [], self.context)
+                self._sort(chunk or [])
             return self._ready.popleft()
+
+    def _sort(self, rows: Sequence[Row]) -> None:
+        """Rows that no stage holds are ready."""
+        for row in rows:
+            held = not row.settled and any(stage.holds(row) for stage in self.stages)
+            (self._held if held else self._ready).append(row)
 
     async def _through(self, row: Row) -> None:
         """One row through all stages; whatever happens to it is its outcome, not the run's."""
