@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -78,6 +79,13 @@ class Batch:
         self.left = set(range(len(record.keys)))
         self.cost = ZERO
 
+    def fresh(self, outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
+        """Those that haven't been taken yet, by their requests' numbers."""
+        numbered = ((self.record.number(each.custom_id), each) for each in outcomes)
+        return {
+            number: each for number, each in numbered if number is not None and number in self.left
+        }
+
 
 class Taker(Protocol):
     """Who is told of a batch's outcomes."""
@@ -141,12 +149,17 @@ class Carrier:
             found = await self._patiently(lambda: self._recognised(batch.record))
         if found is None:
             batch.unsent = True
-            await self.journal.put_batch(replace(batch.record, state=ENDED))
+            await self._give_up(batch)
             return False
         batch.record = replace(batch.record, id=found.id, state=CREATED)
         await self.journal.put_batch(batch.record)
         batch.requests = ()
         return True
+
+    async def _give_up(self, batch: Batch) -> None:
+        """There is no such batch for sure: nobody has to look for it."""
+        batch.record = replace(batch.record, state=ENDED)
+        await self.journal.put_batch(batch.record)
 
     async def _create(self, batch: Batch) -> ServerBatch:
         """Send until the server has it. What may have come to be is looked for, not sent again."""
@@ -155,12 +168,14 @@ class Carrier:
                 async with self.gate:
                     return await self.wire.create(batch.requests)
             except FatalProviderError:  # an answer, and no batch
-                await self.journal.put_batch(replace(batch.record, state=ENDED))
+                await self._give_up(batch)
                 raise
             except TransientError as error:
                 problem = error
             self.trouble = str(problem)
             if attempt >= (3 if problem.unreachable else self.backoff.attempts):
+                if _refused(problem):
+                    await self._give_up(batch)
                 raise FatalProviderError(str(problem)) from problem
             await asyncio.sleep(self.backoff.delay(attempt, problem.retry_after))
             if not _refused(problem):
@@ -189,9 +204,10 @@ class Carrier:
             await self._wait(self.pace.longest if len(others) > 1 else self.pace.first)
 
     async def _is_of(self, record: BatchRecord, candidate: ServerBatch) -> bool:
-        async for outcomes in self.wire.results(candidate):
-            for outcome in outcomes:
-                return record.number(outcome.custom_id) is not None
+        async with contextlib.aclosing(self.wire.results(candidate)) as results:
+            async for outcomes in results:
+                for outcome in outcomes:
+                    return record.number(outcome.custom_id) is not None
         return False
 
     async def _collect(self, batch: Batch) -> None:
@@ -214,8 +230,9 @@ class Carrier:
             interval = min(self.pace.longest, interval * 1.5)
 
     async def _read(self, batch: Batch, found: ServerBatch) -> None:
-        async for outcomes in self.wire.results(found):
-            await self.taker.take(batch, outcomes)
+        async with contextlib.aclosing(self.wire.results(found)) as results:
+            async for outcomes in results:
+                await self.taker.take(batch, outcomes)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """The batch goes on whatever the network does, so a failed look at it is repeated."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from .batch_records import BatchRecord
+from .batch_records import ENDED, BatchRecord
 from .batch_words import error_of, left_behind, waiting
 from .batches import Batch, Carrier, Pace, Question
 from .contracts import ExecutionContext
@@ -73,13 +73,12 @@ class BatchInvokeStage(InvokeStage):
         self._bought: dict[bytes, tuple[Decimal, Usage]] = {}
         self._refusal: BudgetExceededError | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._said = ""
         self._rows = self._bytes = 0
 
     async def open(self, context: ExecutionContext) -> None:
         self._context = context
         await super().open(context)
-
-    # -- gathering
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         await super().prepare(rows, context)
@@ -115,13 +114,13 @@ class BatchInvokeStage(InvokeStage):
         if self._refusal is not None and not self._under_way:
             context.gauges.message = str(self._refusal)
             context.control.stop("budget")
-            await asyncio.sleep(0)
             return
         if self._wanted:
             await self._send(context)
         if self._under_way:
             await asyncio.wait(set(self._under_way), return_when=asyncio.FIRST_COMPLETED)
             self._reap()
+            self._hush()
 
     async def _send(self, context: ExecutionContext) -> None:
         await self.open_provider()
@@ -191,15 +190,15 @@ class BatchInvokeStage(InvokeStage):
         room = self.budget.room
         if self._under_way and room is not None and bound > room:
             return False
-        held = await self.budget.reserve(bound)
+        held = await self.budget.reserve(bound, exact=True)
         record = BatchRecord(
-            prefix=prefix,
-            run=self.run_id,
-            provider=self.provider.identity,
-            model=self.settings.model,
-            max_tokens=self.settings.max_tokens,
-            keys=tuple(question.inquiry.key for question in chosen),
-            bound=str(bound),
+            prefix,
+            self.run_id,
+            self.provider.identity,
+            self.settings.model,
+            self.settings.max_tokens,
+            tuple(question.inquiry.key for question in chosen),
+            str(bound),
         )
         try:
             await self.journal.put_batch(record)
@@ -219,15 +218,14 @@ class BatchInvokeStage(InvokeStage):
 
     def _reap(self) -> None:
         """Settle the batches that have ended. Raises what ends the run."""
-        ended = {task: batch for task, batch in self._under_way.items() if task.done()}
         problems = []
-        for task, batch in ended.items():
-            del self._under_way[task]
+        for task in [task for task in self._under_way if task.done()]:
+            batch = self._under_way.pop(task)
             self._context.gauges.in_flight -= len(batch.left)
             problem = None if task.cancelled() else task.exception()
-            if task.cancelled() or problem is not None:
-                self._let_go_of(batch, problem)
-                problems += [problem] if problem is not None else []
+            problems += [problem] if problem is not None else []
+            if (task.cancelled() or problem) and batch.record.state != ENDED:
+                batch.reservation.lose(batch.cost)  # what it costs beyond what is known
                 continue
             batch.reservation.settle(batch.cost)
             if batch.unsent:
@@ -240,24 +238,15 @@ class BatchInvokeStage(InvokeStage):
                 raise problem
             raise FatalProviderError(f"a batch failed: {problem}") from problem
 
-    def _let_go_of(self, batch: Batch, problem: BaseException | None) -> None:
-        """Its outcome isn't known in this run: what it may cost beyond what is known is lost."""
-        if isinstance(problem, FatalProviderError) and not batch.record.id:
-            batch.reservation.release()
-            return
-        batch.reservation.lose(batch.cost)
-
     # -- what comes back
 
     async def take(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
-        numbered = ((batch.record.number(each.custom_id), each) for each in outcomes)
-        fresh = {number: each for number, each in numbered if number in batch.left}
+        fresh = batch.fresh(outcomes)
         known = await self._known_bodies(batch, list(fresh))
         bought = []
         for number, outcome in fresh.items():
             key = batch.record.keys[number]
-            question = batch.questions.get(key)
-            inquiry = question.inquiry if question is not None else Inquiry(key)
+            inquiry = batch.questions[key].inquiry if key in batch.questions else Inquiry(key)
             if outcome.kind != "succeeded":
                 self._fail(inquiry, error_of(outcome))
             elif outcome.body in known.get(key, ()):
@@ -280,9 +269,8 @@ class BatchInvokeStage(InvokeStage):
         readings = [(inquiry, body, *read(Reply(body))) for inquiry, body in bought]
         entries, costs = [], []
         for inquiry, body, answer, _ in readings:
-            priced = self.price is not None and answer is not None
             cost = self.price.cost(answer.usage) if self.price and answer else None
-            entry = self._entry(inquiry, Reply(body), answer is not None, cost if priced else None)
+            entry = self._entry(inquiry, Reply(body), answer is not None, cost)
             entries.append(replace(entry, max_tokens=batch.record.max_tokens))
             costs.append(cost or ZERO)
         await self.journal.extend(entries)
@@ -339,8 +327,7 @@ class BatchInvokeStage(InvokeStage):
 
     async def close(self) -> None:
         await self._let_go()
-        if self._telling is not None:
-            self._telling.cancel()
+        self._hush()
         await super().close()
 
     async def _let_go(self) -> None:
@@ -348,8 +335,7 @@ class BatchInvokeStage(InvokeStage):
         control = self._context.control
         if not self._under_way:
             return
-        grace = self.pace.grace if control.error is None else 0.0
-        until = time.monotonic() + grace
+        until = time.monotonic() + (self.pace.grace if control.error is None else 0.0)
         while self._unended() and not control.cancelled and time.monotonic() < until:
             await asyncio.sleep(0.05)
         until = time.monotonic() + self.pace.patience
@@ -388,9 +374,15 @@ class BatchInvokeStage(InvokeStage):
         """What can be known: how many requests wait, since when. There is no progress to show."""
         started = time.monotonic()
         while self._under_way:
-            self._context.gauges.message = self._message(time.monotonic() - started)
+            self._said = self._message(time.monotonic() - started)
+            self._context.gauges.message = self._said
             await asyncio.sleep(_SECONDS_OF_A_MESSAGE)
-        self._context.gauges.message = "" if self._refusal is None else str(self._refusal)
+
+    def _hush(self) -> None:
+        if self._telling is not None and not self._under_way:
+            self._telling.cancel()
+            if self._context.gauges.message == self._said:
+                self._context.gauges.message = ""
 
     def _message(self, seconds: float) -> str:
         return waiting(

@@ -184,8 +184,8 @@ class Budget:
             self._session.adopt(amount)
         return Reservation(self, amount)
 
-    async def reserve(self, amount: Decimal) -> Reservation:
-        """Hold `amount` USD, waiting until it fits.
+    async def reserve(self, amount: Decimal, *, exact: bool = False) -> Reservation:
+        """Hold `amount` USD, waiting until it fits; `exact` keeps no bound beyond it.
 
         Raises `BudgetExceededError` when it doesn't fit and nothing is in flight that could settle.
         """
@@ -194,7 +194,7 @@ class Budget:
         reservation = Reservation(self, amount)
         if self._keep is not None and self._at_risk() > self._kept:
             try:
-                await self._raise_bound(self._keep, amount)
+                await self._raise_bound(self._keep, ZERO if exact else amount)
             except BaseException:
                 reservation.release()
                 raise
@@ -227,7 +227,7 @@ class Budget:
             if risk <= self._kept:
                 return
             assert self.ceiling is not None
-            spare = max(self.reserved / 4, 4 * amount)
+            spare = max(self.reserved / 4, 4 * amount) if amount else ZERO
             bound = min(self.ceiling - self.spent, risk + spare)
             await keep(bound)
             self._kept = bound

@@ -180,6 +180,7 @@ class MessagesServer:
             "requests": self.ledger.requests,
             "arrived": self.arrived,
             "batches": self.batches.books(),
+            "batch_calls": self.batches.calls,
             "in_flight": self.in_flight,
             "peak_in_flight": self.peak_in_flight,
             "by_prompt": self.ledger.by_prompt(),

@@ -157,6 +157,8 @@ class Batches:
         for start in range(0, cut or len(lines), 100):
             if self.rules.line:
                 await asyncio.sleep(self.rules.line)
+            if request.transport is None or request.transport.is_closing():
+                break  # killed while it read
             await response.write(b"\n".join(lines[start : start + 100]) + b"\n")
         if cut and request.transport is not None:
             await response.write(lines[cut][: len(lines[cut]) // 2])

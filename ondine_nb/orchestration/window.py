@@ -134,6 +134,8 @@ class Window:
         """The next row, after preparing the next chunk where none is ready; None at the end."""
         async with self._refilling:
             while not self._ready:
+                if self.context.control.stopping:
+                    return None
                 if self._held and (self._all_read or any(stage.full for stage in self.stages)):
                     for stage in self.stages:
                         await stage.gathered(self.context)

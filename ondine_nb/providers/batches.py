@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -122,7 +122,7 @@ class MessageBatches:
         """Ask the server to begin no further request of the batch."""
         await self._called(self._batches.cancel(batch_id))
 
-    async def results(self, batch: ServerBatch) -> AsyncIterator[list[Outcome]]:
+    async def results(self, batch: ServerBatch) -> AsyncGenerator[list[Outcome], None]:
         """The outcomes as they come, some at a time, in whatever order.
 
         Raises `ConnectionLostError` where the stream is cut: it can be read again for nothing.
