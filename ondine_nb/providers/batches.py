@@ -22,6 +22,7 @@ _CREATE_SECONDS = 600.0
 _CALL_SECONDS = 60.0
 _PAGE = 100
 _CHUNK_BYTES = 65_536
+_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,9 @@ class MessageBatches:
             chunks = aiter(response.aiter_bytes(_CHUNK_BYTES))
             while (chunk := await self._called(_next(chunks))) is not None:
                 *lines, rest = (rest + chunk).split(b"\n")
-                yield [_outcome(line) for line in lines if line.strip()]
+                for start in range(0, len(lines), _LINES):  # a chunk may be as large as it likes
+                    some = lines[start : start + _LINES]
+                    yield [_outcome(line) for line in some if line.strip()]
             if rest.strip():
                 yield [_outcome(rest)]
         finally:
