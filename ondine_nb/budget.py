@@ -32,9 +32,12 @@ class Reservation:
         """The request was not billed."""
         self._end(ZERO, ZERO)
 
-    def lose(self) -> None:
-        """The answer was lost on the way: its worst case stays charged as possibly billed."""
-        self._end(ZERO, self.amount)
+    def lose(self, known: Decimal = ZERO) -> None:
+        """The answer was lost on the way: its worst case stays charged as possibly billed.
+
+        Of several answers together, those that came cost `known` USD.
+        """
+        self._end(known, max(ZERO, self.amount - known))
 
     def _end(self, spent: Decimal, lost: Decimal) -> None:
         if self.open:
@@ -85,6 +88,12 @@ class SessionBudget:
                 raise self._exceeded(amount, self._ceiling)
             self._waiting.add(budget)
             return False
+
+    def adopt(self, amount: Decimal) -> None:
+        """Hold `amount` for what an earlier process has sent, whether it fits or not."""
+        with self._lock:
+            self.reserved += amount
+            self.outstanding += 1
 
     def end(self, amount: Decimal, spent: Decimal, lost: Decimal) -> None:
         """A request that held `amount` has ended."""
@@ -153,8 +162,30 @@ class Budget:
             return True
         return self.spent + self.possibly_billed + self.reserved + amount <= self.ceiling
 
-    async def reserve(self, amount: Decimal) -> Reservation:
-        """Hold `amount` USD, waiting until it fits.
+    @property
+    def room(self) -> Decimal | None:
+        """USD that fit both ceilings now; None without a ceiling."""
+        rooms = [] if self._session is None else [self._session.left]
+        if self.ceiling is not None:
+            used = self.spent + self.possibly_billed + self.reserved
+            rooms.append(max(ZERO, self.ceiling - used))
+        return min((room for room in rooms if room is not None), default=None)
+
+    def adopt(self, amount: Decimal, *, lost: bool) -> Reservation:
+        """Hold `amount` USD for what an earlier process has sent, whether it fits or not.
+
+        `lost` says that it is part of what is possibly billed until now.
+        """
+        if lost:
+            self.possibly_billed -= min(amount, self.possibly_billed)
+        self.reserved += amount
+        self.outstanding += 1
+        if self._session is not None:
+            self._session.adopt(amount)
+        return Reservation(self, amount)
+
+    async def reserve(self, amount: Decimal, *, exact: bool = False) -> Reservation:
+        """Hold `amount` USD, waiting until it fits; `exact` keeps no bound beyond it.
 
         Raises `BudgetExceededError` when it doesn't fit and nothing is in flight that could settle.
         """
@@ -163,7 +194,7 @@ class Budget:
         reservation = Reservation(self, amount)
         if self._keep is not None and self._at_risk() > self._kept:
             try:
-                await self._raise_bound(self._keep, amount)
+                await self._raise_bound(self._keep, ZERO if exact else amount)
             except BaseException:
                 reservation.release()
                 raise
@@ -196,7 +227,7 @@ class Budget:
             if risk <= self._kept:
                 return
             assert self.ceiling is not None
-            spare = max(self.reserved / 4, 4 * amount)
+            spare = max(self.reserved / 4, 4 * amount) if amount else ZERO
             bound = min(self.ceiling - self.spent, risk + spare)
             await keep(bound)
             self._kept = bound

@@ -303,6 +303,18 @@ class RowStage(PipelineStage):
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         """Called with each row that isn't failed or skipped."""
 
+    @property
+    def full(self) -> bool:
+        """Whether no further chunk is to be prepared before rows that are held are let go."""
+        return False
+
+    def holds(self, row: Row) -> bool:
+        """Whether a row that was prepared has to wait for others: it stays out of the window."""
+        return False
+
+    async def gathered(self, context: ExecutionContext) -> None:
+        """Called when rows are held and no further chunk comes (or `full`), until none is held."""
+
     async def open(self, context: ExecutionContext) -> None:
         """Called once before the first row, on the loop that runs the rows."""
 

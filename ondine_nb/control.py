@@ -102,8 +102,9 @@ class Gauges:
 
     USD: `saved` is what answers from the journal and equal rows would have cost, and
     `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
-    less (below 0 while they are only written). `paid` answers of this process have cost
-    `paid_cost`, and `paid_squares` is the sum of the squares of their costs.
+    less (below 0 while they are only written), `saved_by_batches` what requests in batches do.
+    `paid` answers of this process have cost `paid_cost`, and `paid_squares` is the sum of the
+    squares of their costs.
     `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
@@ -123,6 +124,7 @@ class Gauges:
     saved: Decimal = ZERO
     saved_by_duplicates: Decimal = ZERO
     saved_by_cache: Decimal = ZERO
+    saved_by_batches: Decimal = ZERO
     paid: int = 0
     paid_cost: Decimal = ZERO
     paid_squares: float = 0.0
@@ -159,4 +161,5 @@ class Gauges:
     def savings(self) -> Savings:
         """What hasn't been paid, by what saved it."""
         journal = self.saved - self.saved_by_duplicates
-        return Savings(journal, self.saved_by_duplicates, self.saved_by_cache)
+        duplicates, cache = self.saved_by_duplicates, self.saved_by_cache
+        return Savings(journal, duplicates, cache, self.saved_by_batches)

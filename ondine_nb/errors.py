@@ -12,6 +12,10 @@ from collections.abc import Iterable, Mapping
 
 __all__ = [
     "AnswerError",
+    "BatchCanceledError",
+    "BatchErroredError",
+    "BatchExpiredError",
+    "BatchRequestError",
     "BudgetExceededError",
     "CheckpointError",
     "ColumnError",
@@ -125,6 +129,30 @@ class RejectedRequestError(RowError):
     """The API won't take this row's request (400, 413, 422): it is never sent again as it is."""
 
     label = "request rejected"
+
+
+class BatchRequestError(RowError):
+    """A request of a batch that ended without an answer; it isn't billed."""
+
+    label = "no answer in batch"
+
+
+class BatchErroredError(BatchRequestError):
+    """The request failed on the server while its batch was processed."""
+
+    label = "errored in batch"
+
+
+class BatchExpiredError(BatchRequestError):
+    """The batch's 24 hours were over before the request's turn came, or its results are gone."""
+
+    label = "expired in batch"
+
+
+class BatchCanceledError(BatchRequestError):
+    """The batch was canceled before the request's turn came."""
+
+    label = "canceled in batch"
 
 
 class TransientError(RowError):

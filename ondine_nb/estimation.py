@@ -13,6 +13,7 @@ from decimal import Decimal
 from statistics import fmean, linear_regression
 from typing import Any
 
+from .batching import BatchInvokeStage
 from .contracts import ExecutionContext
 from .errors import MalformedAnswerError
 from .invocation import InvokeStage
@@ -139,8 +140,8 @@ class Estimator:
         tally.text_bytes += _size(prompt) + self._constant
         bound = self.invoke.provider.request_bytes(prompt) + self._unopened
         tally.prompt_bytes += bound
-        if self.invoke.provider.price is not None:
-            worst = self.invoke.provider.price.ceiling(bound, self.invoke.settings.max_tokens)
+        if (price := self.invoke.price) is not None:
+            worst = price.ceiling(bound, self.invoke.settings.max_tokens)
             tally.ceiling += worst
         if len(tally.sample) < _COUNTED:
             tally.sample.append(prompt)
@@ -173,7 +174,7 @@ class Estimator:
         return max(tally.requests, round(base * tally.requests + slope * tally.prompt_bytes))
 
     def _priced(self, tokens_in: int, counted: bool) -> CostEstimate:
-        tally, price = self.tally, self.invoke.provider.price
+        tally, price = self.tally, self.invoke.price
         likely_out = tally.requests * self._likely_output()
         estimate = CostEstimate(
             total_cost=None,
@@ -237,6 +238,8 @@ class Estimator:
             else ("rough: a token for every 4 bytes")
         )
         notes = [f"input tokens {how}", self._output_note()]
+        if isinstance(self.invoke, BatchInvokeStage):
+            notes.append("at the price of Message Batches; answers come within 24 hours")
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
         notes.append(

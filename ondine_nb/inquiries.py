@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from decimal import Decimal
 from typing import Any
 
+from .contracts import ExecutionContext
 from .errors import FatalProviderError, MalformedAnswerError, RejectedRequestError, RowError
+from .models import Usage
+from .pricing import FREE, ModelPrice
 from .providers import Answer, Reply, Settings
 
-__all__ = ["Inquiry", "Rejections", "question_key", "read"]
+__all__ = ["Inquiry", "Rejections", "count_paid", "question_key", "read"]
 
 _EQUAL_REJECTIONS = 20
 
@@ -66,3 +70,18 @@ def read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:
         return Answer.read(reply.body), None
     except MalformedAnswerError as error:
         return None, error
+
+
+def count_paid(
+    context: ExecutionContext,
+    stage: str,
+    usage: Usage,
+    cost: Decimal,
+    price: ModelPrice | None,
+    attempt: int = 1,
+) -> None:
+    """Add a paid answer to a run's totals: `cost` in USD, by `price`, at this `attempt` from 1."""
+    price = price or FREE
+    context.add_usage(cost, usage, stage, price.by_kind(usage), attempt)
+    context.gauges.add_paid(cost)
+    context.gauges.saved_by_cache += price.saved_by_cache(usage)

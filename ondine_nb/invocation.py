@@ -19,11 +19,11 @@ from .errors import (
     RowError,
     TransientError,
 )
-from .inquiries import Inquiry, Rejections, question_key, read
+from .inquiries import Inquiry, Rejections, count_paid, question_key, read
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation
 from .pacing import Growth, Pacer
-from .pricing import FREE, ModelPrice
+from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
 
@@ -63,6 +63,7 @@ class InvokeStage(RowStage):
     ) -> None:
         super().__init__("invoke")
         self.provider = provider
+        self.price = provider.price  # of a row's first request
         self.settings = settings
         self.journal = journal
         self.budget = budget
@@ -191,8 +192,8 @@ class InvokeStage(RowStage):
         else:
             row.status = "answered"
             context.gauges.duplicates += row.reasks == 0
-        if not row.attempts and self.provider.price is not None:
-            saved = self.provider.price.cost(row.answer.usage)
+        if not row.attempts and self.price is not None:
+            saved = self.price.cost(row.answer.usage)
             context.gauges.add_saved(saved, duplicate=row.status == "answered")
 
     async def _ask(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> Answer | None:
@@ -355,11 +356,8 @@ class InvokeStage(RowStage):
         row.cost += cost
         row.usage += answer.usage
         row.latency = reply.latency
-        price: ModelPrice = self.provider.price or FREE
-        kinds = price.by_kind(answer.usage)
-        context.add_usage(cost, answer.usage, self.name, kinds, row.reasks + 1)
-        context.gauges.add_paid(cost)
-        context.gauges.saved_by_cache += price.saved_by_cache(answer.usage)
+        price: ModelPrice | None = self.provider.price
+        count_paid(context, self.name, answer.usage, cost, price, row.reasks + 1)
         context.gauges.latencies.append(reply.latency)
 
     def _slow_down(self, error: TransientError, trial: Trial, context: ExecutionContext) -> None:

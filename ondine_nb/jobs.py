@@ -93,7 +93,7 @@ def executor_of(
     """Who runs the rows; those that are asked `again` stand in a frame, and never stream."""
     if (streams or options.to is not None or options.executor == "streaming") and not again:
         return StreamingExecutor(
-            options.chunk_size,
+            options.rows_a_chunk,
             max_concurrency=width,
             on_error=options.on_error,
             state_manager=records,

@@ -24,8 +24,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .batch_records import BatchRecord
 from .errors import JournalError
-from .journal_files import Bill, Entry, Files
+from .journal_entries import Bill, Entry
+from .journal_files import Files
 from .limits import Claims
 
 __all__ = ["Bill", "Entry", "Journal", "home", "shared"]
@@ -93,6 +95,29 @@ class Journal:
     async def append(self, entry: Entry) -> None:
         """Return when `entry` is on the disk. Raises `JournalError` when it can't get there."""
         await self._ask(lambda files: files.insert(entry))
+
+    async def extend(self, entries: Sequence[Entry]) -> None:
+        """Return when all `entries` are on the disk. Raises `JournalError`."""
+
+        def insert(files: Files) -> None:
+            for entry in entries:
+                files.insert(entry)
+
+        await self._ask(insert)
+
+    async def put_batch(self, record: BatchRecord) -> None:
+        """Return when `record`, or what is newer of it, is on the disk. Raises `JournalError`."""
+        await self._ask(lambda files: files.put_batch(record))
+
+    async def open_batches(self, provider: str) -> list[BatchRecord]:
+        """The batches at `provider` whose results aren't journaled, oldest first."""
+        found: list[BatchRecord] = await self._ask(lambda files: files.open_batches(provider))
+        return found
+
+    async def batch_ids(self) -> set[str]:
+        """The API's names of all batches that are recorded."""
+        found: set[str] = await self._ask(lambda files: files.batch_ids())
+        return found
 
     async def lookup(
         self, keys: Sequence[bytes], run: str | None = None, *, earlier: bool = True

@@ -13,92 +13,30 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .batch_records import (
+    BATCHES,
+    BatchRecord,
+    batch_rows,
+    known_ids,
+    open_batches,
+    put_batch,
+    put_rows,
+)
 from .errors import JournalError
+from .journal_entries import COLUMNS, TABLE, Bill, Entry
 
-__all__ = ["VERSION", "Bill", "Entry", "Files"]
+__all__ = ["VERSION", "Files"]
 
 logger = logging.getLogger("ondine_nb")
 VERSION = 1
-_COLUMNS = "key, at, run, begins, max_tokens, readable, latency, model, cost, body"
-_TABLE = """
-CREATE TABLE IF NOT EXISTS answers (
-  source TEXT NOT NULL DEFAULT '', n INTEGER NOT NULL,
-  key BLOB NOT NULL, at REAL NOT NULL, run TEXT NOT NULL, begins INTEGER NOT NULL,
-  max_tokens INTEGER NOT NULL, readable INTEGER NOT NULL, latency REAL NOT NULL,
-  model TEXT NOT NULL, cost TEXT, body BLOB NOT NULL, PRIMARY KEY (source, n));
-CREATE INDEX IF NOT EXISTS answers_by_key ON answers (key);
-"""
 _LOCK_WAIT_SECONDS = 10.0
 _KEYS_A_QUERY = 500
 _LATEST = 50_000  # a table has no index by run: further back nobody looks for experience
 _BILLS_AT_ONCE = 20_000  # the writer thread has other work to do between
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One paid answer as it came from the wire.
-
-    `key` identifies the question, `begins` marks an answer that makes earlier ones to the same
-    question void (asked anew), `body` is the raw answer, `readable` whether it could be read as a
-    message, `latency` is in seconds, `cost` the USD as text (None: unknown), `at` a POSIX time.
-    """
-
-    key: bytes
-    run: str
-    body: bytes
-    max_tokens: int
-    begins: bool = False
-    readable: bool = True
-    latency: float = 0.0
-    model: str = ""
-    cost: str | None = None
-    at: float = field(default_factory=time.time)
-
-    def _as_row(self) -> tuple[Any, ...]:
-        return (
-            self.key,
-            self.at,
-            self.run,
-            int(self.begins),
-            self.max_tokens,
-            int(self.readable),
-            self.latency,
-            self.model,
-            self.cost,
-            zlib.compress(self.body, 1),
-        )
-
-    @classmethod
-    def _of_row(cls, row: Sequence[Any]) -> Entry:
-        key, at, run, begins, max_tokens, readable, latency, model, cost, body = row
-        return cls(
-            key=key,
-            run=run,
-            body=zlib.decompress(body),
-            max_tokens=max_tokens,
-            begins=bool(begins),
-            readable=bool(readable),
-            latency=latency,
-            model=model,
-            cost=cost,
-            at=at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What one answer cost: `row` is its place in its file, the rest as in `Entry`."""
-
-    row: int
-    run: str
-    model: str
-    at: float
-    cost: str | None
 
 
 class Files:
@@ -130,7 +68,7 @@ class Files:
             live.execute("PRAGMA locking_mode=EXCLUSIVE")
             live.execute("PRAGMA journal_mode=WAL")
             live.execute("PRAGMA synchronous=FULL")
-            live.executescript(_TABLE)
+            live.executescript(TABLE + BATCHES)
             live.execute(f"PRAGMA user_version={VERSION}")
         self._live = live
 
@@ -158,10 +96,21 @@ class Files:
 
     def insert(self, entry: Entry) -> None:
         self.live.execute(
-            f"INSERT INTO answers (n, {_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-            (self._next, *entry._as_row()),
+            f"INSERT INTO answers (n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+            (self._next, *entry.as_row()),
         )
         self._next += 1
+
+    def put_batch(self, record: BatchRecord) -> None:
+        put_batch(self.live, record)
+
+    def open_batches(self, provider: str) -> list[BatchRecord]:
+        with self._reading(True) as connections:
+            return open_batches(connections, provider)
+
+    def batch_ids(self) -> set[str]:
+        with self._reading(True) as connections:
+            return known_ids(connections)
 
     def find(
         self, keys: Sequence[bytes], run: str | None, earlier: bool
@@ -175,9 +124,9 @@ class Files:
     def visit(self, run: str, see: Callable[[Entry], None]) -> None:
         with self._reading(True) as connections:
             for connection in connections:
-                query = f"SELECT {_COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
+                query = f"SELECT {COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
                 for row in connection.execute(query, (run,)):
-                    see(Entry._of_row(row))
+                    see(Entry.of_row(row))
 
     def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
         """The newest answers of these runs, `most` at most, among those that came in last."""
@@ -186,12 +135,12 @@ class Files:
         with self._reading(True) as connections:
             for connection in reversed(connections):  # this process's own are the newest
                 query = (
-                    f"SELECT {_COLUMNS} FROM answers WHERE run IN ({marks}) AND rowid > "  # noqa: S608
+                    f"SELECT {COLUMNS} FROM answers WHERE run IN ({marks}) AND rowid > "  # noqa: S608
                     f"(SELECT COALESCE(MAX(rowid), 0) - {_LATEST} FROM answers) "
                     "ORDER BY rowid DESC LIMIT ?"
                 )
                 rows = connection.execute(query, (*runs, most - len(found)))
-                found.extend(Entry._of_row(row) for row in rows)
+                found.extend(Entry.of_row(row) for row in rows)
         return found
 
     def bills(self, live: bool, after: int) -> list[Bill]:
@@ -247,29 +196,31 @@ class Files:
                 self._merge(path)
 
     def _merge(self, path: Path) -> None:
-        with contextlib.closing(_rows_of_ended(path)) as rows:
-            first = next(rows, None)
-            if first is None:  # it lives
+        with _ended(path) as ended:
+            if ended is None:
                 return
-            if first:
-                self._store(path.name, chain([first], rows))
+            batches = batch_rows(ended)
+            with contextlib.closing(_answers_of(ended, path)) as rows:
+                if (first := next(rows, None)) is not None or batches:
+                    self._store(path.name, chain([first] if first else [], rows), batches)
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
 
-    def _store(self, source: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def _store(self, source: str, rows: Iterable[tuple[Any, ...]], batches: Sequence[Any]) -> None:
         """Put the rows of a file into the store, all or none; only a few are in memory."""
         store = sqlite3.connect(self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
         with contextlib.closing(store), _damage(self.store_path):
             _check_version(store, self.store_path)
             store.execute("PRAGMA synchronous=FULL")
-            store.executescript(_TABLE)
+            store.executescript(TABLE + BATCHES)
             store.execute(f"PRAGMA user_version={VERSION}")
             store.execute("BEGIN IMMEDIATE")
             store.executemany(
-                f"INSERT OR IGNORE INTO answers (source, n, {_COLUMNS}) "  # noqa: S608
+                f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) "  # noqa: S608
                 "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 ((source, *row) for row in rows),
             )
+            put_rows(store, batches)
             store.execute("COMMIT")
 
     @contextlib.contextmanager
@@ -290,12 +241,12 @@ def _collect(
         part = keys[start : start + _KEYS_A_QUERY]
         marks = ",".join("?" * len(part))
         rows = connection.execute(
-            f"SELECT {_COLUMNS} FROM answers WHERE readable = 1 AND key IN ({marks})",  # noqa: S608
+            f"SELECT {COLUMNS} FROM answers WHERE readable = 1 AND key IN ({marks})",  # noqa: S608
             part,
         )
         for row in rows:
             if run is None or row[2] == run:
-                found.setdefault(row[0], []).append(Entry._of_row(row))
+                found.setdefault(row[0], []).append(Entry.of_row(row))
 
 
 def _valid(entries: list[Entry]) -> list[Entry]:
@@ -305,8 +256,9 @@ def _valid(entries: list[Entry]) -> list[Entry]:
     return entries[begins[-1] :] if begins else entries
 
 
-def _rows_of_ended(path: Path) -> Generator[tuple[Any, ...], None, None]:
-    """All answers of a file whose process ended, or () if it has none; nothing while it lives.
+@contextlib.contextmanager
+def _ended(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """The file of a process that ended, held alone; None while it lives.
 
     Raises `JournalError` where it can't be read: passing over it would buy its answers again.
     """
@@ -316,13 +268,20 @@ def _rows_of_ended(path: Path) -> Generator[tuple[Any, ...], None, None]:
             ended.execute("PRAGMA locking_mode=EXCLUSIVE")
             ended.execute("BEGIN EXCLUSIVE")
             _check_version(ended, path)
-            found = ended.execute(f"SELECT n, {_COLUMNS} FROM answers")  # noqa: S608
-            yield found.fetchone() or ()
-            yield from found
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                yield ()
-            elif "locked" not in str(error):
+            if "locked" not in str(error):
+                raise
+            yield None
+            return
+        yield ended
+
+
+def _answers_of(ended: sqlite3.Connection, path: Path) -> Generator[tuple[Any, ...]]:
+    with _damage(path):
+        try:
+            yield from ended.execute(f"SELECT n, {COLUMNS} FROM answers")  # noqa: S608
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
                 raise
 
 

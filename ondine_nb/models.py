@@ -134,16 +134,18 @@ class CostEstimate:
 @dataclass(frozen=True, slots=True)
 class Savings:
     """What a run didn't have to pay, in USD: answers from the `journal`, equal rows (`duplicates`),
-    and cached tokens (`caching`, below 0 where a cache was written and hardly read).
+    cached tokens (`caching`, below 0 where a cache was written and hardly read), and requests in
+    `batches`.
     """
 
     journal: Decimal
     duplicates: Decimal
     caching: Decimal
+    batches: Decimal = Decimal(0)
 
     @property
     def total(self) -> Decimal:
-        return self.journal + self.duplicates + self.caching
+        return self.journal + self.duplicates + self.caching + self.batches
 
 
 @dataclass

@@ -19,6 +19,7 @@ EXECUTORS = ("async", "sync", "streaming")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _MOST_AT_ONCE = 256
 _MAX_TOKENS = 1024
+_BATCH_CHUNK = 25_000
 _THINKING_MAX_TOKENS = 8192
 _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
 
@@ -44,6 +45,7 @@ class Options:
     params: Mapping[str, Any] = field(default_factory=dict)
     sample: int | None = None
     fresh: bool = False
+    batch: bool = False
     timeout: float = 120.0
     on_error: str = "keep"
     cache: str = "auto"
@@ -97,6 +99,11 @@ class Options:
         if self.concurrency == "auto":
             return local or _MOST_AT_ONCE
         return int(self.concurrency)
+
+    @property
+    def rows_a_chunk(self) -> int:
+        """Rows of a chunk that is streamed; many for batches, which wait for one another."""
+        return max(self.chunk_size, _BATCH_CHUNK) if self.batch else self.chunk_size
 
     def answer_tokens(self, local: int | None = None) -> int:
         """`max_tokens`, or its default: larger where the model can't be told not to think."""

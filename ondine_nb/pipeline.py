@@ -5,26 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .caching import Marks, marks_of
-from .catalogue import kept
+from .askers import asker_of, check_batches, provider_of, settings_of
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
 from .frames import Frame
-from .invocation import InvokeStage, question_key
+from .inquiries import question_key
 from .jobs import Job, budget_of, executor_of, produced
-from .journal import Journal, home, shared
+from .journal import Journal, shared
 from .limits import SessionBudget
 from .models import CostEstimate, ExecutionResult
 from .options import Options
 from .orchestration.sync_executor import run_in_thread
 from .prompts import Template
-from .providers import Provider, Settings
-from .providers.choice import LOCAL_CONCURRENCY, LOCAL_MAX_TOKENS, choose, is_local
+from .providers import Provider
+from .providers.choice import LOCAL_CONCURRENCY, is_local
 from .rowsets import Intake, RowSet
 from .run_records import (
     DECIDING,
@@ -54,7 +52,7 @@ class Pipeline:
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
-    sample fresh timeout on_error cache to executor chunk_size base_url price_in price_out`.
+    sample fresh batch timeout on_error cache to executor chunk_size base_url price_in price_out`.
     `observers` are told of each run, `stages` run behind the answer's parsing, `journal` is a
     folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in messages. `provider`
     is an object of your own that satisfies `ondine_nb.providers.Provider` and answers instead of
@@ -92,10 +90,11 @@ class Pipeline:
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame = self._rows_in_memory()
         self.provider = self._provider()
-        self.settings = self._settings(self.provider)
-        self._check_model()
+        self.settings = settings_of(self.options, self.provider, self.schema, self.template.head)
         self._check_budget()
         self._check_executor()
+        if self.options.batch:
+            check_batches(self.provider)
 
     @property
     def streams(self) -> bool:
@@ -259,7 +258,8 @@ class Pipeline:
         records = state_manager(self.journal.folder) if self.recorded and not rowset else None
         budget = budget_of(options, context, self._session, records)
         rows = rowset or (Intake(self.source) if self.streams else RowSet(self.frame))
-        invoke = InvokeStage(
+        invoke = asker_of(
+            options,
             self._provider(),
             self.settings,
             journal=self.journal,
@@ -308,7 +308,8 @@ class Pipeline:
 
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
-        options = {**vars(self.options), "sample": None, "to": None, "executor": None}
+        other = {"sample": None, "to": None, "executor": None, "batch": False}
+        options = {**vars(self.options), **other}
         pipeline = Pipeline(
             data,
             self.prompt,
@@ -329,57 +330,7 @@ class Pipeline:
         return parse_schema(spec, column=self.options.column)
 
     def _provider(self) -> Provider:
-        options = self.options
-        if self._given_provider is not None:
-            if (options.base_url, options.price_in, options.price_out) != (None, None, None):
-                raise ConfigurationError(
-                    "provider= answers and knows its own price: leave base_url, price_in and "
-                    "price_out out"
-                )
-            return self._given_provider
-        return choose(
-            options.model,
-            base_url=options.base_url,
-            price_in=options.price_in,
-            price_out=options.price_out,
-        )
-
-    def _settings(self, provider: Provider) -> Settings:
-        options, marks = self.options, self._marks(provider)
-        return Settings(
-            model=provider.model,
-            max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
-            system=options.system or None,
-            schema=None if self.schema is None else self.schema.json_schema,
-            effort=options.effort,
-            thinking=options.thinking,
-            timeout=options.timeout,
-            cached_system=marks.system,
-            cached_head=marks.head,
-        )
-
-    def _marks(self, provider: Provider) -> Marks:
-        """What is marked for the cache. What a cache costs at a given price isn't known."""
-        options = self.options
-        if options.cache == "off" or options.price_in is not None:
-            return Marks()
-        return marks_of(provider.model, options.system, self.template.head)
-
-    def _check_model(self) -> None:
-        """By the last list of models that was had; where there is none, the server will tell."""
-        known = kept(home(), self.provider.identity)
-        model = None if known is None else known.find(self.settings.model)
-        if known is None or model is None:
-            return
-        if self.options.max_tokens is None and model.max_tokens is not None:
-            most = min(self.settings.max_tokens, model.max_tokens)
-            self.settings = replace(self.settings, max_tokens=most)
-        model.check(
-            max_tokens=self.settings.max_tokens,
-            effort=self.settings.effort,
-            schema=self.schema is not None,
-            as_of=known.as_of,
-        )
+        return provider_of(self.options, self._given_provider)
 
     def _check_executor(self) -> None:
         if self.streams and self.options.executor not in (None, "streaming"):

@@ -14,7 +14,7 @@ from typing import Any
 from .errors import ConfigurationError
 from .models import Usage
 
-__all__ = ["FREE", "ModelPrice", "Rate", "dollars", "find_price", "usd"]
+__all__ = ["FREE", "ModelPrice", "Rate", "dollars", "find_batch_price", "find_price", "usd"]
 
 _MILLION = Decimal(1_000_000)
 
@@ -32,6 +32,9 @@ class Rate:
             if prompt_tokens > start:
                 price = tier_price
         return price
+
+    def halved(self) -> Rate:
+        return Rate(self.base / 2, tuple((start, price / 2) for start, price in self.tiers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,11 @@ class ModelPrice:
         output = self._highest(self.output, prompt_tokens)
         return (prompt * prompt_tokens + output * output_tokens) / _MILLION
 
+    def halved(self) -> ModelPrice:
+        """Half of each rate and tier."""
+        kinds = (self.input, self.output, self.cache_read, self.cache_write)
+        return ModelPrice(*(rate.halved() for rate in kinds))
+
     @staticmethod
     def _highest(rate: Rate, prompt_tokens: int) -> Decimal:
         reachable = [price for start, price in rate.tiers if prompt_tokens > start]
@@ -117,12 +125,27 @@ def find_price(
     return ModelPrice(given_in, given_out, given_in, given_in)
 
 
-def _from_table(model: str) -> ModelPrice | None:
+def find_batch_price(
+    model: str, *, price_in: Decimal | None = None, price_out: Decimal | None = None
+) -> ModelPrice | None:
+    """The price of a model's requests in batches, or None where it isn't known.
+
+    `price_in` and `price_out` are what a request by itself costs (USD per million tokens), of which
+    a batch costs half.
+    """
+    if price_in is None and price_out is None:
+        return _from_table(model, batch=True)
+    standard = find_price(model, price_in=price_in, price_out=price_out)
+    return None if standard is None else standard.halved()
+
+
+def _from_table(model: str, *, batch: bool = False) -> ModelPrice | None:
     from genai_prices import Usage as PricedUsage
     from genai_prices import calc_price
 
+    how: dict[str, Any] = {"price_context": {"processing": "batch"}} if batch else {}
     try:
-        prices: Any = calc_price(PricedUsage(), model, provider_id="anthropic").model_price
+        prices: Any = calc_price(PricedUsage(), model, provider_id="anthropic", **how).model_price
     except LookupError:
         return None
     if prices.input_mtok is None or prices.output_mtok is None:

@@ -46,6 +46,7 @@ from .server_answers import (
     prompt_of,
     value_of,
 )
+from .server_batches import Batches, BatchRules
 from .server_cache import PromptCache
 from .server_ledger import Arrival, Billed, Ledger
 from .server_rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
@@ -100,6 +101,7 @@ class MessagesServer:
         thinking: bool = False,
         usage: Usage | None = None,
         port: int = 0,
+        batches: BatchRules | None = None,
     ) -> None:
         self.ledger = Ledger()
         self.requests: list[Arrival] = []
@@ -116,6 +118,7 @@ class MessagesServer:
         self.cache = PromptCache()
         self._ids = itertools.count(1)
         self._mistakes: list[Exception] = []
+        self.batches = Batches(self, batches or BatchRules())
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -174,9 +177,12 @@ class MessagesServer:
 
     def books(self) -> dict[str, Any]:
         """What GET /_ledger gives."""
+        self.batches.settle()
         return {
             "requests": self.ledger.requests,
             "arrived": self.arrived,
+            "batches": self.batches.books(),
+            "batch_calls": self.batches.calls,
             "in_flight": self.in_flight,
             "peak_in_flight": self.peak_in_flight,
             "by_prompt": self.ledger.by_prompt(),
@@ -229,6 +235,8 @@ class MessagesServer:
             return self._reply(self.books())
         if not self._is_known(request):
             return self._fail(ERRORS["401"])
+        if request.path.startswith("/v1/messages/batches"):
+            return await self.batches.handle(request)
         if call == "GET /v1/models":
             return self._reply(model_page(self._models or MODELS))
         if call.startswith("GET /v1/models/"):
@@ -456,6 +464,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry-after", type=float)
     parser.add_argument("--retry-after-ms", type=int)
     parser.add_argument("--thinking", action="store_true")
+    parser.add_argument("--batches", type=lambda text: BatchRules(**_pairs(text, float)))
     return parser
 
 

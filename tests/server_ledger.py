@@ -30,6 +30,7 @@ class Billed:
     at: float
     request_id: str
     max_tokens: int
+    batch: bool = False
 
 
 @dataclass(slots=True)

@@ -223,3 +223,44 @@ async def test_raising_the_ceiling_lets_who_waits_go_on() -> None:
     session.ceiling = None
     assert session.left is None
     await budget.reserve(D(1_000))
+
+
+# --- batches
+
+
+def test_a_batch_that_an_earlier_process_sent_is_moved_from_what_was_lost() -> None:
+    budget = Budget(D(10), spent=D(1), possibly_billed=D(4))
+    held = budget.adopt(D(3), lost=True)
+    assert (budget.possibly_billed, budget.reserved, budget.room) == (D(1), D(3), D(5))
+    held.settle(D("0.5"))
+    assert (budget.spent, budget.reserved, budget.outstanding) == (D("1.5"), D(0), 0)
+
+
+def test_a_batch_of_another_run_is_held_even_beyond_the_ceiling_and_leaves_no_room() -> None:
+    session = SessionBudget(D(20))
+    budget = Budget(D(2), session=session)
+    held = budget.adopt(D(3), lost=False)
+    assert budget.room == D(0)
+    assert (session.reserved, session.outstanding) == (D(3), 1)
+    held.lose(D(1))
+    assert (budget.spent, budget.possibly_billed) == (D(1), D(2))
+    assert (session.spent, session.possibly_billed, session.outstanding) == (D(1), D(2), 0)
+
+
+def test_room_is_what_fits_both_ceilings() -> None:
+    assert Budget(None).room is None
+    assert Budget(None, session=SessionBudget(D(3))).room == D(3)
+    assert Budget(D(2), session=SessionBudget(D(3))).room == D(2)
+
+
+def test_an_exact_reservation_keeps_a_bound_without_spare() -> None:
+    kept: list[Decimal] = []
+
+    async def keep(bound: Decimal) -> None:
+        kept.append(bound)
+
+    async def scenario() -> None:
+        await Budget(D(10), keep=keep).reserve(D(1), exact=True)
+
+    asyncio.run(scenario())
+    assert kept == [D(1)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.models import Usage
-from ondine_nb.pricing import FREE, ModelPrice, Rate, find_price, usd
+from ondine_nb.pricing import FREE, ModelPrice, Rate, find_batch_price, find_price, usd
 
 D = Decimal
 MODELS = [
@@ -146,3 +146,34 @@ def test_an_amount_is_taken_exactly_as_written(value: Any, amount: Decimal | Non
 def test_what_is_no_amount_is_an_error_that_names_the_option(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="--budget"):
         usd(value, "--budget")
+
+
+# --- batches
+
+
+@given(st.sampled_from(MODELS), usages)
+def test_a_batch_costs_what_the_table_says_and_half_of_a_request_by_itself(
+    model: str, usage: Usage
+) -> None:
+    batch = find_batch_price(model)
+    assert batch is not None
+    if model != "claude-3-haiku-20240307":  # for it the table has no price of batches
+        assert batch.cost(usage) == price_of(model).cost(usage) / 2
+    table = calc_price(
+        TableUsage(
+            input_tokens=usage.prompt_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        ),
+        model,
+        provider_id="anthropic",
+        price_context={"processing": "batch"},
+    )
+    assert batch.cost(usage) == table.total_price
+
+
+def test_given_prices_are_halved_for_batches_and_unknown_ones_stay_unknown() -> None:
+    assert find_batch_price("unheard-of") is None
+    found = find_batch_price("unheard-of", price_in=D(3), price_out=D(5))
+    assert found == find_price("unheard-of", price_in=D("1.5"), price_out=D("2.5"))

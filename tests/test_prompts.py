@@ -240,7 +240,7 @@ class Level(enum.IntEnum):
         (Level.HIGH, "3"),
         ([1, None, float("nan"), "é"], '[1, null, null, "é"]'),
         ({"a": (1.0, dt.date(2024, 1, 2))}, '{"a": [1.0, "2024-01-02"]}'),
-        ({"b", "a"}, '["a", "b"]'),
+        pytest.param({"b", "a"}, '["a", "b"]', id="a set"),
         (np.array([[1, 2], [3, 4]]), "[[1, 2], [3, 4]]"),
         (np.array([0.1], dtype="float32"), "[0.1]"),
         (pl.Series([1, None]), "[1, null]"),

@@ -170,7 +170,7 @@ async def test_output_never_passes_max_tokens(thinking: bool) -> None:
         {"temperature": 1.0},
         {"top_p": 0.9},
         {"max_tokens": 0},
-        {"max_tokens": anthropic.omit},
+        pytest.param({"max_tokens": anthropic.omit}, id="no max_tokens"),
         {"messages": []},
         {"messages": [{"role": "system", "content": "x"}]},
         {"messages": [{"role": "user", "content": ""}]},
@@ -459,7 +459,7 @@ def test_a_mistaken_option_is_an_error_at_once(wrong: dict[str, Any]) -> None:
         ((0.1, 0.3), 0.1, 0.3),
         ("0.1:0.3", 0.1, 0.3),
         ("lognormal:0.2:0.5", 0.01, 4),
-        (lambda rng: rng.choice([0.1, 0.3]), 0.1, 0.3),
+        pytest.param(lambda rng: rng.choice([0.1, 0.3]), 0.1, 0.3, id="a function"),
     ],
     ids=str,
 )

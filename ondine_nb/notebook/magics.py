@@ -46,6 +46,7 @@ class OndineMagics(Magics):
     dry_run = Bool(False, help="--dry-run").tag(config=True)
     background = Bool(False, help="--background").tag(config=True)
     fresh = Bool(False, help="--fresh").tag(config=True)
+    batch = Bool(False, help="--batch").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
     on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
     cache = Unicode(None, allow_none=True, help="--cache").tag(config=True)

@@ -20,6 +20,7 @@ __all__ = ["Window"]
 
 _TEXT_SHOWN = 300
 _MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
+_PORTION = 100
 
 
 class Window:
@@ -48,6 +49,9 @@ class Window:
         self.on_error = on_error
         self.counts = counts
         self._ready: deque[Row] = deque()
+        self._held: list[Row] = []
+        self._let_go: deque[Row] = deque()
+        self._all_read = False
         self._refilling = asyncio.Lock()
         self.when_finished: Callable[[Row], None] | None = None
         self._chunks: AsyncGenerator[list[Row], None]
@@ -133,13 +137,33 @@ class Window:
         """The next row, after preparing the next chunk where none is ready; None at the end."""
         async with self._refilling:
             while not self._ready:
-                chunk = await anext(self._chunks, None)
-                if chunk is None:
+                if self.context.control.stopping:
                     return None
-                for stage in self.stages:
-                    await _done(stage.prepare(chunk, self.context))
-                self._ready.extend(chunk)
+                if self._let_go:
+                    await asyncio.sleep(0)  # so many rows on end would hold the loop up
+                    portion = min(_PORTION, len(self._let_go))
+                    self._ready.extend(self._let_go.popleft() for _ in range(portion))
+                    continue
+                if self._held and (self._all_read or any(stage.full for stage in self.stages)):
+                    for stage in self.stages:
+                        await _done(stage.gathered(self.context))
+                    waiting, self._held = self._held, []
+                    self._sort(waiting, self._let_go)
+                    continue
+                chunk = await anext(self._chunks, None)
+                if chunk is None and not self._held:
+                    return None
+                self._all_read = chunk is None
+                for stage in self.stages if chunk else ():
+                    await _done(stage.prepare(chunk or [], self.context))
+                self._sort(chunk or [], self._ready)
             return self._ready.popleft()
+
+    def _sort(self, rows: Sequence[Row], ready: deque[Row]) -> None:
+        """Rows that no stage holds are ready."""
+        for row in rows:
+            held = not row.settled and any(stage.holds(row) for stage in self.stages)
+            (self._held if held else ready).append(row)
 
     async def _through(self, row: Row) -> None:
         """One row through all stages; whatever happens to it is its outcome, not the run's."""

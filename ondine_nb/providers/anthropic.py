@@ -213,6 +213,12 @@ class AnthropicProvider:
             return None
         return int(counted.input_tokens)
 
+    def batch_request(self, custom_id: str, prompt: str) -> bytes:
+        """The JSON of what `send` would send, as one request of a batch."""
+        params = {"max_tokens": self._max_tokens, "messages": _turn(prompt, self._head)}
+        whole = {"custom_id": custom_id, "params": params | self._fixed}
+        return json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
+
     def request_bytes(self, prompt: str) -> int:
         """A bound on input tokens: one token holds at least one byte of the request's texts."""
         return self._constant_bytes + len(prompt.encode("utf-8", "replace"))

@@ -79,6 +79,7 @@ def test_a_quoted_value_reaches_its_option_unchanged(text: str) -> None:
 
 
 def test_only_given_options_are_there_so_that_the_session_s_count_for_the_rest() -> None:
+    assert parse_line("-i df --batch", {}) == {"input": "df", "batch": True}
     assert parse_line("out -i df --budget 2 --fresh", {}) == {
         "out": "out",
         "input": "df",

@@ -15,12 +15,14 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
+from ondine_nb import batching
+from ondine_nb.batches import Pace
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.notebook.request import Request
 from ondine_nb.notebook.session import _Record
 from tests import server_rules
-from tests.server import MessagesServer
+from tests.server import MessagesServer, echo_of
 
 HELD = ("out", "help", "param")
 
@@ -126,6 +128,20 @@ def test_runs_of_a_session_share_its_budget_and_raising_it_lets_them_go_on(
         assert shell.user_ns["two_run"].state == "done"
         with pytest.raises(UsageError, match="or no session_budget"):
             shell.run_cell_magic("ondine", f"x {line} -m unheard-of", "Say {text}")
+
+
+def test_a_cell_goes_by_a_batch_by_its_flag_or_for_the_whole_session(
+    magics: OndineMagics, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "PACE", Pace(first=0.02, longest=0.1))
+    with MessagesServer() as server:
+        line = f"-i df --base-url {server.url} --quiet"
+        shell.run_cell_magic("ondine", f"one {line} --batch", "Say {text}")
+        shell.run_line_magic("config", "OndineMagics.batch = True")
+        shell.run_cell_magic("ondine", f"two {line}", "Tell {text}")
+        assert server.batches.calls["POST batches"] == 2
+        assert server.arrived == 0
+    assert list(shell.user_ns["one"]["response"]) == [echo_of("Say a"), echo_of("Say b")]
 
 
 def test_a_session_budget_that_is_no_amount_changes_nothing(magics: OndineMagics) -> None:

@@ -251,3 +251,65 @@ async def test_failures_are_counted_by_their_label() -> None:
     context = await run(Chunks(4), Work(lambda n: RefusalError("no") if n else KeyError("k")))
     assert context.gauges.failures == {"refusal": 3, "failed": 1}
     assert context.gauges.last_error is not None
+
+
+# --- rows that wait for one another
+
+
+class Gathering(RowStage):
+    """Holds the rows that `held` names until all of `full` rows are there, then some at a time."""
+
+    def __init__(self, held: set[int], most: int, seed: int) -> None:
+        super().__init__("gathering")
+        self.waiting, self.most, self.random = set(held), most, random.Random(seed)
+        self.seen: set[int] = set()
+        self.most_waiting = 0
+
+    async def prepare(self, rows: Any, context: ExecutionContext) -> None:
+        self.seen |= {row.position for row in rows} & self.waiting
+        self.most_waiting = max(self.most_waiting, len(self.seen))
+
+    @property
+    def full(self) -> bool:
+        return len(self.seen) >= self.most
+
+    def holds(self, row: Row) -> bool:
+        return row.position in self.seen
+
+    async def gathered(self, context: ExecutionContext) -> None:
+        some = self.random.sample(sorted(self.seen), self.random.randint(1, len(self.seen)))
+        self.seen -= set(some)
+        self.waiting -= set(some)
+
+    async def process_row(self, row: Row, context: ExecutionContext) -> None:
+        assert row.position not in self.seen
+        row.outputs, row.status = {"n": row.position}, "answered"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(1, 9), max_size=6),
+    st.integers(1, 5),
+    st.sets(st.integers(0, 40)),
+    st.integers(1, 12),
+)
+def test_rows_that_are_held_get_their_outcome_once_and_no_more_wait_than_may(
+    seed: int, sizes: list[int], width: int, held: set[int], most: int
+) -> None:
+    chunks, stage = Chunks(*sizes), Gathering(held, most, seed)
+    context = asyncio.run(run(chunks, stage, width=width))
+    assert context.processed_rows == sum(sizes)
+    assert all(row.outputs == {"n": row.position} for row in chunks.rows)
+    assert stage.most_waiting < most + 9
+
+
+async def test_a_stage_whose_gathering_fails_ends_the_run_with_its_error() -> None:
+    class Failing(Gathering):
+        async def gathered(self, context: ExecutionContext) -> None:
+            raise JournalError("no room")
+
+    context = ExecutionContext()
+    with pytest.raises(JournalError, match="no room"):
+        await run(Chunks(4), Failing({1, 2}, 9, 0), context=context)
+    assert context.processed_rows == 2

@@ -1,0 +1,102 @@
+"""Who asks, and how: the provider, its settings, and the stage that gets the answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .batching import BatchInvokeStage
+from .caching import Marks, marks_of
+from .catalogue import kept
+from .errors import ConfigurationError
+from .invocation import InvokeStage
+from .journal import home
+from .options import Options
+from .pricing import find_batch_price
+from .providers import Provider, Settings
+from .providers.anthropic import AnthropicProvider
+from .providers.choice import LOCAL_MAX_TOKENS, choose, is_local
+from .schemas import Schema
+
+__all__ = ["asker_of", "check_batches", "provider_of", "settings_of"]
+
+
+def provider_of(options: Options, given: Provider | None = None) -> Provider:
+    """`given`, or the provider that key, base URL and model choose.
+
+    Raises `ConfigurationError` where both are meant.
+    """
+    if given is None:
+        return choose(
+            options.model,
+            base_url=options.base_url,
+            price_in=options.price_in,
+            price_out=options.price_out,
+        )
+    if (options.base_url, options.price_in, options.price_out) != (None, None, None):
+        raise ConfigurationError(
+            "provider= answers and knows its own price: leave base_url, price_in and price_out out"
+        )
+    return given
+
+
+def settings_of(options: Options, provider: Provider, schema: Schema | None, head: str) -> Settings:
+    """How every row of a run is asked; `head` is what all of its prompts begin with.
+
+    Raises `ConfigurationError` for what the model is known not to take.
+    """
+    marks = _marks(options, provider, head)
+    settings = Settings(
+        model=provider.model,
+        max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
+        system=options.system or None,
+        schema=None if schema is None else schema.json_schema,
+        effort=options.effort,
+        thinking=options.thinking,
+        timeout=options.timeout,
+        cached_system=marks.system,
+        cached_head=marks.head,
+    )
+    return _within_model(settings, provider, chosen=options.max_tokens is not None)
+
+
+def _marks(options: Options, provider: Provider, head: str) -> Marks:
+    """What is marked for the cache. What a cache costs at a given price isn't known."""
+    if options.cache == "off" or options.price_in is not None:
+        return Marks()
+    return marks_of(provider.model, options.system, head)
+
+
+def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Settings:
+    """By the last list of models that was had; where there is none, the server will tell."""
+    known = kept(home(), provider.identity)
+    model = None if known is None else known.find(settings.model)
+    if known is None or model is None:
+        return settings
+    if not chosen and model.max_tokens is not None:
+        settings = replace(settings, max_tokens=min(settings.max_tokens, model.max_tokens))
+    model.check(
+        max_tokens=settings.max_tokens,
+        effort=settings.effort,
+        schema=settings.schema is not None,
+        as_of=known.as_of,
+    )
+    return settings
+
+
+def check_batches(provider: Provider) -> None:
+    """Raises `ConfigurationError` where it is known that there are no batches."""
+    if is_local(provider) or not isinstance(provider, AnthropicProvider):
+        who = "the embedded model" if is_local(provider) else provider.identity
+        raise ConfigurationError(
+            f"--batch needs the Anthropic API, and {who} would answer: leave --batch out, or set "
+            "ANTHROPIC_API_KEY"
+        )
+
+
+def asker_of(options: Options, provider: Provider, settings: Settings, **given: Any) -> InvokeStage:
+    """The stage that gets the answers, by batches where the options say so."""
+    if not options.batch or not isinstance(provider, AnthropicProvider):
+        return InvokeStage(provider, settings, **given)
+    price = find_batch_price(provider.model, price_in=options.price_in, price_out=options.price_out)
+    return BatchInvokeStage(provider, settings, price=price, **given)

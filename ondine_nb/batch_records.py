@@ -1,0 +1,125 @@
+"""What the journal keeps of batches: whom they ask what, and how far they are.
+
+A batch is recorded before its create call and again when its id is known and when its results are
+journaled, so that a later process finds it. Records of one prefix are merged by the furthest state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "BATCHES",
+    "CREATED",
+    "ENDED",
+    "INTENDED",
+    "BatchRecord",
+    "batch_rows",
+    "known_ids",
+    "open_batches",
+    "put_batch",
+    "put_rows",
+]
+
+INTENDED, CREATED, ENDED = 0, 1, 2
+_KEPT_SECONDS = 29 * 24 * 3600.0  # so long the API keeps results
+_KEY_BYTES = 20
+_COLUMNS = "prefix, at, run, provider, model, max_tokens, bound, id, state, keys"
+_MARKS = ",".join("?" * 10)
+BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (
+  prefix TEXT PRIMARY KEY, at REAL NOT NULL, run TEXT NOT NULL, provider TEXT NOT NULL,
+  model TEXT NOT NULL, max_tokens INTEGER NOT NULL, bound TEXT NOT NULL, id TEXT NOT NULL,
+  state INTEGER NOT NULL, keys BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch. Its requests' ids are `prefix` with their number; `keys` are their questions'.
+
+    `bound` is the most that it can cost, USD as text, `id` the API's name for it ("" until the
+    create call is answered), `at` a POSIX time.
+    """
+
+    prefix: str
+    run: str
+    provider: str
+    model: str
+    max_tokens: int
+    keys: tuple[bytes, ...]
+    bound: str = "0"
+    id: str = ""
+    state: int = INTENDED
+    at: float = field(default_factory=time.time)
+
+    def custom_id(self, number: int) -> str:
+        """The name of the request with this number, from 0."""
+        return f"{self.prefix}-{number}"
+
+    def number(self, custom_id: str) -> int | None:
+        """The number of the request with this name; None where it isn't one of this batch."""
+        prefix, _, number = custom_id.rpartition("-")
+        if prefix != self.prefix or not (number.isascii() and number.isdigit()):
+            return None
+        return int(number) if int(number) < len(self.keys) else None
+
+    def _as_row(self) -> tuple[Any, ...]:
+        asked = (self.run, self.provider, self.model, self.max_tokens)
+        known = (self.bound, self.id, self.state, b"".join(self.keys))
+        return (self.prefix, self.at, *asked, *known)
+
+    @classmethod
+    def _of_row(cls, row: Sequence[Any]) -> BatchRecord:
+        prefix, at, run, provider, model, max_tokens, bound, name, state, joined = row
+        starts = range(0, len(joined), _KEY_BYTES)
+        keys = tuple(joined[start : start + _KEY_BYTES] for start in starts)
+        return cls(prefix, run, provider, model, max_tokens, keys, bound, name, state, at)
+
+
+def put_batch(connection: Any, record: BatchRecord) -> None:
+    """Write a record, or what is newer of it."""
+    put_rows(connection, [record._as_row()])
+
+
+def open_batches(connections: Sequence[Any], provider: str) -> list[BatchRecord]:
+    """The batches of `provider` whose results may be there and aren't journaled, oldest first."""
+    found: dict[str, BatchRecord] = {}
+    for connection in connections:
+        for row in _rows(connection, "WHERE at > ?", (time.time() - _KEPT_SECONDS,)):
+            record = BatchRecord._of_row(row)
+            known = found.get(record.prefix)
+            if record.provider == provider and (known is None or known.state <= record.state):
+                found[record.prefix] = record
+    waiting = [record for record in found.values() if record.state != ENDED]
+    return sorted(waiting, key=lambda record: record.at)
+
+
+def known_ids(connections: Sequence[Any]) -> set[str]:
+    """The API's names of all batches that are recorded."""
+    return {row[7] for connection in connections for row in _rows(connection) if row[7]}
+
+
+def batch_rows(connection: Any) -> list[tuple[Any, ...]]:
+    """A file's records, as `put_rows` takes them."""
+    return list(_rows(connection))
+
+
+def put_rows(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Take records over from another file."""
+    connection.executemany(
+        f"INSERT INTO batches ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (prefix) "  # noqa: S608
+        "DO UPDATE SET id = excluded.id, state = excluded.state "
+        "WHERE excluded.state >= batches.state",
+        rows,
+    )
+
+
+def _rows(connection: Any, where: str = "", values: Sequence[Any] = ()) -> Iterator[Any]:
+    """Rows of a file's table; none where an earlier version made the file."""
+    made = "SELECT 1 FROM sqlite_master WHERE name = 'batches'"
+    if connection.execute(made).fetchone() is not None:
+        yield from connection.execute(f"SELECT {_COLUMNS} FROM batches {where}", values)  # noqa: S608

@@ -1,0 +1,85 @@
+"""What the journal keeps of a paid answer, and the table that keeps it."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["COLUMNS", "TABLE", "Bill", "Entry"]
+
+COLUMNS = "key, at, run, begins, max_tokens, readable, latency, model, cost, body"
+TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+  source TEXT NOT NULL DEFAULT '', n INTEGER NOT NULL,
+  key BLOB NOT NULL, at REAL NOT NULL, run TEXT NOT NULL, begins INTEGER NOT NULL,
+  max_tokens INTEGER NOT NULL, readable INTEGER NOT NULL, latency REAL NOT NULL,
+  model TEXT NOT NULL, cost TEXT, body BLOB NOT NULL, PRIMARY KEY (source, n));
+CREATE INDEX IF NOT EXISTS answers_by_key ON answers (key);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One paid answer as it came from the wire.
+
+    `key` identifies the question, `begins` marks an answer that makes earlier ones to the same
+    question void (asked anew), `body` is the raw answer, `readable` whether it could be read as a
+    message, `latency` is in seconds, `cost` the USD as text (None: unknown), `at` a POSIX time.
+    """
+
+    key: bytes
+    run: str
+    body: bytes
+    max_tokens: int
+    begins: bool = False
+    readable: bool = True
+    latency: float = 0.0
+    model: str = ""
+    cost: str | None = None
+    at: float = field(default_factory=time.time)
+
+    def as_row(self) -> tuple[Any, ...]:
+        """The values of `COLUMNS`."""
+        return (
+            self.key,
+            self.at,
+            self.run,
+            int(self.begins),
+            self.max_tokens,
+            int(self.readable),
+            self.latency,
+            self.model,
+            self.cost,
+            zlib.compress(self.body, 1),
+        )
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Entry:
+        """The entry with these values of `COLUMNS`."""
+        key, at, run, begins, max_tokens, readable, latency, model, cost, body = row
+        return cls(
+            key=key,
+            run=run,
+            body=zlib.decompress(body),
+            max_tokens=max_tokens,
+            begins=bool(begins),
+            readable=bool(readable),
+            latency=latency,
+            model=model,
+            cost=cost,
+            at=at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one answer cost: `row` is its place in its file, the rest as in `Entry`."""
+
+    row: int
+    run: str
+    model: str
+    at: float
+    cost: str | None

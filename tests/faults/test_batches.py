@@ -1,0 +1,629 @@
+"""Message Batches: nothing is lost or paid twice, whatever happens to process, network or batch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ondine_nb import Run, batching
+from ondine_nb.batches import Pace
+from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.limits import Backoff
+from ondine_nb.schemas import parse_schema
+from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
+from tests.faults.test_kill import ROOT, books, server_process
+from tests.server import MessagesServer, value_of
+from tests.server_batches import BatchRules
+
+FAST = Pace(first=0.02, longest=0.1, grace=0.3, patience=5)
+SCHEMA = "mood: good|bad, n: int"
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PACE", FAST)
+
+
+@pytest.fixture
+def rules() -> BatchRules:
+    return BatchRules(delay=0.05)
+
+
+@pytest.fixture
+def server(rules: BatchRules) -> Iterator[MessagesServer]:
+    with MessagesServer(batches=rules) as running:
+        yield running
+
+
+@pytest.fixture
+def asker(server: MessagesServer, tmp_path: Path) -> Asker:
+    return Asker(server, tmp_path / "journal")
+
+
+def billed(server: MessagesServer) -> Decimal:
+    """What the ledger comes to, batch requests at half the price."""
+    price_in, price_out = (price / 1_000_000 for price in HAIKU)
+    return sum(
+        (
+            (entry.input_tokens * price_in + entry.output_tokens * price_out)
+            / (2 if entry.batch else 1)
+            for entry in server.ledger.entries
+        ),
+        Decimal(0),
+    )
+
+
+def quick(run: Run) -> Run:
+    """Its retries follow one another without long waits."""
+    stage = next(each for each in run.job.stages if isinstance(each, batching.BatchInvokeStage))
+    stage.backoff = stage.carrier.backoff = Backoff(base=0.02, longest=0.05)
+    return run
+
+
+def batched(asker: Asker, data: Any, **options: Any) -> Run:
+    run = quick(Run(asker.pipeline(data, batch=True, **options)))
+    asyncio.run(ended(run))
+    return run
+
+
+async def sent(run: Run, server: MessagesServer, batches: int = 1) -> None:
+    """Until the server has so many batches and the run knows their ids."""
+    run.start()
+    await seen(lambda: len(server.batches.made) >= batches)
+    await asyncio.sleep(0.1)
+
+
+def plan(**words: str) -> Callable[[Any], str | None]:
+    """What becomes of the requests whose prompts end in these words."""
+    fates = {word.replace("_", " "): fate for word, fate in words.items()}
+    return lambda body: fates.get(body["messages"][-1]["content"].removeprefix("Tell: "))
+
+
+# -- the way it is meant to go
+
+
+def test_rows_get_their_own_answers_by_one_batch_at_half_the_price(
+    asker: Asker, server: MessagesServer
+) -> None:
+    run = batched(asker, texts(300))
+    assert run.state == "done"
+    assert list(run.frame["response"]) == echoes(texts(300))
+    assert server.batches.calls["POST batches"] == 1
+    assert server.arrived == 0
+    assert run.cost == billed(server) > 0
+    assert statuses(run) == ["answered"] * 300
+
+
+def test_costs_of_rows_and_journal_add_up_to_the_ledger(
+    asker: Asker, server: MessagesServer
+) -> None:
+    run = batched(asker, texts(50))
+    assert sum(row.cost for row in run._known_rows()) == billed(server)
+    asker.end_process()
+    again = batched(asker, texts(50))
+    assert again.cost == 0
+    assert journaled(again) == 50
+
+
+def test_prompts_in_the_dear_tier_cost_half_of_that_tier(tmp_path: Path, rules: BatchRules) -> None:
+    def usage(_body: Any, _text: str) -> dict[str, int]:
+        return {"input_tokens": 150_000, "output_tokens": 100}
+
+    with MessagesServer(batches=rules, usage=usage) as server:
+        run = batched(Asker(server, tmp_path), texts(3))
+        assert run.cost == 3 * 5 * (150_000 * HAIKU[0] + 100 * HAIKU[1]) / 2 / 1_000_000
+
+
+def test_a_given_price_is_halved(asker: Asker, server: MessagesServer) -> None:
+    run = batched(asker, texts(4), model="unheard-of", price_in="10", price_out="20")
+    assert run.cost == server.ledger.cost(5, 10)
+
+
+def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
+    run = batched(asker, texts(4), model="unheard-of")
+    assert run.state == "done"
+    assert run.cost is None
+
+
+def test_many_rows_become_batches_within_the_limits(
+    asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Pace(first=0.02, longest=0.1, requests=40, size=3_000)
+    monkeypatch.setattr(batching, "PACE", limits)
+    run = batched(asker, texts(100))
+    assert list(run.frame["response"]) == echoes(texts(100))
+    sizes = [sum(len(str(each)) for each in batch.requests) for batch in server.batches.made]
+    assert max(sizes) <= 3_000 + 500
+    assert len(sizes) > 3
+    assert server.ledger.requests == 100
+
+
+def test_no_more_rows_wait_than_may_and_all_get_their_turn(
+    asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "PACE", Pace(first=0.02, longest=0.1, rows=250))
+    run = batched(asker, texts(900))
+    assert list(run.frame["response"]) == echoes(texts(900))
+    assert max(len(batch.requests) for batch in server.batches.made) <= 500
+
+
+def test_equal_prompts_are_sent_once(asker: Asker, server: MessagesServer) -> None:
+    data = pd.DataFrame({"text": ["a", "b", "a", "a"]})
+    run = batched(asker, data)
+    assert list(run.frame["response"]) == echoes(data)
+    assert server.ledger.requests == 2
+    assert run.context.gauges.duplicates == 2
+
+
+def test_rows_in_the_journal_and_empty_rows_are_not_sent(
+    asker: Asker, server: MessagesServer
+) -> None:
+    asker.run(texts(5))
+    data = pd.DataFrame({"text": [*texts(10)["text"], None]})
+    run = batched(asker, data)
+    assert statuses(run) == ["journal"] * 5 + ["answered"] * 5 + ["skipped"]
+    assert len(server.batches.made[0].requests) == 5
+
+
+def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_price(
+    tmp_path: Path, rules: BatchRules
+) -> None:
+    first = Counter[str]()
+
+    def answer(body: Any) -> str:
+        prompt = body["messages"][-1]["content"]
+        first[prompt] += 1
+        bad = prompt.endswith("7") and first[prompt] == 1
+        return "no json" if bad else '{"mood": "good", "n": 1}'
+
+    with MessagesServer(batches=rules, answer=answer) as server:
+        run = batched(Asker(server, tmp_path), texts(20), schema=SCHEMA)
+        assert list(run.frame["mood"]) == ["good"] * 20
+        assert server.arrived == 2
+        assert server.ledger.requests == 22
+        assert run.cost == billed(server)
+        assert sum(row.cost for row in run._known_rows()) == billed(server)
+
+
+def test_a_stream_goes_by_batches_of_many_chunks(
+    asker: Asker, server: MessagesServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.csv"
+    texts(2_500).to_csv(path, index=False)
+    out = tmp_path / "out.csv"
+    run = batched(asker, str(path), to=str(out))
+    assert run.state == "done"
+    assert list(pd.read_csv(out)["response"]) == echoes(texts(2_500))
+    assert server.batches.calls["POST batches"] == 1
+
+
+def test_a_preview_does_not_wait_for_a_batch(asker: Asker, server: MessagesServer) -> None:
+    asker.pipeline(texts(10), batch=True).preview(2)
+    assert server.arrived == 2
+    assert server.batches.made == []
+
+
+def test_an_estimate_is_at_the_batch_price_and_sends_nothing(
+    asker: Asker, server: MessagesServer
+) -> None:
+    single = asker.pipeline(texts(10)).estimate()
+    batch = asker.pipeline(texts(10), batch=True).estimate()
+    assert batch.total_cost is not None
+    assert single.total_cost == 2 * batch.total_cost
+    assert single.high is not None
+    assert batch.high is not None
+    assert single.high == 2 * batch.high
+    assert server.batches.made == []
+
+
+def test_the_view_says_what_waits(asker: Asker, server: MessagesServer, rules: BatchRules) -> None:
+    rules.held = True
+
+    async def scenario() -> None:
+        run = Run(asker.pipeline(texts(30), batch=True))
+        await sent(run, server)
+        gauges = run.context.gauges
+        assert "30 requests in 1 batch" in gauges.message
+        assert gauges.in_flight == 30
+        server.batches.release()
+        await run
+        assert gauges.message == ""
+        assert gauges.in_flight == 0
+
+    asyncio.run(scenario())
+
+
+# -- where there are no batches
+
+
+def test_the_embedded_model_has_no_batches_and_nothing_is_started(tmp_path: Path) -> None:
+    from ondine_nb import Pipeline
+
+    with pytest.raises(ConfigurationError, match="--batch needs the Anthropic API"):
+        Pipeline(texts(2), "Tell: {text}", batch=True, journal=tmp_path)
+
+
+def test_a_server_without_batches_ends_the_run_with_one_line(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.offered = False
+    run = batched(asker, texts(3))
+    assert run.state == "failed"
+    assert isinstance(run.error, FatalProviderError)
+    assert "has no Message Batches (404): leave --batch out" in str(run.error)
+    assert statuses(run) == ["not_run"] * 3
+    assert run.job.budget.possibly_billed == 0
+    rules.offered = True
+    assert batched(asker, texts(3)).state == "done"
+    assert server.batches.calls["GET batches"] == 0
+
+
+def test_results_are_read_from_the_configured_host_only(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.away = True
+    run = batched(asker, texts(5))
+    assert list(run.frame["response"]) == echoes(texts(5))
+    assert server.batches.calls["GET results"] == 1
+
+
+# -- requests that get no answer
+
+
+def test_requests_without_an_answer_fail_their_rows_and_go_again(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.plan = plan(text_1="errored", text_2="expired", text_3="invalid", text_4="garbled")
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(6), batch=True)))
+        await run.start()
+        kinds = dict(zip(run.errors["row"], run.errors["error_type"], strict=True))
+        assert kinds == {
+            1: "BatchErroredError",
+            2: "BatchExpiredError",
+            3: "RejectedRequestError",
+            4: "MalformedAnswerError",
+        }
+        assert statuses(run) == ["answered", *["failed"] * 4, "answered"]
+        rules.plan = None
+        retry = run.retry_failed()
+        await retry
+        assert list(retry.frame["response"]) == echoes(texts(6))
+
+    asyncio.run(scenario())
+    assert [len(batch.requests) for batch in server.batches.made] == [6, 4]
+
+
+def test_a_run_in_which_every_request_errored_has_failed(asker: Asker, rules: BatchRules) -> None:
+    rules.plan = lambda _body: "errored"
+    assert batched(asker, texts(4)).state == "failed"
+
+
+def test_results_that_are_cut_are_read_again_for_nothing(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.cut = 137
+    run = batched(asker, texts(300))
+    assert list(run.frame["response"]) == echoes(texts(300))
+    assert server.batches.calls["GET results"] == 2
+    assert run.cost == billed(server)
+
+
+# -- create calls
+
+
+def test_a_batch_whose_create_answer_was_lost_is_found_by_its_prefix(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.lost = 1
+    run = batched(asker, texts(40), budget=1)
+    assert list(run.frame["response"]) == echoes(texts(40))
+    assert len(server.batches.made) == 1
+    assert run.cost == billed(server)
+    assert run.job.budget.possibly_billed == 0
+
+
+def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
+    asker: Asker, server: MessagesServer, rules: BatchRules, tmp_path: Path
+) -> None:
+    """Somebody else's batch of 40 requests is there; the create call fails before it arrives."""
+    batched(Asker(server, tmp_path / "somebody"), texts(40, start=100))
+
+    async def scenario() -> Run:
+        run = quick(Run(asker.pipeline(texts(40), batch=True)))
+        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+        create, calls = stage.carrier.wire.create, []
+
+        async def fails_once(requests: Any) -> Any:
+            calls.append(len(requests))
+            if len(calls) == 1:
+                from ondine_nb.errors import ConnectionLostError
+
+                raise ConnectionLostError("cut", possibly_billed=True)
+            return await create(requests)
+
+        stage.carrier.wire.create = fails_once  # type: ignore[method-assign]
+        await run.start()
+        return run
+
+    run = asyncio.run(scenario())
+    assert list(run.frame["response"]) == echoes(texts(40))
+    assert server.ledger.requests == 80
+
+
+def test_an_overloaded_create_call_goes_again(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.refused = 2
+    assert batched(asker, texts(5)).state == "done"
+    assert len(server.batches.made) == 1
+
+
+# -- budget
+
+
+def test_what_does_not_fit_the_budget_is_not_sent(asker: Asker, server: MessagesServer) -> None:
+    pipeline = asker.pipeline(texts(100), batch=True, max_tokens=60)
+    high = pipeline.estimate().high
+    assert high is not None
+    run = batched(asker, texts(100), max_tokens=60, budget=str(high / 50))
+    assert run.state == "stopped"
+    assert run.context.control.reason == "budget"
+    assert "out of budget" in run.context.gauges.message
+    assert billed(server) == run.cost
+    assert run.cost is not None
+    assert run.cost <= high / 50
+    answered = statuses(run).count("answered")
+    assert 2 < answered < 100
+    assert server.ledger.requests == answered
+    assert statuses(run).count("not_run") == 100 - answered
+
+
+def test_a_budget_that_fits_one_after_another_goes_by_several_batches(
+    asker: Asker, server: MessagesServer
+) -> None:
+    """Worst cases are far above the costs: as they settle, the next rows fit."""
+    high = asker.pipeline(texts(30), batch=True).estimate().high
+    assert high is not None
+    run = batched(asker, texts(30), budget=str(high / 2))
+    assert run.state == "done"
+    assert len(server.batches.made) >= 2
+    assert run.cost == billed(server)
+
+
+# -- stop and cancel
+
+
+def test_one_stop_leaves_the_batch_to_the_server_and_the_same_cell_picks_it_up(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.held = True
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(20), batch=True, budget=1)))
+        await sent(run, server)
+        run.stop()
+        await run
+        assert statuses(run) == ["not_run"] * 20
+        await seen(lambda: run.state == "stopped")
+        assert "20 requests in 1 batch" in run.context.gauges.message
+        assert "same cell again" in run.context.gauges.message
+        assert run.job.budget.possibly_billed > 0
+        server.batches.release()
+
+    asyncio.run(scenario())
+    asker.end_process()
+    again = batched(asker, texts(20))
+    assert list(again.frame["response"]) == echoes(texts(20))
+    assert len(server.batches.made) == 1
+    assert again.cost == billed(server)
+    assert server.batches.calls["POST cancel"] == 0
+
+
+def test_rows_that_are_answered_stand_in_the_frame_of_a_run_that_was_stopped(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    batched(asker, texts(10))
+    rules.held = True
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(20), batch=True)))
+        await sent(run, server, batches=2)
+        run.stop()
+        result = await run
+        assert list(result.data["response"][:10]) == echoes(texts(10))
+        assert statuses(run) == ["journal"] * 10 + ["not_run"] * 10
+
+    asyncio.run(scenario())
+
+
+def test_a_second_stop_cancels_the_batch_and_keeps_what_succeeded(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.held = True
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(20), batch=True, budget=1)))
+        await sent(run, server)
+        run.stop()
+        run.stop()
+        await run
+        await seen(lambda: run.state == "stopped")
+        assert server.batches.calls["POST cancel"] == 1
+        assert server.ledger.requests == 10
+        assert run.cost == billed(server)
+        assert run.job.budget.possibly_billed == 0
+
+    asyncio.run(scenario())
+    rules.held = False
+    asker.end_process()
+    again = batched(asker, texts(20))
+    assert list(again.frame["response"]) == echoes(texts(20))
+    assert statuses(again).count("journal") == 10
+    assert [len(batch.requests) for batch in server.batches.made] == [20, 10]
+
+
+def test_two_runs_side_by_side_pay_once(asker: Asker, server: MessagesServer) -> None:
+    async def scenario() -> None:
+        runs = [quick(Run(asker.pipeline(texts(30), batch=True))) for _ in range(2)]
+        await asyncio.gather(*(run.start() for run in runs))
+        for run in runs:
+            assert list(run.frame["response"]) == echoes(texts(30))
+        costs = [run.cost or Decimal(0) for run in runs]
+        assert sum(costs) == billed(server)
+
+    asyncio.run(scenario())
+    assert server.ledger.requests == 30
+
+
+# -- kernels that are killed
+
+ROWS = 3_000
+SCRIPT = f"""
+import sys
+import pandas as pd
+from ondine_nb import Pipeline, Run, batching
+from ondine_nb.batches import Pace
+
+url, out, how = sys.argv[1:]
+batching.PACE = Pace(first=0.05, longest=0.2, grace=0.2)
+data = pd.DataFrame({{"text": [f"text {{at}}" for at in range({ROWS})]}})
+if how == "resume":
+    run = Pipeline.resume("labeled", data)
+else:
+    given = dict(base_url=url, schema="{SCHEMA}", budget=10)
+    run = Run(Pipeline(data, "Tell: {{text}}", batch=how == "batch", **given), name="labeled")
+result = run.execute()
+result.data.to_json(out, orient="records")
+print(run.state, run.cost, run.job.budget.possibly_billed, run.context.journal_rows, flush=True)
+"""
+
+
+def process(url: str, out: Path, how: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, url, str(out), how],
+        cwd=ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def killed(running: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+    """Kill it when `reached` says so."""
+    while not reached():
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+
+
+def results_read(url: str) -> int:
+    read: int = books(url)["batch_calls"].get("GET results", 0)
+    return read
+
+
+@pytest.mark.parametrize("how", ["batch", "resume"])
+def test_killed_after_the_create_call_and_again_while_results_are_read(
+    tmp_path: Path, how: str
+) -> None:
+    """Every row is once in the ledger, and the frame is that of a run without batches."""
+    out = tmp_path / "out.json"
+    with server_process("--batches", "delay=2,line=0.1") as url:
+        killed(process(url, out, "batch"), lambda: len(books(url)["batches"]) == 1)
+        assert books(url)["requests"] == 0
+        running = process(url, out, how)
+        killed(running, lambda: results_read(url) > 0 and time.sleep(1.2) is None)
+        last = process(url, out, how)
+        said, problem = last.communicate(timeout=120)
+        assert last.returncode == 0, problem
+        found = books(url)
+    assert len(found["batches"]) == 1
+    assert Counter(entry["prompt"] for entry in found["entries"]) == Counter(
+        f"Tell: text {at}" for at in range(ROWS)
+    )
+    sent_schema = parse_schema(SCHEMA).json_schema
+    values = [value_of(sent_schema, f"Tell: text {at}") for at in range(ROWS)]
+    frame = pd.read_json(out)
+    assert list(frame["mood"]) == [value["mood"] for value in values]
+    assert list(frame["n"]) == [value["n"] for value in values]
+    state, spent, possibly_billed, from_journal = said.split()
+    assert state == "done"
+    assert 0 < int(from_journal) < ROWS
+    if how == "resume":
+        price_in, price_out = (price / 2_000_000 for price in HAIKU)
+        cost = sum(
+            each["input_tokens"] * price_in + each["output_tokens"] * price_out
+            for each in found["entries"]
+        )
+        assert Decimal(spent) == cost
+        assert Decimal(possibly_billed) == 0
+
+
+def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
+    tmp_path: Path, server: MessagesServer, rules: BatchRules
+) -> None:
+    """Killed between the create call and its answer: only the intent is in the journal."""
+    rules.delay = 0.5
+    asker = Asker(server, tmp_path / "journal")
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(25), batch=True)))
+        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+        create = stage.carrier.wire.create
+
+        async def never_answers(requests: Any) -> Any:
+            await create(requests)
+            await asyncio.Event().wait()
+
+        stage.carrier.wire.create = never_answers  # type: ignore[method-assign]
+        await sent(run, server)
+        run.stop()
+        run.stop()
+        await seen(lambda: run.state == "stopped")
+
+    batching.PACE = Pace(first=0.02, longest=0.1, grace=0.1, patience=0.1)
+    asyncio.run(scenario())
+    asker.end_process()
+    again = batched(asker, texts(25))
+    assert list(again.frame["response"]) == echoes(texts(25))
+    assert len(server.batches.made) == 1
+    assert server.ledger.requests == 25
+
+
+def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesServer) -> None:
+    """Killed before the create call went out: the next kernel looks, finds none, and sends."""
+
+    async def scenario() -> None:
+        run = quick(Run(asker.pipeline(texts(25), batch=True)))
+        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+
+        async def never_goes(_requests: Any) -> Any:
+            await asyncio.Event().wait()
+
+        stage.carrier.wire.create = never_goes  # type: ignore[method-assign]
+        run.start()
+        await seen(lambda: run.context.gauges.in_flight == 25)
+        run.stop()
+        await seen(lambda: run.state == "stopped")
+
+    asyncio.run(scenario())
+    asker.end_process()
+    again = batched(asker, texts(25))
+    assert list(again.frame["response"]) == echoes(texts(25))
+    assert server.ledger.requests == 25
+    assert server.batches.calls["GET batches"] >= 1
