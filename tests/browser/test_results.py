@@ -203,6 +203,7 @@ def test_stop_ends_a_retry(open_notebook: Opener) -> None:
         server.pause()
         button(view, "Retry failed").click()
         expect(view).to_contain_text("asked again: 0 of 6 rows")
+        server.wait_for(12, 30)  # so that there is something in flight to stop
         button(view, "Stop").click()
         expect(view.locator(".r-pill")).to_have_text("stopping")
         server.resume()
