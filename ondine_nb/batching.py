@@ -134,7 +134,8 @@ class BatchInvokeStage(InvokeStage):
             except BudgetExceededError as error:
                 self._refusal = error
                 self._wanted.clear()
-        self._teller.tell(context)
+        if self._under_way:
+            self._teller.tell(context)
 
     async def _look_again(self) -> None:
         """Another run may have been answered since these rows were prepared."""

@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.notebook.kernels import environment
 from tests.server import MessagesServer
@@ -35,6 +35,7 @@ FLAGS = (
     "--disable-extensions",
     "--no-first-run",
 )
+expect.set_options(timeout=30_000)  # a busy machine is no failure
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -169,10 +170,15 @@ class Notebook:
         """Save, and give the outputs of each cell as they are in the file."""
         before = self.path.stat().st_mtime_ns
         self.page.keyboard.press("Control+S")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
             time.sleep(0.05)
-        return [cell.outputs for cell in nbformat.read(self.path, as_version=4).cells]
+        while True:
+            try:
+                return [cell.outputs for cell in nbformat.read(self.path, as_version=4).cells]
+            except nbformat.reader.NotJSONError:  # it is being written
+                assert time.monotonic() < end, f"{self.path} is never whole"
+                time.sleep(0.05)
 
 
 Opener = Callable[..., Notebook]

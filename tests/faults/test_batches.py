@@ -110,7 +110,7 @@ def test_costs_of_rows_and_journal_add_up_to_the_ledger(
     asker: Asker, server: MessagesServer
 ) -> None:
     run = batched(asker, texts(50))
-    assert sum(row.cost for row in run._known_rows()) == billed(server)
+    assert sum(row.cost for row in run.job.rowset.rows) == billed(server)
     asker.end_process()
     again = batched(asker, texts(50))
     assert again.cost == 0
@@ -194,7 +194,7 @@ def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_p
         assert server.arrived == 2
         assert server.ledger.requests == 22
         assert run.cost == billed(server)
-        assert sum(row.cost for row in run._known_rows()) == billed(server)
+        assert sum(row.cost for row in run.job.rowset.rows) == billed(server)
 
 
 def test_a_stream_goes_by_batches_of_many_chunks(
