@@ -7,6 +7,7 @@ not its concern: it raises what `errors` names, and the run does the rest.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class Reply:
     """An answer as it came: the body's bytes, headers by lower-case name, latency in seconds."""
 
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     latency: float = 0.0
 
 

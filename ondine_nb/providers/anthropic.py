@@ -7,31 +7,27 @@ The SDK's own retries are off, since a retry that it doesn't count may be paid u
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import json
-import math
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import (
     ConfigurationError,
     ConnectionLostError,
     FatalProviderError,
-    OverloadedError,
-    RateLimitedError,
     RejectedRequestError,
     RowError,
-    ServerError,
-    TimedOutError,
 )
 from ..pricing import FREE, ModelPrice, find_price
 from . import Reply, Settings
+from .courier import Courier, Skeleton
+from .faults import causes, said, timed_out, transient
+from .time_limits import TimeLimit
 
 __all__ = ["AnthropicProvider", "has_credentials", "list_models", "thinking_of"]
 
@@ -40,14 +36,14 @@ __all__ = ["AnthropicProvider", "has_credentials", "list_models", "thinking_of"]
 _FORMAT_TOKENS = 512
 # Framing of roles and turns that isn't in the bytes of the texts.
 _FRAME_BYTES = 256
-# A loop that is so late with a timer was held up; then answers get so long to be taken.
-_LATE_SECONDS = 0.2
-_GRACE_SECONDS = 2.0
 _SPEND_CODES = {
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
     "linked_organization_spend_limit_reached",
 }
+
+
+_Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
 
 def sdk() -> Any:
@@ -112,6 +108,9 @@ class AnthropicProvider:
         self._api_key = api_key
         self._start = start
         self._client: Any = None
+        self._http: Any = None
+        self._courier: Courier | None = None
+        self._skeletons: tuple[Skeleton, Skeleton] | None = None
         self._fixed: dict[str, Any] = {}
         self._max_tokens = 1
         self._timeout = 120.0
@@ -135,6 +134,7 @@ class AnthropicProvider:
         self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
         self._client = self._connect(anthropic, settings.timeout, concurrency)
         _ = self._client.messages.with_raw_response  # built on first use otherwise, on the loop
+        self._courier, self._skeletons = None, self._new_skeletons()
 
     def _connect(self, anthropic: Any, timeout: float, concurrency: int) -> Any:
         options: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
@@ -147,7 +147,8 @@ class AnthropicProvider:
             limits = importlib.import_module("httpx2").Limits(
                 max_connections=concurrency, max_keepalive_connections=concurrency
             )
-            options["http_client"] = anthropic.DefaultAioHttpClient(limits=limits, timeout=timeout)
+            self._http = anthropic.DefaultAioHttpClient(limits=limits, timeout=timeout)
+            options["http_client"] = self._http
             return anthropic.AsyncAnthropic(**options)
         except (ValueError, TypeError, RuntimeError, anthropic.AnthropicError) as error:
             raise ConfigurationError(
@@ -155,7 +156,7 @@ class AnthropicProvider:
             ) from error
 
     async def close(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._courier = self._client, None, None
         if client is not None:
             await client.close()
 
@@ -180,27 +181,65 @@ class AnthropicProvider:
         return parameters
 
     async def send(self, prompt: str) -> Reply:
-        anthropic, timeout = sdk(), self._timeout
         started = time.perf_counter()
+        reply = None if self._courier is None else await self._by_courier(self._courier, prompt)
+        body, headers = reply or await self._by_sdk(prompt)
+        return Reply(body, headers, time.perf_counter() - started)
+
+    async def _by_courier(self, courier: Courier, prompt: str) -> _Got | None:
+        """The body and headers of the answer; None for a redirect, which the SDK follows."""
+        try:
+            async with TimeLimit(self._timeout):
+                taken = await courier.post(self._rendered(prompt))
+        except TimeoutError:
+            raise timed_out(self._timeout) from None
+        except Exception as error:  # whatever it is, it happened on the way
+            raise self._of_connection(error) from None
+        if taken.status >= 400:
+            response = courier.as_sdk(taken.status, taken.headers, taken.body)
+            raise self._of_status(self._client._make_status_error_from_response(response))
+        return (taken.body, taken.headers) if taken.status < 300 else None
+
+    async def _by_sdk(self, prompt: str) -> _Got:
+        anthropic, timeout = sdk(), self._timeout
         try:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
-            async with _time_out(timeout):
+            async with TimeLimit(timeout):
                 response = await self._client.messages.with_raw_response.create(
-                    max_tokens=self._max_tokens, messages=_turn(prompt, self._head), **self._fixed
+                    **self._parameters(_turn(prompt, self._head))
                 )
                 body = await _body(response)
         except TimeoutError:
-            raise _timed_out(timeout) from None
+            raise timed_out(timeout) from None
         except anthropic.APIStatusError as error:
             raise self._of_status(error) from None
         except anthropic.APITimeoutError:
-            raise _timed_out(timeout) from None
+            raise timed_out(timeout) from None
         except (anthropic.APIConnectionError, OSError) as error:
             raise self._of_connection(error) from None
         except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
             raise self._of_connection(error) from None
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(body, headers, time.perf_counter() - started)
+        self._courier = Courier.of(self._client, self._http, response)
+        return body, {name.lower(): value for name, value in response.headers.items()}
+
+    def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"max_tokens": self._max_tokens, "messages": messages, **self._fixed}
+
+    def _new_skeletons(self) -> tuple[Skeleton, Skeleton]:
+        """Of a request whose prompt is in one piece, and of one with its head apart."""
+        head = self._head or "-"
+        return (
+            Skeleton(lambda prompt: self._parameters(_turn(prompt, ""))),
+            Skeleton(lambda rest: self._parameters(_turn(head + rest, head))),
+        )
+
+    def _rendered(self, prompt: str) -> bytes:
+        """The JSON of what the SDK would send."""
+        assert self._skeletons is not None
+        whole, behind_head = self._skeletons
+        if _is_split(prompt, self._head):
+            return behind_head.around(prompt[len(self._head) :])
+        return whole.around(prompt)
 
     async def count_tokens(self, prompt: str) -> int | None:
         anthropic = sdk()
@@ -215,8 +254,8 @@ class AnthropicProvider:
 
     def batch_request(self, custom_id: str, prompt: str) -> bytes:
         """The JSON of what `send` would send, as one request of a batch."""
-        params = {"max_tokens": self._max_tokens, "messages": _turn(prompt, self._head)}
-        whole = {"custom_id": custom_id, "params": params | self._fixed}
+        params = self._parameters(_turn(prompt, self._head))
+        whole = {"custom_id": custom_id, "params": params}
         return json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
 
     def request_bytes(self, prompt: str) -> int:
@@ -226,30 +265,30 @@ class AnthropicProvider:
     def _of_status(self, error: Any) -> RowError | FatalProviderError:
         """Which of our errors an HTTP status means."""
         status = int(error.status_code)
-        said = self._hidden(_said(error))
+        told = self._hidden(said(error))
         if status in (401, 403):
             return FatalProviderError(
-                f"{self._where()} refused the key ({status}: {said}). Set ANTHROPIC_API_KEY to a "
+                f"{self._where()} refused the key ({status}: {told}). Set ANTHROPIC_API_KEY to a "
                 "valid key"
             )
         if status == 402 or (error.error_code or "") in _SPEND_CODES:
             return FatalProviderError(
-                f"the account can't pay for more ({status}: {said}). Nothing further is sent"
+                f"the account can't pay for more ({status}: {told}). Nothing further is sent"
             )
         if status == 404:
             return FatalProviderError(
-                f"{self._where()} does not know model '{self.model}' ({status}: {said}). "
+                f"{self._where()} does not know model '{self.model}' ({status}: {told}). "
                 "`%ondine models` lists what there is"
             )
         if status in (408, 409, 429) or status >= 500:
-            return _transient(status, said, error.response.headers)
-        return RejectedRequestError(f"the request was rejected ({status}: {said})")
+            return transient(status, told, error.response.headers)
+        return RejectedRequestError(f"the request was rejected ({status}: {told})")
 
     def _of_connection(self, error: BaseException) -> ConnectionLostError | FatalProviderError:
-        causes = _causes(error)
-        said = " ".join((self._hidden(str(causes[-1])) or type(causes[-1]).__name__).split())
+        chain = causes(error)
+        told = " ".join((self._hidden(str(chain[-1])) or type(chain[-1]).__name__).split())
         # Not by httpx2's ConnectError: a connection reset after the request went out is one too.
-        kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+        kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
         if "ClientConnectorError" in kinds:
             return ConnectionLostError(
                 f"no server answers at {self._where()}. Is it running, and is --base-url right?"
@@ -257,12 +296,12 @@ class AnthropicProvider:
                 else f"{self._where()} can't be reached. Is this machine online?",
                 unreachable=True,
             )
-        if type(causes[-1]) is ValueError:  # headers that can't be sent: a key with a line break
+        if type(chain[-1]) is ValueError:  # headers that can't be sent: a key with a line break
             return FatalProviderError(
-                f"no request can be sent to {self._where()}: {said[:200]}. Check the key and "
+                f"no request can be sent to {self._where()}: {told[:200]}. Check the key and "
                 "--base-url"
             )
-        return ConnectionLostError(f"the connection was cut: {said[:200]}", possibly_billed=True)
+        return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
 
     def _where(self) -> str:
         if not self.base_url:
@@ -281,11 +320,15 @@ class AnthropicProvider:
 
 def _turn(prompt: str, head: str) -> list[dict[str, Any]]:
     """The user's turn, with `head` as a block of its own where the prompt begins with it."""
-    rest = prompt[len(head) :]
-    # The API refuses a block of white space only.
-    if not head or not rest.strip() or not prompt.startswith(head):
+    if not _is_split(prompt, head):
         return [{"role": "user", "content": prompt}]
-    return [{"role": "user", "content": [_marked(head), {"type": "text", "text": rest}]}]
+    rest = {"type": "text", "text": prompt[len(head) :]}
+    return [{"role": "user", "content": [_marked(head), rest]}]
+
+
+def _is_split(prompt: str, head: str) -> bool:
+    """Whether there is a head, and more than white space behind: the API refuses such a block."""
+    return bool(head) and prompt.startswith(head) and bool(prompt[len(head) :].strip())
 
 
 def _marked(text: str) -> dict[str, Any]:
@@ -299,86 +342,6 @@ async def _body(response: Any) -> bytes:
     if hasattr(content, "__await__"):
         content = await content
     return bytes(content)
-
-
-@contextlib.asynccontextmanager
-async def _time_out(seconds: float) -> AsyncIterator[None]:
-    """`asyncio.timeout`, but fair after a cell has held the loop.
-
-    When the loop goes on, time-outs are due at once, before answers that came meanwhile are taken
-    from their sockets: they would be thrown away and paid again. So one that is due late waits.
-    """
-    loop = asyncio.get_running_loop()
-    timers: list[asyncio.TimerHandle] = []
-    async with asyncio.timeout(None) as limit:
-
-        def due(at: float) -> None:
-            now = loop.time()
-            if now - at > _LATE_SECONDS:
-                wait_until(now + _GRACE_SECONDS)
-            else:
-                limit.reschedule(now)
-
-        def wait_until(at: float) -> None:
-            timers[:] = [loop.call_at(at, due, at)]
-
-        wait_until(loop.time() + seconds)
-        try:
-            yield
-        finally:
-            timers[0].cancel()
-
-
-def _timed_out(seconds: float) -> TimedOutError:
-    return TimedOutError(
-        f"no answer within {seconds:g} s (--timeout), it may have been billed", possibly_billed=True
-    )
-
-
-def _transient(status: int, said: str, headers: Any) -> RowError:
-    after = _retry_after(headers)
-    if status == 429:
-        told = {name.lower(): value for name, value in headers.items()}
-        return RateLimitedError(f"rate limited (429: {said})", retry_after=after, headers=told)
-    if status == 529:
-        return OverloadedError(f"overloaded (529: {said})", retry_after=after)
-    return ServerError(f"the server failed ({status}: {said})", retry_after=after)
-
-
-def _said(error: Any) -> str:
-    """The server's own word in one line, without what may be a page of HTML."""
-    text = error.api_message or ("" if isinstance(error.body, str) else str(error.body or ""))
-    return " ".join(str(text).split())[:300] or "no message"
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds by `retry-after-ms` or `retry-after` (a number or an HTTP date), or None."""
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    try:
-        if milliseconds:
-            seconds = float(milliseconds) / 1000
-        elif value:
-            seconds = _seconds(value)
-        else:
-            return None
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _seconds(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return parsedate_to_datetime(value).timestamp() - time.time()
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it wraps, down to what the socket said."""
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    return causes
 
 
 async def list_models(provider: AnthropicProvider) -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
-"""`python -m tests.bench stream`: what a measurement is called, and its options."""
+"""`python -m tests.bench NAME`: which measurements there are; without a name, `compare`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
-from tests.bench import stream
-
-BENCHES: dict[str, Callable[[Sequence[str]], None]] = {"stream": stream.main}
+NAMES = ("compare", "start", "rerun", "growth", "stream")
 
 
 def main(arguments: Sequence[str]) -> None:
-    if not arguments or arguments[0] not in BENCHES:
-        sys.exit(f"usage: python -m tests.bench {'|'.join(BENCHES)} [--help]")
-    BENCHES[arguments[0]](arguments[1:])
+    name, *options = arguments or ("compare",)
+    if name not in NAMES:
+        sys.exit(f"usage: python -m tests.bench {'|'.join(NAMES)} [--help]")
+    import_module(f"tests.bench.{name}").main(options)
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ from ondine_nb.models import Usage
 from ondine_nb.providers import Answer, Reply, Settings
 from ondine_nb.providers.anthropic import (
     AnthropicProvider,
-    _retry_after,
     has_credentials,
     list_models,
     thinking_of,
 )
+from ondine_nb.providers.faults import retry_after
 from tests.server import MODELS, THINKING_TOKENS, MessagesServer, echo_of, value_of
 
 KEY = "sk-ant-very-secret-0123456789"
@@ -361,7 +361,7 @@ def test_retry_after_in_seconds_milliseconds_and_as_a_date(
 ) -> None:
     with monkeypatch.context() as clock:
         clock.setattr(time, "time", lambda: NOW)
-        found = _retry_after(headers)
+        found = retry_after(headers)
     assert found == seconds
 
 

@@ -1,0 +1,119 @@
+"""Ours beside (a) bare aiohttp and (b) a bare loop on the SDK: rows/s, CPU, memory, loop lag.
+
+Each contestant runs in a fresh process, one after another in every round; the server is a process
+of its own. Ratios are medians over the rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.contestants import Figures
+from tests.bench.report import measure, middle, ratio, save, table
+from tests.bench.wire import Wire, serving
+
+__all__ = ["Cell", "main"]
+
+NAMES = ("aiohttp", "sdk", "ours")
+LATENCIES = {"0": "0", "200ms": "0.2", "lognormal1s": "lognormal:1:0.5"}
+HEADS = (
+    "latency", "at once", "answers", "rows", "who", "rows/s", "CPU ms/row", "peak MB",
+    "lag p50 ms", "lag p99 ms", "CPU to (b)", "CPU to (a)", "rows/s to (b)", "rows/s to (a)",
+)  # fmt: skip
+_CALLED = {"aiohttp": "(a) aiohttp", "sdk": "(b) SDK loop", "ours": "ondine_nb"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What all contestants are asked in one cell of the table."""
+
+    latency: str
+    concurrency: int
+    schema: bool
+    rows: int
+
+    def rounds(self, repeat: int) -> dict[str, list[Figures]]:
+        """Everybody's figures, a round after another."""
+        found: dict[str, list[Figures]] = {name: [] for name in NAMES}
+        with serving(LATENCIES[self.latency], schema=self.schema) as wire:
+            for _ in range(repeat):
+                for name in NAMES:
+                    found[name].append(self._one(name, wire))
+        return found
+
+    def _one(self, name: str, wire: Wire) -> Figures:
+        before = wire.books()["requests"]
+        figures = measure(
+            name, wire.url, rows=self.rows, concurrency=self.concurrency, schema=self.schema
+        )
+        sent = wire.books()["requests"] - before
+        assert sent == self.rows + 20, f"{name} sent {sent} requests for {self.rows} rows"
+        return figures
+
+    def lines(self, found: dict[str, list[Figures]]) -> list[list[str]]:
+        return [self._line(name, found) for name in NAMES]
+
+    def _line(self, name: str, found: dict[str, list[Figures]]) -> list[str]:
+        figures = found[name]
+        what = [self.latency, f"{self.concurrency:,}", "schema" if self.schema else "text"]
+        lags = [middle(figures, lambda each, at=at: each.lags[at]) for at in ("p50", "p99")]
+        ratios = [
+            f"{ratio(figures, found[other], figure):.2f}" if name == "ours" else ""
+            for figure in (cpu, pace)
+            for other in ("sdk", "aiohttp")
+        ]
+        return [
+            *what, f"{self.rows:,}", _CALLED[name],
+            f"{middle(figures, pace):,.0f}", f"{middle(figures, cpu):.3f}",
+            f"{middle(figures, lambda each: each.peak):,.0f}", *(f"{lag:.1f}" for lag in lags),
+            *ratios,
+        ]  # fmt: skip
+
+
+def cpu(figures: Figures) -> float:
+    """CPU milliseconds a row."""
+    return figures.cpu / figures.rows * 1000
+
+
+def pace(figures: Figures) -> float:
+    """Rows a second."""
+    return figures.rows / figures.seconds
+
+
+def _cells(given: argparse.Namespace) -> list[Cell]:
+    return [
+        Cell(latency, concurrency, answers == "schema", given.rows)
+        for latency in given.latency
+        for concurrency in given.concurrency
+        for answers in given.answers
+    ]
+
+
+def _given(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench compare", description=__doc__)
+    add = parser.add_argument
+    add("--latency", nargs="+", choices=LATENCIES, default=list(LATENCIES))
+    add("--concurrency", nargs="+", type=int, default=[10, 100, 1000])
+    add("--answers", nargs="+", choices=("text", "schema"), default=["text", "schema"])
+    add("--rows", type=int, default=2000, help="2000 to 1000000")
+    add("--repeat", type=int, default=5, help="rounds, of which the median is shown")
+    add("--json", type=Path, help="a file for all figures")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> None:
+    given = _given(arguments)
+    lines: list[list[str]] = []
+    kept: list[dict[str, Any]] = []
+    for cell in _cells(given):
+        found = cell.rounds(given.repeat)
+        lines += cell.lines(found)
+        figures = {name: [asdict(each) for each in found[name]] for name in NAMES}
+        kept.append({**asdict(cell), "contestants": figures})
+        save(given.json, kept)
+        print(table(HEADS, cell.lines(found)), flush=True)
+    print("\n" + table(HEADS, lines))

@@ -1,0 +1,167 @@
+"""A lean Messages server in a process of its own, so that it isn't what a measurement measures.
+
+`python -m tests.bench.wire --latency lognormal:1:0.5` prints its URL and ends when its stdin
+closes. It reads no JSON and says the same to everybody; `GET /_count` tells how many requests came
+and when the first did. `tests/server.py` is the one that tells right from wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.server_answers import latency_of
+
+__all__ = ["Wire", "serving"]
+
+TEXT = "The writer likes it, above all how quietly it works, and would buy it again."
+FIELDS = {"sentiment": "positive", "score": 0.75}
+_MESSAGES = b"POST /v1/messages "
+# What the API sends besides, with limits that nobody reaches.
+_HEADERS = "".join(
+    f"anthropic-ratelimit-{kind}-limit: 1000000000\r\n"
+    f"anthropic-ratelimit-{kind}-remaining: 1000000000\r\n"
+    f"anthropic-ratelimit-{kind}-reset: 2030-01-01T00:00:00Z\r\n"
+    for kind in ("requests", "input-tokens", "output-tokens", "tokens")
+)
+
+
+def answer(text: str) -> bytes:
+    """A message of the Messages API that says `text`."""
+    usage = {
+        "input_tokens": 60,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": 20,
+        "service_tier": "standard",
+    }
+    message = {
+        "id": "msg_013Zva2CMHLNnXjNJJKqJ2EF",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-haiku-5-5",
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": usage,
+    }
+    return json.dumps(message).encode()
+
+
+def _response(body: bytes, headers: str = "") -> bytes:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+@dataclass
+class _Books:
+    """What all connections of a server share."""
+
+    latency: Any
+    response: bytes
+    draw: random.Random
+    requests: int = 0
+    first: float | None = None
+
+    def told(self) -> bytes:
+        return _response(json.dumps({"requests": self.requests, "first": self.first}).encode())
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection: a request, then its answer, then the next."""
+
+    def __init__(self, books: _Books) -> None:
+        self.books = books
+        self.got = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.loop = asyncio.get_running_loop()
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+        end = self.got.find(b"\r\n\r\n")
+        if end < 0 or len(self.got) < end + 4 + _length(self.got[:end].lower()):
+            return
+        asked, self.got = self.got, b""
+        if asked.startswith(_MESSAGES):
+            self._answer()
+        else:
+            self.transport.write(self.books.told())
+
+    def _answer(self) -> None:
+        books = self.books
+        books.requests += 1
+        books.first = books.first or time.time()
+        seconds = books.latency(books.draw)
+        if seconds:
+            self.loop.call_later(seconds, self.transport.write, books.response)
+        else:
+            self.transport.write(books.response)
+
+
+def _length(head: bytes) -> int:
+    at = head.find(b"content-length:")
+    return 0 if at < 0 else int(head[at + 15 : (head + b"\r\n").find(b"\r\n", at)])
+
+
+async def _serve(latency: str, schema: bool) -> None:
+    loop = asyncio.get_running_loop()
+    said = json.dumps(FIELDS) if schema else TEXT
+    response = _response(answer(said), _HEADERS + "request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n")
+    books = _Books(latency_of(latency), response, random.Random(0))
+    server = await loop.create_server(lambda: _Connection(books), "127.0.0.1", 0, backlog=4096)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await loop.run_in_executor(None, sys.stdin.buffer.read)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A server that is running, as seen from another process."""
+
+    url: str
+
+    def books(self) -> dict[str, Any]:
+        """`requests` until now, and the POSIX time of the `first`."""
+        with urllib.request.urlopen(f"{self.url}/_count", timeout=10) as told:
+            books: dict[str, Any] = json.loads(told.read())
+            return books
+
+
+@contextlib.contextmanager
+def serving(latency: str = "0", *, schema: bool = False) -> Iterator[Wire]:
+    """A server of its own process with this latency (as in `latency_of`) and kind of answers."""
+    command = [sys.executable, "-m", "tests.bench.wire", "--latency", latency]
+    process = subprocess.Popen(
+        command + ["--schema"] * schema, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield Wire(process.stdout.readline().strip())
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.wire")
+    parser.add_argument("--latency", default="0", help="S, LOW:HIGH or lognormal:MEDIAN:SIGMA")
+    parser.add_argument("--schema", action="store_true")
+    given = parser.parse_args()
+    asyncio.run(_serve(given.latency, given.schema))
+
+
+if __name__ == "__main__":
+    main()
