@@ -36,6 +36,8 @@ __all__ = ["AnthropicProvider", "has_credentials", "list_models", "thinking_of"]
 _FORMAT_TOKENS = 512
 # Framing of roles and turns that isn't in the bytes of the texts.
 _FRAME_BYTES = 256
+# The share of an attempt's time that it may take to connect: if that fails, nothing was sent.
+_CONNECTING = 0.9
 _SPEND_CODES = {
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
@@ -137,17 +139,19 @@ class AnthropicProvider:
         self._courier, self._skeletons = None, self._new_skeletons()
 
     def _connect(self, anthropic: Any, timeout: float, concurrency: int) -> Any:
-        options: dict[str, Any] = {"max_retries": 0, "timeout": timeout}
+        httpx2 = importlib.import_module("httpx2")
+        bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
+        options: dict[str, Any] = {"max_retries": 0, "timeout": bounds}
         if self.base_url:
             options["base_url"] = self.base_url
         if self._api_key or (self.base_url and not has_credentials()):
             # Servers that need no key get a word that says so: the SDK sends nothing without one.
             options["api_key"] = self._api_key or "no-key-needed"
         try:
-            limits = importlib.import_module("httpx2").Limits(
+            limits = httpx2.Limits(
                 max_connections=concurrency, max_keepalive_connections=concurrency
             )
-            self._http = anthropic.DefaultAioHttpClient(limits=limits, timeout=timeout)
+            self._http = anthropic.DefaultAioHttpClient(limits=limits, timeout=bounds)
             options["http_client"] = self._http
             return anthropic.AsyncAnthropic(**options)
         except (ValueError, TypeError, RuntimeError, anthropic.AnthropicError) as error:
@@ -191,8 +195,8 @@ class AnthropicProvider:
         try:
             async with TimeLimit(self._timeout):
                 taken = await courier.post(self._rendered(prompt))
-        except TimeoutError:
-            raise timed_out(self._timeout) from None
+        except TimeoutError as error:
+            raise timed_out(self._timeout, error) from None
         except Exception as error:  # whatever it is, it happened on the way
             raise self._of_connection(error) from None
         if taken.status >= 400:
@@ -209,17 +213,16 @@ class AnthropicProvider:
                     **self._parameters(_turn(prompt, self._head))
                 )
                 body = await _body(response)
-        except TimeoutError:
-            raise timed_out(timeout) from None
+        except (TimeoutError, anthropic.APITimeoutError) as error:
+            raise timed_out(timeout, error) from None
         except anthropic.APIStatusError as error:
             raise self._of_status(error) from None
-        except anthropic.APITimeoutError:
-            raise timed_out(timeout) from None
         except (anthropic.APIConnectionError, OSError) as error:
             raise self._of_connection(error) from None
         except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
             raise self._of_connection(error) from None
-        self._courier = Courier.of(self._client, self._http, response)
+        connecting = timeout * _CONNECTING
+        self._courier = Courier.of(self._client, self._http, response, connecting)
         return body, {name.lower(): value for name, value in response.headers.items()}
 
     def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Taken:
 class Courier:
     """Posts bodies to where the request of an SDK's `response` went, in the same way."""
 
-    def __init__(self, session: Any, request: Any) -> None:
+    def __init__(self, session: Any, request: Any, connecting: float | None) -> None:
         self._session, self._request = session, request
         aiohttp, yarl = sys.modules["aiohttp"], sys.modules["yarl"]
         self._url = yarl.URL(str(request.url))
@@ -61,13 +61,17 @@ class Courier:
             "allow_redirects": False,
             "auto_decompress": False,
             "compress": False,
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=None),
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=connecting),
             "server_hostname": request.extensions.get("sni_hostname"),
         }
 
     @classmethod
-    def of(cls, client: Any, http: Any, response: Any) -> Courier | None:
+    def of(
+        cls, client: Any, http: Any, response: Any, connecting: float | None = None
+    ) -> Courier | None:
         """The short way beside `client`, whose request over `http` got the raw `response`.
+
+        A new connection may take `connecting` seconds (None: any time).
 
         None where each request needs the SDK: tokens that expire, redirects, a proxy, tracing,
         another transport than the one that is known here.
@@ -77,7 +81,7 @@ class Courier:
         if client.credentials is not None or redirected or find is None or _traced():
             return None
         session = _plain_session(find(request.url))
-        return None if session is None else cls(session, request)
+        return None if session is None else cls(session, request, connecting)
 
     async def post(self, body: bytes) -> Taken:
         """Post `body`. Raises what aiohttp raises."""

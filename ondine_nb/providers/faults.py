@@ -12,8 +12,14 @@ from ..errors import OverloadedError, RateLimitedError, RowError, ServerError, T
 __all__ = ["causes", "retry_after", "said", "timed_out", "transient"]
 
 
-def timed_out(seconds: float) -> TimedOutError:
-    """No answer came within so many seconds."""
+def timed_out(seconds: float, error: BaseException) -> TimedOutError:
+    """No answer came within so many seconds; `error` is what said so.
+
+    Where there was no connection yet, nothing was sent. A cell that holds the loop up brings this
+    about: when it goes on, connections that were being made are overdue.
+    """
+    if any(type(cause).__name__ == "ConnectionTimeoutError" for cause in causes(error)):
+        return TimedOutError(f"no connection within {seconds:g} s (--timeout), nothing was sent")
     return TimedOutError(
         f"no answer within {seconds:g} s (--timeout), it may have been billed", possibly_billed=True
     )

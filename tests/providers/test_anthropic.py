@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -284,6 +285,14 @@ async def test_a_request_without_an_answer_times_out_as_possibly_billed() -> Non
     assert type(error) is TimedOutError
     assert error.possibly_billed
     assert "0.3 s (--timeout)" in str(error)
+
+
+async def test_where_a_connection_takes_too_long_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        error = await error_of(f"https://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.5)
+    assert type(error) is TimedOutError
+    assert not error.possibly_billed
+    assert "no connection within 0.5 s" in str(error)
 
 
 async def test_an_answer_that_comes_by_drops_doesnt_outlast_the_timeout() -> None:
