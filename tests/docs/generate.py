@@ -1,0 +1,98 @@
+"""The parts of the pages that come from the code itself: `python -m tests.docs.generate`.
+
+A part stands in its page between `<!-- generated: NAME -->` and `<!-- end -->`. A test compares
+what stands there with what comes out here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ondine_nb.notebook.arguments import parser
+from ondine_nb.notebook.magics import OndineMagics
+from ondine_nb.options import Options
+from tests.docs.pages import DOCS, PAGES
+
+__all__ = ["PARTS", "main", "renewed"]
+
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_DEFAULT = re.compile(r"^(.*) \(([^()]+)\)$", re.DOTALL)
+_NOT_A_KEYWORD = {"out", "help", "input", "dry_run", "background", "quiet"}
+
+
+def options() -> str:
+    """The table of options, from the parser of the magic."""
+    keywords = {option.name for option in fields(Options)}
+    lines = [
+        "| option | what it does | default | keyword of `Pipeline` |",
+        "| --- | --- | --- | --- |",
+    ]
+    for action in parser()._actions:
+        name = "params" if action.dest == "param" else action.dest
+        assert (name in keywords) != (name in _NOT_A_KEYWORD), name
+        text, default = _split(action.help or "")
+        keyword = f"`{name}`" if name in keywords else ""
+        lines.append(f"| {_flags(action)} | {_escaped(text)} | {default} | {keyword} |")
+    return "\n".join(lines) + "\n"
+
+
+def _flags(action: Any) -> str:
+    metavar = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+    if not action.option_strings:
+        return f"`{metavar}`"
+    shown = [*action.option_strings[:-1], f"{action.option_strings[-1]} {metavar}".strip()]
+    return ", ".join(f"`{_escaped(flag)}`" for flag in shown)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A help text and the default behind it, in parentheses."""
+    found = _DEFAULT.match(text)
+    return (found[1], f"`{found[2]}`") if found else (text, "")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _coded(text: str) -> str:
+    return re.sub(r"(?<!\S)--?[a-z][a-z-]*", lambda flag: f"`{flag[0]}`", _escaped(text))
+
+
+def traits() -> str:
+    """The table of settings, from the traits of the magic."""
+    lines = ["| setting | stands for | default |", "| --- | --- | --- |"]
+    made = OndineMagics.class_own_traits(config=True)
+    for name, trait in made.items():
+        default = trait.default()
+        shown = "" if default is None else f"`{default}`"
+        lines.append(f"| `OndineMagics.{name}` | {_coded(trait.help)} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {"options": options, "traits": traits}
+
+
+def renewed(text: str) -> str:
+    """A page with its generated parts as they have to be."""
+    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def main() -> None:
+    """Write the parts anew into all pages."""
+    for page in PAGES:
+        _write(page, renewed(page.read_text(encoding="utf-8")))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(DOCS.parent), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
