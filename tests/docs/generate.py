@@ -6,6 +6,7 @@ what stands there with what comes out here.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -17,8 +18,12 @@ from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.options import Options
 from tests.docs.pages import DOCS, PAGES
+from tests.docs.picture import svg
+from tests.test_layers import ALLOWED, LAYERS, ROOT
 
-__all__ = ["PARTS", "main", "renewed"]
+__all__ = ["PARTS", "PICTURE", "main", "renewed"]
+
+PICTURE = DOCS / "pictures" / "architecture.svg"
 
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _DEFAULT = re.compile(r"^(.*) \(([^()]+)\)$", re.DOTALL)
@@ -74,7 +79,34 @@ def traits() -> str:
     return "\n".join(lines) + "\n"
 
 
-PARTS: dict[str, Callable[[], str]] = {"options": options, "traits": traits}
+def room_list() -> str:
+    """What each room is for, in the first line of its own words."""
+    lines = ["| room | what it is for |", "| --- | --- |"]
+    for layer in LAYERS:
+        lines += [f"| `{name}` | {_escaped(_purpose(name))} |" for name in layer]
+    return "\n".join(lines) + "\n"
+
+
+def _purpose(name: str) -> str:
+    file = ROOT / name / "__init__.py" if (ROOT / name).is_dir() else ROOT / f"{name}.py"
+    words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return words.partition("\n\n")[0].replace("\n", " ")
+
+
+def libraries() -> str:
+    """The foreign libraries, and who may import them."""
+    lines = ["| library | known in |", "| --- | --- |"]
+    for library, places in ALLOWED.items():
+        lines.append(f"| `{library}` | {', '.join(f'`{place}`' for place in sorted(places))} |")
+    return "\n".join(lines) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "options": options,
+    "traits": traits,
+    "rooms": room_list,
+    "libraries": libraries,
+}
 
 
 def renewed(text: str) -> str:
@@ -83,7 +115,8 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
-    """Write the parts anew into all pages."""
+    """Write the parts anew into all pages, and the picture."""
+    _write(PICTURE, svg())
     for page in PAGES:
         _write(page, renewed(page.read_text(encoding="utf-8")))
 
