@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,12 @@ def _flags(action: Any) -> str:
     if not action.option_strings:
         return f"`{metavar}`"
     shown = [*action.option_strings[:-1], f"{action.option_strings[-1]} {metavar}".strip()]
-    return ", ".join(f"`{_escaped(flag)}`" for flag in shown)
+    return ", ".join(map(_code, shown))
+
+
+def _code(text: str) -> str:
+    """As code in a table: GitHub and mkdocs each take a bar in backticks for another thing."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -61,7 +67,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "&#124;")
 
 
 def _coded(text: str) -> str:
