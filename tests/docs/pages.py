@@ -85,8 +85,8 @@ def _plain(text: str) -> str:
 
 
 def serving() -> MessagesServer:
-    """The server that answers the pages."""
-    return MessagesServer(key=kernels.KEY, answer=said)
+    """The server that answers the pages, slowly enough for a run to be stopped."""
+    return MessagesServer(key=kernels.KEY, answer=said, latency=0.02)
 
 
 def kernel(home: Path, server: MessagesServer) -> kernels.Kernel:

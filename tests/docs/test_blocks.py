@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, agrees, blocks, kernel, run, serving
+from tests.docs.pages import DOCS, PAGES, ROOT, agrees, blocks, kernel, run, serving
 from tests.notebook.kernels import Kernel
 
 WITH_CODE = [page for page in PAGES if "\n```python" in page.read_text(encoding="utf-8")]
@@ -43,6 +43,14 @@ def test_no_block_escapes_the_test_by_its_form(page: Path) -> None:
     outputs = sum(block.output is not None for block in found)
     assert len(marks) == 2 * (len(found) + outputs), "a fence is indented, or has no end"
     assert {block.language for block in found} <= LANGUAGES
+
+
+def test_every_command_of_a_page_stands_in_the_readme_too() -> None:
+    """Where the tests of the README hold it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        for block in blocks(page.read_text(encoding="utf-8")):
+            assert block.language != "bash" or f"```bash\n{block.body}```" in readme, _name(page)
 
 
 def test_an_output_agrees_by_its_words_and_its_gaps() -> None:
