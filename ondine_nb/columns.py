@@ -56,6 +56,7 @@ class Column:
 
 
 def listed(values: Iterable[Any], most: int = 12) -> str:
+    """The values for a message, `most` of them at most."""
     shown = [repr(value) for value in values]
     return ", ".join(shown[:most] + ["…"] * (len(shown) > most))
 
@@ -120,6 +121,7 @@ def _valid(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
+    """`value` as JSON; what JSON hasn't becomes its text."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

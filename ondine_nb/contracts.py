@@ -146,6 +146,7 @@ class ExecutionContext:
 
     @property
     def dispatcher(self) -> ObserverDispatcher:
+        """Who tells this run's observers; made on first use."""
         if self.observer_dispatcher is None:
             self.observer_dispatcher = ObserverDispatcher(self)
         return self.observer_dispatcher
@@ -167,6 +168,7 @@ class ExecutionContext:
         return min(100.0, 100.0 * self.done_rows / self.total_rows)
 
     def get_stats(self) -> ProcessingStats:
+        """Counts of rows, rate (rows a second) and durations (seconds) until now."""
         duration = self.duration
         return ProcessingStats(
             total_rows=self.total_rows,

@@ -52,6 +52,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """All tokens, in and out."""
         return self.prompt_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
@@ -145,6 +146,7 @@ class Savings:
 
     @property
     def total(self) -> Decimal:
+        """All of it, in USD."""
         return self.journal + self.duplicates + self.caching + self.batches
 
 
@@ -227,8 +229,10 @@ class ValidationResult:
     warnings: list[str] = field(default_factory=list)
 
     def add_error(self, error: str) -> None:
+        """Add a reason why the run can't go on."""
         self.errors.append(error)
         self.is_valid = False
 
     def add_warning(self, warning: str) -> None:
+        """Add what is worth a line in the log."""
         self.warnings.append(warning)

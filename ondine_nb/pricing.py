@@ -27,6 +27,7 @@ class Rate:
     tiers: tuple[tuple[int, Decimal], ...] = ()
 
     def at(self, prompt_tokens: int) -> Decimal:
+        """The rate of a request with so many input tokens."""
         price = self.base
         for start, tier_price in self.tiers:
             if prompt_tokens > start:
@@ -34,6 +35,7 @@ class Rate:
         return price
 
     def halved(self) -> Rate:
+        """Half of it, in every tier."""
         return Rate(self.base / 2, tuple((start, price / 2) for start, price in self.tiers))
 
 

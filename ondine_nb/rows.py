@@ -18,11 +18,19 @@ class NewColumn(Protocol):
     """What a row stage says of a column that it adds; `kind` as in `frames.Column`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The column's name."""
+        ...
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """The type of its cells."""
+        ...
+
     @property
-    def choices(self) -> tuple[Any, ...] | None: ...
+    def choices(self) -> tuple[Any, ...] | None:
+        """The values of a choice, in their order; None for other kinds."""
+        ...
 
 
 class Row:
@@ -73,6 +81,7 @@ class Row:
 
     @property
     def settled(self) -> bool:
+        """Whether no further stage is to see this row."""
         return self.status in ("failed", "skipped")
 
     def skip(self) -> None:

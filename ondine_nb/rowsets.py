@@ -48,6 +48,7 @@ class RowSet:
         return len(self.rows if self.rerun is None else self.rerun)
 
     def any_answered(self) -> bool:
+        """Whether any row has an answer."""
         return any(row is not None and row.outputs is not None for row in self.rows)
 
     def chunks(self, columns: Sequence[str] | None, size: int = _CHUNK) -> Iterator[list[Row]]:
@@ -107,6 +108,7 @@ class Intake:
         return self.failed
 
     def any_answered(self) -> bool:
+        """Never: a stream starts with no answers."""
         return False
 
     def parts(self, size: int) -> Iterator[RowSet]:

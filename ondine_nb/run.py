@@ -28,7 +28,8 @@ class Run:
     """One run of a pipeline. Awaiting it gives its `ExecutionResult`, or raises what ended it.
 
     Its properties can be read at any time, from any thread. In a notebook it shows itself as the
-    run's card.
+    run's card. `result` is what it came to and `error` what ended it (None until then, and where
+    nothing did), `estimate` what it was expected to cost (None where that isn't known).
     """
 
     def __init__(

@@ -129,14 +129,17 @@ class Panel:
 
     @property
     def a(self) -> Trial | None:
+        """The trial of the last Preview; None before the first."""
         return self.bench.a
 
     @property
     def b(self) -> Trial | None:
+        """The trial of the last Compare, held against `a`; None since the last Preview."""
         return self.bench.b
 
     @property
     def forecast(self) -> Forecast | None:
+        """What the whole run is expected to cost; None while it isn't known."""
         return self._work.forecast
 
     @property

@@ -103,6 +103,7 @@ class Answer:
 
     @property
     def cut(self) -> bool:
+        """Whether the answer ended for want of tokens."""
         return self.stop_reason in ("max_tokens", "model_context_window_exceeded")
 
     def _problem(self) -> AnswerError | None:

@@ -89,6 +89,7 @@ def safe(value: object) -> str:
 
 
 def row_count(count: int) -> str:
+    """`1 row`, `1,204 rows`."""
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 

@@ -1,0 +1,143 @@
+"""The pages of `docs/` and README.md: their blocks of code, and running them in a kernel.
+
+A page's `python` blocks are the cells of one notebook, run in their order beside a copy of
+`notebooks/reviews.csv`, against the loopback server. A `text` block right behind one is what the
+cell prints or gives; `…` in it stands for whatever differs from run to run. At
+`<!-- the kernel is killed here -->` it is, by SIGKILL.
+
+    python -m tests.docs.pages docs/tutorial.md    # runs pages and prints what their cells say
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.docs.answers import said
+from tests.notebook import kernels
+from tests.server import MessagesServer
+
+__all__ = ["DOCS", "PAGES", "ROOT", "Block", "agrees", "blocks", "kernel", "run", "serving"]
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+KILL = "<!-- the kernel is killed here -->"
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A page finds names, settings, runs and journal as in a new kernel, without the time one takes.
+_ANEW = """
+import os
+os.chdir({folder!r})
+from ondine_nb import journal
+os.environ["ONDINE_HOME"] = os.path.join({folder!r}, ".ondine")
+journal._HOME = None
+magics = get_ipython().magics_manager.registry.get("OndineMagics")
+for name in magics.traits(config=True) if magics else ():
+    setattr(magics, name, magics.trait_defaults(name))
+if magics:
+    magics._session._records.clear()
+get_ipython().extension_manager.loaded.discard("ondine_nb")
+%reset -f
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block: the line it begins at, its language and body, and, of Python, what it prints.
+
+    `output` is None where the page doesn't say; `dies` that the kernel is killed before it.
+    """
+
+    line: int
+    language: str
+    body: str
+    output: str | None = None
+    dies: bool = False
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page, each `text` behind Python as that one's output."""
+    made: list[Block] = []
+    end = 0
+    for found in _FENCE.finditer(text):
+        between = text[end : found.start()]
+        if found[1] == "text" and made and made[-1].language == "python" and not between.strip():
+            made[-1] = made[-1]._replace(output=found[2])
+        else:
+            line = text.count("\n", 0, found.start()) + 1
+            made.append(Block(line, found[1], found[2], None, KILL in between))
+        end = found.end()
+    return made
+
+
+def agrees(expected: str, printed: str) -> bool:
+    """Whether `printed` is `expected`, blanks aside; `…` stands for anything, of any length."""
+    pattern = "…".join(map(re.escape, _plain(expected).split("…"))).replace("…", ".*")
+    return re.fullmatch(pattern, _plain(printed), re.DOTALL) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def serving() -> MessagesServer:
+    """The server that answers the pages, slowly enough for a run to be stopped."""
+    return MessagesServer(key=kernels.KEY, answer=said, latency=0.02)
+
+
+def kernel(home: Path, server: MessagesServer) -> kernels.Kernel:
+    """A kernel that asks `server`."""
+    return kernels.Kernel(home, load=False, ANTHROPIC_BASE_URL=server.url)
+
+
+def run(page: list[Block], used: kernels.Kernel, folder: Path) -> Iterator[tuple[Block, str]]:
+    """Each Python block with what it printed. Raises `AssertionError` where one raised."""
+    shutil.copy(ROOT / "notebooks" / "reviews.csv", folder)
+    begin = _ANEW.format(folder=str(folder))
+    _anew(used, begin)
+    for block in page:
+        if block.language != "python":
+            continue
+        if block.dies:
+            used.kill_and_restart()
+            _anew(used, begin)
+        cell = used.run(block.body, timeout=120)
+        assert cell.status == "ok", f"line {block.line}: {cell.traceback}"
+        yield block, _printed(cell)
+
+
+def _anew(used: kernels.Kernel, begin: str) -> None:
+    cell = used.run(begin)
+    assert cell.status == "ok", cell.traceback
+
+
+def _printed(cell: kernels.Cell) -> str:
+    """What is printed, then what the last line gives; displays aside."""
+    streams = [each["text"] for each in cell.of_type("stream") if each["name"] == "stdout"]
+    given = [each["data"].get("text/plain", "") for each in cell.of_type("execute_result")]
+    return "".join(streams) + "\n".join(given)
+
+
+def _show(path: Path, used: kernels.Kernel) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for block, text in run(blocks(path.read_text(encoding="utf-8")), used, Path(folder)):
+            wrong = block.output is not None and not agrees(block.output, text)
+            note = " DIFFERS" if wrong else ""
+            print(f"--- {path.name}:{block.line}{note}\n{block.body}>>>\n{text}\n")
+
+
+if __name__ == "__main__":
+    with (
+        tempfile.TemporaryDirectory() as home,
+        serving() as server,
+        kernel(Path(home), server) as used,
+    ):
+        for name in sys.argv[1:]:
+            try:
+                _show(Path(name), used)
+            except AssertionError as error:
+                print(f"{name} FAILS at {error}")

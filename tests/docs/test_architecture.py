@@ -1,0 +1,83 @@
+"""The picture in `docs/architecture.md` equals the imports, and a row goes the way it shows."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ondine_nb
+from tests.asking import Asker, texts
+from tests.docs.generate import PICTURE
+from tests.docs.picture import WAY, rooms, svg
+from tests.server import MessagesServer
+
+ROOT = Path(ondine_nb.__file__).parent
+AGAIN = "run python -m tests.docs.generate"
+_IMPORT = re.compile(r"^\s*(?:from|import)\s+(\.+)([\w.]*)", re.MULTILINE)
+
+
+def test_the_picture_is_as_it_would_be_drawn_now() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == svg(), AGAIN
+
+
+def test_every_dot_is_an_import_and_every_import_a_dot() -> None:
+    """By the text of the sources: not by the reader that the picture is drawn with."""
+    drawn = re.findall(r'data-from="(\w+)" data-to="(\w+)"', PICTURE.read_text(encoding="utf-8"))
+    assert set(drawn) == set(_imports())
+    assert len(drawn) == len(set(drawn))
+
+
+def _imports() -> set[tuple[str, str]]:
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        inside = path.relative_to(ROOT).parts
+        if inside == ("__init__.py",):
+            continue
+        for dots, name in _IMPORT.findall(_code(path)):
+            above = len(dots) - 1 == len(inside) - 1
+            target = name.split(".")[0] if above and name else ""
+            if target in rooms():
+                found.add((inside[0].removesuffix(".py"), target))
+    return found
+
+
+def _code(path: Path) -> str:
+    """The statements that import, without strings that look like one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.Import, ast.ImportFrom)
+    return "\n".join(ast.unparse(node) for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def test_no_dot_is_to_the_right_of_its_step() -> None:
+    order = {name: at for at, name in enumerate(rooms())}
+    assert all(order[target] < order[origin] for origin, target in _imports())
+
+
+def test_a_row_goes_the_way_of_the_picture(server: MessagesServer, tmp_path: Path) -> None:
+    """One row, with every function that is called noted down as a debugger would see it."""
+    called: dict[tuple[str, str], int] = {}
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(inside):
+            place = file.removeprefix(inside).split(os.sep)[0].removesuffix(".py")
+            called.setdefault((place, frame.f_code.co_qualname), len(called))
+
+    asker, inside = Asker(server, tmp_path), str(ROOT) + os.sep
+    options = {"schema": "mood: good|bad", "budget": 1, "executor": "sync"}
+    asker.run(texts(1), **options)  # imports what is imported on first use
+    job = asker.pipeline(texts(1, start=1), **options).job()
+    threading.setprofile(note)
+    try:
+        result = job.executor.execute(job.stages, job.context)
+    finally:
+        threading.setprofile(None)
+    assert result.success  # type: ignore[union-attr]
+    steps = [(place, function) for _, place, function in WAY]
+    assert [step for step in steps if step not in called] == []
+    assert sorted(steps, key=called.__getitem__) == steps

@@ -1,0 +1,87 @@
+"""Every link inside docs and README resolves, its anchor too; every test that is named exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, PAGES, ROOT
+
+LINKING = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
+ELSEWHERE = {"https://keepachangelog.com/en/1.1.0/"}  # nobody looks there in a test
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+_HEADING = re.compile(r"^#+ +(.*?)(?: +\{#([\w-]+)\})?$", re.MULTILINE)
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_PATH = re.compile(r"`((?:tests|ondine_nb|scripts|docs|notebooks)/[\w./-]*\w)`")
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs both make them of plain words."""
+    return {own or _slug(text) for text, own in _HEADING.findall(prose(page))}
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
+
+
+@pytest.mark.parametrize("page", LINKING, ids=_name)
+def test_every_link_of_a_page_resolves(page: Path) -> None:
+    for link in _LINK.findall(prose(page)):
+        if link in ELSEWHERE:
+            continue
+        assert "://" not in link, f"{link} can't be checked: leave it out"
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{link}: there is no such file"
+        assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_link_of_the_docs_stays_inside_the_docs(page: Path) -> None:
+    """The site has nothing else."""
+    for link in _LINK.findall(prose(page)):
+        path = link.partition("#")[0]
+        assert not path or (page.parent / path).resolve().is_relative_to(DOCS), link
+
+
+@pytest.mark.parametrize("page", LINKING, ids=_name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    for path in _PATH.findall(prose(page)):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    named = [found for page in PAGES for found in _TEST.findall(prose(page))]
+    assert len(named) > 30
+    for file, test in named:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        defined = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
+        assert test in defined, f"{file} has no {test}"
+
+
+def test_each_promise_of_the_docs_names_a_test() -> None:
+    promises = re.split(r"^## ", prose(DOCS / "promises.md"), flags=re.MULTILINE)[1:]
+    assert [text[0] for text in promises] == list("1234567")
+    assert all(_TEST.search(text) for text in promises)
+
+
+def test_every_picture_is_shown_somewhere_and_has_words_for_those_who_cant_see_it() -> None:
+    shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", "".join(prose(page) for page in PAGES))
+    assert all(len(words.split()) > 2 for words, _ in shown)
+
+
+def test_this_test_sees_links_and_anchors() -> None:
+    assert _LINK.findall("[a\nb](c.md#d) and ![x](y.png)") == ["c.md#d", "y.png"]
+    assert _slug("Stop, pause & `resume`") == "stop-pause-resume"

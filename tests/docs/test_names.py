@@ -1,0 +1,106 @@
+"""What the prose names is there under that name: flags, lines, keywords, attributes, errors."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import ondine_nb
+from ondine_nb import Pipeline, Run, errors, models, orchestration, stages
+from ondine_nb.notebook.arguments import parser
+from ondine_nb.notebook.magics import OndineMagics
+from ondine_nb.options import Options
+from tests.docs.pages import DOCS, PAGES, ROOT
+
+READ = [ROOT / "README.md", *PAGES]
+FLAGS = {flag for action in parser()._actions for flag in action.option_strings}
+OF_OTHERS = {"--execute", "--to", "--jp"}  # nbconvert's, and JupyterLab's colours
+LINES = {"runs", "stop", "resume", "models", "cost", "panel", "doctor"}
+KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
+ONDINE = DOCS / "coming-from" / "ondine.md"
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _found(pattern: str, page: Path) -> set[str]:
+    text = re.sub(r"^:::.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return set(re.findall(pattern, text))
+
+
+@pytest.mark.parametrize("page", READ, ids=_name)
+def test_every_flag_that_a_page_names_is_an_option(page: Path) -> None:
+    assert _found(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", page) - FLAGS - OF_OTHERS == set()
+
+
+@pytest.mark.parametrize("page", READ, ids=_name)
+def test_every_line_magic_that_a_page_names_is_one(page: Path) -> None:
+    assert _found(r"(?<!%)%ondine ([a-z]+)", page) <= LINES
+
+
+@pytest.mark.parametrize("page", READ, ids=_name)
+def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
+    assert _found(r"OndineMagics\.(\w+)", page) <= set(OndineMagics.class_own_traits(config=True))
+
+
+@pytest.mark.parametrize("page", READ, ids=_name)
+def test_every_attribute_of_a_run_or_pipeline_that_a_page_names_is_there(page: Path) -> None:
+    run = Run(Pipeline([{"text": "a"}], "{text}", base_url="http://127.0.0.1:1"))
+    for name in _found(r"\b(?:run|\w+_run)\.(\w+)", page) - {"py"}:
+        assert hasattr(run, name), f"Run.{name}"
+    for name in _found(r"\b[Pp]ipeline\.(\w+)", page) - {"py"}:
+        assert hasattr(Pipeline, name) or name == "estimate_cost", f"Pipeline.{name}"
+
+
+@pytest.mark.parametrize("page", READ, ids=_name)
+def test_every_error_that_a_page_names_is_one(page: Path) -> None:
+    known = {*errors.__all__, *dir(builtins), "UsageError"}
+    assert _found(r"\b([A-Z]\w+Error)\b", page) <= known
+
+
+def test_the_names_that_upstream_documents_are_here_with_all_their_methods() -> None:
+    rows = re.findall(r"^\| `(\w+).*?\| (.*?) \|", _table(0), re.MULTILINE)
+    assert len(rows) > 10
+    for name, same in rows:
+        home = next(home for home in (orchestration, stages, models) if hasattr(home, name))
+        for method in re.findall(r"`(\w+)`", same):
+            assert hasattr(getattr(home, name), method), f"{name}.{method}"
+
+
+def test_what_stands_for_upstreams_builder_are_keywords_of_the_pipeline() -> None:
+    ours = "".join(re.findall(r"^\| `.*` \| (.*) \|$", _table(1), re.MULTILINE))
+    named = set(re.findall(r"[`(, ](\w+)=", ours))
+    assert len(named) > 8
+    assert named <= KEYWORDS
+
+
+def _table(at: int) -> str:
+    tables = re.findall(r"(?:^\|.*\n)+", ONDINE.read_text(encoding="utf-8"), re.MULTILINE)
+    return str(tables[at])
+
+
+def test_the_top_of_the_package_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    for name in set(ondine_nb.__all__) - {"__version__", "load_ipython_extension"}:
+        assert re.search(rf"^::: ondine_nb\.[\w.]+\.{name}$", page, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("orchestration", orchestration.__all__),
+        ("stages", stages.__all__),
+        ("providers", ondine_nb.providers.__all__),
+    ],
+)
+def test_a_reference_page_has_all_that_its_module_exports(page: str, names: list[str]) -> None:
+    text = (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    if f"::: ondine_nb.{page}\n" in text:
+        return  # the whole module
+    assert [name for name in names if not re.search(rf"\.{name}$", text, re.MULTILINE)] == []
