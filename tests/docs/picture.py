@@ -23,7 +23,7 @@ WAY = (
     ("waits for the server's rate limit", "pacing", "Pacer.turn"),
     ("its worst case is reserved", "budget", "Budget.reserve"),
     ("sent", "providers", "AnthropicProvider.send"),
-    ("the raw answer goes to the disk", "journal", "Journal.append"),
+    ("the raw answer goes to the disk", "journal_files", "Files.insert"),
     ("its real cost is charged", "budget", "Reservation.settle"),
     ("counted as paid", "contracts", "ExecutionContext.add_usage"),
     ("read into typed cells, or asked again", "schemas", "Schema.parse"),

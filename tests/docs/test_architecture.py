@@ -71,9 +71,10 @@ def test_a_row_goes_the_way_of_the_picture(server: MessagesServer, tmp_path: Pat
     asker, inside = Asker(server, tmp_path), str(ROOT) + os.sep
     options = {"schema": "mood: good|bad", "budget": 1, "executor": "sync"}
     asker.run(texts(1), **options)  # imports what is imported on first use
-    job = asker.pipeline(texts(1, start=1), **options).job()
+    asker.end_process()  # only threads that start from here on are watched, the journal's too
     threading.setprofile(note)
     try:
+        job = asker.pipeline(texts(1, start=1), **options).job()
         result = job.executor.execute(job.stages, job.context)
     finally:
         threading.setprofile(None)
