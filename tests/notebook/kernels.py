@@ -88,7 +88,7 @@ class Cell:
     def card(self) -> dict[str, str]:
         """The data of the last card shown."""
         cards = cards_in(self.html)
-        assert len(cards) == 1, f"{len(cards)} cards in {self.messages if not self.html else self.html[:600]}"
+        assert len(cards) == 1, f"{len(cards)} cards in {self.html[:600] or self.messages}"
         return cards[0]
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
