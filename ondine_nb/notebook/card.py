@@ -149,13 +149,17 @@ def can_retry(run: Any) -> bool:
 # --- from card to text ---------------------------------------------------------------------------
 
 
-def render(card: Card, live: bool, opened: bool = False) -> str:
+def render(card: Card, live: bool, opened: bool = False, *, stands_in: bool = False) -> str:
     """The card's HTML. Live it is the body alone (the style stays put in a widget of its own).
 
-    `opened` shows the first failed rows of each kind; a static card opens them by itself.
+    `opened` shows the first failed rows of each kind; a static card opens them by itself. One that
+    `stands_in` is for a notebook that is saved while the run goes on: its class is `ondine-saved`,
+    for beside the live card there is no second `.ondine-run`.
     """
     sheet = "" if live else css()
-    html: str = template("card.html").render(card=card, live=live, opened=opened, css=sheet)
+    html: str = template("card.html").render(
+        card=card, live=live, opened=opened, css=sheet, stands_in=stands_in
+    )
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
 
 
