@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click"]
+__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click", "view_of"]
 
 
 class Place:
@@ -41,6 +41,12 @@ def display(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
 def publish(publisher: Any, bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
     """Send `bundle` by the shell's `publisher`."""
     publisher.publish(data=bundle, transient={"display_id": display_id}, update=update)
+
+
+def view_of(widget: Any) -> dict[str, Any]:
+    """The bundle that shows a widget; its own would spend most of its time on its `repr`."""
+    known = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": known}
 
 
 def in_notebook() -> bool:

@@ -21,7 +21,7 @@ from ..contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from ..models import ExecutionResult
 from .card import ENDED, Card, RunLike, can_retry, plain, render
 from .card_widgets import CardWidgets, RetryRow, page_mark
-from .displays import Place, cell_number, in_notebook, may_click
+from .displays import Place, cell_number, in_notebook, may_click, view_of
 from .html.texts import safe
 from .pace import History
 
@@ -125,7 +125,7 @@ class WidgetObserver(ExecutionObserver):
         # Text and HTML are for where no widget shows; the box's repr would hold the style sheet.
         card = Card.of(self.run)
         html = FIRST_LOOK if self._clicks else render(card, live=False)
-        bundle = self._widgets.box._repr_mimebundle_() or {}
+        bundle = view_of(self._widgets.box)
         self._place.show({**bundle, "text/html": html, "text/plain": plain(card)})
         if self._below is self._place:
             self._below = self._place.beside()
@@ -216,7 +216,7 @@ class WidgetObserver(ExecutionObserver):
         wanted = self._clicks and self._loop is not None and can_retry(self.run)
         if wanted and self._row is None:
             self._row = RetryRow(self._on_retry)
-            bundle = self._row.box._repr_mimebundle_() or {}
+            bundle = view_of(self._row.box)
             self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
         elif not wanted and self._below.used:
             self._show_below(NOTHING)
