@@ -15,15 +15,9 @@ from typing import Any
 
 from ..models import Failure
 from ..rowsets import Intake
-from .figures import (
-    ENDED,
-    Figure,
-    RunLike,
-    all_from_journal,
-    cost_of,
-    live_figures,
-    summary,
-)
+from .costs import savings_line
+from .facts import ENDED, Figure, RunLike, all_from_journal, cost_of, in_batches
+from .figures import live_figures, summary
 from .html import css, template
 from .html.table import Table, last_rows
 from .html.texts import MESSAGE, clean, row_count, safe, short, span, time_left
@@ -59,7 +53,8 @@ class Kind:
 class Card:
     """A run at one moment, as texts and numbers. `cost` is in USD, None where it is unknown.
 
-    `open_ended` says that `total` is only what was read by now.
+    `open_ended` says that `total` is only what was read by now, `has_bar` that there is any
+    progress to be shown.
     """
 
     name: str
@@ -70,6 +65,7 @@ class Card:
     done: int
     failed: int
     open_ended: bool
+    has_bar: bool
     cost: Decimal | None
     progress: str
     counts: tuple[Count, ...]
@@ -81,6 +77,7 @@ class Card:
     other_kinds: str
     last_error: str
     tokens: str
+    saved: str
     remarks: tuple[str, ...]
     error: str
     run_name: str
@@ -105,6 +102,7 @@ class Card:
             done=context.done_rows,
             failed=context.failed_rows,
             open_ended=_open_ended(run),
+            has_bar=not (in_batches(run) and _only_waits(run)),
             cost=cost_of(run),
             progress=_progress(run, total),
             counts=tuple(count for count in counts if count.rows),
@@ -116,6 +114,7 @@ class Card:
             other_kinds=other_kinds,
             last_error=_last_error(run),
             tokens=_tokens(run),
+            saved=savings_line(run),
             remarks=_remarks(run, error),
             error=error,
             run_name=_run_name(run),
@@ -150,13 +149,17 @@ def can_retry(run: Any) -> bool:
 # --- from card to text ---------------------------------------------------------------------------
 
 
-def render(card: Card, live: bool, opened: bool = False) -> str:
+def render(card: Card, live: bool, opened: bool = False, *, stands_in: bool = False) -> str:
     """The card's HTML. Live it is the body alone (the style stays put in a widget of its own).
 
-    `opened` shows the first failed rows of each kind; a static card opens them by itself.
+    `opened` shows the first failed rows of each kind; a static card opens them by itself. One that
+    `stands_in` is for a notebook that is saved while the run goes on: its class is `ondine-saved`,
+    for beside the live card there is no second `.ondine-run`.
     """
     sheet = "" if live else css()
-    html: str = template("card.html").render(card=card, live=live, opened=opened, css=sheet)
+    html: str = template("card.html").render(
+        card=card, live=live, opened=opened, css=sheet, stands_in=stands_in
+    )
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
 
 
@@ -209,7 +212,7 @@ def _counts(run: RunLike, total: int) -> list[Count]:
         ("journal", context.journal_rows, "from journal"),
         ("failed", context.failed_rows, "failed"),
         ("skipped", context.skipped_rows, "skipped"),
-        ("flight", flight, "in flight"),
+        ("flight", flight, "waiting in batches" if in_batches(run) else "in flight"),
         ("waiting", max(0, left - flight), "not run" if ended else "to come"),
     ]
     scale = 100 / total if total and (ended or not _open_ended(run)) else 0.0
@@ -219,6 +222,10 @@ def _counts(run: RunLike, total: int) -> list[Count]:
         for (kind, rows, word), share in zip(kinds, shares, strict=True)
     ]
     return known[:-1] if _open_ended(run) else known
+
+
+def _only_waits(run: RunLike) -> bool:
+    return run.state not in ENDED and not run.context.done_rows
 
 
 def _progress(run: RunLike, total: int) -> str:
@@ -235,10 +242,10 @@ def _aside(run: RunLike, pace: Pace) -> str:
     """Time left where it can be told, time gone where it can't; nothing when there is neither."""
     context = run.context
     left = context.total_rows - context.done_rows
+    if run.state in ENDED or run.state == "pending" or in_batches(run):
+        return ""  # batches: a figure says it
     if run.state == "running" and pace.rate and left > 0 and not _open_ended(run):
         return time_left(left / pace.rate)
-    if run.state in ENDED or run.state == "pending":
-        return ""
     return f"{span(math.floor(context.duration))} so far"
 
 

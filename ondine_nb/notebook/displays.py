@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click"]
+__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click", "view_of"]
 
 
 class Place:
@@ -17,17 +17,20 @@ class Place:
 
     def __init__(self) -> None:
         self.id = f"ondine-{uuid.uuid4().hex}"
+        self.used = False
         self._publisher: Any = None
-
-    @property
-    def used(self) -> bool:
-        return self._publisher is not None
 
     def show(self, bundle: dict[str, Any]) -> None:
         """Show `bundle` (MIME type to data), instead of what stands there."""
-        update = self.used
+        update, self.used = self.used, True
         self._publisher = self._publisher or _shell().display_pub
         publish(self._publisher, bundle, self.id, update=update)
+
+    def beside(self) -> Place:
+        """Another place, for later: in the same output, whoever runs what then."""
+        other = Place()
+        other._publisher = self._publisher
+        return other
 
 
 def display(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
@@ -40,6 +43,12 @@ def publish(publisher: Any, bundle: dict[str, Any], display_id: str, *, update: 
     publisher.publish(data=bundle, transient={"display_id": display_id}, update=update)
 
 
+def view_of(widget: Any) -> dict[str, Any]:
+    """The bundle that shows a widget; its own would spend most of its time on its `repr`."""
+    known = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": known}
+
+
 def in_notebook() -> bool:
     """Whether a kernel is there, so that widgets can be shown."""
     return getattr(_shell(), "kernel", None) is not None
@@ -49,11 +58,13 @@ def may_click() -> bool:
     """Whether a person may be there to click after the cell has ended.
 
     JupyterLab and Notebook 7 say which cell it is that they run; what runs a notebook without a
-    person (nbconvert, papermill) doesn't.
+    person (nbconvert, papermill) doesn't. Elsewhere nothing stands beside a card: what is shown
+    here is told apart by the elements of these two.
     """
     shell = _shell()
     parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else None
-    return bool(parent) and "cellId" in parent.get("metadata", {})
+    cell = str(parent.get("metadata", {}).get("cellId", "")) if parent else ""
+    return bool(cell) and ":" not in cell  # a URI is how VS Code names its cells
 
 
 def cell_number() -> int | None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..errors import OndineError
+from .displays import may_click, view_of
 from .html.texts import clean
 from .panel_view import figures_html, forecast_html, mirror, plain, results_html, says, static
 from .panel_widgets import ACTIONS, NO_COLUMN, Widgets
@@ -26,6 +27,7 @@ __all__ = ["Screen"]
 logger = logging.getLogger("ondine_nb")
 
 SOON, IDLE, SAVE = 0.06, 0.4, 0.5  # seconds until what was typed is checked, estimated, saved
+PROMISE = {"text/html": '<div class="ondine-panel-static"></div>', "text/plain": ""}
 BUSY = "a preview is under way"
 TIPS = {
     "Preview": "Try the prompt on the sample; unchanged rows cost nothing. The result is A",
@@ -68,11 +70,12 @@ class Screen:
         if self.widgets is None:
             self._make_widgets()
         assert self.widgets is not None
-        bundle = self.widgets.root._repr_mimebundle_() or {}
+        bundle = view_of(self.widgets.root)
         _publish({**bundle, "text/plain": ""}, None, update=False)
         twin = f"ondine-panel-{uuid.uuid4().hex}"
         self._twins = [*self._twins[-3:], twin]
-        self._saved = self._bundle()
+        # Where somebody looks, the twin has half a second: its templates take a while to be read.
+        self._saved = PROMISE if may_click() else self._bundle()
         _publish(self._saved, twin, update=False)
         self._later("check", 0, self._check)
 

@@ -14,6 +14,7 @@ from ..options import DEFAULT_MODEL, EFFORTS
 from .completion import MODELS
 from .html import css
 from .html.texts import clean, money
+from .widget_kit import Kit
 from .workbench import LARGEST_SAMPLE, Workbench
 
 __all__ = ["ACTIONS", "NO_COLUMN", "Widgets", "control"]
@@ -53,9 +54,7 @@ class Widgets:
     """All widgets of one workbench; `root` is what is displayed."""
 
     def __init__(self, bench: Workbench, controls: dict[str, Any]) -> None:
-        import ipywidgets
-
-        self._kit: Any = ipywidgets
+        self._kit = Kit()
         self.controls = controls  # by name; those of free names come and go
         self.prompt = self._area("Prompt", bench.prompt, "Ask about a row: {column} is its value")
         self.system = self._area("System", bench.options.get("system") or "", "same for all rows")
@@ -120,11 +119,13 @@ class Widgets:
 
     def _make_regions(self) -> None:
         sheet = f"<style>{css('panel.css')}</style>"
-        self.style = self._kit.HTML(sheet, layout=self._kit.Layout(display="none"))
+        self.style = self._kit.HTML(sheet, own=True)
+        self.style.layout.display = "none"
         html = self._kit.HTML
         self.mirror, self.says, self.schema_says, self.forecast = html(), html(), html(), html()
         self.figures, self.results, self.message = html(), html(), html()
-        self.make_control = self._kit.Button(layout=self._kit.Layout(display="none"))
+        self.make_control = self._kit.Button(own=True)
+        self.make_control.layout.display = "none"
         self.make_control.add_class("o-chip")
 
     def _chip(self, column: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from .html import css
 from .html.texts import clean
 from .results_data import STATUSES, Head, Query, status_word
+from .widget_kit import Kit
 
 __all__ = ["SIZES", "Parts"]
 
@@ -22,15 +23,13 @@ class Parts:
     """Every widget of one view. `box` is the whole; `mark` names it in its style sheet."""
 
     def __init__(self, mark: str) -> None:
-        import ipywidgets
-
-        self._kit = ipywidgets
-        hide = ipywidgets.Layout(display="none")
+        self._kit = kit = Kit()
         sheet = f"{css('results.css')}\n{_HIDING.replace('MARK', mark)}"
-        self.style = ipywidgets.HTML(f"<style>{sheet}</style>", layout=hide)
-        self.head, self.plots, self.table = (ipywidgets.HTML() for _ in range(3))
-        self.detail, self.note, self.of_pages = (ipywidgets.HTML() for _ in range(3))
-        self.retry_note = ipywidgets.HTML()
+        self.style = kit.HTML(f"<style>{sheet}</style>", own=True)
+        show(self.style, False)
+        self.head, self.plots, self.table = kit.HTML(), kit.HTML(own=True), kit.HTML()
+        self.detail, self.note, self.of_pages = (kit.HTML() for _ in range(3))
+        self.retry_note = kit.HTML()
         self._find_parts()
         self._buttons()
         self._boxes()
@@ -49,14 +48,16 @@ class Parts:
         self.order = kit.Dropdown(description="Order", options=orders, style=wide)
         self.page = kit.BoundedIntText(value=1, min=1, max=1, description="Page", style=wide)
         self.size = kit.Dropdown(description="Rows", options=SIZES, value=20, style=wide)
-        self.pick = kit.Checkbox(description="Retry this row", indent=False)
+        self.pick = kit.Checkbox(description="Retry this row", indent=False, own=True)
 
     def _buttons(self) -> None:
-        def button(name: str, tooltip: str) -> Any:
-            return self._kit.Button(description=name, tooltip=tooltip)
+        def button(name: str, tooltip: str, own: bool = False) -> Any:
+            return self._kit.Button(description=name, tooltip=tooltip, own=own)
 
         self.retry = button("Retry failed", "Ask the picked failed rows again; each is paid anew")
-        self.stop = button("Stop", "Send nothing more; what is in flight is finished and kept")
+        self.stop = button(
+            "Stop", "Send nothing more; what is in flight is finished and kept", True
+        )
         self.before = button("Previous page", "The page before this one")
         self.after = button("Next page", "The page after this one")
         self.row_before = button("Previous row", "Open the row before this one")
@@ -64,14 +65,16 @@ class Parts:
         self.close_row = button("Close row", "Close this row and go back to the table")
         self.csv = button("Export CSV", "Write all rows to a new CSV file")
         self.parquet = button("Export Parquet", "Write all rows to a new Parquet file")
-        self.refresh = button("Refresh", "Show the rows as they are now")
+        self.refresh = button("Refresh", "Show the rows as they are now", own=True)
 
     def _boxes(self) -> None:
         self.kinds = self._box("r-kinds", [])
         self.retry_box = self._box(
-            "r-bar r-retry", [self.kinds, self.retry, self.stop, self.retry_note]
+            "r-bar r-retry", [self.kinds, self.retry, self.stop, self.retry_note], own=True
         )
-        self.find_box = self._box("r-bar r-find", [self.text, self.status, self.sort, self.order])
+        self.find_box = self._box(
+            "r-bar r-find", [self.text, self.status, self.sort, self.order], own=True
+        )
         self._head_of_numbers = self._kit.HTML('<p aria-hidden="true">row</p>')
         self.numbers = self._box("r-numbers", [self._head_of_numbers], upright=True)
         grid = self._box("r-grid", [self.numbers, self.table])
@@ -79,18 +82,20 @@ class Parts:
         left = self._box("r-left", [grid, self._box("r-bar r-pager", pager)], upright=True)
         tools = [self.row_before, self.row_after, self.close_row, self.pick]
         self.side = self._box(
-            "r-side", [self._box("r-bar r-tools", tools), self.detail], upright=True
+            "r-side", [self._box("r-bar r-tools", tools), self.detail], upright=True, own=True
         )
-        self.body = self._box("r-body", [left, self.side])
+        self.body = self._box("r-body", [left, self.side], own=True)
         exports = [self.csv, self.parquet, self.refresh, self.note]
-        self.export_box = self._box("r-bar r-export", exports)
+        self.export_box = self._box("r-bar r-export", exports, own=True)
         whole = [self.style, self.head, self.plots, self.retry_box, self.find_box, self.body]
         self.box = self._box("ondine-results ondine-r", [*whole, self.export_box], upright=True)
         for part in (self.retry_box, self.side, self.stop, self.refresh):
             show(part, False)
 
-    def _box(self, names: str, children: Sequence[Any], upright: bool = False) -> Any:
-        box = (self._kit.VBox if upright else self._kit.HBox)(children)
+    def _box(
+        self, names: str, children: Sequence[Any], upright: bool = False, own: bool = False
+    ) -> Any:
+        box = (self._kit.VBox if upright else self._kit.HBox)(children, own=own)
         for name in names.split():
             box.add_class(name)
         return box
@@ -159,7 +164,7 @@ _HIDING = (
 
 
 def show(widget: Any, shown: bool) -> None:
-    """Show a widget, or take it out of sight and out of the order of Tab."""
+    """Show a widget with a layout of its own, or take it out of sight and of the order of Tab."""
     widget.layout.display = None if shown else "none"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .displays import display, in_notebook
+from .displays import display, in_notebook, may_click, view_of
 from .exports import ExportError, export
 from .html.texts import clean, row_count, safe
 from .results_data import Query, Results
@@ -33,7 +33,7 @@ __all__ = ["ResultsView", "show_results"]
 
 logger = logging.getLogger("ondine_nb")
 
-MOST_AT_ONCE = 5_000  # rows of a run that goes on, drawn while the cell waits
+MOST_AT_ONCE = 5_000  # rows that are drawn while the cell waits
 MOST_VIEWS = 8  # live at once; an older one becomes static
 PAUSE = 0.5  # seconds between two redraws of a run that goes on, at least
 SPARE = 20  # times as long as the last redraw took is waited before the next
@@ -82,11 +82,12 @@ class ResultsView:
     def display(self) -> None:
         """Show the live view and, behind it, the static one that is saved with the notebook."""
         ended = self.run.state in ENDED
-        # While a run goes on, its loop is this one: it must not wait for many rows.
-        later = self._loop is not None and not ended and len(self.results) > MOST_AT_ONCE
+        # This loop must not wait for many rows. Where nobody looks, it is the file that counts.
+        waits = self._loop is None or (ended and not may_click())
+        later = not waits and len(self.results) > MOST_AT_ONCE
         if not later:
             self._draw_all()
-        bundle = self.parts.box._repr_mimebundle_() or {}
+        bundle = view_of(self.parts.box)
         display({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
         static = self._promise() if later else self._static()
         display(static, f"ondine-static-{self._mark}", update=False)

@@ -21,7 +21,7 @@ from ..contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from ..models import ExecutionResult
 from .card import ENDED, Card, RunLike, can_retry, plain, render
 from .card_widgets import CardWidgets, RetryRow, page_mark
-from .displays import Place, cell_number, in_notebook, may_click
+from .displays import Place, cell_number, in_notebook, may_click, view_of
 from .html.texts import safe
 from .pace import History
 
@@ -32,7 +32,12 @@ logger = logging.getLogger("ondine_nb")
 REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
 BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
 RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
+SAVED_FROM, SAVED_EVERY = 5.0, 6.0  # seconds until a stand-in is there, and then between two
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
+
+# An output can't be taken away again: what is left of one is hidden by the style sheet.
+NOTHING = '<div class="ondine-none"></div>'
+FIRST_LOOK = '<div class="ondine-first-look"></div>'
 
 _KEPT: deque[CardWidgets] = deque()
 _ELSEWHERE: ContextVar[bool] = ContextVar("shown elsewhere", default=False)
@@ -86,7 +91,7 @@ class WidgetObserver(ExecutionObserver):
         self.run = run
         self.history = History()
         self.cell: int | None = None  # the number of the cell that shows it
-        self._place, self._retry_place = Place(), Place()
+        self._place = self._below = Place()
         self._widgets: CardWidgets | None = None
         self._row: RetryRow | None = None
         self._lock = threading.RLock()
@@ -98,6 +103,7 @@ class WidgetObserver(ExecutionObserver):
         self._shown = 0.0  # when the widgets were displayed (monotonic seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clicks = False
+        self._stand_in_due = 0.0  # when what stands in for the card is to be renewed
 
     def show(self) -> None:
         """Display the live card; once only."""
@@ -114,10 +120,15 @@ class WidgetObserver(ExecutionObserver):
     def _show_widgets(self) -> None:
         self._widgets, self._page = CardWidgets(self.run, self.redraw), page_mark()
         self._shown = time.monotonic()
+        self._stand_in_due = self._shown + SAVED_FROM
         self.redraw()
-        # The text stands in for the box's repr, which would hold the whole style sheet.
-        bundle = self._widgets.box._repr_mimebundle_() or {}
-        self._place.show({**bundle, "text/plain": plain(Card.of(self.run))})
+        # Text and HTML are for where no widget shows; the box's repr would hold the style sheet.
+        card = Card.of(self.run)
+        html = FIRST_LOOK if self._clicks else render(card, live=False)
+        bundle = view_of(self._widgets.box)
+        self._place.show({**bundle, "text/html": html, "text/plain": plain(card)})
+        if self._below is self._place:
+            self._below = self._place.beside()
 
     def redraw(self) -> None:
         """Draw the card as it is now; one that can't be drawn is logged once, the run goes on."""
@@ -125,9 +136,10 @@ class WidgetObserver(ExecutionObserver):
             if self._widgets is None:
                 return
             try:
-                pace = self.history.pace(self.run, time.monotonic())
-                size = self._widgets.draw(Card.of(self.run, pace))
-                self._wait_for(size)
+                now = time.monotonic()
+                card = Card.of(self.run, self.history.pace(self.run, now))
+                self._wait_for(self._widgets.draw(card))
+                self._stand_in(card, now)
             except Exception as error:
                 self._complain(error)
 
@@ -135,6 +147,15 @@ class WidgetObserver(ExecutionObserver):
         """A large card is drawn less often: a browser far away has to take it all in."""
         if size:
             self._due += max(0.0, (size + ENVELOPE) / BYTES_A_SECOND - REDRAW)
+
+    def _stand_in(self, card: Card, now: float) -> None:
+        """What a notebook shows that is saved while the run goes on: JupyterLab saves no widgets.
+
+        It lies in an output of its own below the card, hidden as long as the card is there.
+        """
+        if self._clicks and now >= self._stand_in_due and not card.ended:
+            self._stand_in_due = now + SAVED_EVERY
+            self._show_below(render(card, live=False, stands_in=True), plain(card))
 
     def _complain(self, error: Exception) -> None:
         if not self._broken:
@@ -195,14 +216,19 @@ class WidgetObserver(ExecutionObserver):
         wanted = self._clicks and self._loop is not None and can_retry(self.run)
         if wanted and self._row is None:
             self._row = RetryRow(self._on_retry)
-            bundle = self._row.box._repr_mimebundle_() or {}
-            self._retry_place.show({**bundle, "text/plain": ""})
-        elif not wanted and self._row is not None:
-            self._retry_place.show({"text/html": "", "text/plain": ""})
-            self._row.close()
-            self._row = None
+            bundle = view_of(self._row.box)
+            self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
+        elif not wanted and self._below.used:
+            self._show_below(NOTHING)
         if self._row is not None:
             self._row.enable(True)
+
+    def _show_below(self, html: str, text: str = "") -> None:
+        """Show HTML below the card, where the button may have been."""
+        self._below.show({"text/html": html, "text/plain": text})
+        if self._row is not None:
+            self._row.close()
+            self._row = None
 
     def _on_retry(self) -> None:
         if self._loop is None or self._loop.is_closed() or self._row is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ondine_nb.contracts import ExecutionContext
@@ -58,6 +59,7 @@ class FakeRun:
     priced: bool = True
     note: str = ""
     estimate: CostEstimate | None = None
+    pipeline: Any = None
     interrupt_only: bool = False
     stops: int = 0
 
@@ -115,12 +117,18 @@ SPENDING = tuple(float(x) / 300 for x in (20, 31, 36, 40, 41, 42, 55, 56, 57, 58
 TREND = (20.0, 31.0, 36, 40, 41, 42, 55, 56, 57, 58, 57.5, 40, 46, 50, 54, 56, 58, 59, 60, 60)
 
 
+SAVED = {"saved": Decimal("0.1544"), "saved_by_duplicates": Decimal("0.0144"),
+         "saved_by_cache": Decimal("0.04")}  # fmt: skip
+NOTHING_SAVED = dict.fromkeys(SAVED, Decimal(0)) | {"duplicates": 0}
+
+
 def live_run(**fields: Any) -> PausableRun:
     """A run in the middle of its way, as the picture in the design shows it."""
     gauges = {
         "in_flight": 300, "concurrency": 300, "concurrency_note": "held by rate limit",
         "latencies": deque([1.9] * 90 + [4.2] * 10), "recent": deque(REVIEWS, 3),
         "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "retries": 12,
+        "paid": 4704, "paid_cost": Decimal("0.3127"), "paid_squares": 3.6e-5, **SAVED,
         **fields.pop("gauges", {}),
     }  # fmt: skip
     counts = {
@@ -135,7 +143,7 @@ def done_run(**fields: Any) -> FakeRun:
     """A run at its end, as the picture in the design shows it."""
     gauges = {
         "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "duplicates": 214,
-        "saved": Decimal("0.1944"), "latencies": deque([1.9] * 90 + [4.2] * 10),
+        **SAVED, "latencies": deque([1.9] * 90 + [4.2] * 10),
         **fields.pop("gauges", {}),
     }  # fmt: skip
     counts = {
@@ -147,6 +155,7 @@ def done_run(**fields: Any) -> FakeRun:
     return FakeRun(context=context(161, gauges=gauges, **counts), **options)
 
 
+BATCHES = SimpleNamespace(options=SimpleNamespace(batch=True, to=None))
 NO_FAILURES: dict[str, Any] = {"failures": Counter(), "last_error": None, "first_failures": {}}
 LOCAL = "SmolLM2-135M on this machine: small, free, often wrong; set ANTHROPIC_API_KEY for Claude"
 
@@ -185,26 +194,42 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
                      columns=("sentiment", "score", "topic", "language", "reason")), pace, True),
         "embedded model": (
             live_run(counts=local, model="embedded", note=LOCAL,
-                     gauges={**NO_FAILURES, "retries": 0, "concurrency": 2, "in_flight": 2,
-                             "concurrency_note": ""}), Pace(1.3), True),
+                     gauges={**NO_FAILURES, **NOTHING_SAVED, "paid_cost": Decimal(0), "retries": 0,
+                             "concurrency": 2, "in_flight": 2, "concurrency_note": ""}),
+            Pace(1.3), True),
         "failed rows open": (live_run(), pace, True),
         "paused by an outage": (outage_run(), Pace(None, TREND, SPENDING), True),
         "a stream, end unknown": (
             live_run(counts={"max_budget": None}, gauges={"open_ended": True}), pace, True),
         "over the budget at the end": (
             live_run(counts={"max_budget": Decimal("0.40")}), pace, True),
+        "waiting for a batch": (batch_run(), pace, True),
         "done": (done_run(), pace, False),
+        "done by batches": (
+            done_run(pipeline=BATCHES, gauges={"saved_by_batches": Decimal("0.5391"),
+                                               "latencies": deque()}), pace, False),
         "all from the journal": (
             done_run(counts=free, gauges={**NO_FAILURES, "duplicates": 0}), None, False),
         "out of budget": (done_run(state="stopped", counts=half, gauges=tight), None, False),
         "failed": (done_run(state="failed", error=refused, counts=lost,
-                            gauges={**NO_FAILURES, "saved": Decimal(0), "duplicates": 0}),
+                            gauges={**NO_FAILURES, **NOTHING_SAVED}),
                    None, False),
-        "unknown price": (done_run(priced=False, gauges={"saved": Decimal(0)}), None, False),
+        "unknown price": (
+            done_run(priced=False, gauges={**NOTHING_SAVED, "duplicates": 214}), None, False),
         "shown in mid-run": (live_run(), None, False),
-        "no rows": (done_run(counts=empty, gauges={**NO_FAILURES, "saved": Decimal(0),
-                    "duplicates": 0}), None, False),
+        "no rows": (done_run(counts=empty, gauges={**NO_FAILURES, **NOTHING_SAVED}), None,
+                    False),
     }  # fmt: skip
+
+
+def batch_run() -> PausableRun:
+    """Nothing is known but that 10,000 requests wait."""
+    message = "waiting 41 min 7 s for 10,000 requests in 1 batch: answers come when it ends"
+    counts = {"total_rows": 10_000, "max_budget": Decimal(2)}
+    gauges = {"message": message, "in_flight": 10_000}
+    return PausableRun(
+        context=context(2467, gauges=gauges, **counts), pipeline=BATCHES, estimate=ESTIMATE
+    )
 
 
 def outage_run() -> PausableRun:

@@ -20,10 +20,13 @@ from ondine_nb.notebook.card import ENDED, Card, Pace, plain, render
 from ondine_nb.notebook.html.texts import clean, money, rate, safe, short, span, time_left
 
 from .shots import (
+    ESTIMATE,
     NO_FAILURES,
+    NOTHING_SAVED,
     SPENDING,
     TREND,
     FakeRun,
+    batch_run,
     context,
     done_run,
     live_run,
@@ -89,7 +92,8 @@ def test_the_live_card_counts_rows_by_their_outcome() -> None:
         "5,904 of 10,000 rows · 4,604 answered · 1,200 from journal · 100 failed · 300 in flight"
     ) in text
     assert "about 1 min 10 s left" in text
-    assert "$0.3127 of $2.00 budget · about $0.58 at the end" in text
+    assert "$0.3127 of $2.00 budget · $0.57 to $0.60 at the end" in text
+    assert "saved $0.19: $0.14 journal · $0.04 caching · $0.014 equal rows" in text
     assert "61.4 rows/s" in text
     assert "1.9 s p50 · 4.2 s p95" in text
     assert "300 at once · held by rate limit" in text
@@ -128,8 +132,8 @@ def test_the_static_card_says_how_it_ended_and_where_the_errors_are() -> None:
     assert text.startswith("labeled reviews · claude-haiku-5-5 · sentiment, score done in 2 min 41")
     assert "10,000 rows · 8,700 answered · 1,200 from journal" in text
     assert "100 failed · see labeled_run.errors" in text
-    assert "$0.5391 of $2.00 budget · estimate was $0.47 to $0.61" in text
-    assert "$0.1944 saved · 1,200 from journal · 214 equal prompts sent once" in text
+    assert "$0.5391 of $2.00 budget $0.54 estimate was $0.47 to $0.61" in text
+    assert "$0.19 saved · $0.14 journal · $0.04 caching · $0.014 equal rows" in text
     assert "62.1 rows/s" in text
 
 
@@ -220,7 +224,7 @@ def test_a_single_estimate_and_an_unknown_one_are_told_apart() -> None:
     def shown(**bounds: Any) -> str:
         return page(done_run(estimate=CostEstimate(rows=1, **TOKENS, **bounds))).text
 
-    assert "estimate was $0.50" in shown(total_cost=Decimal("0.5"))
+    assert "$0.50 was the estimate" in shown(total_cost=Decimal("0.5"))
     assert "estimate" not in shown(total_cost=None)
 
 
@@ -501,9 +505,70 @@ def test_trends_of_rate_and_spending_are_drawn_live_and_at_the_end() -> None:
 
 def test_what_will_pass_the_budget_says_so_and_the_meter_shows_how_far() -> None:
     run, pace, _ = samples()["over the budget at the end"]
-    assert "about $0.58 at the end, more than that" in page(run, pace, live=True).text
+    assert "$0.57 to $0.60 at the end, more than that" in page(run, pace, live=True).text
     cost = Card.of(run, pace).figures[0]
     assert (cost.meter, cost.ahead) == (78.2, 100.0)
+
+
+def test_only_what_may_pass_the_budget_is_said_to_do_so_perhaps() -> None:
+    run = live_run(counts={"max_budget": Decimal("0.59")})
+    assert "$0.57 to $0.60 at the end, perhaps more than that" in page(run, live=True).text
+
+
+def test_the_range_at_the_end_narrows_to_what_it_costs_and_is_no_range_then() -> None:
+    wide = live_run(gauges={"paid": 50, "paid_cost": Decimal("0.0033"), "paid_squares": 4e-7})
+    assert "$0.48 to $0.69 at the end" in page(wide, live=True).text
+    last = live_run(counts={"total_rows": 5905})
+    assert "about $0.31 at the end" in page(last, live=True).text
+    assert "at the end" not in page(live_run(counts={"total_rows": 5904}), live=True).text
+
+
+def test_an_estimate_of_too_few_requests_never_says_that_nothing_is_to_come() -> None:
+    """It was scaled from a sample of the rows."""
+    few = CostEstimate(Decimal(1), 0, 0, 0, 10_000, requests=4000)
+    assert "$0.41 to $0.43 at the end" in page(live_run(estimate=few), live=True).text
+    half = CostEstimate(Decimal(1), 0, 0, 0, 10_000, requests=7000)
+    assert "$0.49 to $0.51 at the end" in page(live_run(estimate=half), live=True).text
+
+
+def test_before_there_is_a_range_the_cost_has_its_estimate_beside_it() -> None:
+    nothing = {"paid": 0, "paid_cost": Decimal(0), "paid_squares": 0.0}
+    run = live_run(estimate=ESTIMATE, gauges=nothing)
+    assert "$0.3127 of $2.00 budget · estimate $0.54" in page(run, live=True).text
+
+
+def test_a_cache_that_has_only_cost_is_told_and_what_saved_nothing_is_not() -> None:
+    gauges = {"saved_by_cache": Decimal("-0.02"), "saved_by_batches": Decimal("0.25")}
+    text = page(live_run(gauges=gauges), live=True).text
+    assert "saved $0.38: $0.25 batches · $0.14 journal · $0.014 equal rows · −$0.02 caching" in text
+    text = page(live_run(gauges=NOTHING_SAVED), live=True).text
+    assert "saved" not in text
+    only_cost = {**NOTHING_SAVED, "saved_by_cache": Decimal("-0.02")}
+    assert "saved" not in page(live_run(gauges=only_cost), live=True).text
+
+
+def test_waiting_for_a_batch_shows_no_bar_but_how_many_wait_and_for_how_long() -> None:
+    run, pace, _ = samples()["waiting for a batch"]
+    shown = page(run, pace, live=True)
+    assert not [at for _, at in shown.elements if at.get("role") == "progressbar"]
+    assert "0 of 10,000 rows · 10,000 waiting in batches" in shown.text
+    assert "10,000 requests wait in batches 41 min 7 s since the start" in shown.text
+    assert "waiting 41 min 7 s for 10,000 requests in 1 batch" in shown.text
+    for never in ("left", "rows/s", "p50", "at once", "to come"):
+        assert never not in shown.text
+    assert "– " not in shown.text
+
+
+def test_as_soon_as_batches_have_ended_the_bar_has_what_is_there() -> None:
+    run = batch_run()
+    run.context.processed_rows, run.context.gauges.in_flight = 4000, 6000
+    shown = page(run, live=True)
+    (bar,) = [at for _, at in shown.elements if at.get("role") == "progressbar"]
+    assert bar["aria-valuenow"] == "4000"
+    ended, pace, _ = samples()["done by batches"]
+    text = page(ended, pace).text
+    assert "$0.54 batches" in text
+    assert "rows/s" not in text
 
 
 def test_an_outage_has_its_word_and_the_state_stays_paused() -> None:

@@ -338,7 +338,7 @@ async def test_a_run_that_ends_with_failed_rows_offers_to_retry_them(screen: Scr
     assert live["text/plain"].startswith("labeled: running")
     over(retry)
     assert 'data-state="done"' in screen.shown[-2][0]["text/html"]
-    assert screen.shown[-1][0] == {"text/html": "", "text/plain": ""}
+    assert screen.shown[-1][0] == {"text/html": run_view.NOTHING, "text/plain": ""}
     assert not ipywidgets.widgets.widget._instances
 
 
@@ -452,3 +452,72 @@ def test_a_screen_reader_is_told_the_state_and_each_quarter(screen: Screen) -> N
     observer.run.state = "paused"
     observer.redraw()
     assert [re.sub("<.*?>", "", it) for it in told] == ["labeled: 75 % done", "labeled: paused"]
+
+
+# --- a notebook that is saved while a run goes on ------------------------------------------------
+
+
+def test_what_stands_in_for_a_saved_card_comes_after_a_while_and_now_and_then(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, _ = shown(live_run())
+    begun = observer._shown
+    for tick in range(100):  # twenty seconds
+        monkeypatch.setattr(time, "monotonic", lambda now=begun + tick / 5: now)
+        observer.run.context.processed_rows += 1
+        observer.redraw()
+    first, *later = screen.shown[1:]
+    assert not first[2]
+    assert [update for _, _, update in later] == [True, True]
+    assert {place for _, place, _ in later} == {first[1]} != {screen.shown[0][1]}
+    html = later[-1][0]["text/html"]
+    assert html.startswith('<div class="ondine-saved"')
+    assert "%ondine resume labeled" in html
+    assert "ondine-run " not in html
+
+
+def test_at_the_end_nothing_is_left_of_it_but_an_empty_place(screen: Screen) -> None:
+    run = live_run()
+    observer, _ = shown(run)
+    observer._stand_in_due = 0.0
+    observer.redraw()
+    run.state = "done"
+    observer.finish()
+    (final, place, _), (rest, below, update) = screen.shown[-2:]
+    assert 'data-state="done"' in final["text/html"]
+    assert place == screen.shown[0][1]
+    assert (rest["text/html"], update) == (run_view.NOTHING, True)
+    assert below == screen.shown[1][1]
+
+
+async def test_the_button_takes_its_place_and_gives_it_back_to_a_retry_that_takes_long(
+    screen: Screen,
+) -> None:
+    run = failed_run()
+    observer, _ = shown(run)
+    observer._stand_in_due = 0.0
+    observer.redraw()
+    run.state = "done"
+    observer.finish()
+    assert (WIDGET in screen.shown[-1][0], screen.shown[-1][2]) == (True, True)
+    row_of(screen).children[0].children[0].click()
+    await asyncio.sleep(0)
+    (retry,) = run.retried
+    observer._stand_in_due = 0.0
+    observer.redraw()
+    assert "ondine-saved" in screen.shown[-1][0]["text/html"]
+    retry.context.failed_rows = 1
+    over(retry)
+    assert WIDGET in screen.shown[-1][0]
+    assert len({place for _, place, _ in screen.shown}) == 2
+
+
+def test_where_nobody_can_click_nothing_is_shown_beside_the_card(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screen, "get_parent", lambda self: {"metadata": {"cellId": "vscode:/a"}})
+    observer, _ = shown(live_run())
+    observer._stand_in_due = 0.0
+    observer.redraw()
+    ((bundle, _, _),) = screen.shown
+    assert bundle["text/html"].startswith('<div class="ondine-run"')

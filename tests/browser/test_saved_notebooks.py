@@ -1,0 +1,99 @@
+"""What a notebook holds that is saved while a run goes on, or after one that took its time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.server import MessagesServer
+
+from .conftest import Jupyter, Notebook, Opener
+
+pytestmark = pytest.mark.browser
+
+
+def run_cell(rows: int, word: str, line: str = "out -i") -> str:
+    return f"%%ondine {line} frame({rows},'{word}')\nTell {{text}}"
+
+
+def start_and_save(notebook: Notebook) -> int:
+    """Start cell 1, save when there is something to save; gives the rows that are done by then."""
+    notebook.start(1)
+    stand_in = notebook.cell(1).locator(".ondine-saved:not([data-done='0'])")
+    stand_in.wait_for(state="attached")
+    expect(stand_in).to_be_hidden()
+    expect(notebook.card(1)).to_be_visible()
+    assert notebook.page.locator(".ondine-run").count() == 1
+    notebook.save()
+    return int(stand_in.get_attribute("data-done") or 0)
+
+
+def as_html(path: Path) -> Path:
+    words = ["-m", "nbconvert", "--to", "html", str(path)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
+    return path.with_suffix(".html")
+
+
+def assert_nothing_is_missing(page: Page) -> None:
+    shown = page.locator(".jp-OutputArea").first.inner_text().lower()
+    assert "model not found" not in shown
+    assert "loading widget" not in shown
+
+
+def test_saved_in_mid_run_and_opened_without_its_kernel_the_card_is_there(
+    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer, shots: Path
+) -> None:
+    notebook = open_notebook(run_cell(900, "mid", "out --concurrency 4 -i"), server=slow)
+    saved = start_and_save(notebook)
+    notebook.page.close()
+    jupyter.end_kernels()
+    reopened = open_notebook(path=notebook.path)
+    stand_in = reopened.cell(1).locator(".ondine-saved")
+    expect(stand_in).to_be_visible()
+    expect(stand_in).to_have_attribute("data-state", "running")
+    assert int(stand_in.get_attribute("data-done") or 0) >= saved > 0
+    expect(stand_in).to_contain_text("of 900 rows")
+    expect(stand_in).to_contain_text("run the cell again, or %ondine resume out")
+    reopened.page.wait_for_timeout(1500)
+    assert_nothing_is_missing(reopened.page)
+    reopened.cell(1).screenshot(path=shots / "saved-in-mid-run.png")
+    page = reopened.page
+    page.goto(as_html(notebook.path).as_uri())
+    expect(page.locator(".ondine-saved")).to_be_visible()
+    assert page.locator(".jp-OutputArea-child:visible").count() == 1
+    assert_nothing_is_missing(page)
+
+
+def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_the_live_one(
+    open_notebook: Opener, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(300, "anew", "out --concurrency 8 -i"), server=slow)
+    start_and_save(notebook)
+    notebook.page.reload()
+    expect(notebook.cell(1).locator(".ondine-saved")).to_be_visible()
+    assert_nothing_is_missing(notebook.page)
+    notebook.wait_for(1, "[data-state=done][data-done='300']", seconds=40)
+    expect(notebook.cell(1).locator(".ondine-saved")).to_be_hidden()
+
+
+def test_after_a_run_that_took_its_time_the_final_card_is_all_that_shows(
+    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
+) -> None:
+    notebook = open_notebook(run_cell(250, "long", "out --concurrency 8 -i"), server=slow)
+    notebook.run(1)
+    notebook.wait_for(1, "[data-state=done][data-done='250']")
+    outputs = notebook.save()[1]
+    assert ["ondine-run" in it["data"]["text/html"] for it in outputs] == [True, False]
+    notebook.page.close()
+    jupyter.end_kernels()
+    reopened = open_notebook(path=notebook.path)
+    reopened.wait_for(1, "[data-state=done][data-done='250']")
+    assert reopened.cell(1).locator(".jp-OutputArea-child:visible").count() == 1
+    page = reopened.page
+    page.goto(as_html(notebook.path).as_uri())
+    expect(page.locator(".ondine-run[data-state=done]")).to_be_visible()
+    assert page.locator(".jp-OutputArea-child:visible").count() == 1
