@@ -24,6 +24,10 @@ def load(shell: Any) -> None:
     completer = getattr(shell, "Completer", None)
     if completer is not None:
         completer.custom_matchers.append(magics.matcher())
+    if hasattr(shell, "kernel"):  # a terminal has its cells typed in, and waits for nothing
+        from .warming import warm_up
+
+        warm_up()
 
 
 def _show_live(run: Any) -> None:

@@ -41,11 +41,11 @@ def _once(rows: int, folder: Path, schema: bool) -> dict[str, Any]:
     pipeline = Pipeline(
         frame, "Say: {text}", provider=provider, journal=folder, concurrency="256", schema=form
     )
-    from tests.bench.contestants import _lags  # the ticker of all measurements
+    from tests.bench.contestants import lags  # the ticker of all measurements
 
     async def main() -> dict[str, Any]:
         run = Run(pipeline)
-        async with _lags() as lags:
+        async with lags() as lags:
             began, cpu = time.perf_counter(), time.process_time()
             await run.execute_async()
             seconds = time.perf_counter() - began
