@@ -72,8 +72,7 @@ class InvokeStage(RowStage):
         self.resumed = resumed
         self._began = time.time()
         self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
-        self.pacer = Pacer()
-        self.turnstile = Turnstile()
+        self.pacer, self.turnstile = Pacer(), Turnstile()
         self.backoff = backoff or Backoff()
         self.breaker = Breaker(self.backoff)
         self.lead = Lead(wanted=settings.caches)
@@ -117,8 +116,7 @@ class InvokeStage(RowStage):
         """The journal's key of this prompt under the run's settings (20 bytes)."""
         hasher = self._hash.copy()
         hasher.update(prompt.encode("utf-8", "replace"))
-        digest: bytes = hasher.digest()
-        return digest
+        return bytes(hasher.digest())
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""

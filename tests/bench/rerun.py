@@ -45,13 +45,13 @@ def _once(rows: int, folder: Path, schema: bool) -> dict[str, Any]:
 
     async def main() -> dict[str, Any]:
         run = Run(pipeline)
-        async with lags() as lags:
+        async with lags() as late:
             began, cpu = time.perf_counter(), time.process_time()
             await run.execute_async()
             seconds = time.perf_counter() - began
         spent = time.process_time() - cpu
         told = {"seconds": seconds, "cpu": spent, "journal": run.context.journal_rows}
-        return told | {"lags": lags, "done": run.context.done_rows}
+        return told | {"lags": late, "done": run.context.done_rows}
 
     return asyncio.run(main())
 
