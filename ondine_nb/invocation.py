@@ -21,7 +21,7 @@ from .errors import (
 )
 from .inquiries import Inquiry, Rejections, count_paid, question_key, read
 from .journal import Entry, Journal
-from .limits import Backoff, Budget, Gate, Reservation
+from .limits import Backoff, Budget, Gate, Reservation, Turnstile
 from .pacing import Growth, Pacer
 from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
@@ -72,7 +72,7 @@ class InvokeStage(RowStage):
         self.resumed = resumed
         self._began = time.time()
         self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
-        self.pacer = Pacer()
+        self.pacer, self.turnstile = Pacer(), Turnstile()
         self.backoff = backoff or Backoff()
         self.breaker = Breaker(self.backoff)
         self.lead = Lead(wanted=settings.caches)
@@ -99,7 +99,9 @@ class InvokeStage(RowStage):
         if self._opened is None:
             opening = self.provider.open(self.settings, self.gate.width)
             self._opened = asyncio.ensure_future(opening)
-        await asyncio.shield(self._opened)
+        if not self._opened.done():
+            await asyncio.shield(self._opened)
+        self._opened.result()
 
     async def close(self) -> None:
         self.journal.claims.leave(self)
@@ -114,8 +116,7 @@ class InvokeStage(RowStage):
         """The journal's key of this prompt under the run's settings (20 bytes)."""
         hasher = self._hash.copy()
         hasher.update(prompt.encode("utf-8", "replace"))
-        digest: bytes = hasher.digest()
-        return digest
+        return bytes(hasher.digest())
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
@@ -238,6 +239,7 @@ class InvokeStage(RowStage):
         async with self.lead.follow(), self.gate, self.journal.claims.hold(inquiry.key):
             probing = self.breaker.open
             try:
+                await self.turnstile.through()
                 if self.breaker.exhausted and trial.error is not None:
                     raise trial.error
                 if self.beside_others and await self._answered_beside(row, inquiry):

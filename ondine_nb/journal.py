@@ -34,6 +34,8 @@ __all__ = ["Bill", "Entry", "Journal", "home", "shared"]
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
+_RESOLVED_AT_ONCE = 16
+
 _HOME: Path | None = None
 
 
@@ -262,8 +264,11 @@ def _deliver(jobs: list[_Job]) -> None:
 
 
 def _resolve_all(jobs: list[_Job]) -> None:
-    for job in jobs:
+    """So many in one turn of the loop: each lets a row go on, and hundreds would hold it up."""
+    for job in jobs[:_RESOLVED_AT_ONCE]:
         job.resolve()
+    if len(jobs) > _RESOLVED_AT_ONCE:
+        asyncio.get_running_loop().call_soon(_resolve_all, jobs[_RESOLVED_AT_ONCE:])
 
 
 def _explained(error: Exception, folder: Path) -> JournalError:

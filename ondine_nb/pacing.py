@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 __all__ = ["Growth", "Pacer", "Rate", "Turn"]
 
+_A_MOMENT = 0.05  # seconds: asked after each answer, but shown ten times a second at most
 _KINDS = ("requests", "input-tokens", "output-tokens", "tokens")
 
 
@@ -182,11 +184,16 @@ class Pacer:
         self._paused_until = 0.0
         self._sent = 0
         self._turns = asyncio.Lock()
+        self._limited, self._look_again = False, -math.inf
 
     @property
     def limited(self) -> bool:
-        """Whether the next request would have to wait."""
-        return self._delay({"requests": 1.0}) > 0
+        """Whether the next request would have to wait, as it stood a moment ago."""
+        now = self._clock()
+        if now >= self._look_again:
+            self._look_again = now + _A_MOMENT
+            self._limited = self._delay({"requests": 1.0}) > 0
+        return self._limited
 
     @property
     def knows(self) -> bool:

@@ -16,7 +16,7 @@ from .models import Usage
 
 __all__ = ["FREE", "ModelPrice", "Rate", "dollars", "find_batch_price", "find_price", "usd"]
 
-_MILLION = Decimal(1_000_000)
+_MILLION, _ZERO = Decimal(1_000_000), Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ class ModelPrice:
 
     def saved_by_cache(self, usage: Usage) -> Decimal:
         """What caching saved on one request, in USD; negative where it was written and not read."""
+        if not (usage.cache_read_tokens or usage.cache_write_tokens):
+            return _ZERO
         uncached = Usage(usage.prompt_tokens, usage.output_tokens)
         return self.cost(uncached) - self.cost(usage)
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import BudgetExceededError
-from ondine_nb.limits import Backoff, Budget, Claims, Gate, Reservation
+from ondine_nb.limits import Backoff, Budget, Claims, Gate, Reservation, Turnstile
 
 D = Decimal
 quick = settings(max_examples=60, deadline=None)
@@ -364,3 +364,53 @@ async def test_a_shut_gate_lets_one_in_at_a_time_as_it_is_told() -> None:
     await ended(tasks)
     assert order == [0, 2, 3]
     assert gate.inside == 0
+
+
+# --- the turnstile
+
+
+@given(st.integers(1, 200), seeds)
+@quick
+def test_so_many_at_most_go_through_in_a_turn_and_nobody_is_left_behind(n: int, seed: int) -> None:
+    async def main() -> None:
+        turnstile, rng = Turnstile(), random.Random(seed)
+        turn, through = 0, []
+
+        async def pass_(at: int) -> None:
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+            await turnstile.through()
+            through.append((turn, at))
+
+        async def count() -> None:
+            nonlocal turn
+            while True:
+                await asyncio.sleep(0)
+                turn += 1
+
+        counting = asyncio.create_task(count())
+        tasks = [asyncio.create_task(pass_(at)) for at in range(n)]
+        cancelled = {at for at in range(n) if rng.random() < 0.1}
+        await asyncio.sleep(0)
+        for at in cancelled:
+            tasks[at].cancel()
+        await ended(tasks)
+        counting.cancel()
+        assert {at for _, at in through} >= set(range(n)) - cancelled
+        for each in range(turn + 1):
+            # Its turns and those that are counted here may begin at different places.
+            assert sum(when == each for when, _ in through) <= 2 * Turnstile.AT_ONCE
+
+    asyncio.run(main())
+
+
+async def test_where_there_is_room_nobody_waits() -> None:
+    turnstile = Turnstile()
+    for _ in range(3):
+        for _ in range(Turnstile.AT_ONCE):
+            with pytest.raises(StopIteration):
+                turnstile.through().send(None)
+        waiting = turnstile.through()
+        assert asyncio.isfuture(waiting.send(None))
+        waiting.close()
+        await turns(4)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import Any
 
 __all__ = ["load"]
 
-WARM_UP = 0.3  # seconds after `%load_ext`, so that its own cell isn't slowed down
 
 def load(shell: Any) -> None:
     """Register the magics, the rewrite of `%%ondine` to `await`, and how a `Run` shows itself."""
@@ -27,21 +24,10 @@ def load(shell: Any) -> None:
     completer = getattr(shell, "Completer", None)
     if completer is not None:
         completer.custom_matchers.append(magics.matcher())
-    if getattr(shell, "kernel", None) is not None:
-        later = threading.Timer(WARM_UP, _warm_up)
-        later.daemon = True
-        later.start()
+    if hasattr(shell, "kernel"):  # a terminal has its cells typed in, and waits for nothing
+        from .warming import warm_up
 
-
-def _warm_up() -> None:
-    """Read what the first view needs: in its cell that would hold the loop for longer than all."""
-    with contextlib.suppress(Exception):  # whoever needs it will say what is wrong
-        import ipywidgets  # noqa: F401
-
-        from .html import template
-
-        for name in ("card.html", "panel.html", "results.html"):
-            template(name)
+        warm_up()
 
 
 def _show_live(run: Any) -> None:

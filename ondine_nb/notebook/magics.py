@@ -15,7 +15,6 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..orchestration.sync_executor import run_in_thread
 from ..pricing import usd
 from .arguments import HelpRequested, parse_line, parse_resume, resolve_frame
 from .request import NOT_FOR_THE_PIPELINE, Request, shown
@@ -143,6 +142,8 @@ class OndineMagics(Magics):
             return
         pipeline = _told(request.pipeline)
         if request.options["dry_run"]:
+            from ..orchestration.sync_executor import run_in_thread
+
             run_in_thread(lambda: self._dry_run(pipeline))
             return
         self._block(request, request.run(pipeline))

@@ -13,6 +13,7 @@ from typing import Any
 from ..contracts import ExecutionContext, PipelineStage
 from ..errors import RunError
 from ..models import ExecutionResult
+from .collector import Collector
 from .segments import flow, only
 from .state_manager import StateManager
 
@@ -82,8 +83,10 @@ async def ticking(
     context.end_time = None
     if state_manager is not None:
         state_manager.begin(context)
+    collector = Collector()
     await context.dispatcher.send("on_pipeline_start", stages, context)
-    ticker = asyncio.create_task(_tick(context, state_manager))
+    ticker = asyncio.create_task(_tick(context, state_manager, collector))
+    collector.begin()
     try:
         yield
     except (Exception, asyncio.CancelledError) as error:  # it is told and goes on to the caller
@@ -94,6 +97,7 @@ async def ticking(
         raise
     finally:
         ticker.cancel()
+        collector.end()
         context.end_time = context.end_time or datetime.now()
         if state_manager is not None:
             await _save(state_manager, context)
@@ -112,11 +116,14 @@ async def _save(state_manager: StateManager, context: ExecutionContext) -> None:
         state_manager.save_checkpoint(context)
 
 
-async def _tick(context: ExecutionContext, state_manager: StateManager | None) -> None:
+async def _tick(
+    context: ExecutionContext, state_manager: StateManager | None, collector: Collector
+) -> None:
     """Redraw, and keep the loop turning: a SIGINT wakes it only when it is active."""
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         context.notify_progress()
+        collector.grown(context.done_rows)
         await checkpoint(context, state_manager)
 
 

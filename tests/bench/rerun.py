@@ -41,17 +41,17 @@ def _once(rows: int, folder: Path, schema: bool) -> dict[str, Any]:
     pipeline = Pipeline(
         frame, "Say: {text}", provider=provider, journal=folder, concurrency="256", schema=form
     )
-    from tests.bench.contestants import _lags  # the ticker of all measurements
+    from tests.bench.contestants import lags  # the ticker of all measurements
 
     async def main() -> dict[str, Any]:
         run = Run(pipeline)
-        async with _lags() as lags:
+        async with lags() as late:
             began, cpu = time.perf_counter(), time.process_time()
             await run.execute_async()
             seconds = time.perf_counter() - began
         spent = time.process_time() - cpu
         told = {"seconds": seconds, "cpu": spent, "journal": run.context.journal_rows}
-        return told | {"lags": lags, "done": run.context.done_rows}
+        return told | {"lags": late, "done": run.context.done_rows}
 
     return asyncio.run(main())
 

@@ -680,14 +680,19 @@ def test_a_server_that_quotes_the_key_does_not_get_it_shown(
     assert KEY not in repr(kernel.messages[before:])
 
 
-def test_loading_imports_nothing_that_takes_time(tmp_path: Path) -> None:
+def test_what_takes_time_is_imported_beside_the_cells_that_follow(tmp_path: Path) -> None:
     heavy = ("anthropic", "pandas", "polars", "pyarrow", "genai_prices", "aiohttp", "pydantic")
     with Kernel(tmp_path, load=False) as kernel:
         check = f"import sys; print([name for name in {heavy} if name in sys.modules])"
         assert kernel.run(f"import ondine_nb; {check}").text == "[]\n"
+        held = "from ondine_nb.notebook import warming; kept = warming._import_all"
+        assert kernel.run(f"{held}; warming._import_all = lambda: None").text == ""
         assert kernel.run("%load_ext ondine_nb").text == ""
         assert kernel.run(check).text == "[]\n"
         assert kernel.run("%ondine").status == "ok"
         assert kernel.run(check).text == "[]\n"
         assert "which frame?" in kernel.run("%%ondine x\nTell {text}").text
         assert kernel.run(check).text == "[]\n"
+        assert kernel.run("warming._import_all = kept; warming.warm_up().join()").text == ""
+        assert "anthropic" in kernel.run(check).text
+        assert "pandas" not in kernel.run(check).text

@@ -1,0 +1,82 @@
+"""The collector walks through nothing in vain while a run goes on, and through all afterwards."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ondine_nb.orchestration.collector import Collector
+from tests.asking import Asker, statuses, texts
+from tests.server import MessagesServer
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set_aside() -> Iterator[None]:
+    assert gc.get_freeze_count() == 0
+    yield
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_there_is_goes_aside_and_comes_back() -> None:
+    collector = Collector()
+    collector.begin()
+    assert gc.get_freeze_count() > 1_000
+    collector.end()
+    assert gc.get_freeze_count() == 0
+
+
+def test_the_last_run_brings_it_back() -> None:
+    one, other = Collector(), Collector()
+    one.begin()
+    other.begin()
+    one.end()
+    assert gc.get_freeze_count() > 1_000
+    other.end()
+
+
+def test_many_rows_go_aside_too() -> None:
+    collector = Collector()
+    collector.begin()
+    before, rows = gc.get_freeze_count(), [[] for _ in range(5_000)]
+    collector.grown(24_999)
+    assert gc.get_freeze_count() <= before
+    collector.grown(25_000)
+    assert gc.get_freeze_count() > before + len(rows) - 1_000
+    collector.end()
+
+
+def test_what_somebody_else_has_set_aside_stays_so() -> None:
+    gc.freeze()
+    collector = Collector()
+    collector.begin()
+    collector.end()
+    assert gc.get_freeze_count() > 1_000
+    gc.unfreeze()
+
+
+def test_a_collector_that_is_off_is_left_alone() -> None:
+    gc.disable()
+    try:
+        collector = Collector()
+        collector.begin()
+        assert gc.get_freeze_count() == 0
+        collector.end()
+    finally:
+        gc.enable()
+
+
+def test_a_run_sets_aside_and_brings_back(server: MessagesServer, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Watch:
+        def __getattr__(self, name: str) -> object:
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda *_: seen.append(gc.get_freeze_count())
+
+    run = Asker(server, tmp_path).run(texts(20), observers=[Watch()])
+    assert statuses(run) == ["answered"] * 20
+    assert max(seen) > 1_000
