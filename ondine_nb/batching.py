@@ -281,7 +281,7 @@ class BatchInvokeStage(InvokeStage):
             batch.cost += cost
             self._accepted = True
             self.gate.prove()
-            count_paid(self._context, self.name, answer.usage, cost, self.price)
+            count_paid(self._context, self.name, answer.usage, [cost], self.price)
             if self.provider.price is not None:
                 usual = self.provider.price.cost(answer.usage)
                 self._context.gauges.saved_by_batches += usual - cost
@@ -293,10 +293,6 @@ class BatchInvokeStage(InvokeStage):
         if answer is not None and not inquiry.answers:
             inquiry.answers.append(answer)
             inquiry.earlier = 1
-
-    def _fail(self, inquiry: Inquiry, error: RowError) -> None:
-        inquiry.failure = error
-        self._failed.append(inquiry)
 
     async def take_journaled(self, batch: Batch) -> None:
         entries = await self._journaled(list(batch.questions))

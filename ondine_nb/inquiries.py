@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from .errors import FatalProviderError, MalformedAnswerError, RejectedRequestErr
 from .models import Usage
 from .pricing import FREE, ModelPrice
 from .providers import Answer, Reply, Settings
+from .rows import ZERO
 
 __all__ = ["Inquiry", "Rejections", "count_paid", "question_key", "read"]
 
@@ -34,10 +36,10 @@ class Inquiry:
     """One question of a run: its paid answers so far, shared by all rows that ask it.
 
     The lock lets one row send; the others wait and find its answer. `earlier` of the answers come
-    from earlier runs.
+    from earlier runs. `pack` is the pack that it is asked in with others, or None.
     """
 
-    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock")
+    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock", "pack")
 
     def __init__(self, key: bytes) -> None:
         self.key = key
@@ -46,6 +48,7 @@ class Inquiry:
         self.begins = False
         self.failure: RowError | None = None
         self.lock = asyncio.Lock()
+        self.pack: Any = None
 
 
 class Rejections:
@@ -76,12 +79,16 @@ def count_paid(
     context: ExecutionContext,
     stage: str,
     usage: Usage,
-    cost: Decimal,
+    costs: Sequence[Decimal],
     price: ModelPrice | None,
     attempt: int = 1,
 ) -> None:
-    """Add a paid answer to a run's totals: `cost` in USD, by `price`, at this `attempt` from 1."""
+    """Add a paid reply to a run's totals, at this `attempt` from 1.
+
+    `costs` are what each question in it cost, in USD by `price`.
+    """
     price = price or FREE
-    context.add_usage(cost, usage, stage, price.by_kind(usage), attempt)
-    context.gauges.add_paid(cost)
+    context.add_usage(sum(costs, ZERO), usage, stage, price.by_kind(usage), attempt)
+    for cost in costs:
+        context.gauges.add_paid(cost)
     context.gauges.saved_by_cache += price.saved_by_cache(usage)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from weakref import WeakValueDictionary
 
 from .breaker import Breaker, Outage, Trial
-from .caching import Lead
 from .contracts import ExecutionContext, RowStage
 from .errors import (
     FatalProviderError,
@@ -22,8 +22,8 @@ from .errors import (
 from .inquiries import Inquiry, Rejections, count_paid, question_key, read
 from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation, Turnstile
+from .lines import Line, Part, Request
 from .pacing import Growth, Pacer
-from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
 
@@ -62,6 +62,7 @@ class InvokeStage(RowStage):
         backoff: Backoff | None = None,
     ) -> None:
         super().__init__("invoke")
+        self.line = Line(provider, settings)
         self.provider = provider
         self.price = provider.price  # of a row's first request
         self.settings = settings
@@ -75,15 +76,12 @@ class InvokeStage(RowStage):
         self.pacer, self.turnstile = Pacer(), Turnstile()
         self.backoff = backoff or Backoff()
         self.breaker = Breaker(self.backoff)
-        self.lead = Lead(wanted=settings.caches)
         self._hash = question_key(provider.identity, settings)
         self._inquiries: WeakValueDictionary[bytes, Inquiry] = WeakValueDictionary()
         self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
         self._rejections = Rejections()
         self._accepted = accepted
         self.beside_others = False  # set for good when another run is under way at the same time
-        self._usual_output = 64.0  # tokens; a moving mean once answers come
-        self._opened: asyncio.Task[None] | None = None
         self._outage: Outage | None = None
 
     async def open(self, context: ExecutionContext) -> None:
@@ -94,23 +92,22 @@ class InvokeStage(RowStage):
         context.control.on_pause(self._outage.hold)
         context.price_known = self.provider.price is not None
 
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines that its requests go over."""
+        return (self.line,)
+
     async def open_provider(self) -> None:
-        """Connect once, at the first question that the journal can't answer."""
-        if self._opened is None:
-            opening = self.provider.open(self.settings, self.gate.width)
-            self._opened = asyncio.ensure_future(opening)
-        if not self._opened.done():
-            await asyncio.shield(self._opened)
-        self._opened.result()
+        """Connect, where that hasn't happened yet."""
+        for line in self.lines:
+            await line.open(self.gate.width)
 
     async def close(self) -> None:
         self.journal.claims.leave(self)
         if self._outage is not None:
             self._outage.close()
-        opened, self._opened = self._opened, None  # a stream's next chunk opens it again
-        if opened is not None:
-            await asyncio.wait({opened})
-            await self.provider.close()
+        for line in self.lines:
+            await line.close()
 
     def key(self, prompt: str) -> bytes:
         """The journal's key of this prompt under the run's settings (20 bytes)."""
@@ -120,7 +117,11 @@ class InvokeStage(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
-        new: list[Inquiry] = []
+        await self._meet(rows)
+
+    async def _meet(self, rows: Sequence[Row]) -> list[tuple[Inquiry, Row]]:
+        """Give each row its question; those that no row before has asked, with who asks them."""
+        new: list[tuple[Inquiry, Row]] = []
         for row in rows:
             if row.settled or row.prompt is None:
                 continue
@@ -128,11 +129,12 @@ class InvokeStage(RowStage):
             inquiry = self._inquiries.get(key)
             if inquiry is None:
                 inquiry = self._inquiries[key] = Inquiry(key)
-                new.append(inquiry)
+                new.append((inquiry, row))
             row.inquiry = inquiry
-        found = await self._journaled([inquiry.key for inquiry in new])
-        for inquiry in new:
+        found = await self._journaled([inquiry.key for inquiry, _ in new])
+        for inquiry, _ in new:
             self._recall(inquiry, found.get(inquiry.key, []))
+        return new
 
     async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
         """With `fresh`, only what this run has been answered, by an earlier process if resumed."""
@@ -169,18 +171,21 @@ class InvokeStage(RowStage):
             return
         if inquiry.failure is not None:
             raise inquiry.failure
+        assert row.prompt is not None
         try:
-            answer = await self._ask(row, inquiry, context)
+            sent = await self._ask(Request(self.line, row.prompt, [(inquiry, row)]), context)
         except RowError as error:
-            inquiry.failure = error
-            self._failed.append(inquiry)
+            self._fail(inquiry, error)
             raise
-        if answer is None:
+        if not sent:
             self._reuse(row, inquiry, context)
             return
-        row.answer = answer
-        inquiry.answers.append(answer)
+        row.answer = inquiry.answers[-1]
         row.status = "answered"
+
+    def _fail(self, inquiry: Inquiry, error: RowError) -> None:
+        inquiry.failure = error
+        self._failed.append(inquiry)
 
     def _reuse(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> None:
         """An answer that was paid for before, by an earlier run or by an equal row of this one."""
@@ -197,26 +202,25 @@ class InvokeStage(RowStage):
             saved = self.price.cost(row.answer.usage)
             context.gauges.add_saved(saved, duplicate=row.status == "answered")
 
-    async def _ask(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> Answer | None:
-        """Send until there is an answer, or raise what it fails by. None: another run has it."""
-        trial = Trial()
+    async def _ask(self, request: Request, context: ExecutionContext) -> bool:
+        """Send until there is an answer, or raise what it fails by. False: another run has one."""
         while True:
             try:
-                return await self._once(row, inquiry, trial, context)
+                return await self._once(request, context)
             except _NotNow:
                 continue
             except TransientError as error:
-                delay = self._judged(error, trial, context)
+                delay = self._judged(error, request, context)
             except RejectedRequestError as error:
-                self._give_up_if_all_alike(error)
+                self._judge_rejection(error, request)
                 raise
             if context.control.stopping:
                 raise Halted
             await asyncio.sleep(delay)
 
-    def _judged(self, error: TransientError, trial: Trial, context: ExecutionContext) -> float:
-        """Seconds until this question goes again, or what its row fails by is raised."""
-        breaker = self.breaker
+    def _judged(self, error: TransientError, request: Request, context: ExecutionContext) -> float:
+        """Seconds until this request goes again, or what its rows fail by is raised."""
+        breaker, trial = self.breaker, request.trial
         if breaker.gives_up(trial):
             raise error
         self._give_up_if_unreachable(error, trial)
@@ -229,23 +233,22 @@ class InvokeStage(RowStage):
             return self.backoff.delay(max(1, trial.counted), error.retry_after, stretch=2.5)
         return self.backoff.delay(max(1, trial.counted), error.retry_after)
 
-    async def _once(
-        self, row: Row, inquiry: Inquiry, trial: Trial, context: ExecutionContext
-    ) -> Answer | None:
+    async def _once(self, request: Request, context: ExecutionContext) -> bool:
         """One attempt. The slot is free again only when its answer is durable."""
-        assert row.prompt is not None
-        await self.open_provider()
-        worst = self._worst_case(row.prompt)
-        async with self.lead.follow(), self.gate, self.journal.claims.hold(inquiry.key):
+        line, trial = request.line, request.trial
+        await line.open(self.gate.width)
+        worst = line.worst_case(request.prompt)
+        keys = [inquiry.key for inquiry, _ in request.asked]
+        async with line.lead.follow(), self.gate, self.journal.claims.hold(*keys):
             probing = self.breaker.open
             try:
                 await self.turnstile.through()
                 if self.breaker.exhausted and trial.error is not None:
                     raise trial.error
-                if self.beside_others and await self._answered_beside(row, inquiry):
-                    return None
-                size = self.provider.request_bytes(row.prompt)
-                turn = await self.pacer.turn(size / 4, self._usual_output)
+                if self.beside_others and await self._answered_beside(request):
+                    return False
+                size = line.provider.request_bytes(request.prompt)
+                turn = await self.pacer.turn(size / 4, line.usual_output)
                 reservation = await self.budget.reserve(worst)
                 if context.control.stopping:
                     reservation.release()
@@ -254,36 +257,34 @@ class InvokeStage(RowStage):
                     reservation.release()
                     raise _NotNow
                 self.breaker.sending(trial, turn, probing=probing)
-                return await self._sent(row, inquiry, trial, context, reservation)
+                await self._sent(request, context, reservation)
+                return True
             finally:
                 if probing and self._outage is not None:
                     self._outage.update()
 
     async def _sent(
-        self,
-        row: Row,
-        inquiry: Inquiry,
-        trial: Trial,
-        context: ExecutionContext,
-        reservation: Reservation,
-    ) -> Answer:
+        self, request: Request, context: ExecutionContext, reservation: Reservation
+    ) -> None:
         """Send, and tell breaker, gate and pacer what became of it."""
         gauges, at_once = context.gauges, self.gate.limit
-        row.sending = True
-        row.attempts += 1
+        for _, row in request.asked:
+            row.sending = True
+            row.attempts += 1
         gauges.requests += 1
         gauges.in_flight += 1
         try:
-            return await self._answered(row, inquiry, trial, context, reservation)
+            await self._answered(request, context, reservation)
         except TransientError as error:
-            self.breaker.failed(trial, error, at_once)
-            self._slow_down(error, trial, context)
+            self.breaker.failed(request.trial, error, at_once)
+            self._slow_down(error, request.trial, context)
             raise
         except RejectedRequestError:
             self._alive(None)
             raise
         finally:
-            row.sending = False
+            for _, row in request.asked:
+                row.sending = False
             gauges.in_flight -= 1
             gauges.possibly_billed = self.budget.possibly_billed
 
@@ -292,36 +293,26 @@ class InvokeStage(RowStage):
         if self.breaker.answered(latency) and self._outage is not None:
             self._outage.over()
 
-    async def _answered_beside(self, row: Row, inquiry: Inquiry) -> bool:
-        """Whether another run has answered since this one looked."""
-        found = await self._journaled([inquiry.key])
-        self._recall(inquiry, found.get(inquiry.key, []))
-        return row.reasks < len(inquiry.answers)
+    async def _answered_beside(self, request: Request) -> bool:
+        """Whether another run has answered any of it since this one looked."""
+        found = await self._journaled([inquiry.key for inquiry, _ in request.asked])
+        for inquiry, _ in request.asked:
+            self._recall(inquiry, found.get(inquiry.key, []))
+        return any(row.reasks < len(inquiry.answers) for inquiry, row in request.asked)
 
     async def _answered(
-        self,
-        row: Row,
-        inquiry: Inquiry,
-        trial: Trial,
-        context: ExecutionContext,
-        reservation: Reservation,
-    ) -> Answer:
-        try:
-            reply = await self.provider.send(row.prompt or "")
-        except asyncio.CancelledError:
-            reservation.lose()
-            raise
-        except TransientError as error:
-            (reservation.lose if error.possibly_billed else reservation.release)()
-            raise
-        except BaseException:
-            reservation.release()
-            raise
-        self.pacer.learn(reply.headers, trial.turn)
+        self, request: Request, context: ExecutionContext, reservation: Reservation
+    ) -> None:
+        reply = await request.send(reservation)
+        self.pacer.learn(reply.headers, request.trial.turn)
         answer, unreadable = read(reply)
-        cost = self._cost(answer)
+        parts = self._parts(request, reply, answer)
+        entries = [
+            self._entry(each.inquiry, replace(reply, body=each.body), bool(each.answer), each.cost)
+            for each in parts
+        ]
         try:
-            await self.journal.append(self._entry(inquiry, reply, answer is not None, cost))
+            await self.journal.extend(entries)
         except BaseException:
             reservation.lose()
             raise
@@ -329,9 +320,12 @@ class InvokeStage(RowStage):
             reservation.lose()
             assert unreadable is not None
             raise unreadable
-        reservation.settle(cost or ZERO)
-        self._count(row, context, answer, reply, cost or ZERO)
-        return answer
+        reservation.settle(sum((part.cost or ZERO for part in parts), ZERO))
+        self._count(request, context, reply, answer, parts)
+
+    def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
+        """What of the reply is whose."""
+        return [Part.whole(request, reply, answer)]
 
     def _entry(self, inquiry: Inquiry, reply: Reply, readable: bool, cost: Decimal | None) -> Entry:
         begins, inquiry.begins = inquiry.begins, inquiry.begins and not readable
@@ -348,19 +342,31 @@ class InvokeStage(RowStage):
         )
 
     def _count(
-        self, row: Row, context: ExecutionContext, answer: Answer, reply: Reply, cost: Decimal
+        self,
+        request: Request,
+        context: ExecutionContext,
+        reply: Reply,
+        answer: Answer,
+        parts: Sequence[Part],
     ) -> None:
+        line = request.line
         self._alive(reply.latency)
-        self.lead.succeeded()
-        self.gate.answered(reply.latency)
-        self._usual_output += (answer.usage.output_tokens - self._usual_output) / 16
+        line.lead.succeeded()
+        self._learn_pace(request, reply.latency)
+        line.usual_output += (answer.usage.output_tokens - line.usual_output) / 16
         self._show_concurrency(context)
-        row.cost += cost
-        row.usage += answer.usage
-        row.latency = reply.latency
-        price: ModelPrice | None = self.provider.price
-        count_paid(context, self.name, answer.usage, cost, price, row.reasks + 1)
+        for part in parts:
+            part.row.cost += part.cost or ZERO
+            part.row.usage += part.usage
+            part.row.latency = reply.latency
+            if part.answer is not None:
+                part.inquiry.answers.append(part.answer)
+        costs = [part.cost or ZERO for part in parts]
+        count_paid(context, self.name, answer.usage, costs, line.provider.price, request.attempt)
         context.gauges.latencies.append(reply.latency)
+
+    def _learn_pace(self, request: Request, latency: float) -> None:
+        self.gate.answered(latency)
 
     def _slow_down(self, error: TransientError, trial: Trial, context: ExecutionContext) -> None:
         """What one row is told by 429 or 529 holds for all rows; so does an outage."""
@@ -379,22 +385,12 @@ class InvokeStage(RowStage):
         gauges.concurrency = self.gate.limit
         gauges.concurrency_note = "held by rate limit" if self.pacer.limited else self.gate.note
 
-    def _cost(self, answer: Answer | None) -> Decimal | None:
-        price: ModelPrice | None = self.provider.price
-        return price.cost(answer.usage) if price is not None and answer is not None else None
-
-    def _worst_case(self, prompt: str) -> Decimal:
-        price: ModelPrice | None = self.provider.price
-        if price is None:
-            return ZERO
-        return price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
-
     def _give_up_if_unreachable(self, error: TransientError, trial: Trial) -> None:
         """No connection at all, and never one before: waiting longer helps nobody."""
         if error.unreachable and not self.breaker.proven and trial.tries >= _UNREACHABLE_ATTEMPTS:
             raise FatalProviderError(str(error)) from error
 
-    def _give_up_if_all_alike(self, error: RejectedRequestError) -> None:
+    def _judge_rejection(self, error: RejectedRequestError, request: Request) -> None:
         """Equal rejections before any success end the run."""
         if not (self.breaker.proven or self._accepted):
             self._rejections.check(error)

@@ -7,6 +7,7 @@ import contextlib
 import random
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -173,9 +174,9 @@ class Claims:
         self._held: dict[bytes, list[asyncio.Future[None]]] = {}
         self._runs: WeakSet[Any] = WeakSet()
 
-    def hold(self, key: bytes) -> _Claim:
-        """Be the only one who asks this question, waiting until that is so: `async with`."""
-        return _Claim(self, key)
+    def hold(self, *keys: bytes) -> _Claim:
+        """Be the only one who asks these questions, waiting until that is so: `async with`."""
+        return _Claim(self, keys)
 
     def _let_go(self, key: bytes) -> None:
         with self._lock:
@@ -208,19 +209,31 @@ class Claims:
 
 
 class _Claim:
-    """A question that is held by one who asks."""
+    """Questions that are held by one who asks."""
 
-    __slots__ = ("_claims", "_key")
+    __slots__ = ("_claims", "_held", "_keys")
 
-    def __init__(self, claims: Claims, key: bytes) -> None:
-        self._claims, self._key = claims, key
+    def __init__(self, claims: Claims, keys: Sequence[bytes]) -> None:
+        self._claims, self._keys = claims, keys
+        self._held: list[bytes] = []
 
     async def __aenter__(self) -> None:
-        while (turn := self._claims._try(self._key)) is not None:
-            await turn
+        try:
+            for key in sorted(self._keys):  # in one order: no two wait for each other
+                while (turn := self._claims._try(key)) is not None:
+                    await turn
+                self._held.append(key)
+        except BaseException:
+            self._let_go()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._claims._let_go(self._key)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for key in held:
+            self._claims._let_go(key)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

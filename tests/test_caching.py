@@ -185,7 +185,7 @@ def test_without_the_lead_those_of_the_opening_would_all_write(home: Path) -> No
     with MessagesServer(latency=0.2) as server:
         pipeline = Asker(server, home).pipeline(texts(30), PROMPT)
         job = pipeline.job()
-        job.stages[2].lead.wanted = False
+        job.stages[2].line.lead.wanted = False
         asyncio.run(job.executor.execute(job.stages, job.context))
         assert sum(e.cache_creation_input_tokens > 0 for e in server.ledger.entries) == 8
 

@@ -549,10 +549,10 @@ def test_a_stop_sends_no_more_and_what_is_in_flight_is_journaled(runs: Runs) -> 
 def test_an_answer_that_cant_be_journaled_ends_the_run(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(entry: Entry) -> None:
+    async def fails(entries: Sequence[Entry]) -> None:
         raise JournalError("disk full")
 
-    monkeypatch.setattr(runs.journal, "append", fails)
+    monkeypatch.setattr(runs.journal, "extend", fails)
     budget, provider = Budget(D(1)), Scripted()
     asked = runs.ask(provider, [str(n) for n in range(50)], budget=budget, width=1)
     assert provider.sent == ["0"]
@@ -565,13 +565,13 @@ def test_an_answer_is_durable_before_it_is_counted(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     durable: set[bytes] = set()
-    append = runs.journal.append
+    extend = runs.journal.extend
 
-    async def noted(entry: Entry) -> None:
-        await append(entry)
-        durable.add(entry.key)
+    async def noted(entries: Sequence[Entry]) -> None:
+        await extend(entries)
+        durable.update(entry.key for entry in entries)
 
-    monkeypatch.setattr(runs.journal, "append", noted)
+    monkeypatch.setattr(runs.journal, "extend", noted)
 
     def check(row: Row, asker: InvokeStage) -> None:
         assert asker.key(f"{row.position}") in durable

@@ -26,7 +26,7 @@ LAYERS = [
     ["options", "pacing", "rowsets", "budget", "catalogue", "batch_records", "journal_entries"],
     ["providers", "limits"],
     ["journal_files", "breaker", "inquiries"],
-    ["journal"],
+    ["journal", "lines"],
     ["invocation", "batches"],
     ["batch_words"],
     ["batching"],

@@ -1,0 +1,110 @@
+"""A line to the model: a provider, opened for one kind of request, and what goes over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from .breaker import Trial
+from .caching import Lead
+from .errors import TransientError
+from .inquiries import Inquiry
+from .limits import Reservation
+from .models import Usage
+from .providers import Answer, Provider, Reply, Settings
+from .rows import NO_USAGE, ZERO, Row
+
+__all__ = ["Line", "Part", "Request"]
+
+
+class Line:
+    """One provider under one kind of settings; it connects at its first request.
+
+    `usual_output` is about how many tokens an answer has: a moving mean once answers come.
+    """
+
+    def __init__(self, provider: Provider, settings: Settings) -> None:
+        self.provider = provider
+        self.settings = settings
+        self.lead = Lead(wanted=settings.caches)
+        self.usual_output = 64.0
+        self._opened: asyncio.Task[None] | None = None
+
+    async def open(self, width: int) -> None:
+        """Connect once, for at most `width` requests at a time."""
+        if self._opened is None:
+            self._opened = asyncio.ensure_future(self.provider.open(self.settings, width))
+        if not self._opened.done():
+            await asyncio.shield(self._opened)
+        self._opened.result()
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None  # a stream's next chunk opens it again
+        if opened is not None:
+            await asyncio.wait({opened})
+            await self.provider.close()
+
+    def worst_case(self, prompt: str) -> Decimal:
+        """The most that a request can cost, in USD; 0 where the price isn't known."""
+        price = self.provider.price
+        if price is None:
+            return ZERO
+        return price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
+
+    def cost(self, usage: Usage) -> Decimal | None:
+        """What a request with this usage costs, in USD; None where the price isn't known."""
+        return None if self.provider.price is None else self.provider.price.cost(usage)
+
+
+@dataclass(slots=True)
+class Request:
+    """What is sent at once: its text, and the questions in it, each with the row that asks it."""
+
+    line: Line
+    prompt: str
+    asked: Sequence[tuple[Inquiry, Row]]
+    trial: Trial = field(default_factory=Trial)
+
+    @property
+    def attempt(self) -> int:
+        """Which answer to its question it would be, from 1."""
+        return self.asked[0][1].reasks + 1
+
+    async def send(self, reservation: Reservation) -> Reply:
+        """One attempt; the reservation ends with it, unless there is a reply. Raises as `send`."""
+        try:
+            return await self.line.provider.send(self.prompt)
+        except asyncio.CancelledError:
+            reservation.lose()
+            raise
+        except TransientError as error:
+            (reservation.lose if error.possibly_billed else reservation.release)()
+            raise
+        except BaseException:
+            reservation.release()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a reply holds for one question, as it is journaled: `body`, and its share of the bill.
+
+    `cost` is in USD, None where it isn't known; `answer` is None where the reply has none for it.
+    """
+
+    inquiry: Inquiry
+    row: Row
+    body: bytes
+    usage: Usage
+    cost: Decimal | None
+    answer: Answer | None
+
+    @classmethod
+    def whole(cls, request: Request, reply: Reply, answer: Answer | None) -> Part:
+        """All of the reply, which belongs to the first of the request's questions."""
+        inquiry, row = request.asked[0]
+        usage = NO_USAGE if answer is None else answer.usage
+        cost = None if answer is None else request.line.cost(usage)
+        return cls(inquiry, row, reply.body, usage, cost, answer)
