@@ -7,18 +7,24 @@ from typing import Any
 
 from .batching import BatchInvokeStage
 from .caching import Marks, marks_of
-from .catalogue import kept
+from .catalogue import Catalogue, Model, kept
 from .errors import ConfigurationError
 from .invocation import InvokeStage
 from .journal import home
+from .lines import Line
 from .options import Options
+from .packing import PackInvokeStage
+from .packs import WRAPPING_TOKENS, Form
 from .pricing import find_batch_price
 from .providers import Provider, Settings
 from .providers.anthropic import AnthropicProvider
 from .providers.choice import LOCAL_MAX_TOKENS, choose, is_local
 from .schemas import Schema
 
-__all__ = ["asker_of", "check_batches", "provider_of", "settings_of"]
+__all__ = ["asker_of", "check_batches", "check_packs", "provider_of", "settings_of"]
+
+# Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
+_PACK_TOKENS = 32_000
 
 
 def provider_of(options: Options, given: Provider | None = None) -> Provider:
@@ -69,8 +75,7 @@ def _marks(options: Options, provider: Provider, head: str) -> Marks:
 
 def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Settings:
     """By the last list of models that was had; where there is none, the server will tell."""
-    known = kept(home(), provider.identity)
-    model = None if known is None else known.find(settings.model)
+    known, model = _known_model(provider)
     if known is None or model is None:
         return settings
     if not chosen and model.max_tokens is not None:
@@ -84,6 +89,11 @@ def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Se
     return settings
 
 
+def _known_model(provider: Provider) -> tuple[Catalogue | None, Model | None]:
+    known = kept(home(), provider.identity)
+    return known, None if known is None else known.find(provider.model)
+
+
 def check_batches(provider: Provider) -> None:
     """Raises `ConfigurationError` where it is known that there are no batches."""
     if is_local(provider) or not isinstance(provider, AnthropicProvider):
@@ -94,9 +104,66 @@ def check_batches(provider: Provider) -> None:
         )
 
 
-def asker_of(options: Options, provider: Provider, settings: Settings, **given: Any) -> InvokeStage:
-    """The stage that gets the answers, by batches where the options say so."""
+def check_packs(provider: Provider) -> None:
+    """Raises `ConfigurationError` where it is known that several rows can't be asked at once."""
+    if is_local(provider):
+        raise ConfigurationError(
+            "--pack needs a model that keeps many rows apart, and the embedded model would answer: "
+            "leave --pack out, or set ANTHROPIC_API_KEY"
+        )
+    if not callable(getattr(provider, "twin", None)):
+        raise ConfigurationError(
+            f"--pack asks in two ways in one run, and {provider.identity} has no twin() that gives "
+            "another provider like it (`ondine_nb.providers.Twinned`): add it, or leave --pack out"
+        )
+    _, model = _known_model(provider)
+    if model is not None and model.structured is False:
+        raise ConfigurationError(
+            f"--pack holds the answers to a schema, and '{model.id}' can't be held to one: choose "
+            "another with --model, or leave --pack out"
+        )
+
+
+def asker_of(
+    options: Options,
+    provider: Provider,
+    settings: Settings,
+    *,
+    head: str = "",
+    tail: str = "",
+    **given: Any,
+) -> InvokeStage:
+    """The stage that gets the answers, by batches or packs where the options say so.
+
+    `head` is what all prompts begin with, `tail` what they end with.
+    """
+    if options.pack > 1:
+        form = Form(settings.schema, head, tail)
+        packed = Line(_twin(provider), _packed(settings, options, provider, form))
+        return PackInvokeStage(
+            provider, settings, packed=packed, form=form, most=options.pack, **given
+        )
     if not options.batch or not isinstance(provider, AnthropicProvider):
         return InvokeStage(provider, settings, **given)
     price = find_batch_price(provider.model, price_in=options.price_in, price_out=options.price_out)
     return BatchInvokeStage(provider, settings, price=price, **given)
+
+
+def _twin(provider: Any) -> Provider:
+    twin: Provider = provider.twin()
+    return twin
+
+
+def _packed(settings: Settings, options: Options, provider: Provider, form: Form) -> Settings:
+    """How packs are asked: room for every row's answer, as far as the model writes so much."""
+    _, model = _known_model(provider)
+    limit = _PACK_TOKENS if model is None or model.max_tokens is None else model.max_tokens
+    wanted = options.pack * (settings.max_tokens + WRAPPING_TOKENS)
+    marks = _marks(options, provider, form.intro)
+    return replace(
+        settings,
+        schema=form.schema,
+        max_tokens=max(settings.max_tokens, min(wanted, limit)),
+        cached_system=marks.system,
+        cached_head=marks.head,
+    )

@@ -281,7 +281,7 @@ class BatchInvokeStage(InvokeStage):
             batch.cost += cost
             self._accepted = True
             self.gate.prove()
-            count_paid(self._context, self.name, answer.usage, [cost], self.price)
+            count_paid(self._context, self.name, answer.usage, cost, self.price)
             if self.provider.price is not None:
                 usual = self.provider.price.cost(answer.usage)
                 self._context.gauges.saved_by_batches += usual - cost

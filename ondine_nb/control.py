@@ -103,8 +103,8 @@ class Gauges:
     USD: `saved` is what answers from the journal and equal rows would have cost, and
     `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
     less (below 0 while they are only written), `saved_by_batches` what requests in batches do.
-    `paid` answers of this process have cost `paid_cost`, and `paid_squares` is the sum of the
-    squares of their costs.
+    `paid` replies of this process, to `paid_questions`, have cost `paid_cost`, and `paid_squares`
+    is the sum of the squares of their costs.
     `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
@@ -126,6 +126,7 @@ class Gauges:
     saved_by_cache: Decimal = ZERO
     saved_by_batches: Decimal = ZERO
     paid: int = 0
+    paid_questions: int = 0
     paid_cost: Decimal = ZERO
     paid_squares: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
@@ -151,9 +152,10 @@ class Gauges:
         if duplicate:
             self.saved_by_duplicates += amount
 
-    def add_paid(self, cost: Decimal) -> None:
-        """One more answer was paid for."""
+    def add_paid(self, cost: Decimal, questions: int = 1) -> None:
+        """One more reply was paid for, to so many questions."""
         self.paid += 1
+        self.paid_questions += questions
         self.paid_cost += cost
         self.paid_squares += float(cost) ** 2
 

@@ -16,10 +16,13 @@ from typing import Any
 from .batching import BatchInvokeStage
 from .contracts import ExecutionContext
 from .errors import MalformedAnswerError
+from .inquiries import Inquiry
 from .invocation import InvokeStage
+from .lines import Line
 from .models import CostEstimate, Usage
+from .packing import PackInvokeStage
 from .pricing import ModelPrice
-from .providers import Answer
+from .providers import Answer, Settings
 from .rows import Row
 from .run_records import same_question
 from .stages import ParseStage, PromptStage
@@ -36,22 +39,30 @@ _ENOUGH = 5  # earlier answers that say more than a rule of thumb
 _MOST_REMEMBERED = 400
 _UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 _FRAME_TOKENS = 16  # what roles and turns add to a request's texts
+_PACKED_TOKENS = 10  # what an answer's id and braces take in a pack
 
 
 @dataclass
 class Tally:
-    """What rendering all prompts shows: rows by what would happen to them, and what goes out."""
+    """What rendering all prompts shows: rows by what would happen to them, and what goes out.
+
+    `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
+    request for each would hold.
+    """
 
     rows: int = 0
     skipped: int = 0
     from_journal: int = 0
     duplicates: int = 0
+    questions: int = 0
+    packed: int = 0
     requests: int = 0
     prompt_bytes: int = 0
     text_bytes: int = 0
+    unpacked_bytes: int = 0
     ceiling: Decimal = Decimal(0)
     first_prompts: list[str] = field(default_factory=list)
-    sample: list[str] = field(default_factory=list)
+    sample: list[tuple[Line, str]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
 
@@ -65,10 +76,10 @@ class Estimator:
         self.parse = next(s for s in job.stages if isinstance(s, ParseStage))
         self.tally = Tally()
         self._random = random.Random(0)  # noqa: S311
-        settings = self.invoke.settings
-        schema = "" if settings.schema is None else json.dumps(settings.schema)
-        self._constant = _size(f"{settings.system or ''}{schema}")
-        self._unopened = 0
+        self._constant = {line: _constant(line.settings) for line in self.invoke.lines}
+        self._unopened = False
+        self._pack: Any = None
+        self._in_pack: list[tuple[bytes, str]] = []
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
@@ -84,7 +95,7 @@ class Estimator:
 
     async def quick(self) -> CostEstimate:
         """The same without asking the provider anything: input tokens are rough."""
-        self._unopened = self._constant + _UNOPENED_BYTES
+        self._unopened = True
         await self.invoke.journal.refresh()
         await self._walk()
         await self._remember()
@@ -92,7 +103,7 @@ class Estimator:
 
     def _rough_tokens(self) -> int:
         tally = self.tally
-        return tally.text_bytes // _BYTES_A_TOKEN + _FRAME_TOKENS * tally.requests
+        return _rough(tally.text_bytes, tally.requests)
 
     async def _remember(self) -> None:
         """Output tokens of earlier answers to this prompt, also where the rows are new."""
@@ -114,6 +125,7 @@ class Estimator:
             self._count(chunk, seen)
             for row in chunk:
                 row.release()
+        self._count_pack()
 
     def _count(self, chunk: Sequence[Row], seen: set[bytes]) -> None:
         tally = self.tally
@@ -132,29 +144,63 @@ class Estimator:
                 tally.duplicates += 1
             else:
                 seen.add(row.inquiry.key)
-                self._count_request(row.prompt)
+                self._count_question(row.inquiry, row.prompt)
 
-    def _count_request(self, prompt: str) -> None:
+    def _count_question(self, inquiry: Inquiry, prompt: str) -> None:
+        """One more; packs are filled one after another, so theirs follow one another too."""
+        tally, line = self.tally, self.invoke.line
+        tally.questions += 1
+        tally.unpacked_bytes += _size(prompt) + self._constant[line]
+        tally.ceiling += self._worst(line, prompt) * self._asked_at_most()
+        if inquiry.pack is None:
+            self._count_request(line, prompt)
+            return
+        if inquiry.pack is not self._pack:
+            self._count_pack()
+            self._pack = inquiry.pack
+        self._in_pack.append((inquiry.key, prompt))
+
+    def _count_pack(self) -> None:
+        asked, self._in_pack = self._in_pack, []
+        if not isinstance(self.invoke, PackInvokeStage) or not asked:
+            return
+        if len(asked) == 1:
+            self._count_request(self.invoke.line, asked[0][1])
+            return
+        self.tally.packed += len(asked)
+        line, text = self.invoke.packed, self.invoke.form.text(asked)
+        # Two halves may follow it, and then each of its rows alone.
+        self.tally.ceiling += self._worst(line, text) * 3
+        self._count_request(line, text)
+
+    def _count_request(self, line: Line, text: str) -> None:
         tally = self.tally
         tally.requests += 1
-        tally.text_bytes += _size(prompt) + self._constant
-        bound = self.invoke.provider.request_bytes(prompt) + self._unopened
-        tally.prompt_bytes += bound
-        if (price := self.invoke.price) is not None:
-            worst = price.ceiling(bound, self.invoke.settings.max_tokens)
-            tally.ceiling += worst
+        tally.text_bytes += _size(text) + self._constant[line]
+        tally.prompt_bytes += self._bound(line, text)
         if len(tally.sample) < _COUNTED:
-            tally.sample.append(prompt)
+            tally.sample.append((line, text))
         elif (place := self._random.randrange(tally.requests)) < _COUNTED:
-            tally.sample[place] = prompt  # every prompt has the same chance: rows may be sorted
+            tally.sample[place] = (line, text)  # all have the same chance: rows may be sorted
+
+    def _bound(self, line: Line, text: str) -> int:
+        """Input tokens that a request can't pass."""
+        unknown = self._constant[line] + _UNOPENED_BYTES if self._unopened else 0
+        return line.provider.request_bytes(text) + unknown
+
+    def _worst(self, line: Line, text: str) -> Decimal:
+        price = self.invoke.price
+        if price is None:
+            return Decimal(0)
+        return price.ceiling(self._bound(line, text), line.settings.max_tokens)
 
     async def _input_tokens(self) -> tuple[int, bool]:
         """Tokens in of all requests together, and whether they rest on counts of the API."""
-        sample, provider = self.tally.sample, self.invoke.provider
-        counts = await asyncio.gather(*(provider.count_tokens(prompt) for prompt in sample))
+        sample = self.tally.sample
+        counts = await asyncio.gather(*(line.provider.count_tokens(text) for line, text in sample))
         known = [
-            (count, provider.request_bytes(prompt))
-            for count, prompt in zip(counts, sample, strict=True)
+            (count, line.provider.request_bytes(text))
+            for count, (line, text) in zip(counts, sample, strict=True)
             if count is not None
         ]
         if not known:
@@ -175,7 +221,7 @@ class Estimator:
 
     def _priced(self, tokens_in: int, counted: bool) -> CostEstimate:
         tally, price = self.tally, self.invoke.price
-        likely_out = tally.requests * self._likely_output()
+        likely_out = tally.questions * self._likely_output() + tally.packed * _PACKED_TOKENS
         estimate = CostEstimate(
             total_cost=None,
             total_tokens=tokens_in + likely_out,
@@ -184,22 +230,23 @@ class Estimator:
             rows=tally.rows,
             confidence="estimate" if counted else "rough",
             requests=tally.requests,
+            questions=tally.questions,
             notes=self._notes(counted),
         )
         if price is not None and tally.requests:
             mean = tokens_in // tally.requests
-            estimate.total_cost = self._likely_cost(price, mean)
+            estimate.total_cost = self._likely_cost(price, mean, likely_out // tally.requests)
             least = self._cached(mean * (9 if counted else 6) // 10, 1.3)
-            least += Usage(0, self._least_output())
+            least += Usage(0, self._least_output() * tally.questions // tally.requests)
             estimate.low = min(price.cost(least) * tally.requests, estimate.total_cost)
-            estimate.high = tally.ceiling * self._asked_at_most()
+            estimate.high = tally.ceiling
         elif price is not None:
             estimate.total_cost = estimate.low = estimate.high = Decimal(0)
         return estimate
 
-    def _likely_cost(self, price: ModelPrice, mean: int) -> Decimal:
+    def _likely_cost(self, price: ModelPrice, mean: int, mean_out: int) -> Decimal:
         """All requests at their usual length; the first writes the cache, the others read it."""
-        output = Usage(0, self._likely_output())
+        output = Usage(0, mean_out)
         reads = self._cached(mean, 1.0)
         first = Usage(reads.input_tokens, 0, 0, reads.cache_read_tokens)
         rest = price.cost(reads + output) * (self.tally.requests - 1)
@@ -207,7 +254,7 @@ class Estimator:
 
     def _cached(self, tokens: int, stretch: float) -> Usage:
         """So many input tokens, with those that the cache has; `stretch` allows for more."""
-        settings, tally = self.invoke.settings, self.tally
+        settings, tally = self.invoke.lines[-1].settings, self.tally
         if not settings.caches:
             return Usage(tokens)
         marked = _size(f"{settings.system or ''}{settings.cached_head}") * tally.requests
@@ -231,7 +278,7 @@ class Estimator:
         return 1 if self.parse.schema is None else 1 + self.parse.reasks
 
     def _notes(self, counted: bool) -> tuple[str, ...]:
-        tally, settings = self.tally, self.invoke.settings
+        tally, settings = self.tally, self.invoke.lines[-1].settings
         how = (
             f"counted by the API on {len(tally.sample)} prompts"
             if counted
@@ -240,6 +287,8 @@ class Estimator:
         notes = [f"input tokens {how}", self._output_note()]
         if isinstance(self.invoke, BatchInvokeStage):
             notes.append("at the price of Message Batches; answers come within 24 hours")
+        if tally.packed:
+            notes.append(self._packing_note())
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
         notes.append(
@@ -250,6 +299,17 @@ class Estimator:
                 f", asked again {self.parse.reasks} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _packing_note(self) -> str:
+        """What packs save, by the bytes that aren't sent, and what they may cost."""
+        tally = self.tally
+        apart = _rough(tally.unpacked_bytes, tally.questions)
+        less = 100 - 100 * _rough(tally.text_bytes, tally.requests) // max(1, apart)
+        saves = f"about {less} % fewer" if less > 0 else "no fewer"
+        return (
+            f"in packs: {tally.requests:,} requests for {tally.questions:,} rows, {saves} input "
+            "tokens; answers may differ from those of one row a request"
+        )
 
     def _output_note(self) -> str:
         seen = len(self.tally.outputs)
@@ -262,6 +322,17 @@ def _size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
+def _constant(settings: Settings) -> int:
+    """The bytes of what is in every request beside its prompt."""
+    schema = "" if settings.schema is None else json.dumps(settings.schema)
+    return _size(f"{settings.system or ''}{schema}")
+
+
+def _rough(text_bytes: int, requests: int) -> int:
+    """About how many tokens requests of so many bytes together have."""
+    return text_bytes // _BYTES_A_TOKEN + _FRAME_TOKENS * requests
+
+
 def projected(
     context: ExecutionContext, requests: int | None = None
 ) -> tuple[Decimal, Decimal] | None:
@@ -269,10 +340,11 @@ def projected(
 
     By the answers that it has paid for, from the fifth on, else None; the range narrows with each.
     `requests` is how many the whole run was expected to send, where that is known; otherwise every
-    row that is left counts as one.
+    row that is left counts as one, or as its share of a pack.
     """
     gauges, spent = context.gauges, context.accumulated_cost
     left = max(0, context.total_rows - context.done_rows)
+    left = math.ceil(left * gauges.paid / max(1, gauges.paid_questions))
     if requests is not None:
         left = min(left, max(0, requests - gauges.paid))
     if gauges.paid < _ENOUGH or not context.price_known:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +13,6 @@ from .errors import FatalProviderError, MalformedAnswerError, RejectedRequestErr
 from .models import Usage
 from .pricing import FREE, ModelPrice
 from .providers import Answer, Reply, Settings
-from .rows import ZERO
 
 __all__ = ["Inquiry", "Rejections", "count_paid", "question_key", "read"]
 
@@ -79,16 +77,14 @@ def count_paid(
     context: ExecutionContext,
     stage: str,
     usage: Usage,
-    costs: Sequence[Decimal],
+    cost: Decimal,
     price: ModelPrice | None,
     attempt: int = 1,
+    questions: int = 1,
 ) -> None:
-    """Add a paid reply to a run's totals, at this `attempt` from 1.
-
-    `costs` are what each question in it cost, in USD by `price`.
-    """
+    """Add a paid reply to so many questions to a run's totals: `cost` in USD, by `price`, at this
+    `attempt` from 1."""
     price = price or FREE
-    context.add_usage(sum(costs, ZERO), usage, stage, price.by_kind(usage), attempt)
-    for cost in costs:
-        context.gauges.add_paid(cost)
+    context.add_usage(cost, usage, stage, price.by_kind(usage), attempt)
+    context.gauges.add_paid(cost, questions)
     context.gauges.saved_by_cache += price.saved_by_cache(usage)

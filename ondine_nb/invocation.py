@@ -320,7 +320,7 @@ class InvokeStage(RowStage):
             reservation.lose()
             assert unreadable is not None
             raise unreadable
-        reservation.settle(sum((part.cost or ZERO for part in parts), ZERO))
+        reservation.settle(request.line.cost(answer.usage) or ZERO)
         self._count(request, context, reply, answer, parts)
 
     def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
@@ -361,8 +361,9 @@ class InvokeStage(RowStage):
             part.row.latency = reply.latency
             if part.answer is not None:
                 part.inquiry.answers.append(part.answer)
-        costs = [part.cost or ZERO for part in parts]
-        count_paid(context, self.name, answer.usage, costs, line.provider.price, request.attempt)
+        cost, price = line.cost(answer.usage) or ZERO, line.provider.price
+        asked = len(parts)
+        count_paid(context, self.name, answer.usage, cost, price, request.attempt, asked)
         context.gauges.latencies.append(reply.latency)
 
     def _learn_pace(self, request: Request, latency: float) -> None:

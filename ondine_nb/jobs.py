@@ -90,13 +90,17 @@ def budget_of(
 def executor_of(
     options: Options, width: int, records: StateManager | None, *, streams: bool, again: bool
 ) -> Executor:
-    """Who runs the rows; those that are asked `again` stand in a frame, and never stream."""
+    """Who runs the rows, at most `width` requests at once.
+
+    Those that are asked `again` stand in a frame, and never stream.
+    """
+    rows = options.rows_at_once(width)
     if (streams or options.to is not None or options.executor == "streaming") and not again:
         return StreamingExecutor(
             options.rows_a_chunk,
-            max_concurrency=width,
+            max_concurrency=rows,
             on_error=options.on_error,
             state_manager=records,
         )
     kind = SyncExecutor if options.executor == "sync" and not again else AsyncExecutor
-    return kind(max_concurrency=width, on_error=options.on_error, state_manager=records)
+    return kind(max_concurrency=rows, on_error=options.on_error, state_manager=records)

@@ -27,7 +27,9 @@ class Entry:
 
     `key` identifies the question, `begins` marks an answer that makes earlier ones to the same
     question void (asked anew), `body` is the raw answer, `readable` whether it could be read as a
-    message, `latency` is in seconds, `cost` the USD as text (None: unknown), `at` a POSIX time.
+    message that answers the question, `latency` is in seconds, `cost` the USD as text (None:
+    unknown), `at` a POSIX time. Of a pack's answer each question has a message of its own with its
+    share of the bill, one that isn't `readable` where the pack's answer had none for it.
     """
 
     key: bytes

@@ -55,6 +55,20 @@ class Usage:
         """All tokens, in and out."""
         return self.prompt_tokens + self.output_tokens
 
+    def shares(self, n: int) -> list[Usage]:
+        """`n` parts that add up to it, as equal as whole tokens are."""
+
+        def share(tokens: int, at: int) -> int:
+            return tokens // n + (at < tokens % n)
+
+        kinds = (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+        )
+        return [Usage(*(share(tokens, at) for tokens in kinds)) for at in range(n)]
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.input_tokens + other.input_tokens,
@@ -97,6 +111,8 @@ class CostEstimate:
 
     `low` and `high` bound an estimate: `high` is a ceiling by `max_tokens`. All three prices are
     None where the model's price is unknown, never 0. `notes` says how the figures came about.
+    `requests` are those that would be sent, for `questions`: each is a row's, and a pack holds
+    several of them.
     What a run has cost is broken down in USD: by stage, by kind of token (input, output,
     cache_read, cache_write), and by attempt: 1 for first answers, from 2 on for those that were
     asked again because they broke the schema. `saved` is what it didn't have to pay.
@@ -112,6 +128,7 @@ class CostEstimate:
     low: Decimal | None = None
     high: Decimal | None = None
     requests: int | None = None
+    questions: int | None = None
     notes: tuple[str, ...] = ()
     breakdown_by_kind: dict[str, Decimal] = field(default_factory=dict)
     breakdown_by_attempt: dict[int, Decimal] = field(default_factory=dict)
@@ -125,7 +142,8 @@ class CostEstimate:
         def all_of(value: Any) -> Any:
             return None if value is None else type(value)(Decimal(value) * rows / self.rows)
 
-        names = ("input_tokens", "output_tokens", "requests", "total_cost", "low", "high")
+        counts = ("input_tokens", "output_tokens", "requests", "questions")
+        names = (*counts, "total_cost", "low", "high")
         grown = replace(self, rows=rows, **{name: all_of(getattr(self, name)) for name in names})
         grown.total_tokens = grown.input_tokens + grown.output_tokens
         grown.notes = (*self.notes, f"by {self.rows:,} of the rows")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .askers import asker_of, check_batches, provider_of, settings_of
+from .askers import asker_of, check_batches, check_packs, provider_of, settings_of
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
 from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
@@ -52,13 +52,14 @@ class Pipeline:
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params
-    sample fresh batch timeout on_error cache to executor chunk_size base_url price_in price_out`.
-    `observers` are told of each run, `stages` run behind the answer's parsing, `journal` is a
-    folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in messages. `provider`
-    is an object of your own that satisfies `ondine_nb.providers.Provider` and answers instead of
-    the one that key, base URL and model choose: each run opens and closes it once, its `identity`
-    stands in the journal's keys and in the run's record. Raises `ConfigurationError` (a
-    `ValueError`) for whatever can't be run; nothing is sent by then.
+    sample fresh batch pack timeout on_error cache to executor chunk_size base_url price_in
+    price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
+    `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
+    messages. `provider` is an object of your own that satisfies `ondine_nb.providers.Provider`
+    (with `pack`, `Twinned`) and answers instead of the one that key, base URL and model choose:
+    each run opens and closes it once, its `identity` stands in the journal's keys and in the run's
+    record. Raises `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent
+    by then.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class Pipeline:
         self._check_executor()
         if self.options.batch:
             check_batches(self.provider)
+        if self.options.pack > 1:
+            check_packs(self.provider)
 
     @property
     def streams(self) -> bool:
@@ -262,6 +265,8 @@ class Pipeline:
             options,
             self._provider(),
             self.settings,
+            head=self.template.head,
+            tail=self.template.tail,
             journal=self.journal,
             budget=budget,
             run_id=run_id(context.session_id),

@@ -90,6 +90,11 @@ class ModelPrice:
         output = self._highest(self.output, prompt_tokens)
         return (prompt * prompt_tokens + output * output_tokens) / _MILLION
 
+    def at(self, prompt_tokens: int) -> ModelPrice:
+        """What a prompt of this length is charged, for each part of it: one rate of each kind."""
+        kinds = (self.input, self.output, self.cache_read, self.cache_write)
+        return ModelPrice(*(Rate(rate.at(prompt_tokens)) for rate in kinds))
+
     def halved(self) -> ModelPrice:
         """Half of each rate and tier."""
         kinds = (self.input, self.output, self.cache_read, self.cache_write)

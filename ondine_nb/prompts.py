@@ -85,6 +85,11 @@ class Template:
         """What every rendered prompt begins with: the text before the first column."""
         return first if isinstance(first := self._parts[0], str) else ""
 
+    @property
+    def tail(self) -> str:
+        """What every rendered prompt ends with: the text behind the last column."""
+        return last if isinstance(last := self._parts[-1], str) else ""
+
     def render(self, values: Sequence[Any]) -> str | None:
         """One row's prompt, or None if every column that the prompt names is missing.
 
@@ -224,10 +229,8 @@ class _Compiler:
     def _unknown(self, name: str) -> str:
         near = nearest(name, [*self.names, *self.params])
         hint = f" Did you mean {{{near}}}?" if near is not None else ""
-        return (
-            f"Column {name!r} is not in {self._frame()}.{hint}"
-            f" For literal braces write {{{{{name}}}}}."
-        )
+        what = f"Column {name!r} is not in {self._frame()}.{hint}"
+        return f"{what} For literal braces write {{{{{name}}}}}."
 
     def _frame(self) -> str:
         return f"`{self.frame_name}` ({_listed(self.names)})"
@@ -364,11 +367,9 @@ def _number_or_text(value: Any) -> Any:
     text = as_text(value)
     if _is_numpy_scalar(value) and value.dtype.kind in "biuf":
         value = float(text) if value.dtype.kind == "f" else value.item()
-    if isinstance(value, (bool, int)):
-        return value
     if isinstance(value, float) and value - value == 0:  # finite: JSON has no infinity
         return float(value)
-    return text
+    return value if isinstance(value, (bool, int)) else text
 
 
 def _encodable(text: str) -> str:

@@ -208,13 +208,14 @@ async def recall_costs(
     attempts: Counter[bytes] = Counter()
 
     def see(entry: Entry) -> None:
-        if entry.readable:
-            attempts[entry.key] += 1
+        if entry.readable or entry.cost is not None:
+            attempt = attempts[entry.key] + 1
+            attempts[entry.key] += entry.readable
             usage, cost = Answer.read(entry.body).usage, Decimal(entry.cost or 0)
             kinds = {} if price is None else price.by_kind(usage)
             if sum(kinds.values()) != cost:  # at other prices than today's
                 kinds = {"earlier": cost}
-            context.add_usage(cost, usage, "invoke", kinds, attempts[entry.key])
+            context.add_usage(cost, usage, "invoke", kinds, attempt)
 
     await journal.visit(run_id(context.session_id), see)
 

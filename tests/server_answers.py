@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from .server_cache import UNCACHED, Hit
+from .server_packs import packed_answer, questions_of
 from .server_rules import ERRORS
 
 __all__ = [
@@ -152,6 +153,8 @@ def schema_of(body: Body) -> Mapping[str, Any] | None:
 def default_answer(body: Body) -> str:
     schema = schema_of(body)
     prompt = prompt_of(body)
+    if schema is not None and questions_of(prompt) is not None:
+        return json.dumps({"answers": packed_answer(schema, prompt, value_of, echo_of)})
     return echo_of(prompt) if schema is None else json.dumps(value_of(schema, prompt))
 
 

@@ -100,6 +100,7 @@ def _add_running(made: argparse.ArgumentParser) -> None:
     _switch(made, "--background", "return at once; OUT is bound when the run is done")
     _switch(made, "--fresh", "ask anew, whatever the journal has")
     _switch(made, "--batch", "Message Batches: half the price, answers within 24 hours")
+    made.add_argument("--pack", metavar="N", help="N short rows in one request (1)")
     made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")
     made.add_argument("--on-error", metavar="keep|stop", help="stop at the first failed row (keep)")
     made.add_argument("--cache", metavar="auto|off", help="pay less for equal beginnings (auto)")

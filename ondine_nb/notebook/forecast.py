@@ -46,7 +46,10 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Rows, requests, USD (None: price unknown), seconds (None: unknown); `basis` says by what."""
+    """Rows, requests, USD (None: price unknown), seconds (None: unknown); `basis` says by what.
+
+    Of a pack, each row counts as a request.
+    """
 
     rows: int
     requests: int
@@ -98,6 +101,7 @@ def forecast(
 ) -> Forecast:
     """`estimate` is of the whole run; `width` the most requests at once, `grows` if it's found."""
     requests = estimate.requests or 0
+    asked = estimate.questions or requests
     low, high, basis = estimate.low, estimate.high, "; ".join(estimate.notes[:1])
     tokens = experience.output_tokens
     if free:
@@ -111,7 +115,7 @@ def forecast(
         high = min(high, estimate.high) if estimate.high is not None else high
     return Forecast(
         rows=estimate.rows,
-        requests=requests,
+        requests=asked,
         low=low,
         high=high,
         ceiling=estimate.high,
@@ -126,8 +130,8 @@ def _by_experience(
     estimate: CostEstimate, price: ModelPrice, tokens: Sequence[int]
 ) -> tuple[Decimal, Decimal]:
     """The cost at the lower and the upper end of what the answers' mean length leaves open."""
-    requests = estimate.requests or 1
-    mean_in = estimate.input_tokens / requests
+    asked = estimate.questions or estimate.requests or 1
+    mean_in = estimate.input_tokens / asked
     mean_out = fmean(tokens)
     spread = stdev(tokens) if len(tokens) > 1 else mean_out
     off_out = max(_SURE * mean_out, 2 * spread / math.sqrt(len(tokens)))
@@ -137,7 +141,7 @@ def _by_experience(
         prompt = round(tokens_in)
         dear = price.input.at(prompt) * Decimal(str(round(tokens_in, 2)))
         dear += price.output.at(prompt) * Decimal(str(round(max(1.0, tokens_out), 2)))
-        return dear * requests / _MILLION
+        return dear * asked / _MILLION
 
     return cost(mean_in - off_in, mean_out - off_out), cost(mean_in + off_in, mean_out + off_out)
 

@@ -46,6 +46,7 @@ class OndineMagics(Magics):
     background = Bool(False, help="--background").tag(config=True)
     fresh = Bool(False, help="--fresh").tag(config=True)
     batch = Bool(False, help="--batch").tag(config=True)
+    pack = AnyTrait(None, allow_none=True, help="--pack, in rows").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
     on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
     cache = Unicode(None, allow_none=True, help="--cache").tag(config=True)

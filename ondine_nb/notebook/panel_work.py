@@ -211,6 +211,7 @@ def _scaled(estimate: CostEstimate, rows: int, walked: int) -> CostEstimate:
         input_tokens=int(estimate.input_tokens * share),
         output_tokens=int(estimate.output_tokens * share),
         requests=int((estimate.requests or 0) * share),
+        questions=int((estimate.questions or 0) * share),
         rows=rows,
         notes=(f"by {walked:,} of {rows:,} rows", *estimate.notes),
     )

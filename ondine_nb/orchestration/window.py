@@ -69,10 +69,8 @@ class Window:
             await _done(stage.open(self.context))
         self._chunks = chunks
         control.bind(asyncio.get_running_loop(), self._stop)
-        if not control.stopping:
-            for _ in range(self.width):
-                self._workers[asyncio.create_task(self._work())] = None
         try:
+            await self._employ()
             await self._until_done_or_stopped()
         except asyncio.CancelledError:
             control.stop("cancelled")
@@ -84,6 +82,14 @@ class Window:
             closing.add_done_callback(control.draining.discard)
             if not control.stopping:
                 await closing
+
+    async def _employ(self) -> None:
+        """Start the workers, some at a time: thousands at once would hold the loop up."""
+        while len(self._workers) < self.width and not self.context.control.stopping:
+            for _ in range(min(_PORTION, self.width - len(self._workers))):
+                self._workers[asyncio.create_task(self._work())] = None
+            if len(self._workers) < self.width:
+                await asyncio.sleep(0)
 
     async def _until_done_or_stopped(self) -> None:
         stopped = asyncio.create_task(self._stopped.wait())

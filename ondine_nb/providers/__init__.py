@@ -21,7 +21,7 @@ from ..errors import (
 from ..models import Usage
 from ..pricing import ModelPrice
 
-__all__ = ["Answer", "Provider", "Reply", "Settings"]
+__all__ = ["Answer", "Provider", "Reply", "Settings", "Twinned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +156,15 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+class Twinned(Provider, Protocol):
+    """A provider that can be had twice, which packing needs: it asks in two ways in one run.
+
+    Rows in packs are sent by the one, opened for the packs' settings (a schema and `max_tokens` of
+    their own), and rows that go alone by the other.
+    """
+
+    def twin(self) -> Provider:
+        """Another one that is like it, and not open. It may share whatever can be shared."""
+        ...

@@ -7,6 +7,7 @@ The SDK's own retries are off, since a retry that it doesn't count may be paid u
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import json
 import os
@@ -158,6 +159,12 @@ class AnthropicProvider:
             raise ConfigurationError(
                 f"no client for {self.base_url or self.model}: {error}"
             ) from error
+
+    def twin(self) -> AnthropicProvider:
+        """Another one like it, not open."""
+        other = copy.copy(self)
+        other._client = other._http = other._courier = other._skeletons = None
+        return other
 
     async def close(self) -> None:
         client, self._client, self._courier = self._client, None, None
