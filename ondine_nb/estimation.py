@@ -291,14 +291,19 @@ class Estimator:
             notes.append(self._packing_note())
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
-        notes.append(
-            f"the ceiling is {settings.max_tokens:,} tokens out for every request (max_tokens)"
-        )
+        notes.append(self._ceiling_note())
         if self.parse.schema is not None:
             notes[-1] += (
                 f", asked again {self.parse.reasks} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _ceiling_note(self) -> str:
+        alone = f"{self.invoke.settings.max_tokens:,} tokens out for every"
+        if not self.tally.packed:
+            return f"the ceiling is {alone} request (max_tokens)"
+        most = self.invoke.lines[-1].settings.max_tokens
+        return f"the ceiling is {most:,} tokens out for every pack and its halves, then {alone} row"
 
     def _packing_note(self) -> str:
         """What packs save, by the bytes that aren't sent, and what they may cost."""

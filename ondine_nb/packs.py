@@ -9,6 +9,7 @@ nothing in a row's text can end it or look like another one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -19,8 +20,10 @@ __all__ = ["WRAPPING_TOKENS", "Form", "body_of", "ids_of"]
 
 # What an answer's id and braces take, beyond the answer itself.
 WRAPPING_TOKENS = 32
-_LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # without vowels: no words; without 0, 1, l, i: no doubts
+_LETTERS = "bcdfghjkmnpqrstvwxz"  # without vowels: no words
+_SIGNS = _LETTERS + "23456789"  # without 0, 1, l, i: no doubts
 _ID_LENGTH = 4
+_SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,")
 _RULES = (
     "Below are separate requests that have nothing to do with each other, each a line of JSON: "
     '"id" is its name, "text" what it says. Answer every one of them by itself, exactly as if it '
@@ -138,31 +141,27 @@ def ids_of(keys: Sequence[bytes]) -> list[str]:
 
 def _id_of(key: bytes, salt: int) -> str:
     number = int.from_bytes(blake2b(key, digest_size=8, salt=salt.to_bytes(4)).digest())
-    letters = []
-    for _ in range(_ID_LENGTH):
-        number, at = divmod(number, len(_LETTERS))
-        letters.append(_LETTERS[at])
-    return "".join(letters)
+    number, at = divmod(number, len(_LETTERS))
+    name = _LETTERS[at]  # a number by itself might come back as one
+    while len(name) < _ID_LENGTH:
+        number, at = divmod(number, len(_SIGNS))
+        name += _SIGNS[at]
+    return name
 
 
 def _items(text: str) -> Iterator[dict[str, Any]]:
     """The objects in the list of answers, one after another, up to where the text breaks."""
     decoder = json.JSONDecoder()
-    at = text.find("[")
+    at = text.find("[", max(0, text.find('"answers"')))
     while at >= 0:
-        at += 1
-        while at < len(text) and text[at].isspace():
-            at += 1
         try:
-            item, at = decoder.raw_decode(text, at)
+            item, end = decoder.raw_decode(text, _SPACE.match(text, at + 1).end())  # type: ignore[union-attr]
         except (ValueError, RecursionError):
             return
         if isinstance(item, dict):
             yield item
-        while at < len(text) and text[at].isspace():
-            at += 1
-        if not text.startswith(",", at):
-            return
+        comma = _COMMA.match(text, end)
+        at = -1 if comma is None else comma.end() - 1
 
 
 def body_of(
