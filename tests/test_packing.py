@@ -273,11 +273,10 @@ def test_a_stopped_run_goes_on_with_its_packs_and_knows_what_it_cost(home: Path)
 
         async def scenario() -> Run:
             run = Run(asker.pipeline(texts(400), pack=20, concurrency=2))
-            run.start()
+            over = asyncio.create_task(ended(run))
             await seen(lambda: server.ledger.requests >= 4)
             run.stop()
-            await run.context.control.drained()
-            await run
+            await over
             return run
 
         first = asyncio.run(scenario())
