@@ -21,6 +21,7 @@ from .invocation import InvokeStage
 from .lines import Line
 from .models import CostEstimate, Usage
 from .packing import PackInvokeStage
+from .packs import ids_of
 from .pricing import ModelPrice
 from .providers import Answer, Settings
 from .rows import Row
@@ -168,7 +169,9 @@ class Estimator:
             self._count_request(self.invoke.line, asked[0][1])
             return
         self.tally.packed += len(asked)
-        line, text = self.invoke.packed, self.invoke.form.text(asked)
+        ids = ids_of([key for key, _ in asked])
+        prompts = dict(zip(ids, (prompt for _, prompt in asked), strict=True))
+        line, text = self.invoke.packed, self.invoke.form.request(prompts)
         # Two halves may follow it, and then each of its rows alone.
         self.tally.ceiling += self._worst(line, text) * 3
         self._count_request(line, text)

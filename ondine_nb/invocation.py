@@ -115,12 +115,16 @@ class InvokeStage(RowStage):
         hasher.update(prompt.encode("utf-8", "replace"))
         return bytes(hasher.digest())
 
+    def keys(self, prompt: str) -> list[bytes]:
+        """The keys that an answer may have in the journal, the best one first."""
+        return [self.key(prompt)]
+
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
         await self._meet(rows)
 
     async def _meet(self, rows: Sequence[Row]) -> list[tuple[Inquiry, Row]]:
-        """Give each row its question; those that no row before has asked, with who asks them."""
+        """Give each row its question. Gives those that are new, with the row that asks first."""
         new: list[tuple[Inquiry, Row]] = []
         for row in rows:
             if row.settled or row.prompt is None:
@@ -151,9 +155,8 @@ class InvokeStage(RowStage):
             return
         inquiry.begins = self.fresh and not answers
         inquiry.answers = [answer for answer, _ in answers]
-        inquiry.earlier = sum(
-            entry.run != self.run_id or entry.at < self._began for entry in entries
-        )
+        own, began = self.run_id, self._began
+        inquiry.earlier = sum(entry.run != own or entry.at < began for entry in entries)
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         inquiry: Inquiry = row.inquiry
@@ -306,13 +309,14 @@ class InvokeStage(RowStage):
         reply = await request.send(reservation)
         self.pacer.learn(reply.headers, request.trial.turn)
         answer, unreadable = read(reply)
-        parts = self._parts(request, reply, answer)
-        entries = [
-            self._entry(each.inquiry, replace(reply, body=each.body), bool(each.answer), each.cost)
-            for each in parts
-        ]
         try:
-            await self.journal.extend(entries)
+            parts = await self._parts(request, reply, answer)
+            await self.journal.extend(
+                [
+                    self._entry(of.inquiry, replace(reply, body=of.body), bool(of.answer), of.cost)
+                    for of in parts
+                ]
+            )
         except BaseException:
             reservation.lose()
             raise
@@ -323,7 +327,7 @@ class InvokeStage(RowStage):
         reservation.settle(request.line.cost(answer.usage) or ZERO)
         self._count(request, context, reply, answer, parts)
 
-    def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
+    async def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
         """What of the reply is whose."""
         return [Part.whole(request, reply, answer)]
 
@@ -361,9 +365,8 @@ class InvokeStage(RowStage):
             part.row.latency = reply.latency
             if part.answer is not None:
                 part.inquiry.answers.append(part.answer)
-        cost, price = line.cost(answer.usage) or ZERO, line.provider.price
-        asked = len(parts)
-        count_paid(context, self.name, answer.usage, cost, price, request.attempt, asked)
+        cost, price, n = line.cost(answer.usage) or ZERO, line.provider.price, len(parts)
+        count_paid(context, self.name, answer.usage, cost, price, request.attempt, n)
         context.gauges.latencies.append(reply.latency)
 
     def _learn_pace(self, request: Request, latency: float) -> None:

@@ -60,11 +60,15 @@ class Line:
 
 @dataclass(slots=True)
 class Request:
-    """What is sent at once: its text, and the questions in it, each with the row that asks it."""
+    """What is sent at once: its text, and the questions in it, each with the row that asks it.
+
+    `ids` name the questions where there are several, in their order.
+    """
 
     line: Line
     prompt: str
     asked: Sequence[tuple[Inquiry, Row]]
+    ids: Sequence[str] = ()
     trial: Trial = field(default_factory=Trial)
 
     @property

@@ -84,6 +84,7 @@ class PackInvokeStage(InvokeStage):
         self._since = 0  # rows prepared since the open pack was begun
         self._patience = 2 * most * self.gate.width
         self._in_vain = 0
+        self._reading = asyncio.Lock()
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -98,6 +99,9 @@ class PackInvokeStage(InvokeStage):
 
     def key(self, prompt: str) -> bytes:
         return super().key(prompt) + _MARK
+
+    def keys(self, prompt: str) -> list[bytes]:
+        return [self.key(prompt), super().key(prompt)]
 
     async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
         found = await super()._journaled(keys)
@@ -198,8 +202,9 @@ class PackInvokeStage(InvokeStage):
         return super()._judged(error, request, context)
 
     def _request(self, asked: Asked) -> Request:
-        text = self.form.text([(inquiry.key, row.prompt or "") for inquiry, row in asked])
-        return Request(self.packed, text, asked)
+        ids = ids_of([inquiry.key for inquiry, _ in asked])
+        prompts = {name: row.prompt or "" for name, (_, row) in zip(ids, asked, strict=True)}
+        return Request(self.packed, self.form.request(prompts), asked, ids)
 
     def _judge(self, asked: Asked, lost: Asked, context: ExecutionContext) -> None:
         """See whether packing does any good; where it doesn't, say so."""
@@ -230,13 +235,18 @@ class PackInvokeStage(InvokeStage):
         else:
             self.gate.prove()
 
-    def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
-        """Each question's answer by its id, and its share: all of them together are the reply's."""
+    async def _parts(self, request: Request, reply: Reply, answer: Answer | None) -> list[Part]:
         if request.line is self.line or answer is None:
-            return super()._parts(request, reply, answer)
-        ids = ids_of([inquiry.key for inquiry, _ in request.asked])
+            return await super()._parts(request, reply, answer)
+        async with self._reading:  # many at once would hold the loop up
+            await asyncio.sleep(0)
+            return self._unpacked(request, reply, answer)
+
+    def _unpacked(self, request: Request, reply: Reply, answer: Answer) -> list[Part]:
+        """Each question's answer by its id, and its share: all of them together are the reply's."""
+        ids = request.ids
         usable = answer.stop_reason != "refusal"
-        texts = self.form.read(answer.text, ids) if usable else {}
+        texts = self.form.read(answer.text, set(ids)) if usable else {}
         message, price = json.loads(reply.body), self.packed.provider.price
         price = None if price is None else price.at(answer.usage.prompt_tokens)
         parts: list[Part] = []
@@ -245,9 +255,10 @@ class PackInvokeStage(InvokeStage):
             about: dict[str, Any] = {"id": name, "rows": len(ids)}
             if not parts and len(texts) < len(ids):
                 about["answer"] = answer.text  # as it came, once: something of it is lost
-            body = body_of(message, texts.get(name), usage, about)
+            text = texts.get(name)
+            body = body_of(message, text, usage, about)
             cost = None if price is None else price.cost(usage)
-            own = Answer.read(body) if name in texts else None
+            own = None if text is None else Answer(text, "end_turn", usage, 1)  # as in the body
             parts.append(Part(inquiry, row, body, usage, cost, own))
         return parts
 

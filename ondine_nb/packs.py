@@ -23,6 +23,7 @@ WRAPPING_TOKENS = 32
 _LETTERS = "bcdfghjkmnpqrstvwxz"  # without vowels: no words
 _SIGNS = _LETTERS + "23456789"  # without 0, 1, l, i: no doubts
 _ID_LENGTH = 4
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _SPACE, _COMMA = re.compile(r"\s*"), re.compile(r"\s*,")
 _RULES = (
     "Below are separate requests that have nothing to do with each other, each a line of JSON: "
@@ -86,16 +87,9 @@ class Form:
     def request(self, prompts: Mapping[str, str]) -> str:
         """The text of a pack of these prompts, by id."""
         lines = [
-            json.dumps({"id": name, "text": self.own(prompt)}, ensure_ascii=False)
-            for name, prompt in prompts.items()
+            _encoded({"id": name, "text": self.own(prompt)}) for name, prompt in prompts.items()
         ]
         return self.intro + "\n".join(lines)
-
-    def text(self, asked: Sequence[tuple[bytes, str]]) -> str:
-        """The same for questions by their keys."""
-        ids = ids_of([key for key, _ in asked])
-        prompts = (prompt for _, prompt in asked)
-        return self.request(dict(zip(ids, prompts, strict=True)))
 
     def read(self, text: str, ids: Collection[str]) -> dict[str, str]:
         """The answers in a pack's answer, as one-row requests would have given them, by id.
@@ -115,7 +109,7 @@ class Form:
             said = item.get("answer")
             return said if isinstance(said, str) and said.strip() else None
         fields = {name: value for name, value in item.items() if name != self._id}
-        return json.dumps(fields, ensure_ascii=False) if fields else None
+        return _encoded(fields) if fields else None
 
 
 def _names() -> Iterator[str]:

@@ -41,6 +41,7 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ({"budget": 0.1}, Decimal("0.1")),
         ({"max_tokens": "12"}, 12),
         ({"concurrency": "7"}, 7),
+        ({"pack": "20"}, 20),
         ({"concurrency": "auto"}, "auto"),
         ({"timeout": "2.5"}, 2.5),
         ({"base_url": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
@@ -61,6 +62,9 @@ def test_values_may_be_text_as_a_magic_has_them(given: dict[str, Any], value: An
         {"max_tokens": 1.5},
         {"max_tokens": True},
         {"sample": 0},
+        {"pack": 0},
+        {"pack": 101},
+        {"pack": "all"},
         {"concurrency": 0},
         {"concurrency": "lots"},
         {"timeout": 0},
@@ -112,3 +116,26 @@ def test_width_is_what_was_asked_for_or_what_the_answerer_has() -> None:
     assert Options(concurrency=3).width(local=4) == 3
     assert Options().width(local=4) == 4
     assert Options().width() == 256
+
+
+@pytest.mark.parametrize(
+    ("given", "width", "rows"),
+    [
+        ({}, 256, 256),
+        ({"pack": 20}, 256, 5_120),
+        ({"pack": 100}, 256, 5_120),
+        ({"pack": 100, "concurrency": 256}, 256, 25_600),
+        ({"pack": 2, "concurrency": 3}, 3, 6),
+    ],
+    ids=str,
+)
+def test_so_many_rows_are_on_their_way_at_once(
+    given: dict[str, Any], width: int, rows: int
+) -> None:
+    assert Options(**given).rows_at_once(width) == rows
+
+
+def test_packs_and_batches_exclude_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="--pack and --batch can't go together"):
+        Options(pack=2, batch=True)
+    assert Options(pack=1, batch=True).batch

@@ -195,6 +195,6 @@ def test_the_message_of_one_row_is_read_like_any_other() -> None:
     usage = Usage(7, 3, 2, 1)
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
     answer = Answer.read(body_of(message, "hé\ud800", usage, {"id": "aaaa"}))
-    assert (answer.text, answer.usage, answer.cut) == ("hé\ud800", usage, False)
+    assert answer == Answer("hé\ud800", "end_turn", usage, 1)
     lost = Answer.read(body_of({**message, "stop_reason": "max_tokens"}, None, usage, {}))
     assert (lost.text, lost.usage) == ("", usage)

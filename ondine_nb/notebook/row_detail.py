@@ -88,12 +88,15 @@ def _entries(run: Any, prompt: str) -> tuple[list[Entry], str]:
     stage = next((it for it in run.job.stages if isinstance(it, InvokeStage)), None)
     if stage is None:
         return [], ""
-    key = stage.key(prompt)
+    keys = stage.keys(prompt)
     try:
-        found = asyncio.run(stage.journal.lookup([key]))
+        found = asyncio.run(stage.journal.lookup(keys))
     except Exception as error:  # the rest of the row can still be shown
         return [], f"the journal can't be read: {safe(error)}"
-    return found.get(key, []), "" if key in found else "the journal has no answer to this prompt"
+    for key in keys:
+        if key in found:
+            return found[key], ""
+    return [], "the journal has no answer to this prompt"
 
 
 def _said(entry: Entry, at: int, of: int) -> Said:
