@@ -10,6 +10,7 @@ __all__ = ["load"]
 
 WARM_UP = 0.3  # seconds after `%load_ext`, so that its own cell isn't slowed down
 
+
 def load(shell: Any) -> None:
     """Register the magics, the rewrite of `%%ondine` to `await`, and how a `Run` shows itself."""
     from . import cell
