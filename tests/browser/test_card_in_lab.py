@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -263,18 +264,42 @@ def own_process() -> Iterator[Server]:
         process.stdin.close()
 
 
-def test_stop_at_full_speed_ends_the_cell_within_a_second(
+FAST = """
+def many(run):
+    return pd.DataFrame({'text': [f'fast {run} {at // 20}' for at in range(400_000)]})
+"""
+# Rows a second over one second, by what the card says.
+RATE = """async at => {
+  const done = () => Number(
+    document.querySelectorAll('.jp-CodeCell')[at].querySelector('.ondine-run').dataset.done);
+  const [before, begun] = [done(), performance.now()];
+  await new Promise(over => setTimeout(over, 1000));
+  return (done() - before) / (performance.now() - begun) * 1000;
+}"""
+
+
+def test_stop_at_2000_rows_a_second_ends_the_cell_within_a_second(
     open_notebook: Opener, own_process: Server
 ) -> None:
-    """Of three stops the best counts: this machine may be busy with other things."""
-    cells = [run_cell(20_000, f"fast {at}", "out --concurrency 64 -i") for at in range(3)]
-    notebook = open_notebook(*cells, server=own_process)  # type: ignore[arg-type]
-    took = []
-    for at in (1, 2, 3):
+    """Of three stops at that rate the best counts: this machine may be busy with other things.
+
+    Every prompt is there twenty times, so that the rows are as fast although one process answers.
+    """
+    cells = [f"%%ondine out --concurrency 64 -i many({at})\nTell {{text}}" for at in range(3)]
+    notebook = open_notebook(FAST, *cells, server=own_process)  # type: ignore[arg-type]
+    notebook.run(1)
+    seen = []
+    for at in (2, 3, 4):
         notebook.start(at)
-        wait_until_done(notebook, at, 500)
-        took.append(notebook.click_and_time(at, "Stop"))
+        wait_until_done(notebook, at, 2000)
+        rate = float(notebook.page.evaluate(RATE, at))
+        took = notebook.click_and_time(at, "Stop")
         notebook.wait_for(at, "[data-state=stopped]")
-        if took[-1] < 1000:
+        print(f"{rate:,.0f} rows/s, ended {took:,.0f} ms after the click")
+        seen.append((rate >= 2000, took))
+        if rate >= 2000 and took < 1000:
             break
-    assert min(took) < 1000, took
+    if not any(fast for fast, _ in seen):
+        warnings.warn("this machine is too busy for 2,000 rows a second", stacklevel=1)
+    assert min(took for fast, took in seen if fast or not any(it for it, _ in seen)) < 1000, seen
+    assert int(notebook.card(at).get_attribute("data-done") or 0) < 400_000

@@ -1,12 +1,19 @@
-"""The same cell in Notebook 7."""
+"""The same cell, workbench and results in Notebook 7."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
+from playwright.sync_api import expect
 
 from tests.server import MessagesServer
 
 from .conftest import Opener
+from .test_panel import SCHEMA, bench, judge, press, settled, source
+
+__all__ = ["judge"]
 
 pytestmark = pytest.mark.browser
 
@@ -33,3 +40,54 @@ def test_in_notebook_7_the_cell_runs_shows_its_card_and_stops(
     notebook.wait_for(1, "[data-state=done][data-done='300']")
     slow.wait_idle()
     assert (slow.arrived, max(slow.ledger.by_prompt().values())) == (300, 1)
+
+
+def test_in_notebook_7_the_workbench_previews_compares_and_runs_all(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(
+        source("Seven", more=SCHEMA), "labeled_run", server=judge, where="notebooks"
+    )
+    notebook.run(1)
+    panel = bench(notebook)
+    expect(panel.locator(".o-forecast")).to_contain_text("Whole run", timeout=15_000)
+    press(panel, "Preview")
+    settled(panel, 20)
+    panel.get_by_label("Prompt", exact=True).fill("Judged 5 of 5 strict, and {tone}: {text}")
+    press(panel, "Compare")
+    settled(panel, 20, ("A", "B"))
+    expect(panel.locator(".o-figures")).to_contain_text("agree")
+    press(panel, "As code")
+    expect(panel.locator(".o-code textarea").first).to_have_value(re.compile("%%ondine labeled"))
+    press(panel, "Run all")
+    notebook.wait_for(1, "[data-state=done][data-done='60']")
+    expect(notebook.cell(1).locator(".ondine-panel-static")).to_be_hidden()
+
+
+def test_in_notebook_7_the_results_are_filtered_opened_and_asked_again(
+    open_notebook: Opener,
+) -> None:
+    refuses = [True]
+
+    def plan(body: Any, _attempt: int) -> str | None:
+        at = int(body["messages"][0]["content"].split()[-1])
+        return "refusal" if refuses[0] and at % 10 == 0 else None
+
+    with MessagesServer(plan=plan) as server:
+        notebook = open_notebook(
+            "%%ondine out -i frame(60,'seven')\nTell {text}", "out_run.show()",
+            server=server, where="notebooks",
+        )  # fmt: skip
+        notebook.run(1)
+        notebook.run(2)
+        view = notebook.cell(2).locator(".ondine-results")
+        rows = view.locator("table.r-rows tbody tr")
+        expect(rows).to_have_count(20, timeout=20_000)
+        view.get_by_label("Status", exact=True).select_option("failed (6)")
+        expect(rows).to_have_count(6)
+        view.get_by_role("button", name="50", exact=True).click()
+        expect(view.get_by_role("region", name="row 50")).to_contain_text("Tell seven 50")
+        refuses[0] = False
+        view.get_by_role("button", name="Retry failed", exact=True).click()
+        expect(view).to_contain_text("no row of 60 matches", timeout=20_000)
+        assert server.arrived == 66

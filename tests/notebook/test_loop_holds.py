@@ -1,0 +1,58 @@
+"""How long opening a view holds the notebook's loop, by the processor's time that it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server import MessagesServer
+
+from .kernels import Kernel
+
+# As if JupyterLab ran the cell; then every callback of the loop is timed by its own thread's time.
+METER = """
+import asyncio, time, pathlib, pandas as pd
+from ondine_nb import panel
+from ondine_nb.notebook import panel_screen, results_view
+panel_screen.may_click = results_view.may_click = lambda: True
+from ondine_nb.notebook.results_view import _OPEN, show_results
+from tests.notebook.results import ended_run, reviews
+frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})
+run = ended_run(reviews(100_000), pathlib.Path('journal'))
+held, run_it = [], asyncio.events.Handle._run
+def timed(handle):
+    begun = time.thread_time()
+    run_it(handle)
+    held.append(time.thread_time() - begun)
+asyncio.events.Handle._run = timed
+await asyncio.sleep(2)
+held.clear()
+"""
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Any:
+    with Kernel(tmp_path) as kernel:
+        kernel.run(METER, timeout=120)
+        yield kernel
+
+
+def test_the_workbench_opens_over_100_000_rows_in_less_than_100_ms(kernel: Kernel) -> None:
+    with MessagesServer() as server:
+        opened = kernel.run(f"bench = panel(frame, 'Judge {{text}}', base_url='{server.url}')")
+        assert opened.status == "ok"
+        assert kernel.value("max(held)") < 0.1
+        kernel.run("await asyncio.sleep(1)")
+        assert "100,000 rows" in kernel.value("bench._screen._saved['text/html']")
+
+
+def test_the_results_open_and_are_searched_over_100_000_rows_in_less_than_100_ms(
+    kernel: Kernel,
+) -> None:
+    kernel.run("show_results(run)\nview = _OPEN[-1]\nawait asyncio.to_thread(view.wait)")
+    assert "of 100,000 rows" in kernel.value("view.parts.of_pages.value")
+    kernel.run("view.parts.text.value = 'the phone. (7'\nawait asyncio.to_thread(view.wait)")
+    assert kernel.value("0 < len(view._found) < 100_000")
+    assert kernel.value("max(held)") < 0.1
