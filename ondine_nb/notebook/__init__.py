@@ -7,7 +7,6 @@ from typing import Any
 __all__ = ["load"]
 
 
-
 def load(shell: Any) -> None:
     """Register the magics, the rewrite of `%%ondine` to `await`, and how a `Run` shows itself."""
     from . import cell

@@ -56,6 +56,7 @@ def estimate_figures(run: RunLike) -> list[Figure]:
 
 
 def possibly_billed(run: RunLike) -> list[Figure]:
+    """What may have been billed without an answer having come; no figure where nothing was."""
     amount = run.context.gauges.possibly_billed
     return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
 

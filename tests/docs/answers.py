@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.server_answers import prompt_of, schema_of, value_of
+from tests.server_packs import packed_answer, questions_of
 
 __all__ = ["said"]
 
@@ -21,9 +23,19 @@ def said(body: Any) -> str:
     prompt = prompt_of(body)
     schema = schema_of(body)
     if schema is None:
-        return " ".join(prompt.rpartition(": ")[2].split()[:3]).rstrip(".,")
+        return _first_words(prompt)
+    if questions_of(prompt) is None:
+        return json.dumps(_value(schema, prompt))
+    return json.dumps({"answers": packed_answer(schema, prompt, _value, _first_words)})
+
+
+def _first_words(prompt: str) -> str:
+    return " ".join(prompt.rpartition(": ")[2].split()[:3]).rstrip(".,")
+
+
+def _value(schema: Mapping[str, Any], prompt: str) -> dict[str, Any]:
     value = value_of(schema, prompt)
-    return json.dumps({name: _judged(name, each, prompt.lower()) for name, each in value.items()})
+    return {name: _judged(name, each, prompt.lower()) for name, each in value.items()}
 
 
 def _judged(name: str, value: Any, prompt: str) -> Any:
