@@ -352,7 +352,8 @@ def projected(
     """
     gauges, spent = context.gauges, context.accumulated_cost
     left = max(0, context.total_rows - context.done_rows)
-    left = math.ceil(left * gauges.paid / max(1, gauges.paid_questions))
+    if gauges.paid_questions > gauges.paid:
+        left = math.ceil(left * gauges.paid / gauges.paid_questions)
     if requests is not None:
         left = min(left, max(0, requests - gauges.paid))
     if gauges.paid < _ENOUGH or not context.price_known:

@@ -308,3 +308,12 @@ def test_rows_that_will_come_from_the_journal_are_not_projected() -> None:
     context = under_way([Decimal(1)] * 10, 1000)
     assert projected(context, requests=20) == (20, 20)
     assert projected(context, requests=5) == (10, 10)
+
+
+def test_rows_that_are_left_count_as_their_share_of_a_pack() -> None:
+    context = ExecutionContext(total_rows=1000, processed_rows=200)
+    for _ in range(10):
+        context.add_usage(Decimal(1), Usage(1, 1), "invoke")
+        context.gauges.add_paid(Decimal(1), 20)
+    assert projected(context) == (50, 50)
+    assert projected(context, requests=50) == (50, 50)
