@@ -25,7 +25,7 @@ from .limits import Backoff, Budget, Gate, Reservation, Turnstile
 from .pacing import Growth, Pacer
 from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
-from .rows import ZERO, Halted, Row
+from .rows import NO_USAGE, ZERO, Halted, Row
 
 __all__ = ["InvokeStage", "question_key"]
 
@@ -355,8 +355,8 @@ class InvokeStage(RowStage):
         self.gate.answered(reply.latency)
         self._usual_output += (answer.usage.output_tokens - self._usual_output) / 16
         self._show_concurrency(context)
-        row.cost += cost
-        row.usage += answer.usage
+        row.cost = row.cost + cost if row.cost else cost
+        row.usage = row.usage + answer.usage if row.usage is not NO_USAGE else answer.usage
         row.latency = reply.latency
         price: ModelPrice | None = self.provider.price
         count_paid(context, self.name, answer.usage, cost, price, row.reasks + 1)
