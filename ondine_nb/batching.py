@@ -318,8 +318,7 @@ class BatchInvokeStage(InvokeStage):
             await super().process_row(row, context)
             return
         row.answer, row.status, row.attempts = inquiry.answers[0], "answered", 1
-        row.cost += bought[0]
-        row.usage += bought[1]
+        row.pay(*bought)
         row.answer.usable_text()
 
     # -- the end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from .models import Failure, Savings
 from .rows import ZERO
 
-__all__ = ["Control", "Gauges", "Sample"]
+__all__ = ["Control", "Gauges", "RowSample", "Sample"]
 
 _ENDED_ITSELF = ("budget", "failed", "on_error", "stream closed")
+_TEXT_SHOWN = 300
 _FAILURES_SHOWN = 5  # of each kind
 
 
@@ -96,6 +97,34 @@ class Sample:
     outputs: dict[str, Any]
 
 
+class RowSample:
+    """The same of a row that has just finished, cut short only when somebody looks."""
+
+    __slots__ = ("_names", "_outputs", "_values", "position")
+
+    def __init__(
+        self,
+        position: int,
+        names: Mapping[str, int],
+        values: Sequence[Any],
+        outputs: dict[str, Any],
+    ) -> None:
+        self.position = position
+        self._names, self._values, self._outputs = names, values, outputs
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return {name: _short(self._values[at]) for name, at in self._names.items()}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return {name: _short(value) for name, value in self._outputs.items()}
+
+
+def _short(value: Any) -> Any:
+    return value[:_TEXT_SHOWN] if isinstance(value, str) else value
+
+
 @dataclass
 class Gauges:
     """What a view shows beside the counts; not part of a checkpoint.
@@ -130,7 +159,7 @@ class Gauges:
     paid_cost: Decimal = ZERO
     paid_squares: float = 0.0
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
-    recent: deque[Sample] = field(default_factory=lambda: deque(maxlen=3))
+    recent: deque[Sample | RowSample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
     last_error: Failure | None = None
     first_failures: dict[str, list[Failure]] = field(default_factory=dict)

@@ -360,8 +360,7 @@ class InvokeStage(RowStage):
         line.usual_output += (answer.usage.output_tokens - line.usual_output) / 16
         self._show_concurrency(context)
         for part in parts:
-            part.row.cost += part.cost or ZERO
-            part.row.usage += part.usage
+            part.row.pay(part.cost or ZERO, part.usage)
             part.row.latency = reply.latency
             if part.answer is not None:
                 part.inquiry.answers.append(part.answer)

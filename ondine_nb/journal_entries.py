@@ -62,17 +62,10 @@ class Entry:
     def of_row(cls, row: Sequence[Any]) -> Entry:
         """The entry with these values of `COLUMNS`."""
         key, at, run, begins, max_tokens, readable, latency, model, cost, body = row
+        body = zlib.decompress(body)
+        # By place, in the order of the fields: a run over journaled rows makes one of each.
         return cls(
-            key=key,
-            run=run,
-            body=zlib.decompress(body),
-            max_tokens=max_tokens,
-            begins=bool(begins),
-            readable=bool(readable),
-            latency=latency,
-            model=model,
-            cost=cost,
-            at=at,
+            key, run, body, max_tokens, bool(begins), bool(readable), latency, model, cost, at
         )
 
 

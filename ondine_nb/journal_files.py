@@ -251,6 +251,8 @@ def _collect(
 
 def _valid(entries: list[Entry]) -> list[Entry]:
     """The entries since the question was last asked anew, oldest first."""
+    if len(entries) == 1:
+        return entries
     entries.sort(key=lambda entry: entry.at)
     begins = [index for index, entry in enumerate(entries) if entry.begins]
     return entries[begins[-1] :] if begins else entries

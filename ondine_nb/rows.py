@@ -84,6 +84,11 @@ class Row:
         """Whether no further stage is to see this row."""
         return self.status in ("failed", "skipped")
 
+    def pay(self, cost: Decimal, usage: Usage) -> None:
+        """Its share of an answer's cost, USD. Most rows have one: then it is the answer's object."""
+        self.cost = self.cost + cost if self.cost else cost
+        self.usage = usage if self.usage is NO_USAGE else self.usage + usage
+
     def skip(self) -> None:
         """Nothing to ask: the row stays without an answer and costs nothing."""
         self.status = "skipped"

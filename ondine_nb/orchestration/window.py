@@ -12,13 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from ..contracts import ExecutionContext, RowStage
-from ..control import Sample
+from ..control import RowSample
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
 from ..rows import AskAgain, Halted, Row
 
 __all__ = ["Window"]
 
-_TEXT_SHOWN = 300
 _MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
 _PORTION = 100
 
@@ -48,6 +47,7 @@ class Window:
         self.width = width
         self.on_error = on_error
         self.counts = counts
+        self._holding = [each for each in stages if type(each).holds is not RowStage.holds]
         self._ready: deque[Row] = deque()
         self._held: list[Row] = []
         self._let_go: deque[Row] = deque()
@@ -168,7 +168,7 @@ class Window:
     def _sort(self, rows: Sequence[Row], ready: deque[Row]) -> None:
         """Rows that no stage holds are ready."""
         for row in rows:
-            held = not row.settled and any(stage.holds(row) for stage in self.stages)
+            held = not row.settled and any(stage.holds(row) for stage in self._holding)
             (self._held if held else ready).append(row)
 
     async def _through(self, row: Row) -> None:
@@ -215,7 +215,8 @@ class Window:
             if self.on_error == "stop":
                 self._end_by(row)
         elif row.outputs is not None:
-            gauges.recent.append(_sample(row))
+            sample = RowSample(row.position, row.names, row.values, row.outputs)
+            gauges.recent.append(sample)
         row.release()
         if self.when_finished is not None:
             self.when_finished(row)
@@ -234,15 +235,3 @@ async def _done(pending: Awaitable[None] | None) -> None:
     """Wait for a stage's method; one that is no `async def` is done already."""
     if pending is not None:
         await pending
-
-
-def _sample(row: Row) -> Sample:
-    """A short copy for the view: the row itself lets go of its input."""
-    inputs = {name: _short(row.values[index]) for name, index in row.names.items()}
-    return Sample(
-        row.position, inputs, {name: _short(v) for name, v in (row.outputs or {}).items()}
-    )
-
-
-def _short(value: Any) -> Any:
-    return value[:_TEXT_SHOWN] if isinstance(value, str) else value

@@ -81,7 +81,7 @@ class Answer:
     def read(cls, body: bytes) -> Answer:
         """Raises `MalformedAnswerError` where `body` isn't a message."""
         try:
-            message = json.loads(body)
+            message = json.loads(_text(body))
             blocks = message["content"]
             # Thinking blocks come first: text is found by its type, never by its place.
             texts = [str(block["text"]) for block in blocks if block["type"] == "text"]
@@ -121,6 +121,11 @@ class Answer:
                 f"(stop_reason: {self.stop_reason})"
             )
         return None
+
+
+def _text(body: bytes) -> str | bytes:
+    """JSON in UTF-8 as text at once; to find out about any other encoding takes longer."""
+    return body.decode("utf-8", "surrogatepass") if body[:2] == b'{"' else body
 
 
 class Provider(Protocol):

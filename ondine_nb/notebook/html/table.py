@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...control import Sample
+from ...control import RowSample, Sample
 from .texts import MISSING, clean
 
 __all__ = ["Table", "last_rows"]
@@ -27,7 +27,7 @@ class Table:
     width: int
 
 
-def last_rows(recent: Iterable[Sample], columns: Sequence[str]) -> Table | None:
+def last_rows(recent: Iterable[Sample | RowSample], columns: Sequence[str]) -> Table | None:
     """The last rows, the newest first; a frame with many columns shows the first few."""
     samples = list(recent)[::-1]
     if not samples:
@@ -42,7 +42,7 @@ def last_rows(recent: Iterable[Sample], columns: Sequence[str]) -> Table | None:
     return Table(heads, tuple(rows), sum(width or SHARED for width in widths))
 
 
-def _cells(sample: Sample, shown: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+def _cells(sample: Sample | RowSample, shown: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     for kind, name in shown:
         values = sample.outputs if kind == "new" else sample.inputs
         yield clean((values or {}).get(name)) or MISSING, kind
