@@ -85,7 +85,7 @@ class Row:
         return self.status in ("failed", "skipped")
 
     def pay(self, cost: Decimal, usage: Usage) -> None:
-        """Its share of an answer's cost, USD. Most rows have one: then it is the answer's object."""
+        """Add its share of an answer's cost, in USD: most rows have one, and then keep that object."""
         self.cost = self.cost + cost if self.cost else cost
         self.usage = usage if self.usage is NO_USAGE else self.usage + usage
 
