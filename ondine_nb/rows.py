@@ -85,7 +85,7 @@ class Row:
         return self.status in ("failed", "skipped")
 
     def pay(self, cost: Decimal, usage: Usage) -> None:
-        """Add its share of an answer's cost, in USD: most rows have one, and then keep that object."""
+        """Add its share of an answer's cost, USD; of most rows' only answer it is that object."""
         self.cost = self.cost + cost if self.cost else cost
         self.usage = usage if self.usage is NO_USAGE else self.usage + usage
 
