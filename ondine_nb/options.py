@@ -45,6 +45,7 @@ class Options:
     thinking: str = "off"
     system: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    jinja: bool = False
     sample: int | None = None
     fresh: bool = False
     batch: bool = False

@@ -14,6 +14,7 @@ from .errors import ConfigurationError, OndineError
 from .estimation import Estimator
 from .frames import Frame
 from .inquiries import question_key
+from .jinja_prompts import JinjaTemplate
 from .jobs import Job, budget_of, executor_of, produced
 from .journal import Journal, shared
 from .limits import SessionBudget
@@ -51,7 +52,7 @@ class Pipeline:
     `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. A polars LazyFrame,
     the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
     a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
-    `model schema column overwrite budget concurrency max_tokens effort thinking system params
+    `model schema column overwrite budget concurrency max_tokens effort thinking system params jinja
     sample fresh batch pack timeout on_error cache to executor chunk_size base_url price_in
     price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
     `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
@@ -85,7 +86,8 @@ class Pipeline:
         self._session: SessionBudget | None = None
         self.source = open_source(data, name)
         columns = self.source.columns
-        self.template = Template.compile(prompt, columns, self.options.params, name)
+        kind = JinjaTemplate if self.options.jinja else Template
+        self.template = kind.compile(prompt, columns, self.options.params, name)
         self.schema = self._parse_schema()
         added = [column.name for column in produced(self.extra_stages)]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)

@@ -9,6 +9,7 @@ from .contracts import ExecutionContext, PipelineStage, RowStage
 from .errors import RowError, SchemaNotMetError
 from .frames import Column
 from .invocation import InvokeStage
+from .jinja_prompts import JinjaTemplate
 from .prompts import Template
 from .rows import AskAgain, Row
 from .rowsets import Intake, RowSet
@@ -43,7 +44,7 @@ class LoadStage(PipelineStage):
 class PromptStage(RowStage):
     """Renders the prompt of each row; a row whose prompt columns are all missing is skipped."""
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template | JinjaTemplate) -> None:
         super().__init__("prompt")
         self.template = template
         self.columns = template.columns

@@ -18,6 +18,7 @@ LAYERS = [
     ["rows"],
     ["control", "checkpoints", "dispatcher"],
     ["contracts", "prompts", "json_schemas", "short_form", "columns"],
+    ["jinja_prompts"],
     ["schemas", "pricing", "frames", "caching", "packs"],
     ["records", "streams"],
     ["table_files"],
@@ -46,6 +47,7 @@ PLACE = {name: at for at, names in enumerate(LAYERS) for name in names}
 ALLOWED = {
     "anthropic": {"providers/anthropic.py"},
     "IPython": {"notebook/"},
+    "jinja2": {"jinja_prompts.py", "notebook/"},
     "ipywidgets": {"notebook/"},
     "traitlets": {"notebook/"},
     "ipykernel": {"notebook/"},

@@ -99,6 +99,7 @@ def _add_running(made: argparse.ArgumentParser) -> None:
     _switch(made, "--dry-run", "estimate and show the first prompts; nothing is sent")
     _switch(made, "--background", "return at once; OUT is bound when the run is done")
     _switch(made, "--fresh", "ask anew, whatever the journal has")
+    _switch(made, "--jinja", "the prompt is a Jinja2 template: {{ column }}, conditions, filters")
     _switch(made, "--batch", "Message Batches: half the price, answers within 24 hours")
     made.add_argument("--pack", metavar="N", help="N short rows in one request (1)")
     made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")

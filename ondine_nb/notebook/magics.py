@@ -45,6 +45,7 @@ class OndineMagics(Magics):
     dry_run = Bool(False, help="--dry-run").tag(config=True)
     background = Bool(False, help="--background").tag(config=True)
     fresh = Bool(False, help="--fresh").tag(config=True)
+    jinja = Bool(False, help="--jinja").tag(config=True)
     batch = Bool(False, help="--batch").tag(config=True)
     pack = AnyTrait(None, allow_none=True, help="--pack, in rows").tag(config=True)
     timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)

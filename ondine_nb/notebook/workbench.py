@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, OndineError
 from ..frames import Frame, wrap
+from ..jinja_prompts import JinjaTemplate
 from ..journal import Journal
 from ..options import Options
 from ..pipeline import Pipeline
@@ -138,7 +139,7 @@ class Workbench:
             found.append(f"{self.name} has no rows: there is nothing to try a prompt on.")
         if not self.prompt.strip():
             found.append("There is no prompt yet: write what to ask about a row, with {column}s.")
-        elif not found and not self.options.get("jinja"):
+        elif not found:
             found += _told(self._template)
         return [clean(line, 400) for line in [*found, *self.schema_problem(), *self.out_problem()]]
 
@@ -152,8 +153,9 @@ class Workbench:
             return []
         return [f"'{self.out}' can't be a variable: name the result like `labeled`."]
 
-    def _template(self) -> Template:
-        return Template.compile(self.prompt, self.columns, self._params(), self.name)
+    def _template(self) -> Template | JinjaTemplate:
+        kind = JinjaTemplate if self.options.get("jinja") else Template
+        return kind.compile(self.prompt, self.columns, self._params(), self.name)
 
     def _params(self) -> dict[str, str]:
         names = dict.fromkeys(mark.name for mark in self.marks() if mark.kind == "control")
