@@ -34,7 +34,7 @@ __all__ = ["Bill", "Entry", "Journal", "home", "shared"]
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
-_RESOLVED_AT_ONCE = 16
+_RESOLVED_AT_ONCE = 8
 
 _HOME: Path | None = None
 

@@ -132,7 +132,7 @@ class Turnstile:
     turn that would hold the loop, and with it the notebook, for a tenth of a second. For one loop.
     """
 
-    AT_ONCE = 16
+    AT_ONCE = 8
 
     def __init__(self) -> None:
         self._passed = 0

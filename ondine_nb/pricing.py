@@ -7,7 +7,7 @@ cost the tier's price when its prompt (cached tokens included) is longer than th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,6 +17,7 @@ from .models import Usage
 __all__ = ["FREE", "ModelPrice", "Rate", "dollars", "find_batch_price", "find_price", "usd"]
 
 _MILLION, _ZERO = Decimal(1_000_000), Decimal(0)
+_MOST_KEPT = 4_096  # costs that are kept of one model
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,21 @@ class ModelPrice:
     output: Rate
     cache_read: Rate
     cache_write: Rate
+    # Rows are alike: hundreds of thousands of answers have some hundred usages, and share a cost.
+    _costs: dict[Usage, Decimal] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def cost(self, usage: Usage) -> Decimal:
         """What one request with this usage costs, in USD, exactly."""
+        cost = self._costs.get(usage)
+        if cost is None:
+            if len(self._costs) >= _MOST_KEPT:
+                self._costs.clear()
+            cost = self._costs[usage] = self._cost(usage)
+        return cost
+
+    def _cost(self, usage: Usage) -> Decimal:
         prompt = usage.prompt_tokens
         return (
             self.input.at(prompt) * usage.input_tokens

@@ -22,7 +22,8 @@ NAMES = ("aiohttp", "sdk", "ours")
 LATENCIES = {"0": "0", "200ms": "0.2", "lognormal1s": "lognormal:1:0.5"}
 HEADS = (
     "latency", "at once", "answers", "rows", "who", "rows/s", "CPU ms/row", "peak MB",
-    "lag p50 ms", "lag p99 ms", "CPU to (b)", "CPU to (a)", "rows/s to (b)", "rows/s to (a)",
+    "lag p50 ms", "lag p99 ms", "held p99 ms",
+    "CPU to (b)", "CPU to (a)", "rows/s to (b)", "rows/s to (a)",
 )  # fmt: skip
 _CALLED = {"aiohttp": "(a) aiohttp", "sdk": "(b) SDK loop", "ours": "ondine_nb"}
 
@@ -60,7 +61,7 @@ class Cell:
     def _line(self, name: str, found: dict[str, list[Figures]]) -> list[str]:
         figures = found[name]
         what = [self.latency, f"{self.concurrency:,}", "schema" if self.schema else "text"]
-        lags = [middle(figures, lambda each, at=at: each.lags[at]) for at in ("p50", "p99")]
+        lags = [middle(figures, lambda each, at=at: each.lags[at]) for at in ("p50", "p99", "held")]
         ratios = [
             f"{ratio(figures, found[other], figure):.2f}" if name == "ours" else ""
             for figure in (cpu, pace)
