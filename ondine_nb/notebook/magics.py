@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from IPython.core.completer import context_matcher
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -16,7 +17,6 @@ from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
 from ..pricing import usd
-from .arguments import HelpRequested, parse_line, parse_resume, resolve_frame
 from .request import NOT_FOR_THE_PIPELINE, Request, shown
 from .session import Session
 
@@ -58,7 +58,6 @@ class OndineMagics(Magics):
     price_in = AnyTrait(None, allow_none=True, help="--price-in").tag(config=True)
     price_out = AnyTrait(None, allow_none=True, help="--price-out").tag(config=True)
     quiet = Bool(False, help="--quiet").tag(config=True)
-
     session_budget = AnyTrait(None, allow_none=True, help="USD, for all runs").tag(config=True)
 
     shell: Any
@@ -104,16 +103,16 @@ class OndineMagics(Magics):
         pipeline = await asyncio.to_thread(_told, request.pipeline)
         if request.options["dry_run"]:
             await self._dry_run(pipeline)
-            return
-        await self._run(request, request.run(pipeline))
+        else:
+            await self._run(request, request.run(pipeline))
 
     async def _run(self, request: Request, run: Any) -> None:
         self._open(request, run)
         run.start()
         if request.options["background"]:
             self._bind_later(request, run)
-            return
-        await self._wait(request, run)
+        else:
+            await self._wait(request, run)
 
     async def resume_line(self, line: str) -> None:
         """What `%ondine resume …` at the top of a cell becomes: awaited as a cell is."""
@@ -147,8 +146,8 @@ class OndineMagics(Magics):
             from ..orchestration.sync_executor import run_in_thread
 
             run_in_thread(lambda: self._dry_run(pipeline))
-            return
-        self._block(request, request.run(pipeline))
+        else:
+            self._block(request, request.run(pipeline))
 
     def _block(self, request: Request, run: Any) -> None:
         run.interrupt_only = True
@@ -175,6 +174,8 @@ class OndineMagics(Magics):
 
     def _request(self, line: str, cell: str) -> Request | None:
         """The cell's options, with the session's where the cell has none; None after `--help`."""
+        from .arguments import HelpRequested, parse_line, resolve_frame
+
         try:
             given = parse_line(line, self.shell.user_ns)
             options = self._configured() | given
@@ -203,6 +204,7 @@ class OndineMagics(Magics):
         """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
         from ..pipeline import Pipeline
         from ..run_records import recorded, schema_class
+        from .arguments import parse_resume, resolve_frame
 
         name, given = parse_resume(line, self.shell.user_ns)
         settings = recorded(name)
@@ -332,9 +334,14 @@ class OndineMagics(Magics):
 
     def matcher(self) -> Callable[[Any], Any]:
         """Completes flags, frames and models on Tab."""
-        from .completion import matcher
 
-        return matcher(self)
+        @context_matcher(identifier="ondine_nb", priority=100)  # type: ignore[untyped-decorator]
+        def match(context: Any) -> Any:
+            from .completion import matcher
+
+            return matcher(self)(context)
+
+        return match  # type: ignore[no-any-return]
 
 
 def _told(work: Callable[[], Any]) -> Any:
