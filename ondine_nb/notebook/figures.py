@@ -71,7 +71,7 @@ def _spending(
     """USD a minute, where it costs anything."""
     if cost_of(run) is None or not any(now) or not any(trend):
         return []
-    value = money(Decimal(f"{now[0]:.3g}"))
+    value = money(Decimal(f"{now[0]:.3g}"), 2)
     return [Figure(value, "a minute", trend=_points(trend), trend_of=f"USD a minute {when}")]
 
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.notebook.results import EVIL
 from tests.server import MessagesServer
+from tests.server_batches import BatchRules
 
 from .conftest import Jupyter, Notebook, Opener
 
@@ -221,6 +222,23 @@ def test_nothing_in_data_or_answers_runs_or_breaks_the_card(open_notebook: Opene
         notebook.ended(2)
         notebook.run(3)
         assert notebook.page.evaluate("window.hurt ?? 0") == 0
+
+
+def test_of_a_batch_the_card_shows_what_waits_and_for_how_long_and_then_the_rows(
+    open_notebook: Opener,
+) -> None:
+    with MessagesServer(batches=BatchRules(held=True)) as server:
+        notebook = open_notebook(run_cell(30, "batch", "out --batch -i"), server=server)
+        notebook.start(1)
+        card = notebook.card(1)
+        expect(card).to_contain_text("30 requests wait in batches", timeout=20_000)
+        expect(card).to_contain_text("s for 30 requests in 1 batch")
+        expect(card).to_contain_text("since the start")
+        assert card.get_by_role("progressbar").count() == 0
+        server.batches.release()
+        notebook.wait_for(1, "[data-state=done][data-done='30']", seconds=40)
+        expect(notebook.card(1)).to_contain_text("batches")  # what they saved
+        notebook.ended(1)
 
 
 def test_keys_reach_every_button_and_the_card_has_its_roles(

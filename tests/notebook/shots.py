@@ -334,6 +334,7 @@ SINGLE = {
     "card-live": "in the middle",
     "card-failed-rows": "failed rows open",
     "card-outage": "paused by an outage",
+    "card-batch": "waiting for a batch",
     "card-final": "done",
 }
 
