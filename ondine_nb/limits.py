@@ -128,7 +128,8 @@ class Turnstile:
     """Lets at most `AT_ONCE` through in one turn of the loop; the others follow in later turns.
 
     Hundreds of answers may be durable at once, and each lets a worker make its next request: in one
-    turn that would hold the loop, and with it the notebook, for a tenth of a second. For one loop at a time.
+    turn that would hold the loop, and with it the notebook, for a tenth of a second. For one loop
+    at a time.
     """
 
     AT_ONCE = 8

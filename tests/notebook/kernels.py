@@ -128,6 +128,9 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def _connect(self) -> None:
+        # A new client counts its messages from 1 again: a killed kernel's replies would answer it.
+        self._replies.clear()
+        self._seen.clear()
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=60)
