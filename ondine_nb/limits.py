@@ -129,18 +129,23 @@ class Turnstile:
     """Lets at most `AT_ONCE` through in one turn of the loop; the others follow in later turns.
 
     Hundreds of answers may be durable at once, and each lets a worker make its next request: in one
-    turn that would hold the loop, and with it the notebook, for a tenth of a second. For one loop.
+    turn that would hold the loop, and with it the notebook, for a tenth of a second. For one loop
+    at a time.
     """
 
     AT_ONCE = 8
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._passed = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def through(self) -> None:
         """Return in a turn that has room."""
         loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the last turn of another loop may never have come
+            self._loop, self._passed = loop, 0
+            self._waiting.clear()
         if self._passed == 0:
             loop.call_soon(self._turned)
         if self._passed < self.AT_ONCE:

@@ -414,3 +414,15 @@ async def test_where_there_is_room_nobody_waits() -> None:
         assert asyncio.isfuture(waiting.send(None))
         waiting.close()
         await turns(4)
+
+
+def test_a_turnstile_goes_on_in_another_loop() -> None:
+    turnstile = Turnstile()
+
+    async def pass_(times: int) -> None:
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(turnstile.through() for _ in range(times)))
+
+    for _ in range(3):  # each loop ends in the middle of a turn
+        asyncio.run(pass_(Turnstile.AT_ONCE))
+        asyncio.run(pass_(3 * Turnstile.AT_ONCE))
