@@ -501,7 +501,7 @@ def test_at_most_8_in_flight_before_the_first_answer(runs: Runs) -> None:
     peak_before = Scripted(lambda prompt, attempt: RejectedRequestError(prompt))
     runs.ask(peak_before, [f"x{n}" for n in range(60)], width=30)
     assert peak_before.peak == 8
-    open_wide = Scripted()
+    open_wide = Scripted(lambda prompt, attempt: asyncio.sleep(0.02))
     runs.ask(open_wide, [f"y{n}" for n in range(200)], width=30)
     assert open_wide.peak > 8
 

@@ -125,7 +125,9 @@ def test_the_final_card_is_static_saved_and_there_after_a_reopen_without_its_ker
     notebook = open_notebook(run_cell(25, "final"), server=server)
     notebook.run(1)
     notebook.wait_for(1, "[data-state=done][data-done='25'][data-failed='0']")
-    assert notebook.cell(1).locator(".jp-OutputArea :is(button, .jupyter-widgets)").count() == 0
+    expect(notebook.cell(1).locator(".jp-OutputArea :is(button, .jupyter-widgets)")).to_have_count(
+        0
+    )
     (output,) = notebook.save()[1]
     assert set(output["data"]) == {"text/html", "text/plain"}
     assert output["data"]["text/html"].count('class="ondine-run') == 1
