@@ -309,6 +309,8 @@ class InvokeStage(RowStage):
         reply = await request.send(reservation)
         self.pacer.learn(reply.headers, request.trial.turn)
         answer, unreadable = read(reply)
+        if answer is not None:  # now, not once it is durable: the disk's delay is not the server's
+            self._alive(reply.latency)
         try:
             parts = await self._parts(request, reply, answer)
             await self.journal.extend(
@@ -354,7 +356,6 @@ class InvokeStage(RowStage):
         parts: Sequence[Part],
     ) -> None:
         line = request.line
-        self._alive(reply.latency)
         line.lead.succeeded()
         self._learn_pace(request, reply.latency)
         line.usual_output += (answer.usage.output_tokens - line.usual_output) / 16

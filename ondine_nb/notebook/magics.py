@@ -134,7 +134,7 @@ class OndineMagics(Magics):
                 await _settle(run)
             self._bind(request, run, await _frame_of(run))
         if interrupted:
-            raise _interrupt(_kept(request, run))
+            raise _interrupt(request.kept(run))
 
     def _run_blocking(self, line: str, cell: str) -> None:
         """The same in a worker thread, where the cell can't be awaited; Interrupt stops it."""
@@ -159,7 +159,7 @@ class OndineMagics(Magics):
         try:
             _told(run.execute)
         except KeyboardInterrupt:
-            raise _interrupt(_kept(request, run)) from None
+            raise _interrupt(request.kept(run)) from None
         finally:
             self._bind(request, run, run.frame)
 
@@ -358,14 +358,6 @@ def _interrupt(what: str) -> KeyboardInterrupt:
     lines = [f"KeyboardInterrupt: {what}"]
     error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
     return error
-
-
-def _kept(request: Request, run: Any) -> str:
-    context = run.context
-    return (
-        f"{request.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "
-        "again for the rest: what is answered or in flight is not paid again"
-    )
 
 
 async def _frame_of(run: Any) -> Any:

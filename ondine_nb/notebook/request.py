@@ -26,6 +26,14 @@ class Request:
     def out(self) -> str:
         return str(self.options.get("out") or "_ondine")
 
+    def kept(self, run: Any) -> str:
+        """What an interrupted run leaves, in words."""
+        context = run.context
+        return (
+            f"{self.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "
+            "again for the rest: what is answered or in flight is not paid again"
+        )
+
     def pipeline(self) -> Any:
         """Raises `ConfigurationError` for what can't be run."""
         from ..pipeline import Pipeline

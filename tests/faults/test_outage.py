@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ondine_nb import Run, invocation
+from ondine_nb import Run, invocation, journal_files
 from ondine_nb.errors import FatalProviderError
 from ondine_nb.limits import Backoff
 from tests.asking import Asker, echoes, seen, statuses, texts
@@ -103,6 +103,27 @@ async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
     assert (run.state, run.context.gauges.message) == ("done", "")
 
 
+async def test_a_slow_disk_makes_no_row_guilty_of_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered before it is durable only in its midst, and nobody succeeded meanwhile."""
+    commit = journal_files.Files.commit
+
+    def slowly(files: journal_files.Files) -> None:
+        time.sleep(0.1)
+        commit(files)
+
+    monkeypatch.setattr(journal_files.Files, "commit", slowly)
+    patience(monkeypatch, base=0.05)
+    weather = Weather("500", first=50, seconds=60)
+    with MessagesServer(plan=weather) as server:
+        run = await until_paused(Asker(server, tmp_path))
+        weather.until = 0
+        run.resume()
+        await run
+    assert statuses(run) == ["answered"] * 200
+
+
 async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +139,7 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
         await run
         await seen(lambda: run.state == "stopped")
         assert (run.state, run.error) == ("stopped", None)
-        assert set(statuses(run)) == {"answered", "not_run"}
+        assert set(statuses(run)) == {"answered", "not_run"}, run.errors.to_dict("records")
 
 
 def test_an_outage_that_never_ends_fails_the_rows_in_hand_and_ends_the_run(
