@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,12 +38,12 @@ class Usage:
     @classmethod
     def of_message(cls, message: Mapping[str, Any]) -> Usage:
         """The usage of a Messages API answer (its `usage` object; absent counts are 0)."""
-        usage = message.get("usage") or {}
-        return cls(
-            int(usage.get("input_tokens") or 0),
-            int(usage.get("output_tokens") or 0),
-            int(usage.get("cache_read_input_tokens") or 0),
-            int(usage.get("cache_creation_input_tokens") or 0),
+        get = (message.get("usage") or {}).get
+        return _usage(
+            int(get("input_tokens") or 0),
+            int(get("output_tokens") or 0),
+            int(get("cache_read_input_tokens") or 0),
+            int(get("cache_creation_input_tokens") or 0),
         )
 
     @property
@@ -76,6 +77,12 @@ class Usage:
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
         )
+
+
+@lru_cache(maxsize=4096)
+def _usage(fresh: int, output: int, read: int, written: int) -> Usage:
+    """Short answers have few usages between them: equal ones are one object."""
+    return Usage(fresh, output, read, written)
 
 
 @dataclass(frozen=True, slots=True)

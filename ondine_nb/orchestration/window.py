@@ -48,6 +48,7 @@ class Window:
         self.on_error = on_error
         self.counts = counts
         self._holding = [each for each in stages if type(each).holds is not RowStage.holds]
+        self._working = [each for each in stages if _treats_rows(each)]
         self._ready: deque[Row] = deque()
         self._held: list[Row] = []
         self._let_go: deque[Row] = deque()
@@ -174,7 +175,7 @@ class Window:
     async def _through(self, row: Row) -> None:
         """One row through all stages; whatever happens to it is its outcome, not the run's."""
         at = 0
-        stages, context = self.stages, self.context
+        stages, context = self._working, self.context
         try:
             while at < len(stages) and not row.settled:
                 try:
@@ -229,6 +230,11 @@ class Window:
         if not self.context.control.stopping:
             self.context.gauges.message = str(error)
             self.context.control.stop("on_error", error)
+
+
+def _treats_rows(stage: RowStage) -> bool:
+    """Whether there is more to it than `prepare`: a call for nothing takes time, too."""
+    return getattr(stage.process_row, "__func__", None) is not RowStage.process_row
 
 
 async def _done(pending: Awaitable[None] | None) -> None:
