@@ -11,6 +11,27 @@ import pytest
 from ondine_nb import journal
 from tests.server import MessagesServer
 
+_LONG = ("browser", "faults")
+_LONG_TOO = ("test_cli.py", "test_front_ends.py", "test_resume_in_kernel.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests take long come first, in turn from each folder of them.
+
+    Else a worker would be left alone with them at the end; and browsers need the processor, where
+    tests of faults mostly wait.
+    """
+    order: dict[Path, tuple[int, int]] = {}
+    seen = dict.fromkeys(_LONG, 0)
+    for path in dict.fromkeys(item.path for item in items):
+        folder = path.parent.name
+        if folder in seen:
+            seen[folder] += 1
+            order[path] = (0, seen[folder])
+        elif path.name in _LONG_TOO:
+            order[path] = (1, 0)
+    items.sort(key=lambda item: order.get(item.path, (2, 0)))
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
