@@ -295,9 +295,7 @@ class BatchInvokeStage(InvokeStage):
             inquiry.earlier = 1
 
     async def take_journaled(self, batch: Batch) -> None:
-        entries = await self._journaled(list(batch.questions))
-        for key, question in batch.questions.items():
-            self._recall(question.inquiry, entries.get(key, []))
+        await self._recall_all([question.inquiry for question in batch.questions.values()])
         self.take_gone(batch, "another run has read its batch")
 
     def take_gone(self, batch: Batch, why: str) -> None:

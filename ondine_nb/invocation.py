@@ -69,8 +69,7 @@ class InvokeStage(RowStage):
         self.journal = journal
         self.budget = budget
         self.run_id = run_id
-        self.fresh = fresh
-        self.resumed = resumed
+        self.fresh, self.resumed = fresh, resumed
         self._began = time.time()
         self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
         self.pacer, self.turnstile = Pacer(), Turnstile()
@@ -135,28 +134,31 @@ class InvokeStage(RowStage):
                 inquiry = self._inquiries[key] = Inquiry(key)
                 new.append((inquiry, row))
             row.inquiry = inquiry
-        found = await self._journaled([inquiry.key for inquiry, _ in new])
-        for inquiry, _ in new:
-            self._recall(inquiry, found.get(inquiry.key, []))
+        await self._recall_all([inquiry for inquiry, _ in new])
         return new
+
+    async def _recall_all(self, inquiries: Sequence[Inquiry]) -> None:
+        found = await self._journaled([inquiry.key for inquiry in inquiries])
+        for inquiry in inquiries:
+            self._recall(inquiry, found.get(inquiry.key, ()))
 
     async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
         """With `fresh`, only what this run has been answered, by an earlier process if resumed."""
-        if not self.fresh:
-            return await self.journal.lookup(keys)
-        return await self.journal.lookup(keys, self.run_id, earlier=self.resumed)
+        run = self.run_id if self.fresh else None
+        return await self.journal.lookup(keys, run, earlier=self.resumed or not self.fresh)
 
-    def _recall(self, inquiry: Inquiry, entries: list[Entry]) -> None:
+    def _recall(self, inquiry: Inquiry, entries: Sequence[Entry]) -> None:
         """Take over journaled answers, unless one was cut and could be longer now."""
-        answers = [(Answer.read(entry.body), entry) for entry in entries]
-        allowed = self.settings.max_tokens
-        if any(answer.cut and entry.max_tokens < allowed for answer, entry in answers):
-            inquiry.begins = True
-            return
+        answers, earlier = [], 0
+        for entry in entries:
+            answer = Answer.read(entry.body)
+            if answer.cut and entry.max_tokens < self.settings.max_tokens:
+                inquiry.begins = True
+                return
+            answers.append(answer)
+            earlier += entry.run != self.run_id or entry.at < self._began
         inquiry.begins = self.fresh and not answers
-        inquiry.answers = [answer for answer, _ in answers]
-        own, began = self.run_id, self._began
-        inquiry.earlier = sum(entry.run != own or entry.at < began for entry in entries)
+        inquiry.answers, inquiry.earlier = answers, earlier
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         inquiry: Inquiry = row.inquiry
@@ -298,9 +300,7 @@ class InvokeStage(RowStage):
 
     async def _answered_beside(self, request: Request) -> bool:
         """Whether another run has answered any of it since this one looked."""
-        found = await self._journaled([inquiry.key for inquiry, _ in request.asked])
-        for inquiry, _ in request.asked:
-            self._recall(inquiry, found.get(inquiry.key, []))
+        await self._recall_all([inquiry for inquiry, _ in request.asked])
         return any(row.reasks < len(inquiry.answers) for inquiry, row in request.asked)
 
     async def _answered(

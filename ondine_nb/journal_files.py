@@ -119,7 +119,10 @@ class Files:
         with self._reading(earlier) as connections:
             for connection in connections:
                 _collect(connection, keys, run, found)
-        return {key: _valid(entries) for key, entries in found.items()}
+        for key, entries in found.items():
+            if len(entries) > 1:
+                found[key] = _valid(entries)
+        return found
 
     def visit(self, run: str, see: Callable[[Entry], None]) -> None:
         with self._reading(True) as connections:
@@ -251,8 +254,6 @@ def _collect(
 
 def _valid(entries: list[Entry]) -> list[Entry]:
     """The entries since the question was last asked anew, oldest first."""
-    if len(entries) == 1:
-        return entries
     entries.sort(key=lambda entry: entry.at)
     begins = [index for index, entry in enumerate(entries) if entry.begins]
     return entries[begins[-1] :] if begins else entries

@@ -179,7 +179,9 @@ class Window:
         try:
             while at < len(stages) and not row.settled:
                 try:
-                    await _done(stages[at].process_row(row, context))
+                    pending: Awaitable[None] | None = stages[at].process_row(row, context)
+                    if pending is not None:  # as in `_done`, without another coroutine
+                        await pending
                     at += 1
                 except AskAgain as again:
                     at = stages.index(again.stage)
@@ -190,13 +192,13 @@ class Window:
             row.status = "not_run"
             raise
         except (RunError, ConfigurationError) as error:
-            self._end(row, error, stages[at])
+            self._end(row, error)
             return
         except Exception as error:  # a stage of the user's own: one bad row never ends a run
             row.fail(error, stages[at].name)
         self._finish(row)
 
-    def _end(self, row: Row, error: OndineError, stage: RowStage) -> None:
+    def _end(self, row: Row, error: OndineError) -> None:
         """The run can't go on. A row that was on its way stays `not_run`, for the next run."""
         row.status = "not_run"
         control = self.context.control

@@ -68,7 +68,7 @@ class Reply:
     latency: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as `journal.Entry`: one is made for each journaled row, too
 class Answer:
     """A Messages API answer that could be read."""
 
