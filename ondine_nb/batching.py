@@ -56,8 +56,8 @@ class BatchInvokeStage(InvokeStage):
     ) -> None:
         super().__init__(provider, settings, **given)
         self.price = price
-        self.pace = pace or PACE
-        self.carrier = Carrier(
+        self.pace: Pace = pace or PACE
+        self.carrier: Carrier = Carrier(
             MessageBatches(provider),
             self.journal,
             self,

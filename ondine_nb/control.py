@@ -28,12 +28,12 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self.stopping = False
-        self.paused = False
+        self.stopping: bool = False
+        self.paused: bool = False
         self.outage = False
         self.reason: str | None = None
         self.error: BaseException | None = None
-        self.cancelled = False
+        self.cancelled: bool = False
         self.draining: set[asyncio.Task[Any]] = set()
         self._asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,7 +109,7 @@ class RowSample:
         values: Sequence[Any],
         outputs: dict[str, Any],
     ) -> None:
-        self.position = position
+        self.position: int = position
         self._names, self._values, self._outputs = names, values, outputs
 
     @property

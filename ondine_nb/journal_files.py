@@ -44,8 +44,8 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}.db"
-        self.store_path = folder / "answers.db"
+        self.path: Path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}.db"
+        self.store_path: Path = folder / "answers.db"
         self._live: sqlite3.Connection | None = None
         self._next = 1
 

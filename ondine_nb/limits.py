@@ -31,9 +31,9 @@ class Gate:
     def __init__(self, width: int, growth: Growth | None = None) -> None:
         self.width = width
         self.growth = growth
-        self.proven = False
-        self.held = False
-        self.inside = 0
+        self.proven: bool = False
+        self.held: bool = False
+        self.inside: int = 0
         self._shut = False
         self._passes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()

@@ -95,7 +95,7 @@ class Panel:
         journal = options.pop("journal", None)
         session = _session(shell)
         widgets = {name: control(name, given) for name, given in controls.items()}
-        self.bench = Workbench(
+        self.bench: Workbench = Workbench(
             data,
             prompt,
             name=source or "data",

@@ -32,7 +32,7 @@ class Work:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.forecast: Forecast | None = None
-        self.busy = False
+        self.busy: bool = False
         self._run: Any = None
         self._trials: list[Trial] = []  # ended ones: what they cost makes the forecast better
 

@@ -74,11 +74,11 @@ class Results:
     def __init__(self, run: Any) -> None:
         self.run = run
         known = rows_of(run)
-        self.streamed = known is None
+        self.streamed: bool = known is None
         self.rows: list[Row | None] = known or []
         self._texts: list[list[str]] | None = None
         self.heads: tuple[Head, ...] = () if self.streamed else tuple(_heads(run))
-        self.hidden = 0 if self.streamed else _hidden(run, self.heads)
+        self.hidden: int = 0 if self.streamed else _hidden(run, self.heads)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -104,7 +104,7 @@ class AnthropicProvider:
         self.model = model
         self.note = note
         self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
-        self.identity = identity or (self.base_url or "anthropic")
+        self.identity: str = identity or (self.base_url or "anthropic")
         self.price: ModelPrice | None = (
             FREE if free else find_price(model, price_in=price_in, price_out=price_out)
         )
