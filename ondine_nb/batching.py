@@ -241,6 +241,7 @@ class BatchInvokeStage(InvokeStage):
     # -- what comes back
 
     async def take(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Journal a batch's `outcomes`, count what they cost, and give their rows the answers."""
         fresh = batch.fresh(outcomes)
         known = await self._known_bodies(batch, list(fresh))
         bought = []
@@ -295,12 +296,14 @@ class BatchInvokeStage(InvokeStage):
             inquiry.earlier = 1
 
     async def take_journaled(self, batch: Batch) -> None:
+        """Take what another run has read of a batch from the journal; what isn't there fails."""
         entries = await self._journaled(list(batch.questions))
         for key, question in batch.questions.items():
             self._recall(question.inquiry, entries.get(key, []))
         self.take_gone(batch, "another run has read its batch")
 
     def take_gone(self, batch: Batch, why: str) -> None:
+        """Fail what a batch won't answer any more; `why` begins the reason."""
         for question in batch.questions.values():
             inquiry = question.inquiry
             if not inquiry.answers and inquiry.failure is None:

@@ -244,6 +244,7 @@ class Outage:
         self._say("", None)
 
     def close(self) -> None:
+        """The run is over: no probe is let in any more."""
         self._cancel()
 
     def _try(self) -> None:

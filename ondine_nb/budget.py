@@ -64,6 +64,7 @@ class SessionBudget:
 
     @property
     def ceiling(self) -> Decimal | None:
+        """USD that all runs together may spend, or None. A higher one wakes those that wait."""
         return self._ceiling
 
     @ceiling.setter

@@ -114,10 +114,12 @@ class RowSample:
 
     @property
     def inputs(self) -> dict[str, Any]:
+        """The row's values by column, long texts cut."""
         return {name: _short(self._values[at]) for name, at in self._names.items()}
 
     @property
     def outputs(self) -> dict[str, Any]:
+        """The new cells by column, long texts cut."""
         return {name: _short(value) for name, value in self._outputs.items()}
 
 

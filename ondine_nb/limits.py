@@ -40,6 +40,7 @@ class Gate:
 
     @property
     def limit(self) -> int:
+        """How many requests may be in flight now: 0 while it is shut."""
         if self.held or self._shut:
             return 0
         most = self.width if self.growth is None else min(self.width, self.growth.limit)
@@ -209,6 +210,7 @@ class Claims:
                     each.beside_others = True
 
     def leave(self, run: Any) -> None:
+        """`run` is over, and claims nothing any more."""
         with self._lock:
             self._runs.discard(run)
 

@@ -41,6 +41,7 @@ class Line:
         self._opened.result()
 
     async def close(self) -> None:
+        """Let go of the connection, once it is open."""
         opened, self._opened = self._opened, None  # a stream's next chunk opens it again
         if opened is not None:
             await asyncio.wait({opened})

@@ -93,6 +93,7 @@ class Rate:
         return max(self._resume, self._next) - now if self.known else 0.0
 
     def sent(self, turn: Turn) -> None:
+        """A request went out as `turn`."""
         self._last = turn.number
         self._sends.append(turn.at)
         if self.known:

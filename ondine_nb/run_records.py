@@ -292,7 +292,10 @@ def _readable(context: ExecutionContext) -> ExecutionContext:
 def keeper(
     context: ExecutionContext, manager: StateManager
 ) -> Callable[[Decimal], Coroutine[Any, Any, None]]:
-    """Makes durable what may be billed beyond what is known, before it may be."""
+    """Makes durable what may be billed beyond what is known (USD), before it may be.
+
+    What is given raises `JournalError` where the record can't be written.
+    """
 
     async def keep(bound: Decimal) -> None:
         context.reserved = bound

@@ -94,7 +94,10 @@ def _price_text(price: ModelPrice | None) -> str:
 
 
 def costs(file: str) -> str:
-    """What was paid by run, model and day, from the journal; with `file`, written there as CSV."""
+    """What was paid by run, model and day, from the journal; with `file`, written there as CSV.
+
+    Raises `ConfigurationError` for another kind of file.
+    """
     if file:
         if not file.endswith(".csv"):
             raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")

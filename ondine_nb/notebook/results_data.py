@@ -84,6 +84,7 @@ class Results:
         return len(self.rows)
 
     def status(self, position: int) -> str:
+        """The status of the row at `position`."""
         row = self.rows[position]
         return "not_run" if row is None else row.status
 
@@ -107,6 +108,7 @@ class Results:
         return sum((row.cost for row in self.rows if row is not None), ZERO)
 
     def tokens(self) -> int:
+        """The tokens of all rows' answers, input and output."""
         return sum(row.usage.total_tokens for row in self.rows if row is not None)
 
     def latencies(self) -> list[float]:

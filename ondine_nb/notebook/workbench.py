@@ -95,6 +95,7 @@ class Workbench:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The frame's columns, by their names as text."""
         return self.frame.columns
 
     @property
@@ -151,6 +152,7 @@ class Workbench:
         return _told(lambda: parse_schema(spec)) if spec else []
 
     def out_problem(self) -> list[str]:
+        """What is wrong with the result's name, in at most one line."""
         if self.out.isidentifier() and not keyword.iskeyword(self.out):
             return []
         return [f"'{self.out}' can't be a variable: name the result like `labeled`."]

@@ -95,7 +95,7 @@ class Answer:
             ) from error
 
     def usable_text(self) -> str:
-        """The text, or the reason why there is none to use (an `AnswerError`)."""
+        """The text. Raises the reason why there is none to use, an `AnswerError`."""
         problem = self._problem()
         if problem is not None:
             raise problem

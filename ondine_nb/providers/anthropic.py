@@ -167,6 +167,7 @@ class AnthropicProvider:
         return other
 
     async def close(self) -> None:
+        """Let go of the client's connections."""
         client, self._client, self._courier = self._client, None, None
         if client is not None:
             await client.close()
@@ -192,6 +193,7 @@ class AnthropicProvider:
         return parameters
 
     async def send(self, prompt: str) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
         started = time.perf_counter()
         reply = None if self._courier is None else await self._by_courier(self._courier, prompt)
         body, headers = reply or await self._by_sdk(prompt)
@@ -252,6 +254,7 @@ class AnthropicProvider:
         return whole.around(prompt)
 
     async def count_tokens(self, prompt: str) -> int | None:
+        """The input tokens of a request by the API's own count; None where it can't be had."""
         anthropic = sdk()
         try:
             async with asyncio.timeout(min(self._timeout, 20)):

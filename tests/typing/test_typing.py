@@ -11,12 +11,28 @@ from typing import Any
 
 import ondine_nb
 from tests.docs.pages import ROOT
-from tests.docs.test_docstrings import FACE
 
 TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 HERE = Path(__file__).parent
-# Beyond what users hold in their hands there are widgets and traits, of libraries without types.
-HELD = (*FACE[1:], "ondine_nb.pipeline", "ondine_nb.run")
+# What users and writers of stages, observers and providers hold in their hands. Beyond it there are
+# widgets and traits, of libraries without types.
+HELD = (
+    "ondine_nb.contracts",
+    "ondine_nb.errors",
+    "ondine_nb.frames",
+    "ondine_nb.models",
+    "ondine_nb.notebook.panel",
+    "ondine_nb.options",
+    "ondine_nb.orchestration",
+    "ondine_nb.pipeline",
+    "ondine_nb.pricing",
+    "ondine_nb.providers",
+    "ondine_nb.rows",
+    "ondine_nb.run",
+    "ondine_nb.schemas",
+    "ondine_nb.spending",
+    "ondine_nb.stages",
+)
 # Here the types of attributes are said by what is assigned alone.
 INFERRED = {"logger", "local_face", "LocalFileCheckpointStorage", "StreamingResult"}
 INFERRED |= {"CostTrackingObserver", "LoggingObserver"}
