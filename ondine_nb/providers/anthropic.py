@@ -25,7 +25,7 @@ from ..errors import (
     RowError,
 )
 from ..pricing import FREE, ModelPrice, find_price
-from . import Reply, Settings
+from . import Reply, Settings, without_login
 from .courier import Courier, Skeleton
 from .faults import causes, said, timed_out, transient
 from .time_limits import TimeLimit
@@ -317,9 +317,7 @@ class AnthropicProvider:
         return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
 
     def _where(self) -> str:
-        if not self.base_url:
-            return "the Anthropic API"
-        return re.sub(r"//[^/@]*@", "//", self.base_url)
+        return without_login(self.base_url) if self.base_url else "the Anthropic API"
 
     def _hidden(self, text: str) -> str:
         """`text` without the key: a server may repeat it."""
