@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import ondine_nb
-from tests.docs.pages import ROOT
 
+ROOT = Path(__file__).parents[2]
 TOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
 HERE = Path(__file__).parent
 # What users and writers of stages, observers and providers hold in their hands. Beyond it there are
