@@ -71,12 +71,12 @@ class Batch:
         adopted: bool = False,
     ) -> None:
         self.record = record
-        self.questions = {question.inquiry.key: question for question in questions}
+        self.questions: dict[bytes, Question] = {each.inquiry.key: each for each in questions}
         self.reservation = reservation
         self.requests = requests
         self.adopted = adopted
         self.unsent = self.cancelling = False
-        self.left = set(range(len(record.keys)))
+        self.left: set[int] = set(range(len(record.keys)))
         self.cost = ZERO
 
     def fresh(self, outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
@@ -122,7 +122,7 @@ class Carrier:
         self.gate = gate
         self.backoff = backoff
         self.pace = pace
-        self.trouble = ""
+        self.trouble: str = ""
         self._hurry = asyncio.Event()
 
     async def carry(self, batch: Batch) -> None:

@@ -56,8 +56,8 @@ class BatchInvokeStage(InvokeStage):
     ) -> None:
         super().__init__(provider, settings, **given)
         self.price = price
-        self.pace = pace or PACE
-        self.carrier = Carrier(
+        self.pace: Pace = pace or PACE
+        self.carrier: Carrier = Carrier(
             MessageBatches(provider),
             self.journal,
             self,
@@ -241,6 +241,7 @@ class BatchInvokeStage(InvokeStage):
     # -- what comes back
 
     async def take(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Journal a batch's `outcomes`, count what they cost, and give their rows the answers."""
         fresh = batch.fresh(outcomes)
         known = await self._known_bodies(batch, list(fresh))
         bought = []
@@ -295,10 +296,12 @@ class BatchInvokeStage(InvokeStage):
             inquiry.earlier = 1
 
     async def take_journaled(self, batch: Batch) -> None:
+        """Take what another run has read of a batch from the journal; what isn't there fails."""
         await self._recall_all([question.inquiry for question in batch.questions.values()])
         self.take_gone(batch, "another run has read its batch")
 
     def take_gone(self, batch: Batch, why: str) -> None:
+        """Fail what a batch won't answer any more; `why` begins the reason."""
         for question in batch.questions.values():
             inquiry = question.inquiry
             if not inquiry.answers and inquiry.failure is None:

@@ -38,9 +38,13 @@ class Trial:
     )
 
     def __init__(self) -> None:
-        self.tries = self.counted = self.blamed = self.seen = 0
-        self.sent_at = 0.0
-        self.probing = self.late = False
+        self.tries: int = 0
+        self.counted: int = 0
+        self.blamed: int = 0
+        self.seen: int = 0
+        self.sent_at: float = 0.0
+        self.probing: bool = False
+        self.late: bool = False
         self.error: TransientError | None = None
         self.turn: Turn | None = None
 
@@ -55,8 +59,10 @@ class Breaker:
 
     def __init__(self, backoff: Backoff, clock: Callable[[], float] = time.monotonic) -> None:
         self.backoff = backoff
-        self.open = self.exhausted = self.proven = False
-        self.next_try = 0.0
+        self.open: bool = False
+        self.exhausted: bool = False
+        self.proven: bool = False
+        self.next_try: float = 0.0
         self._clock = clock
         self._successes = self._probes = self._streak = self._in_vain = 0
         self._failing: set[Trial] = set()
@@ -198,7 +204,8 @@ class Outage:
     """
 
     def __init__(self, breaker: Breaker, gate: Gate, control: Control, gauges: Gauges) -> None:
-        self.breaker, self.gate = breaker, gate
+        self.breaker: Breaker = breaker
+        self.gate: Gate = gate
         self._control, self._gauges = control, gauges
         self._timer: asyncio.TimerHandle | None = None
 
@@ -237,6 +244,7 @@ class Outage:
         self._say("", None)
 
     def close(self) -> None:
+        """The run is over: no probe is let in any more."""
         self._cancel()
 
     def _try(self) -> None:

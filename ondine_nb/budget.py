@@ -22,7 +22,9 @@ class Reservation:
     __slots__ = ("_budget", "amount", "open")
 
     def __init__(self, budget: Budget, amount: Decimal) -> None:
-        self._budget, self.amount, self.open = budget, amount, True
+        self._budget = budget
+        self.amount: Decimal = amount
+        self.open: bool = True
 
     def settle(self, cost: Decimal) -> None:
         """The answer came and cost this much, in USD."""
@@ -54,12 +56,15 @@ class SessionBudget:
     def __init__(self, ceiling: Decimal | None = None) -> None:
         self._lock = threading.Lock()
         self._ceiling = ceiling
-        self.spent = self.possibly_billed = self.reserved = ZERO
-        self.outstanding = 0
+        self.spent: Decimal = ZERO
+        self.possibly_billed: Decimal = ZERO
+        self.reserved: Decimal = ZERO
+        self.outstanding: int = 0
         self._waiting: set[Budget] = set()
 
     @property
     def ceiling(self) -> Decimal | None:
+        """USD that all runs together may spend, or None. A higher one wakes those that wait."""
         return self._ceiling
 
     @ceiling.setter
@@ -145,10 +150,10 @@ class Budget:
         keep: Callable[[Decimal], Awaitable[None]] | None = None,
     ) -> None:
         self.ceiling = ceiling
-        self.spent = spent
-        self.possibly_billed = possibly_billed
-        self.reserved = ZERO
-        self.outstanding = 0
+        self.spent: Decimal = spent
+        self.possibly_billed: Decimal = possibly_billed
+        self.reserved: Decimal = ZERO
+        self.outstanding: int = 0
         self._session = session
         self._keep = keep if ceiling is not None else None
         self._kept = possibly_billed

@@ -107,6 +107,7 @@ class Catalogue:
     models: tuple[Model, ...]
 
     def find(self, model: str) -> Model | None:
+        """The model with this id, or None."""
         return next((each for each in self.models if each.id == model), None)
 
 

@@ -28,12 +28,12 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self.stopping = False
-        self.paused = False
+        self.stopping: bool = False
+        self.paused: bool = False
         self.outage = False
         self.reason: str | None = None
         self.error: BaseException | None = None
-        self.cancelled = False
+        self.cancelled: bool = False
         self.draining: set[asyncio.Task[Any]] = set()
         self._asked = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,15 +109,17 @@ class RowSample:
         values: Sequence[Any],
         outputs: dict[str, Any],
     ) -> None:
-        self.position = position
+        self.position: int = position
         self._names, self._values, self._outputs = names, values, outputs
 
     @property
     def inputs(self) -> dict[str, Any]:
+        """The row's values by column, long texts cut."""
         return {name: _short(self._values[at]) for name, at in self._names.items()}
 
     @property
     def outputs(self) -> dict[str, Any]:
+        """The new cells by column, long texts cut."""
         return {name: _short(value) for name, value in self._outputs.items()}
 
 

@@ -173,7 +173,7 @@ class TransientError(RowError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.headers = headers or {}
+        self.headers: Mapping[str, str] = headers or {}
         self.retry_after = retry_after
         self.possibly_billed = possibly_billed
         self.unreachable = unreachable

@@ -72,10 +72,10 @@ class Estimator:
 
     def __init__(self, job: Any) -> None:
         self.job = job
-        self.prompt_stage = next(s for s in job.stages if isinstance(s, PromptStage))
-        self.invoke = next(s for s in job.stages if isinstance(s, InvokeStage))
-        self.parse = next(s for s in job.stages if isinstance(s, ParseStage))
-        self.tally = Tally()
+        self.prompt_stage: PromptStage = next(s for s in job.stages if isinstance(s, PromptStage))
+        self.invoke: InvokeStage = next(s for s in job.stages if isinstance(s, InvokeStage))
+        self.parse: ParseStage = next(s for s in job.stages if isinstance(s, ParseStage))
+        self.tally: Tally = Tally()
         self._random = random.Random(0)  # noqa: S311
         self._constant = {line: _constant(line.settings) for line in self.invoke.lines}
         self._unopened = False

@@ -40,12 +40,12 @@ class Inquiry:
     __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock", "pack")
 
     def __init__(self, key: bytes) -> None:
-        self.key = key
+        self.key: bytes = key
         self.answers: list[Answer] = []
-        self.earlier = 0
-        self.begins = False
+        self.earlier: int = 0
+        self.begins: bool = False
         self.failure: RowError | None = None
-        self.lock = asyncio.Lock()
+        self.lock: asyncio.Lock = asyncio.Lock()
         self.pack: Any = None
 
 

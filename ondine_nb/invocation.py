@@ -24,6 +24,7 @@ from .journal import Entry, Journal
 from .limits import Backoff, Budget, Gate, Reservation, Turnstile
 from .lines import Line, Part, Request
 from .pacing import Growth, Pacer
+from .pricing import ModelPrice
 from .providers import Answer, Provider, Reply, Settings
 from .rows import ZERO, Halted, Row
 
@@ -39,12 +40,11 @@ class _NotNow(Exception):  # noqa: N818 - a signal, not an error
 class InvokeStage(RowStage):
     """Gets each row's answer, from the journal or from the provider.
 
-    `budget` and `gate` are the run's; with `fresh` only answers of this run (`run_id`) count,
-    with `resumed` those of its earlier processes too.
-    `accepted` says that these settings have got an answer before, so that rejections are the rows'.
+    With `fresh` only answers of this run (`run_id`) count, with `resumed` those of its earlier
+    processes too. `accepted`: these settings have got an answer, so rejections are the rows' fault.
     """
 
-    columns = ()  # works on what the stages before it left on the row
+    columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
 
     def __init__(
         self,
@@ -62,19 +62,20 @@ class InvokeStage(RowStage):
         backoff: Backoff | None = None,
     ) -> None:
         super().__init__("invoke")
-        self.line = Line(provider, settings)
+        self.line: Line = Line(provider, settings)
         self.provider = provider
-        self.price = provider.price  # of a row's first request
+        self.price: ModelPrice | None = provider.price  # of a row's first request
         self.settings = settings
         self.journal = journal
         self.budget = budget
         self.run_id = run_id
         self.fresh, self.resumed = fresh, resumed
         self._began = time.time()
-        self.gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
-        self.pacer, self.turnstile = Pacer(), Turnstile()
-        self.backoff = backoff or Backoff()
-        self.breaker = Breaker(self.backoff)
+        self.gate: Gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
+        self.pacer: Pacer = Pacer()
+        self.turnstile: Turnstile = Turnstile()
+        self.backoff: Backoff = backoff or Backoff()
+        self.breaker: Breaker = Breaker(self.backoff)
         self._hash = question_key(provider.identity, settings)
         self._inquiries: WeakValueDictionary[bytes, Inquiry] = WeakValueDictionary()
         self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
@@ -313,12 +314,11 @@ class InvokeStage(RowStage):
             self._alive(reply.latency)
         try:
             parts = await self._parts(request, reply, answer)
-            await self.journal.extend(
-                [
-                    self._entry(of.inquiry, replace(reply, body=of.body), bool(of.answer), of.cost)
-                    for of in parts
-                ]
-            )
+            entries = [
+                self._entry(of.inquiry, replace(reply, body=of.body), bool(of.answer), of.cost)
+                for of in parts
+            ]
+            await self.journal.extend(entries)
         except BaseException:
             reservation.lose()
             raise

@@ -83,9 +83,9 @@ class Journal:
     """The answers of one folder. Safe to use from any thread and any number of loops."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        self.closed = False
-        self.claims = Claims()
+        self.folder: Path = Path(folder)
+        self.closed: bool = False
+        self.claims: Claims = Claims()
         self._asking = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._files = Files(self.folder)

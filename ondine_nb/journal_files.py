@@ -44,8 +44,8 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}.db"
-        self.store_path = folder / "answers.db"
+        self.path: Path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}.db"
+        self.store_path: Path = folder / "answers.db"
         self._live: sqlite3.Connection | None = None
         self._next = 1
 
@@ -74,27 +74,33 @@ class Files:
 
     @property
     def live(self) -> sqlite3.Connection:
+        """The connection to this process's file, which is open."""
         assert self._live is not None
         return self._live
 
     def begin(self) -> None:
+        """Begin a transaction on this process's file."""
         self.live.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
+        """End the transaction; what it wrote is durable once this returns."""
         self.live.execute("COMMIT")
 
     def rollback(self) -> None:
+        """Undo what a failed transaction wrote, if one is open. Never raises."""
         if self._live is not None and self._live.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._live.execute("ROLLBACK")
 
     def close(self) -> None:
+        """Close this process's file, if it is open. Never raises."""
         if self._live is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._live.close()
             self._live = None
 
     def insert(self, entry: Entry) -> None:
+        """Write an entry within the transaction."""
         self.live.execute(
             f"INSERT INTO answers (n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
             (self._next, *entry.as_row()),
@@ -102,19 +108,26 @@ class Files:
         self._next += 1
 
     def put_batch(self, record: BatchRecord) -> None:
+        """Write a batch's record, or what is new in it, within the transaction."""
         put_batch(self.live, record)
 
     def open_batches(self, provider: str) -> list[BatchRecord]:
+        """The batches of `provider` that haven't ended, as far as any file knows."""
         with self._reading(True) as connections:
             return open_batches(connections, provider)
 
     def batch_ids(self) -> set[str]:
+        """The provider's ids of all batches that any file knows."""
         with self._reading(True) as connections:
             return known_ids(connections)
 
     def find(
         self, keys: Sequence[bytes], run: str | None, earlier: bool
     ) -> dict[bytes, list[Entry]]:
+        """The readable entries under each of `keys`, of all runs or of `run` alone.
+
+        With `earlier`, those of earlier processes too.
+        """
         found: dict[bytes, list[Entry]] = {}
         with self._reading(earlier) as connections:
             for connection in connections:
@@ -125,6 +138,7 @@ class Files:
         return found
 
     def visit(self, run: str, see: Callable[[Entry], None]) -> None:
+        """Call `see` with each entry of `run`, whichever file it is in."""
         with self._reading(True) as connections:
             for connection in connections:
                 query = f"SELECT {COLUMNS} FROM answers WHERE run = ?"  # noqa: S608

@@ -31,15 +31,16 @@ class Gate:
     def __init__(self, width: int, growth: Growth | None = None) -> None:
         self.width = width
         self.growth = growth
-        self.proven = False
-        self.held = False
-        self.inside = 0
+        self.proven: bool = False
+        self.held: bool = False
+        self.inside: int = 0
         self._shut = False
         self._passes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def limit(self) -> int:
+        """How many requests may be in flight now: 0 while it is shut."""
         if self.held or self._shut:
             return 0
         most = self.width if self.growth is None else min(self.width, self.growth.limit)
@@ -209,6 +210,7 @@ class Claims:
                     each.beside_others = True
 
     def leave(self, run: Any) -> None:
+        """`run` is over, and claims nothing any more."""
         with self._lock:
             self._runs.discard(run)
 

@@ -28,8 +28,8 @@ class Line:
     def __init__(self, provider: Provider, settings: Settings) -> None:
         self.provider = provider
         self.settings = settings
-        self.lead = Lead(wanted=settings.caches)
-        self.usual_output = 64.0
+        self.lead: Lead = Lead(wanted=settings.caches)
+        self.usual_output: float = 64.0
         self._opened: asyncio.Task[None] | None = None
 
     async def open(self, width: int) -> None:
@@ -41,6 +41,7 @@ class Line:
         self._opened.result()
 
     async def close(self) -> None:
+        """Let go of the connection, once it is open."""
         opened, self._opened = self._opened, None  # a stream's next chunk opens it again
         if opened is not None:
             await asyncio.wait({opened})

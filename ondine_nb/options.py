@@ -62,7 +62,10 @@ class Options:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
-        """The options given by name; None leaves an option at its default."""
+        """The options given by name; None leaves an option at its default.
+
+        Raises `ConfigurationError` for a name or a value that can't be.
+        """
         known = {option.name for option in fields(cls)}
         for name in given:
             if name not in known:

@@ -75,7 +75,7 @@ class Rate:
     _SLACK = 0.05  # seconds that a late request may make up for
 
     def __init__(self) -> None:
-        self.known = False
+        self.known: bool = False
         self.rate: float | None = None
         self._last = self._seen = 0
         self._refused: deque[int] = deque(maxlen=10)
@@ -93,6 +93,7 @@ class Rate:
         return max(self._resume, self._next) - now if self.known else 0.0
 
     def sent(self, turn: Turn) -> None:
+        """A request went out as `turn`."""
         self._last = turn.number
         self._sends.append(turn.at)
         if self.known:
@@ -275,10 +276,10 @@ class Growth:
     _SLOWER = 1.8
 
     def __init__(self, start: int = 8, most: int = 256) -> None:
-        self.limit = min(start, most)
+        self.limit: int = min(start, most)
         self.start = start
         self.most = most
-        self.note = "starting"
+        self.note: str = "starting"
         self._fast = True
         self._round: deque[float] = deque()
         self._best: float | None = None

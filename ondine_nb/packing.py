@@ -45,11 +45,11 @@ class Pack:
     __slots__ = ("asked", "closed", "lock", "second", "size")
 
     def __init__(self, asked: Asked = (), *, second: bool = False) -> None:
-        self.asked = list(asked)
-        self.size = 0
-        self.closed = bool(asked)
-        self.second = second
-        self.lock = asyncio.Lock()
+        self.asked: list[tuple[Inquiry, Row]] = list(asked)
+        self.size: int = 0
+        self.closed: bool = bool(asked)
+        self.second: bool = second
+        self.lock: asyncio.Lock = asyncio.Lock()
         for inquiry, _ in self.asked:
             inquiry.pack = self
 

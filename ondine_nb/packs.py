@@ -48,8 +48,8 @@ class Form:
         self._id = next(name for name in _names() if name not in fields)
         self._head = head if head.strip() else ""
         self._tail = tail if tail.strip() else ""
-        self.schema = self._schema(schema)
-        self.intro = self._intro()
+        self.schema: dict[str, Any] = self._schema(schema)
+        self.intro: str = self._intro()
 
     def _schema(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
         row = dict(schema or {"type": "object", "properties": {"answer": {"type": "string"}}})

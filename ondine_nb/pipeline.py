@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .askers import asker_of, check_batches, check_packs, provider_of, settings_of
 from .contracts import ExecutionContext, ExecutionObserver, PipelineStage
@@ -22,7 +22,7 @@ from .models import CostEstimate, ExecutionResult
 from .options import Options
 from .orchestration.sync_executor import run_in_thread
 from .prompts import Template
-from .providers import Provider
+from .providers import Provider, Settings
 from .providers.choice import LOCAL_CONCURRENCY, is_local
 from .rowsets import Intake, RowSet
 from .run_records import (
@@ -39,9 +39,12 @@ from .run_records import (
 )
 from .schemas import Schema, parse_schema
 from .sinks import open_sink
-from .sources import open_source
+from .sources import Source, open_source
 from .stages import LoadStage, ParseStage, PromptStage
 from .streams import FrameSource
+
+if TYPE_CHECKING:
+    from . import Run
 
 __all__ = ["Job", "Pipeline"]
 
@@ -75,25 +78,29 @@ class Pipeline:
         provider: Provider | None = None,
         **options: Any,
     ) -> None:
-        self.options = Options.of(options)
+        self.options: Options = Options.of(options)
         self._given_provider = provider
         self.prompt = prompt
-        self.observers = tuple(observers)
-        self.extra_stages = tuple(map(_checked, stages))
+        self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
+        self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
         self.name = name
         self.recorded = True
         self._journal = journal
         self._session: SessionBudget | None = None
-        self.source = open_source(data, name)
+        self.source: Source = open_source(data, name)
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
-        self.template = kind.compile(prompt, columns, self.options.params, name)
-        self.schema = self._parse_schema()
+        self.template: JinjaTemplate | Template = kind.compile(
+            prompt, columns, self.options.params, name
+        )
+        self.schema: Schema | None = self._parse_schema()
         added = [column.name for column in produced(self.extra_stages)]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
-        self.frame = self._rows_in_memory()
-        self.provider = self._provider()
-        self.settings = settings_of(self.options, self.provider, self.schema, self.template.head)
+        self.frame: Frame = self._rows_in_memory()
+        self.provider: Provider = self._provider()
+        self.settings: Settings = settings_of(
+            self.options, self.provider, self.schema, self.template.head
+        )
         self._check_budget()
         self._check_executor()
         if self.options.batch:
@@ -163,19 +170,17 @@ class Pipeline:
         some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
         return self._over(some.native).execute().data
 
-    def start(self) -> Any:
+    def start(self) -> Run:
         """Start on the running loop; gives the `Run` at once."""
         return self._run().start()
 
     async def execute_async(self) -> ExecutionResult:
         """Run on the running loop. Raises the error that ended the run."""
-        result: ExecutionResult = await self._run().execute_async()
-        return result
+        return await self._run().execute_async()
 
     def execute(self) -> ExecutionResult:
         """Run to the end, in a thread with a loop of its own. Raises the error that ended it."""
-        result: ExecutionResult = self._run().execute()
-        return result
+        return self._run().execute()
 
     def stream(self) -> Iterator[Any]:
         """Frames of `chunk_size` rows in input order, as they are finished.
@@ -183,13 +188,11 @@ class Pipeline:
         Only a window of rows is in memory. Leaving the loop early stops the run. Raises the error
         that ends it behind the chunks that are complete.
         """
-        stream: Iterator[Any] = self._run(streaming=True).stream()
-        return stream
+        return self._run(streaming=True).stream()
 
     def stream_async(self) -> AsyncIterator[Any]:
         """`stream` on the running loop."""
-        stream: AsyncIterator[Any] = self._run(streaming=True).stream_async()
-        return stream
+        return self._run(streaming=True).stream_async()
 
     @classmethod
     def resume(
@@ -204,7 +207,7 @@ class Pipeline:
         session: SessionBudget | None = None,
         provider: Provider | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> Run:
         """Go on with a recorded run, in this process or after its kernel died; gives its `Run`.
 
         Await the run or call its `execute()`. `run_id` is the run's id or its result's name,
@@ -231,7 +234,7 @@ class Pipeline:
             pipeline.within(session)
         pipeline.check_resumed(settings, options)
         job = pipeline.job(earlier=earlier)
-        return sys.modules[__package__ or "ondine_nb"].Run(pipeline, name=settings["out"], job=job)
+        return _new_run(pipeline, name=settings["out"], job=job)
 
     def check_resumed(self, settings: dict[str, Any], replaced: Container[str]) -> None:
         """Raises `ConfigurationError` where this isn't the recorded run once more."""
@@ -307,11 +310,8 @@ class Pipeline:
             run_in_thread(lambda: recall_costs(context, self.journal, self.provider.price))
         return context
 
-    def _run(self, streaming: bool = False) -> Any:
-        # `run.py` stands to the right of this module and builds on it; the package's own lazy
-        # front door knows both.
-        job = self.job(streaming=streaming)
-        return sys.modules[__package__ or "ondine_nb"].Run(self, job=job)
+    def _run(self, streaming: bool = False) -> Run:
+        return _new_run(self, job=self.job(streaming=streaming))
 
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
@@ -356,6 +356,13 @@ class Pipeline:
                 f"the price of model '{self.provider.model}' is not known, so a budget can't be "
                 f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
             )
+
+
+def _new_run(pipeline: Pipeline, **given: Any) -> Run:
+    # `run.py` stands to the right of this module and builds on it; the package's own lazy front
+    # door knows both, for type checkers as well.
+    made: Run = sys.modules[__package__ or "ondine_nb"].Run(pipeline, **given)
+    return made
 
 
 def _checked(stage: Any) -> PipelineStage:

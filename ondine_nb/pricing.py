@@ -129,7 +129,8 @@ def find_price(
     """The price of a model, or None where it isn't known.
 
     `price_in` and `price_out` (USD per million tokens) replace the table's; both are needed for a
-    model that the table doesn't have. Cached input costs a given input price too.
+    model that the table doesn't have. Cached input costs a given input price too. Raises
+    `ConfigurationError` where one of them is missing.
     """
     known = _from_table(model)
     if price_in is None and price_out is None:

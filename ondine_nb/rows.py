@@ -60,21 +60,21 @@ class Row:
     )
 
     def __init__(self, position: int, values: tuple[Any, ...], names: dict[str, int]) -> None:
-        self.position = position
-        self.values = values
-        self.names = names
+        self.position: int = position
+        self.values: tuple[Any, ...] = values
+        self.names: dict[str, int] = names
         self.prompt: str | None = None
         self.inquiry: Any = None
         self.answer: Any = None
         self.outputs: dict[str, Any] | None = None
-        self.status = "not_run"
+        self.status: str = "not_run"
         self.failure: Failure | None = None
-        self.cost = ZERO
-        self.usage = NO_USAGE
+        self.cost: Decimal = ZERO
+        self.usage: Usage = NO_USAGE
         self.latency: float | None = None
-        self.attempts = 0
-        self.reasks = 0
-        self.sending = False
+        self.attempts: int = 0
+        self.reasks: int = 0
+        self.sending: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.values[self.names[name]]

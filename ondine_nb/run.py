@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from decimal import Decimal
 from typing import Any
 
-from .contracts import RowStage
+from .contracts import ExecutionContext, RowStage
 from .errors import RunError
 from .jobs import Job
 from .models import CostEstimate, ExecutionResult, Failure, ProcessingStats
@@ -36,12 +36,12 @@ class Run:
         self, pipeline: Pipeline, *, name: str = "", job: Job | None = None, retry: bool = False
     ) -> None:
         self.pipeline = pipeline
-        self.name = name or pipeline.name
-        self.job = job or pipeline.job()
+        self.name: str = name or pipeline.name
+        self.job: Job = job or pipeline.job()
         self.job.context.settings["out"] = self.name
         self.is_retry = retry
         self._output = self._new_output(keeps=True)
-        self.context = self.job.context
+        self.context: ExecutionContext = self.job.context
         self.result: ExecutionResult | None = None
         self.error: BaseException | None = None
         self.estimate: CostEstimate | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
@@ -27,7 +26,7 @@ from .options import Options
 from .orchestration import LocalFileCheckpointStorage, StateManager
 from .pricing import ModelPrice
 from .prompts import as_text
-from .providers import Answer
+from .providers import Answer, without_login
 
 __all__ = [
     "DECIDING",
@@ -94,7 +93,7 @@ def record(
         "prompt": prompt,
         "options": _plain_options(options),
         "question": question,
-        "provider": _shown(provider),
+        "provider": without_login(provider),
         "stages": list(stages),
     }
 
@@ -121,11 +120,6 @@ def _plain(name: str, value: Any) -> Any:
 def _secret(url: str) -> bool:
     """Whether a URL carries a password, which is no business of a record."""
     return urlsplit(url).password is not None
-
-
-def _shown(provider: str) -> str:
-    """Who answers, without the password of a base URL."""
-    return re.sub(r"//[^/@]*@", "//", provider)
 
 
 def options_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,9 +173,10 @@ def check_frame(settings: Mapping[str, Any], frame: Frame) -> None:
 
 def check_question(settings: Mapping[str, Any], provider: str, question: str) -> None:
     """Raises `ConfigurationError` where the same settings would ask something else here."""
-    if settings["provider"] != _shown(provider):
+    here = without_login(provider)
+    if settings["provider"] != here:
         raise ConfigurationError(
-            f"the run asked {settings['provider']}, and here {_shown(provider)} would answer. "
+            f"the run asked {settings['provider']}, and here {here} would answer. "
             "Set the same key or base URL as then, or give the model to go on with"
         )
     if settings["question"] != question:
@@ -292,7 +287,10 @@ def _readable(context: ExecutionContext) -> ExecutionContext:
 def keeper(
     context: ExecutionContext, manager: StateManager
 ) -> Callable[[Decimal], Coroutine[Any, Any, None]]:
-    """Makes durable what may be billed beyond what is known, before it may be."""
+    """Makes durable what may be billed beyond what is known (USD), before it may be.
+
+    What is given raises `JournalError` where the record can't be written.
+    """
 
     async def keep(bound: Decimal) -> None:
         context.reserved = bound

@@ -67,7 +67,7 @@ def costs(
 def spending(
     journal: Journal | Path | str | None = None, by: str | Sequence[str] = BY
 ) -> list[Spent]:
-    """The rows of `costs`, with exact costs. Blocks a running loop meanwhile."""
+    """The rows of `costs`, with exact costs. Blocks a running loop meanwhile. Raises as it does."""
     wanted = (by,) if isinstance(by, str) else tuple(by)
     for name in wanted:
         if name not in BY:

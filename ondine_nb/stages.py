@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .contracts import ExecutionContext, PipelineStage, RowStage
+from .contracts import ExecutionContext, NewColumn, PipelineStage, RowStage
 from .errors import RowError, SchemaNotMetError
 from .frames import Column
 from .invocation import InvokeStage
@@ -47,7 +47,7 @@ class PromptStage(RowStage):
     def __init__(self, template: Template | JinjaTemplate) -> None:
         super().__init__("prompt")
         self.template = template
-        self.columns = template.columns
+        self.columns: Sequence[str] | None = template.columns
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         columns = self.template.columns
@@ -68,7 +68,7 @@ class ParseStage(RowStage):
     paid; then the row fails. Without a schema the text goes into one column.
     """
 
-    columns = ()  # works on what the stages before it left on the row
+    columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
 
     def __init__(
         self,
@@ -83,7 +83,8 @@ class ParseStage(RowStage):
         self.asker = asker
         self.column = column
         self.reasks = reasks
-        self.produces = schema.fields if schema is not None else (Column(column, "str", (), None),)
+        plain = (Column(column, "str", (), None),)
+        self.produces: Sequence[NewColumn] = schema.fields if schema is not None else plain
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         text = row.answer.text

@@ -64,11 +64,13 @@ class Source(ABC):
 class FrameSource(Source):
     """A `Source` on a frame in memory; its snapshot, so later changes to the object don't show."""
 
-    repeatable = True
+    repeatable: bool = True
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
-        self.name, self.columns, self.kind = frame.name, frame.columns, frame.kind
+        self.name: str = frame.name
+        self.columns: tuple[str, ...] = frame.columns
+        self.kind: str = frame.kind
         self.rows: int = len(frame)
 
     def frames(self, size: int) -> Iterator[Frame]:
@@ -101,8 +103,11 @@ class Stream(Source):
         repeatable: bool = True,
     ) -> None:
         frame = wrap(empty, name)
-        self.name, self.columns, self.kind = name, frame.columns, frame.kind
-        self.rows, self.repeatable = rows, repeatable
+        self.name: str = name
+        self.columns: tuple[str, ...] = frame.columns
+        self.kind: str = frame.kind
+        self.rows: int | None = rows
+        self.repeatable: bool = repeatable
         self._nothing = empty
         self._blocks = blocks
         self._seen: list[NativeFrame] = []  # the blocks that `head` has read

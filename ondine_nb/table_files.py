@@ -71,7 +71,7 @@ def plan_stream(plan: Any, name: str, rows: int | None = None) -> Stream:
     """
     if not hasattr(plan, "collect_batches"):
         raise ConfigurationError(
-            f'{name}: this polars can\'t give a plan in batches: pip install -U "polars>=1.34"'
+            f'{name}: this polars can\'t give a plan in batches: pip install -U "polars>=1.42.1"'
         )
     try:
         empty = plan.collect_schema().to_frame(eager=True)

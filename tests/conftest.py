@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ondine_nb import journal
 from tests.server import MessagesServer
+
+# No test asserts a time, and hypothesis would: 200 ms an example, which a busy machine passes.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _LONG = ("browser", "faults")
 _LONG_TOO = ("test_cli.py", "test_front_ends.py", "test_resume_in_kernel.py")

@@ -59,6 +59,7 @@ __all__ = [
     "Billed",
     "Ledger",
     "MessagesServer",
+    "Servers",
     "echo_of",
     "value_of",
 ]
@@ -385,6 +386,9 @@ class MessagesServer:
         limits = self._limits.headers() if "limits" in self._tells else {}
         sent = {**identity, **limits, **(headers or {})}
         return web.Response(body=payload, status=status, headers=sent)
+
+
+Servers = Callable[..., MessagesServer]  # starts one; the fixture `serve` of notebook tests
 
 
 def _retry_headers(seconds: float | None, milliseconds: int | None) -> dict[str, str]:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from genai_prices import Usage as TableUsage
-from genai_prices import calc_price
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,9 +20,8 @@ from ondine_nb.providers import Settings
 from ondine_nb.providers.anthropic import AnthropicProvider
 from tests.asking import Asker, echoes, texts
 from tests.server import MessagesServer, echo_of
-from tests.server_ledger import Billed
+from tests.table import HEAD, cost_of
 
-HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))  # about 2,000 tokens
 PROMPT = HEAD + "Tell: {text}"
 MODEL = "claude-haiku-5-5"
 
@@ -32,17 +29,6 @@ MODEL = "claude-haiku-5-5"
 @pytest.fixture
 def asker(server: MessagesServer, home: Path) -> Asker:
     return Asker(server, home)
-
-
-def by_the_table(entry: Billed) -> Decimal:
-    cached = entry.cache_creation_input_tokens + entry.cache_read_input_tokens
-    usage = TableUsage(
-        input_tokens=entry.input_tokens + cached,
-        output_tokens=entry.output_tokens,
-        cache_write_tokens=entry.cache_creation_input_tokens,
-        cache_read_tokens=entry.cache_read_input_tokens,
-    )
-    return Decimal(calc_price(usage, entry.model, provider_id="anthropic").total_price)
 
 
 def content(server: MessagesServer, at: int = 0) -> Any:
@@ -163,7 +149,7 @@ def test_nearly_every_request_reads_the_cache_and_the_cost_is_the_ledgers_to_the
         reads = sum(entry.cache_read_input_tokens > 0 for entry in entries)
         assert len(entries) == 500
         assert reads >= 490
-        assert run.cost == sum(map(by_the_table, entries))
+        assert run.cost == sum(map(cost_of, entries))
         saved = run.context.gauges.saved_by_cache
         uncached = sum(
             (e.input_tokens + e.cache_read_input_tokens + e.cache_creation_input_tokens)
@@ -218,7 +204,7 @@ def test_the_budget_reserves_the_dearer_tokens_of_a_cache_that_is_written(home: 
     with MessagesServer(usage=usage, latency=0.01) as server:
         budget = Decimal("0.02")
         run = Asker(server, home).run(texts(200), PROMPT, budget=budget)
-        spent = sum(map(by_the_table, server.ledger.entries))
+        spent = sum(map(cost_of, server.ledger.entries))
         assert 0 < spent <= budget
         assert run.cost == spent
 

@@ -19,6 +19,7 @@ from ondine_nb.models import Usage
 from ondine_nb.providers.anthropic import AnthropicProvider
 from tests.asking import Asker, texts
 from tests.server import MessagesServer
+from tests.table import HEAD
 
 SCHEMA = "mood: good|bad, score: float, tags: list[str]"
 
@@ -156,7 +157,6 @@ def test_the_ceiling_has_room_for_what_is_asked_again_and_says_so(home: Path) ->
         assert not any("asked again" in note for note in plain.notes)
 
 
-HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))
 KINDS: dict[str, dict[str, Any]] = {
     "text": {},
     "schema": {"schema": SCHEMA},

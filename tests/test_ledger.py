@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from genai_prices import Usage as TableUsage
-from genai_prices import calc_price
 
 from ondine_nb import Run, batching
 from ondine_nb.batches import Pace
@@ -23,9 +21,9 @@ from tests.server import MessagesServer
 from tests.server_batches import BatchRules
 from tests.server_ledger import Billed
 from tests.server_packs import Garbler
+from tests.table import HEAD, cost_of
 
 SCHEMA = "mood: good|bad, n: int"
-HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))  # about 2,000 tokens
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "caching": {"prompt": HEAD + "Tell: {text}", "system": HEAD},
@@ -36,19 +34,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "packs of plain text": {"pack": 7, "schema": None},
 }
 MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-sonnet-4-5")
-
-
-def by_the_table(entry: Billed) -> Decimal:
-    """One request by the published table, in its own tier."""
-    cached = entry.cache_creation_input_tokens + entry.cache_read_input_tokens
-    usage = TableUsage(
-        input_tokens=entry.input_tokens + cached,
-        output_tokens=entry.output_tokens,
-        cache_write_tokens=entry.cache_creation_input_tokens,
-        cache_read_tokens=entry.cache_read_input_tokens,
-    )
-    how: dict[str, Any] = {"price_context": {"processing": "batch"}} if entry.batch else {}
-    return Decimal(calc_price(usage, entry.model, provider_id="anthropic", **how).total_price)
 
 
 def uneven(body: Any, text: str) -> dict[str, int]:
@@ -94,7 +79,7 @@ def test_each_answered_request_at_the_real_table_adds_up_to_the_costs_of_the_run
         assert run.state == "done"
         assert run.context.failed_rows == 0
         entries = server.ledger.entries
-    wanted = sum(map(by_the_table, entries), Decimal(0))
+    wanted = sum(map(cost_of, entries), Decimal(0))
     costs = run.costs
     assert costs.total_cost == wanted
     for parts in (

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from genai_prices import Usage as TableUsage
-from genai_prices import calc_price
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.models import Usage
 from ondine_nb.pricing import FREE, ModelPrice, Rate, find_batch_price, find_price, usd
+from tests.table import by_the_table
 
 D = Decimal
 MODELS = [
@@ -39,17 +39,13 @@ def price_of(model: str) -> ModelPrice:
     return found
 
 
-def by_the_table(model: str, usage: Usage) -> Any:
-    return calc_price(
-        TableUsage(
-            input_tokens=usage.prompt_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-        ),
-        model,
-        provider_id="anthropic",
-    ).total_price
+def counted(usage: Usage) -> TableUsage:
+    return TableUsage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -58,7 +54,7 @@ def by_the_table(model: str, usage: Usage) -> Any:
 @example("claude-haiku-5-5", Usage(100_001, 1))
 @example("claude-haiku-5-5", Usage(50_000, 7, 50_000, 1))
 def test_a_cost_is_the_tables_to_the_last_digit(model: str, usage: Usage) -> None:
-    assert price_of(model).cost(usage) == by_the_table(model, usage)
+    assert price_of(model).cost(usage) == by_the_table(model, counted(usage))
 
 
 @settings(max_examples=150, deadline=None)
@@ -159,18 +155,7 @@ def test_a_batch_costs_what_the_table_says_and_half_of_a_request_by_itself(
     assert batch is not None
     if model != "claude-3-haiku-20240307":  # for it the table has no price of batches
         assert batch.cost(usage) == price_of(model).cost(usage) / 2
-    table = calc_price(
-        TableUsage(
-            input_tokens=usage.prompt_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-        ),
-        model,
-        provider_id="anthropic",
-        price_context={"processing": "batch"},
-    )
-    assert batch.cost(usage) == table.total_price
+    assert batch.cost(usage) == by_the_table(model, counted(usage), batch=True)
 
 
 def test_given_prices_are_halved_for_batches_and_unknown_ones_stay_unknown() -> None:

@@ -19,9 +19,9 @@ from ondine_nb.models import Savings
 from ondine_nb.spending import spending, write_csv
 from tests.asking import Asker, texts
 from tests.server import MessagesServer
+from tests.table import HEAD
 
 TODAY = datetime.now().date().isoformat()
-HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))
 
 
 @pytest.fixture

@@ -139,7 +139,10 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_resume(line: str, namespace: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The run that `RUN [-i FRAME] [options]` names, and the given options."""
+    """The run that `RUN [-i FRAME] [options]` names, and the given options.
+
+    Raises `ConfigurationError` where no run is named, or something beside it.
+    """
     words = line.split(maxsplit=1)
     if not words or words[0].startswith("-"):
         raise ConfigurationError("which run? Give its name or id: %ondine resume labeled")

@@ -125,6 +125,7 @@ class Card:
 
     @property
     def ended(self) -> bool:
+        """Whether the run is over."""
         return self.state in ENDED
 
     @property

@@ -94,6 +94,7 @@ class CardWidgets:
         self._says.value = f'<p role="status">{escape(text)}</p>'
 
     def close(self) -> None:
+        """Close all widgets of the card."""
         close_all(self.box)
         for widget in (self._stop, self._pause, self._show_failed):
             _close(widget)
@@ -140,6 +141,7 @@ class RetryRow:
         self._note.value = f'<p role="status">{escape(text)}</p>' if text else ""
 
     def close(self) -> None:
+        """Close the row's widgets."""
         close_all(self.box)
 
 

@@ -16,8 +16,8 @@ class Place:
     """
 
     def __init__(self) -> None:
-        self.id = f"ondine-{uuid.uuid4().hex}"
-        self.used = False
+        self.id: str = f"ondine-{uuid.uuid4().hex}"
+        self.used: bool = False
         self._publisher: Any = None
 
     def show(self, bundle: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ class Distribution:
 
     @property
     def text(self) -> str:
+        """The distribution in one line of plain text."""
         ends = f"{self.low} to {self.high}" if self.low else ""
         parts = [text for text in (ends, self.note) if text]
         if self.kind == "counts":

@@ -19,26 +19,47 @@ class RunLike(Protocol):
     """What the view reads of a run. `interrupt_only` (bool), `pause` and `resume` may be absent."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The result's name."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """The frame's name."""
+
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """The model that answers."""
+
     @property
-    def columns(self) -> Sequence[str]: ...
+    def columns(self) -> Sequence[str]:
+        """The names of the new columns."""
+
     @property
-    def context(self) -> ExecutionContext: ...
+    def context(self) -> ExecutionContext:
+        """Its execution context."""
+
     @property
-    def state(self) -> str: ...
+    def state(self) -> str:
+        """One of `pending running paused stopping done stopped failed`."""
+
     @property
-    def error(self) -> BaseException | None: ...
+    def error(self) -> BaseException | None:
+        """What ended it, or None."""
+
     @property
-    def priced(self) -> bool: ...
+    def priced(self) -> bool:
+        """Whether the model's price is known."""
+
     @property
-    def note(self) -> str: ...
+    def note(self) -> str:
+        """A line on who answers, or ""."""
+
     @property
-    def estimate(self) -> CostEstimate | None: ...
-    def stop(self) -> Any: ...
+    def estimate(self) -> CostEstimate | None:
+        """What it was expected to cost, or None."""
+
+    def stop(self) -> Any:
+        """Send nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

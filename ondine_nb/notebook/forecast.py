@@ -31,6 +31,7 @@ class Experience:
 
     @classmethod
     def of(cls, trials: Iterable[Trial | None]) -> Experience:
+        """What the answers of `trials` have cost, those that were paid."""
         paid = [
             outcome
             for trial in trials

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, OndineError
 from ..journal import home
 from ..orchestration.sync_executor import run_in_thread
 from ..pricing import ModelPrice, dollars, find_price, usd
-from ..providers import Settings
+from ..providers import Settings, without_login
 from ..providers.anthropic import AnthropicProvider, list_models
 from ..providers.choice import choose, is_local
 from ..rows import ZERO
@@ -94,7 +94,10 @@ def _price_text(price: ModelPrice | None) -> str:
 
 
 def costs(file: str) -> str:
-    """What was paid by run, model and day, from the journal; with `file`, written there as CSV."""
+    """What was paid by run, model and day, from the journal; with `file`, written there as CSV.
+
+    Raises `ConfigurationError` for another kind of file.
+    """
     if file:
         if not file.endswith(".csv"):
             raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")
@@ -141,7 +144,7 @@ def doctor(shell: Any) -> str:
         **{name: _version(name) for name in ("anthropic", "pandas", "polars", "genai-prices")},
         "front end": _front_end(shell),
         "API key": _key_state(),
-        "base URL": os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own",
+        "base URL": without_login(os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own"),
         "journal folder": f"{home()} ({_folder_state()})",
     }
     from ..providers import local

@@ -95,7 +95,7 @@ class Panel:
         journal = options.pop("journal", None)
         session = _session(shell)
         widgets = {name: control(name, given) for name, given in controls.items()}
-        self.bench = Workbench(
+        self.bench: Workbench = Workbench(
             data,
             prompt,
             name=source or "data",
@@ -178,6 +178,7 @@ class Panel:
         """Put the cell of `code` below the cell that calls this, where the front end can.
 
         Names that it needs are set already; what sets them in another session is `as_code().above`.
+        Raises `ConfigurationError` where there is no notebook.
         """
         if self._shell is None:
             raise ConfigurationError("there is no notebook to put a cell into: copy `code`")
@@ -215,7 +216,8 @@ class Panel:
     async def run_all(self) -> Any:
         """Start the run over the whole frame, as the cell of `code` does it, in the background.
 
-        Gives the run at once; OUT and OUT_run are bound as after `%%ondine --background`.
+        Gives the run at once; OUT and OUT_run are bound as after `%%ondine --background`. Raises
+        `ConfigurationError` where there is no notebook.
         """
         if self._shell is None:
             raise ConfigurationError("Run all needs a notebook: use Pipeline(…).execute() here")

@@ -80,6 +80,7 @@ class Screen:
         self._later("check", 0, self._check)
 
     def shown_in_this_cell(self) -> bool:
+        """Whether the cell that is run now has shown the workbench already."""
         shell = self.panel._shell
         return self._cell is not None and self._cell == getattr(shell, "execution_count", None)
 

@@ -188,6 +188,7 @@ class Widgets:
         self._stop_place.children = [self.buttons[name] for name in names]
 
     def text_control(self, name: str, value: str) -> Any:
+        """A field for the control `name`, filled with `value`."""
         made = self._kit.Text(value=value, description=name, continuous_update=True)
         made.add_class("o-control")
         self.controls[name] = made

@@ -32,7 +32,7 @@ class Work:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.forecast: Forecast | None = None
-        self.busy = False
+        self.busy: bool = False
         self._run: Any = None
         self._trials: list[Trial] = []  # ended ones: what they cost makes the forecast better
 
@@ -50,7 +50,7 @@ class Work:
         return await self._try(bench.draft(), bench.positions(), keep, draw)
 
     async def compare(self, draw: Callable[[], None]) -> Any:
-        """The draft over A's rows, as B."""
+        """The draft over A's rows, as B. Raises `ConfigurationError` where they can't differ."""
         bench = self.bench
         if reason := self.no_comparison():
             raise ConfigurationError(reason)
@@ -74,6 +74,7 @@ class Work:
         return ""
 
     def stop(self) -> None:
+        """Stop the preview that is under way, if any: nothing more is sent."""
         if self._run is not None:
             self._run.stop()
 
@@ -128,6 +129,7 @@ class Work:
     # -- what there is to tell
 
     def results(self) -> Results | None:
+        """The table of both variants, beside the column of labels where one is chosen; or None."""
         bench = self.bench
         name = bench.labels
         if bench.a is None or name is None or name not in bench.columns:
@@ -136,6 +138,7 @@ class Work:
         return results(bench.a, bench.b, [cell for (cell,) in cells], name)
 
     def facts(self, source: str, code: Code) -> Facts:
+        """What the page says of the frame, prompt and settings; `source` is the frame's name."""
         bench = self.bench
         size = f"{row_count(len(bench.frame))}, {len(bench.columns)} columns"
         return Facts(

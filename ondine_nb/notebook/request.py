@@ -24,6 +24,7 @@ class Request:
 
     @property
     def out(self) -> str:
+        """The name that the result is bound to."""
         return str(self.options.get("out") or "_ondine")
 
     def kept(self, run: Any) -> str:

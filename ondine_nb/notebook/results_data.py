@@ -74,16 +74,17 @@ class Results:
     def __init__(self, run: Any) -> None:
         self.run = run
         known = rows_of(run)
-        self.streamed = known is None
+        self.streamed: bool = known is None
         self.rows: list[Row | None] = known or []
         self._texts: list[list[str]] | None = None
         self.heads: tuple[Head, ...] = () if self.streamed else tuple(_heads(run))
-        self.hidden = 0 if self.streamed else _hidden(run, self.heads)
+        self.hidden: int = 0 if self.streamed else _hidden(run, self.heads)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def status(self, position: int) -> str:
+        """The status of the row at `position`."""
         row = self.rows[position]
         return "not_run" if row is None else row.status
 
@@ -107,6 +108,7 @@ class Results:
         return sum((row.cost for row in self.rows if row is not None), ZERO)
 
     def tokens(self) -> int:
+        """The tokens of all rows' answers, input and output."""
         return sum(row.usage.total_tokens for row in self.rows if row is not None)
 
     def latencies(self) -> list[float]:

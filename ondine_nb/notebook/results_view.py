@@ -61,10 +61,10 @@ class ResultsView:
 
     def __init__(self, run: Any) -> None:
         self.run = run
-        self.query = Query()
+        self.query: Query = Query()
         self.opened: int | None = None
         self.picked: set[int] = set()
-        self.results = Results(run)
+        self.results: Results = Results(run)
         self._found: Sequence[int] = ()
         self._page: Page | None = None
         self._summary: Any = None
@@ -76,7 +76,7 @@ class ResultsView:
         self._loop = _running_loop()
         self._watching: Any = None
         self._worker = Worker(self._complain)
-        self.parts = Parts(self._mark)
+        self.parts: Parts = Parts(self._mark)
         self._listen()
 
     def display(self) -> None:

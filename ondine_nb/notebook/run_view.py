@@ -88,8 +88,8 @@ class WidgetObserver(ExecutionObserver):
     """
 
     def __init__(self, run: RunLike) -> None:
-        self.run = run
-        self.history = History()
+        self.run: RunLike = run
+        self.history: History = History()
         self.cell: int | None = None  # the number of the cell that shows it
         self._place = self._below = Place()
         self._widgets: CardWidgets | None = None

@@ -31,7 +31,7 @@ class Session:
     """The runs that cells of this notebook have started, and the `budget` that they share."""
 
     def __init__(self) -> None:
-        self.budget = SessionBudget()
+        self.budget: SessionBudget = SessionBudget()
         self._records: list[_Record] = []
 
     def add(self, run: Any) -> None:

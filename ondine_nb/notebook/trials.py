@@ -55,6 +55,7 @@ class Outcome:
 
     @classmethod
     def of(cls, row: Row | None) -> Outcome:
+        """What became of `row`; None is one that was not run."""
         if row is None:
             return cls()
         failure = row.failure
@@ -87,26 +88,32 @@ class Trial:
 
     @property
     def answers(self) -> tuple[Mapping[str, Any] | None, ...]:
+        """Each row's answer, or None, in the sample's order."""
         return tuple(outcome.answer for outcome in self.outcomes)
 
     @property
     def done(self) -> int:
+        """How many rows are through, whatever became of them."""
         return sum(outcome.status != "not_run" for outcome in self.outcomes)
 
     @property
     def answered(self) -> int:
+        """How many rows have an answer."""
         return sum(outcome.answer is not None for outcome in self.outcomes)
 
     @property
     def from_journal(self) -> int:
+        """How many rows had an answer in the journal."""
         return sum(outcome.status == "journal" for outcome in self.outcomes)
 
     @property
     def failed(self) -> int:
+        """How many rows failed."""
         return sum(outcome.status == "failed" for outcome in self.outcomes)
 
     @property
     def latencies(self) -> list[float]:
+        """Seconds that the answers took, ascending."""
         return sorted(it.latency for it in self.outcomes if it.latency is not None)
 
     @property
@@ -117,6 +124,7 @@ class Trial:
 
     @property
     def ended(self) -> bool:
+        """Whether the preview is over."""
         return self.state in ("done", "stopped", "failed")
 
     @classmethod

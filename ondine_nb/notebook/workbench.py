@@ -50,19 +50,21 @@ class Workbench:
         session: Mapping[str, Any] | None = None,
         journal: Journal | Path | str | None = None,
     ) -> None:
-        self.data, self.name, self.journal = data, name, journal
+        self.data = data
+        self.name: str = name
+        self.journal: Journal | Path | str | None = journal
         self.prompt = prompt
-        self.given = dict(given or {})
+        self.given: dict[str, Any] = dict(given or {})
         self.texts: dict[str, str] = {}
         self.made: list[str] = []
-        self.session = {name: it for name, it in (session or {}).items() if not _unset(it)}
-        self.options = {name: it for name, it in (options or {}).items() if not _unset(it)}
+        self.session: dict[str, Any] = _set(session)
+        self.options: dict[str, Any] = _set(options)
         self._take_params()
         self.out = "labeled"
         self.labels: str | None = None
-        self.frame = wrap(data, name)
+        self.frame: Frame = wrap(data, name)
         wanted = self.options.pop("sample", None)
-        self.sample = self._sample(wanted if wanted is not None else USUAL_SAMPLE)
+        self.sample: int = self._sample(wanted if wanted is not None else USUAL_SAMPLE)
         self._check_controls()
         self.a: Trial | None = None
         self.b: Trial | None = None
@@ -93,6 +95,7 @@ class Workbench:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """The frame's columns, by their names as text."""
         return self.frame.columns
 
     @property
@@ -149,6 +152,7 @@ class Workbench:
         return _told(lambda: parse_schema(spec)) if spec else []
 
     def out_problem(self) -> list[str]:
+        """What is wrong with the result's name, in at most one line."""
         if self.out.isidentifier() and not keyword.iskeyword(self.out):
             return []
         return [f"'{self.out}' can't be a variable: name the result like `labeled`."]
@@ -213,6 +217,10 @@ class Workbench:
             if name in self.session and name not in options:
                 options[name] = ""
         return as_code(self.out, source, draft.prompt, options, namespace)
+
+
+def _set(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: it for name, it in (options or {}).items() if not _unset(it)}
 
 
 def _unset(value: Any) -> bool:

@@ -63,6 +63,7 @@ class Drawing:
 
     @property
     def here(self) -> bool:
+        """Whether this thread is drawing right now."""
         return bool(getattr(self._known, "depth", 0))
 
     def __enter__(self) -> None:

@@ -7,6 +7,7 @@ not its concern: it raises what `errors` names, and the run does the rest.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from ..errors import (
 from ..models import Usage
 from ..pricing import ModelPrice
 
-__all__ = ["Answer", "Provider", "Reply", "Settings", "Twinned"]
+__all__ = ["Answer", "Provider", "Reply", "Settings", "Twinned", "without_login"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Answer:
             ) from error
 
     def usable_text(self) -> str:
-        """The text, or the reason why there is none to use (an `AnswerError`)."""
+        """The text. Raises the reason why there is none to use, an `AnswerError`."""
         problem = self._problem()
         if problem is not None:
             raise problem
@@ -126,6 +127,11 @@ class Answer:
 def _text(body: bytes) -> str | bytes:
     """JSON in UTF-8 as text at once; to find out about any other encoding takes longer."""
     return body.decode("utf-8", "surrogatepass") if body[:2] == b'{"' else body
+
+
+def without_login(url: str) -> str:
+    """A base URL, or an identity that is one, as it may be shown: without name and password."""
+    return re.sub(r"//[^/]*@", "//", url)
 
 
 class Provider(Protocol):

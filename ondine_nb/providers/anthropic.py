@@ -25,7 +25,7 @@ from ..errors import (
     RowError,
 )
 from ..pricing import FREE, ModelPrice, find_price
-from . import Reply, Settings
+from . import Reply, Settings, without_login
 from .courier import Courier, Skeleton
 from .faults import causes, said, timed_out, transient
 from .time_limits import TimeLimit
@@ -104,7 +104,7 @@ class AnthropicProvider:
         self.model = model
         self.note = note
         self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
-        self.identity = identity or (self.base_url or "anthropic")
+        self.identity: str = identity or (self.base_url or "anthropic")
         self.price: ModelPrice | None = (
             FREE if free else find_price(model, price_in=price_in, price_out=price_out)
         )
@@ -167,6 +167,7 @@ class AnthropicProvider:
         return other
 
     async def close(self) -> None:
+        """Let go of the client's connections."""
         client, self._client, self._courier = self._client, None, None
         if client is not None:
             await client.close()
@@ -192,6 +193,7 @@ class AnthropicProvider:
         return parameters
 
     async def send(self, prompt: str) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
         started = time.perf_counter()
         reply = None if self._courier is None else await self._by_courier(self._courier, prompt)
         body, headers = reply or await self._by_sdk(prompt)
@@ -252,6 +254,7 @@ class AnthropicProvider:
         return whole.around(prompt)
 
     async def count_tokens(self, prompt: str) -> int | None:
+        """The input tokens of a request by the API's own count; None where it can't be had."""
         anthropic = sdk()
         try:
             async with asyncio.timeout(min(self._timeout, 20)):
@@ -314,9 +317,7 @@ class AnthropicProvider:
         return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
 
     def _where(self) -> str:
-        if not self.base_url:
-            return "the Anthropic API"
-        return re.sub(r"//[^/@]*@", "//", self.base_url)
+        return without_login(self.base_url) if self.base_url else "the Anthropic API"
 
     def _hidden(self, text: str) -> str:
         """`text` without the key: a server may repeat it."""

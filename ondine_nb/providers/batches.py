@@ -41,6 +41,7 @@ class ServerBatch:
 
     @classmethod
     def of(cls, batch: Any) -> ServerBatch:
+        """The batch as the SDK describes it."""
         counts = batch.request_counts
         ended = batch.processing_status == "ended"
         return cls(

@@ -214,7 +214,8 @@ class LocalModel:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self._said: collections.deque[str] = collections.deque(maxlen=40)
-        self.url, self.key = "", ""
+        self.url: str = ""
+        self.key: str = ""
 
     def start(self) -> LocalModel:
         """Starts the child if it isn't alive, within a second or two. Raises LocalModelError."""

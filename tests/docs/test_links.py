@@ -1,4 +1,4 @@
-"""Every link inside docs and README resolves, its anchor too; every test that is named exists."""
+"""Every link of the docs and of README and its kin resolves; every test that is named exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from tests.docs.pages import DOCS, PAGES, ROOT
 
-LINKING = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
+BESIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.md")])
+LINKING = [*BESIDE, *PAGES]
 ELSEWHERE = {"https://keepachangelog.com/en/1.1.0/"}  # nobody looks there in a test
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
@@ -80,6 +81,12 @@ def test_each_promise_of_the_docs_names_a_test() -> None:
 def test_every_picture_is_shown_somewhere_and_has_words_for_those_who_cant_see_it() -> None:
     shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", "".join(prose(page) for page in PAGES))
     assert all(len(words.split()) > 2 for words, _ in shown)
+
+
+def test_the_pages_for_contributors_are_among_those_looked_at() -> None:
+    names = {page.name for page in BESIDE}
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "RELEASING.md", "SECURITY.md"} <= names
+    assert "pull_request_template.md" in names
 
 
 def test_this_test_sees_links_and_anchors() -> None:

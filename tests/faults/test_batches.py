@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,14 +17,22 @@ from ondine_nb import Run, batching
 from ondine_nb.batches import Pace
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.limits import Backoff
-from ondine_nb.schemas import parse_schema
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
-from tests.faults.test_kill import ROOT, books, server_process
-from tests.server import MessagesServer, value_of
+from tests.faults.processes import (
+    SCHEMA,
+    Process,
+    assert_undisturbed,
+    books,
+    ends_well,
+    kill,
+    prompts,
+    server_process,
+    start,
+)
+from tests.server import MessagesServer
 from tests.server_batches import BatchRules
 
 FAST = Pace(first=0.02, longest=0.1, grace=0.3, patience=5)
-SCHEMA = "mood: good|bad, n: int"
 
 
 @pytest.fixture(autouse=True)
@@ -512,24 +516,12 @@ print(run.state, run.cost, run.job.budget.possibly_billed, run.context.journal_r
 """
 
 
-def process(url: str, out: Path, how: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, url, str(out), how],
-        cwd=ROOT,
-        env=dict(os.environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def killed(running: subprocess.Popen[str], reached: Callable[[], bool]) -> None:
+def killed(running: Process, reached: Callable[[], bool]) -> None:
     """Kill it when `reached` says so."""
     while not reached():
         assert running.poll() is None, running.communicate()
         time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
+    kill(running)
 
 
 def results_read(url: str) -> int:
@@ -544,23 +536,15 @@ def test_killed_after_the_create_call_and_again_while_results_are_read(
     """Every row is once in the ledger, and the frame is that of a run without batches."""
     out = tmp_path / "out.json"
     with server_process("--batches", "delay=2,line=0.1") as url:
-        killed(process(url, out, "batch"), lambda: len(books(url)["batches"]) == 1)
+        killed(start(SCRIPT, url, out, "batch"), lambda: len(books(url)["batches"]) == 1)
         assert books(url)["requests"] == 0
-        running = process(url, out, how)
+        running = start(SCRIPT, url, out, how)
         killed(running, lambda: results_read(url) > 0 and time.sleep(1.2) is None)
-        last = process(url, out, how)
-        said, problem = last.communicate(timeout=120)
-        assert last.returncode == 0, problem
+        said = ends_well(start(SCRIPT, url, out, how))
         found = books(url)
     assert len(found["batches"]) == 1
-    assert Counter(entry["prompt"] for entry in found["entries"]) == Counter(
-        f"Tell: text {at}" for at in range(ROWS)
-    )
-    sent_schema = parse_schema(SCHEMA).json_schema
-    values = [value_of(sent_schema, f"Tell: text {at}") for at in range(ROWS)]
-    frame = pd.read_json(out)
-    assert list(frame["mood"]) == [value["mood"] for value in values]
-    assert list(frame["n"]) == [value["n"] for value in values]
+    assert Counter(entry["prompt"] for entry in found["entries"]) == Counter(prompts(ROWS))
+    assert_undisturbed(out, ROWS)
     state, spent, possibly_billed, from_journal = said.split()
     assert state == "done"
     assert 0 < int(from_journal) < ROWS

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from ondine_nb import Run
@@ -21,12 +17,18 @@ from ondine_nb.limits import Backoff
 from ondine_nb.packing import PackInvokeStage
 from ondine_nb.schemas import parse_schema
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
-from tests.faults.test_kill import ROOT, after, idle, server_process
+from tests.faults.processes import (
+    SCHEMA,
+    assert_undisturbed,
+    killed_and_let_through,
+    prompts,
+    server_process,
+    start,
+)
 from tests.server import MessagesServer, value_of
 from tests.server_answers import default_answer, prompt_of
 from tests.server_packs import GARBLED, Garbler, questions_of
 
-SCHEMA = "mood: good|bad, n: int"
 PACK, WIDTH = 20, 4
 
 
@@ -52,7 +54,7 @@ def right(run: Run, n: int, schema: str | None) -> None:
         assert list(run.frame["response"]) == echoes(texts(n))
         return
     sent = parse_schema(schema).json_schema
-    wanted = [value_of(sent, f"Tell: text {at}") for at in range(n)]
+    wanted = [value_of(sent, prompt) for prompt in prompts(n)]
     assert list(run.frame["mood"]) == [value["mood"] for value in wanted]
     assert list(run.frame["n"]) == [value["n"] for value in wanted]
 
@@ -236,38 +238,14 @@ result.data.to_json(out, orient="records")
 """
 
 
-def start(url: str, out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, url, str(out)],
-        cwd=ROOT,
-        env=dict(os.environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_after_kills_only_packs_that_were_in_flight_are_paid_again(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with server_process("--latency", "0.05:0.2") as url:
         kills = (1, 6, 8)
-        for answers in kills:
-            process = start(url, out)
-            after(url, answers, process)
-            process.kill()
-            process.communicate()
-            idle(url)
-        process = start(url, out)
-        _, problem = process.communicate(timeout=120)
-        assert process.returncode == 0, problem
-        found = idle(url)
+        _, found = killed_and_let_through(lambda: start(SCRIPT, url, out), url, kills)
     paid = Counter[str]()
     for entry in found["entries"]:
         paid.update((questions_of(entry["prompt"]) or {"": entry["prompt"]}).values())
-    assert set(paid) == {f"Tell: text {at}" for at in range(600)}
+    assert set(paid) == set(prompts(600))
     assert paid.total() - 600 <= len(kills) * WIDTH * PACK
-    sent = parse_schema(SCHEMA).json_schema
-    values = [value_of(sent, f"Tell: text {at}") for at in range(600)]
-    frame = pd.read_json(out)
-    assert list(frame["mood"]) == [value["mood"] for value in values]
-    assert list(frame["n"]) == [value["n"] for value in values]
+    assert_undisturbed(out, 600)

@@ -1,13 +1,16 @@
-"""A shell of this process, with the extension loaded."""
+"""A shell of this process, with the extension loaded, and servers that end with their test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
+
+from tests.server import MessagesServer, Servers
 
 
 @pytest.fixture
@@ -24,3 +27,17 @@ def shell(
     made.run_line_magic("load_ext", "ondine_nb")
     yield made
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def serve() -> Iterator[Servers]:
+    """Starts servers, and ends them with the test."""
+    started: list[MessagesServer] = []
+
+    def serve(**options: Any) -> MessagesServer:
+        started.append(MessagesServer(**options).start())
+        return started[-1]
+
+    yield serve
+    for server in started:
+        server.stop()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server import MessagesServer, echo_of
+from tests.server import MessagesServer, Servers, echo_of
 
 from .kernels import KEY, Kernel
 
@@ -31,7 +31,6 @@ def stop_when(name, condition):
         globals()[name].stop()
     threading.Thread(target=work, daemon=True).start()
 """
-Servers = Callable[..., MessagesServer]
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +55,6 @@ def kernel(shared: Kernel) -> Kernel:
         "    setattr(_magics, _name, _trait.default())"
     )
     return shared
-
-
-@pytest.fixture
-def serve() -> Iterator[Servers]:
-    """Starts servers, and ends them with the test."""
-    started: list[MessagesServer] = []
-
-    def serve(**options: Any) -> MessagesServer:
-        started.append(MessagesServer(**options).start())
-        return started[-1]
-
-    yield serve
-    for server in started:
-        server.stop()
 
 
 def cell(line: str, server: MessagesServer, prompt: str = "Tell {text}") -> str:

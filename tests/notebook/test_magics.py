@@ -339,11 +339,13 @@ def test_doctor_tells_versions_and_places_but_no_secret(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-not-to-be-seen")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://me:not-@-to-be-seen@gateway.example/v1")
     shell.run_line_magic("ondine", "doctor")
     told = capsys.readouterr().out
     for fact in ("ondine_nb", "Python", "ipykernel", "journal folder", "present (ANTHROPIC_API"):
         assert fact in told
-    assert "not-to-be-seen" not in told
+    assert "http://gateway.example/v1" in told
+    assert "to-be-seen" not in told
     assert "ondine_nb                   not installed" not in told
 
 

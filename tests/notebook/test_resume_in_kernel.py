@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.server import MessagesServer, echo_of
+from tests.server import MessagesServer, Servers, echo_of
 
 from .kernels import Kernel, cards_in, environment
 from .test_front_ends import Terminal
@@ -22,21 +20,6 @@ reviews = pd.DataFrame(
     {{'text': [f'review {{at}}' for at in range({ROWS})]}}, index=range({ROWS}, 0, -1)
 )
 """
-Servers = Callable[..., MessagesServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Servers]:
-    """Starts servers, and ends them with the test."""
-    started: list[MessagesServer] = []
-
-    def serve(**options: Any) -> MessagesServer:
-        started.append(MessagesServer(**options).start())
-        return started[-1]
-
-    yield serve
-    for server in started:
-        server.stop()
 
 
 def cell(server: MessagesServer, more: str = "") -> str:

@@ -1,0 +1,117 @@
+"""What a contributor meets: hooks before a commit, forms for issues, notebooks without outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.docs.pages import ROOT
+
+HOOKS = ROOT / ".pre-commit-config.yaml"
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def loaded(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def hooks() -> list[dict[str, Any]]:
+    return [hook for repository in loaded(HOOKS)["repos"] for hook in repository["hooks"]]
+
+
+def test_pre_commit_takes_its_settings() -> None:
+    command = [sys.executable, "-m", "pre_commit", "validate-config", str(HOOKS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_hooks_fetch_nothing_and_their_commands_are_installed_by_the_set_up() -> None:
+    """An environment of ours stands for `.venv`, which the set-up makes."""
+    assert {repository["repo"] for repository in loaded(HOOKS)["repos"]} == {"local"}
+    for hook in hooks():
+        command, *rest = hook["entry"].split()
+        assert hook["language"] == "system"
+        assert command.startswith(".venv/bin/")
+        assert shutil.which(command.split("/")[-1], path=Path(sys.executable).parent), command
+        assert all((ROOT / word).is_file() for word in rest if word.endswith(".py"))
+
+
+def test_hooks_check_what_ci_checks() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("ruff check", "ruff format", "mypy"):
+        assert f".venv/bin/{command}" in ci
+        assert any(hook["entry"].startswith(f".venv/bin/{command}") for hook in hooks())
+
+
+def checked(*paths: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/notebooks.py", *map(str, paths)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_notebooks_are_saved_without_outputs() -> None:
+    done = checked(*NOTEBOOKS)
+    assert NOTEBOOKS
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "change", [{"outputs": [{"output_type": "stream"}]}, {"execution_count": 3}]
+)
+def test_a_notebook_that_was_run_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    notebook = json.loads(NOTEBOOKS[0].read_text(encoding="utf-8"))
+    next(cell for cell in notebook["cells"] if cell["cell_type"] == "code").update(change)
+    path = tmp_path / "run.ipynb"
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    done = checked(NOTEBOOKS[0], path)
+    assert done.returncode == 1
+    assert "run.ipynb: 1 cells were run" in done.stdout
+
+
+def test_every_form_asks_for_what_the_doctor_prints_and_is_one_that_can_be_shown() -> None:
+    """By the rules of issue forms: known kinds, ids that differ, a label for each field."""
+    forms = [loaded(path) for path in FORMS if path.name != "config.yml"]
+    assert len(forms) == 2
+    for form in forms:
+        assert form["name"]
+        assert form["description"]
+        asked = [each for each in form["body"] if each["type"] != "markdown"]
+        assert {each["type"] for each in asked} <= {"textarea", "input", "dropdown", "checkboxes"}
+        assert all(each["attributes"]["label"] for each in asked)
+        assert len({each["id"] for each in asked}) == len(asked)
+        assert any("%ondine doctor" in each["attributes"]["label"] for each in asked)
+
+
+def matrix() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "scripts" / "matrix"))
+
+
+def test_the_matrix_finds_the_python_that_runs_this_and_none_that_is_too_old() -> None:
+    found = matrix()["pythons"]()
+    assert found[sys.version_info[:2]] == sys.executable
+    assert min(found) >= (3, 11)
+
+
+def test_what_the_quick_matrix_leaves_out_is_there_to_be_left_out() -> None:
+    assert all((ROOT / "tests" / name).exists() for name in matrix()["SLOW"])
+
+
+def test_every_command_that_contributors_are_told_is_there() -> None:
+    pages = [ROOT / name for name in ("CONTRIBUTING.md", "RELEASING.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    for command in set(re.findall(r"\.venv/bin/([\w-]+)", text)):
+        assert shutil.which(command, path=Path(sys.executable).parent), command
+    for module in set(re.findall(r"python -m (\w+) ", text)):
+        assert importlib.util.find_spec(module), module
+    for script in set(re.findall(r"(?<![\w/])((?:scripts|\.ci)/\w+)", text)):
+        assert (ROOT / script).is_file(), script
