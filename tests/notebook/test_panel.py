@@ -75,6 +75,15 @@ def test_a_widget_stays_itself_and_what_is_none_is_refused() -> None:
             control("tone", given)
 
 
+def test_labels_are_a_column_and_a_name_that_is_none_is_told() -> None:
+    frame = pd.DataFrame({"text": ["a"], "mood": ["good"]})
+    bench = ondine_nb.panel(frame, "Judge: {text}", labels="mood")
+    assert bench.bench.labels == "mood"
+    assert "labels: mood" in repr(bench)
+    with pytest.raises(ConfigurationError, match=r"no column 'moods'\. Did you mean 'mood'\?"):
+        ondine_nb.panel(frame, "Judge: {text}", labels="moods")
+
+
 # --- in a kernel ---------------------------------------------------------------------------------
 
 
