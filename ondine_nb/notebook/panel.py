@@ -200,7 +200,9 @@ class Panel:
 
     async def preview_async(self) -> Any:
         """`preview` on the running loop. The trial is A, and there is no B then."""
-        return await self._work.preview(self._screen.draw)
+        shown = await self._work.preview(self._screen.draw)
+        await self._screen.save()
+        return shown
 
     def compare(self) -> Any:
         """Try what is on the bench now as B, on A's rows; gives a frame of them with B's answers.
@@ -211,7 +213,9 @@ class Panel:
 
     async def compare_async(self) -> Any:
         """`compare` on the running loop."""
-        return await self._work.compare(self._screen.draw)
+        shown = await self._work.compare(self._screen.draw)
+        await self._screen.save()
+        return shown
 
     def stop(self) -> None:
         """Stop a preview: nothing more is sent, what is in flight is kept."""

@@ -90,6 +90,14 @@ class Screen:
     def _save_soon(self) -> None:
         self._later("save", SAVE, lambda: self._spawn(self._save()))
 
+    async def save(self) -> None:
+        """Bring the twins to what is known now, before the cell that waits for it has ended.
+
+        What runs a notebook without a person (nbclient) drops what comes later.
+        """
+        if self.widgets is not None and _running_loop() is self._loop:
+            await self._save()
+
     async def _save(self) -> None:
         """Bring the twins to what is known now."""
         bundle = await asyncio.to_thread(self._bundle)
