@@ -167,10 +167,11 @@ def _urgent(question: Question) -> bool:
 
 
 def _priority(question: Question) -> int:
-    """0 for a message that wants nothing of the five topics: there is nothing to hurry for."""
+    """0 for a message that has to do with no order: nothing is late."""
     everything = {name: f"{few} {more}" for name, (few, more) in TOPICS.items()}
-    name, hits, _ = question.best(everything)
-    return 0 if name == "other" or not hits else _alarm(question)
+    name, hits, next_hits = question.best(everything)
+    calm = _alarm(question) == 1
+    return 0 if calm and name == "other" and hits > next_hits else _alarm(question)
 
 
 def _finding(question: Question) -> str:

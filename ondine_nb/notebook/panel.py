@@ -201,7 +201,7 @@ class Panel:
     async def preview_async(self) -> Any:
         """`preview` on the running loop. The trial is A, and there is no B then."""
         shown = await self._work.preview(self._screen.draw)
-        await self._screen.save()
+        await self._screen.settle()
         return shown
 
     def compare(self) -> Any:
@@ -214,7 +214,7 @@ class Panel:
     async def compare_async(self) -> Any:
         """`compare` on the running loop."""
         shown = await self._work.compare(self._screen.draw)
-        await self._screen.save()
+        await self._screen.settle()
         return shown
 
     def stop(self) -> None:

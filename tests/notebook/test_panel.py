@@ -125,6 +125,16 @@ def test_preview_compare_and_run_all_by_their_buttons(
     assert server.arrived == 46
 
 
+def test_what_a_method_found_is_saved_before_its_cell_ends(kernel: Kernel) -> None:
+    """What comes later is dropped where no person runs the notebook; the forecast comes with it."""
+    kernel.run(OPEN)
+    cell = kernel.run("kit.controls['tone'].value = 'warm'\nlen(await bench.preview_async())")
+    assert cell.status == "ok", cell.traceback
+    saved = [content["data"]["text/plain"] for content in cell.of_type("update_display_data")]
+    assert "A: 6 rows" in saved[-1]
+    assert "by the answers of 6 rows tried" in saved[-1]
+
+
 def test_its_methods_do_what_its_buttons_do(kernel: Kernel, server: MessagesServer) -> None:
     kernel.run(OPEN)
     assert kernel.run("len(await bench.preview_async())").status == "ok"
