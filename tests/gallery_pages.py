@@ -50,6 +50,7 @@ table.dataframe { width: max-content; }
 table.dataframe :is(th, td), .rendered_html > table :is(th, td) { padding: .28rem .7rem;
   border: 0; border-bottom: 1px solid var(--line); text-align: start !important;
   vertical-align: top; max-width: 27rem; }
+.output_html th { padding-inline-end: .8rem; text-align: start; }
 table.dataframe thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 table.dataframe tbody th { color: var(--soft); font-weight: 400; }
 .stories { list-style: none; padding: 0; }
