@@ -80,7 +80,7 @@ def execute(name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = Tru
         source = f"print(repr(({', '.join(ask)},)))"
         notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"purpose": FACTS}))
     client = nbclient.NotebookClient(
-        notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": folder}}
+        notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}}
     )
     client.execute(env=environment(home))
     return notebook
