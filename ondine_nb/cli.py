@@ -1,4 +1,4 @@
-"""`ondine-nb demo`: the quickstart notebook on the embedded model, with no key."""
+"""`ondine-nb demo`: the quickstart on the embedded model; `ondine-nb fetch-model`: that model."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument(
         "--folder", type=Path, default=Path("ondine-demo"), help="where it goes (ondine-demo)"
     )
+    commands.add_parser("fetch-model", help="fetch the embedded model, for use without a network")
     given = parser.parse_args(arguments)
     try:
+        if given.command == "fetch-model":
+            return _fetch_model()
         return _demo(given.folder, lab=given.lab)
     except OndineError as error:
         print(f"ondine-nb: {error}", file=sys.stderr)
         return 1
+
+
+def _fetch_model() -> int:
+    from .providers import local
+
+    print(local.model_path() or local.fetch_model())
+    return 0
 
 
 def _demo(folder: Path, *, lab: bool) -> int:

@@ -232,6 +232,15 @@ class ExecutionResult:
             return list(self.data.to_dict(orient="records"))
         return [] if self.data is None else list(self.data)
 
+    def __repr__(self) -> str:
+        """One line: `await run` at the end of a cell shows this, and a frame would be pages."""
+        counts, total = self.metrics, self.costs.total_cost
+        return (
+            f"<ExecutionResult: {counts.processed_rows} of {counts.total_rows} rows, "
+            f"{counts.failed_rows} failed, {counts.skipped_rows} skipped, "
+            f"{'price unknown' if total is None else f'${total:f}'}>"
+        )
+
 
 @dataclass
 class CheckpointInfo:

@@ -42,6 +42,26 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         cli._execute(tmp_path / "x.ipynb")
 
 
+def test_fetch_model_says_where_a_model_is_that_is_there_already(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ondine_nb.providers.local.model_path", lambda: tmp_path / "model.gguf")
+    assert cli.main(["fetch-model"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'model.gguf'}\n"
+
+
+def test_fetch_model_ends_in_one_line_where_it_cannot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ONDINE_MODELS", str(tmp_path / "file" / "models"))
+    monkeypatch.setattr("ondine_nb.providers.local.model_path", lambda: None)
+    assert cli.main(["fetch-model"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("ondine-nb: The embedded model can't run here")
+    assert said.err.count("\n") == 1
+
+
 def test_an_unknown_command_is_refused() -> None:
     with pytest.raises(SystemExit):
         cli.main(["dmo"])

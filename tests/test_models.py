@@ -129,3 +129,11 @@ def test_a_verdict_with_an_error_is_not_valid_any_more() -> None:
     assert verdict.is_valid
     verdict.add_error("e")
     assert (verdict.is_valid, verdict.errors, verdict.warnings) == (False, ["e"], ["w"])
+
+
+def test_a_result_shows_itself_in_one_line_without_its_frame() -> None:
+    frame = pd.DataFrame({"text": ["secret"] * 3})
+    shown = repr(result(frame, metrics=stats(4, 2, 1, 1)))
+    assert shown == "<ExecutionResult: 2 of 4 rows, 1 failed, 1 skipped, $1>"
+    unpriced = result(costs=CostEstimate(None, 3, 2, 1, 4))
+    assert repr(unpriced).endswith("price unknown>")

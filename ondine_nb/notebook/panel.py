@@ -34,6 +34,7 @@ def panel(
     controls: Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
+    labels: str | None = None,
     **options: Any,
 ) -> Panel:
     """Display the prompt workbench over a pandas or polars DataFrame, and give it back.
@@ -42,14 +43,16 @@ def panel(
     abbreviations of `ipywidgets.interact`, as `{"strictness": (1, 5), "tone": ["formal", "dry"]}`.
     The options are `Pipeline`'s and preset what the workbench starts with: `model schema column
     budget concurrency max_tokens effort system sample base_url journal …`; in a notebook, those of
-    `%config OndineMagics` too. `name` is the frame's name where it has none in the notebook.
+    `%config OndineMagics` too. `name` is the frame's name where it has none in the notebook,
+    `labels` the column that answers are held against.
 
-    Raises `ConfigurationError` where `frame` is no frame, or a control or an option can't be meant.
+    Raises `ConfigurationError` where `frame` is no frame, it has no such column of labels, or a
+    control or an option can't be meant.
     Nothing is sent before Preview, Compare or Run all is clicked.
     """
     shell = _shell()
     source = name or (name_of(frame, shell.user_ns) if shell is not None else None)
-    made = Panel(frame, prompt, controls or {}, options, source=source, shell=shell)
+    made = Panel(frame, prompt, controls or {}, options, source=source, shell=shell, labels=labels)
     made.show()
     return made
 
@@ -90,6 +93,7 @@ class Panel:
         *,
         source: str | None,
         shell: Any,
+        labels: str | None = None,
     ) -> None:
         options = dict(options)
         journal = options.pop("journal", None)
@@ -103,6 +107,7 @@ class Panel:
             options={**session, **options},
             session=session,
             journal=journal,
+            labels=labels,
         )
         Options.of(self.bench.options)  # told now, not at the first click
         self.run: Any = None
@@ -196,7 +201,9 @@ class Panel:
 
     async def preview_async(self) -> Any:
         """`preview` on the running loop. The trial is A, and there is no B then."""
-        return await self._work.preview(self._screen.draw)
+        shown = await self._work.preview(self._screen.draw)
+        await self._screen.settle()
+        return shown
 
     def compare(self) -> Any:
         """Try what is on the bench now as B, on A's rows; gives a frame of them with B's answers.
@@ -207,7 +214,9 @@ class Panel:
 
     async def compare_async(self) -> Any:
         """`compare` on the running loop."""
-        return await self._work.compare(self._screen.draw)
+        shown = await self._work.compare(self._screen.draw)
+        await self._screen.settle()
+        return shown
 
     def stop(self) -> None:
         """Stop a preview: nothing more is sent, what is in flight is kept."""

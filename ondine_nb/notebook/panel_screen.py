@@ -91,6 +91,15 @@ class Screen:
     def _save_soon(self) -> None:
         self._later("save", SAVE, lambda: self._spawn(self._save()))
 
+    async def settle(self) -> None:
+        """Bring forecast and twins to what is known now, before the cell that waits has ended.
+
+        What runs a notebook without a person (nbclient) drops what comes later.
+        """
+        if self.widgets is not None and _running_loop() is self._loop:
+            await self._draw_forecast(0)
+            await self._save()
+
     async def _save(self) -> None:
         """Bring the twins to what is known now."""
         bundle = await asyncio.to_thread(self._bundle)
@@ -266,13 +275,13 @@ class Screen:
         if problems:
             self.work.forecast = None
         else:
-            await self._draw_forecast()
+            await self._draw_forecast(IDLE)
         self._save_soon()
 
-    async def _draw_forecast(self) -> None:
+    async def _draw_forecast(self, idle: float) -> None:
         kit = self.widgets
         assert kit is not None
-        await asyncio.sleep(IDLE)
+        await asyncio.sleep(idle)
         try:
             kit.forecast.value = forecast_html(await self.work.estimate())
         except Exception as error:  # nobody waits for this: it is told where it belongs

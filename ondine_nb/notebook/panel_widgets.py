@@ -107,7 +107,11 @@ class Widgets:
         self.max_tokens = self._counts("max tokens", "default", _TOKENS, tokens)
         self.concurrency = self._counts("concurrency", "auto", _WIDTHS, width)
         columns = [(clean(name, 60) or "(no name)", name) for name in bench.columns]
-        self.labels = self._menu("labels", [("none", NO_COLUMN), *columns], NO_COLUMN)
+        self.labels = self._menu(
+            "labels",
+            [("none", NO_COLUMN), *columns],
+            NO_COLUMN if bench.labels is None else bench.labels,
+        )
         self.out = self._kit.Text(value=bench.out, description="result name")
 
     def _menu(self, label: str, options: Sequence[tuple[str, Any]], value: Any) -> Any:

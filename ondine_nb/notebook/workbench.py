@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, OndineError
+from ..errors import ConfigurationError, OndineError, nearest
 from ..frames import Frame, wrap
 from ..jinja_prompts import JinjaTemplate
 from ..journal import Journal
@@ -49,6 +49,7 @@ class Workbench:
         options: Mapping[str, Any] | None = None,
         session: Mapping[str, Any] | None = None,
         journal: Journal | Path | str | None = None,
+        labels: str | None = None,
     ) -> None:
         self.data = data
         self.name: str = name
@@ -61,8 +62,8 @@ class Workbench:
         self.options: dict[str, Any] = _set(options)
         self._take_params()
         self.out = "labeled"
-        self.labels: str | None = None
         self.frame: Frame = wrap(data, name)
+        self.labels: str | None = self._labels(labels)
         wanted = self.options.pop("sample", None)
         self.sample: int = self._sample(wanted if wanted is not None else USUAL_SAMPLE)
         self._check_controls()
@@ -76,6 +77,13 @@ class Workbench:
             raise ConfigurationError("params has to be names with values (a dict)")
         self.texts |= {name: as_text(value) for name, value in params.items()}
         self.made = [*params]
+
+    def _labels(self, column: str | None) -> str | None:
+        if column is not None and column not in self.frame.columns:
+            near = nearest(column, self.frame.columns)
+            hint = f" Did you mean '{near}'?" if near else ""
+            raise ConfigurationError(f"labels: {self.name} has no column '{column}'.{hint}")
+        return column
 
     def _sample(self, wanted: Any) -> int:
         rows = Options.of({"sample": wanted}).sample or USUAL_SAMPLE

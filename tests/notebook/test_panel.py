@@ -75,6 +75,15 @@ def test_a_widget_stays_itself_and_what_is_none_is_refused() -> None:
             control("tone", given)
 
 
+def test_labels_are_a_column_and_a_name_that_is_none_is_told() -> None:
+    frame = pd.DataFrame({"text": ["a"], "mood": ["good"]})
+    bench = ondine_nb.panel(frame, "Judge: {text}", labels="mood")
+    assert bench.bench.labels == "mood"
+    assert "labels: mood" in repr(bench)
+    with pytest.raises(ConfigurationError, match=r"no column 'moods'\. Did you mean 'mood'\?"):
+        ondine_nb.panel(frame, "Judge: {text}", labels="moods")
+
+
 # --- in a kernel ---------------------------------------------------------------------------------
 
 
@@ -114,6 +123,16 @@ def test_preview_compare_and_run_all_by_their_buttons(
     code = kernel.value("bench.code")
     assert kernel.run(code).status == "ok"
     assert server.arrived == 46
+
+
+def test_what_a_method_found_is_saved_before_its_cell_ends(kernel: Kernel) -> None:
+    """What comes later is dropped where no person runs the notebook; the forecast comes with it."""
+    kernel.run(OPEN)
+    cell = kernel.run("kit.controls['tone'].value = 'warm'\nlen(await bench.preview_async())")
+    assert cell.status == "ok", cell.traceback
+    saved = [content["data"]["text/plain"] for content in cell.of_type("update_display_data")]
+    assert "A: 6 rows" in saved[-1]
+    assert "by the answers of 6 rows tried" in saved[-1]
 
 
 def test_its_methods_do_what_its_buttons_do(kernel: Kernel, server: MessagesServer) -> None:

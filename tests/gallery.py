@@ -1,0 +1,129 @@
+"""The gallery: executes the notebooks of `notebooks/` headless, and exports them as pages.
+
+    python -m tests.gallery [NAME ...] [--to FOLDER] [--repository OWNER/NAME] [--no-load-ext]
+
+Each runs in a copy of the folder, with a journal of its own and no key in its environment, and its
+seconds are printed. `--to` writes pages (`gallery_pages.py`), each with a link that opens it on
+mybinder.org if `--repository` says where the repository is on GitHub. `--no-load-ext` takes each
+`%load_ext` away, for an environment that loads the extension by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+
+__all__ = ["NAMES", "NOTEBOOKS", "ROOT", "STORIES", "execute", "facts", "main", "title"]
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+STORIES = {  # in the order in which they are listed; docs/gallery.md has the same sentences
+    "quickstart": "A hundred reviews and a prompt, on the embedded model.",
+    "tune-a-prompt": "A slider for what counts as urgent, two variants side by side.",
+    "extract": "Job adverts become a table with types, by a pydantic model.",
+    "cheap-first": "A small model sorts all tickets, a better one the rows it was unsure of.",
+    "failed-rows": "Refused, cut, against the schema: what failed, why, and how to mend it.",
+    "budget-stop-resume": "Leases within a ceiling, stopped in the middle, and gone on with.",
+    "batches": "Reviews sorted overnight, for half the price.",
+    "stream-a-million": "From file to file while the memory stays flat.",
+    "polars": "Inspectors' notes as a polars frame, lazily too.",
+    "own-stage": "House rules behind the model, and an observer that watches.",
+}
+NAMES = tuple(STORIES)
+FACTS = "the facts that a test asks for"
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a reader without a key, whose settings and journal are in `home`."""
+    kept = {name: it for name, it in os.environ.items() if not name.startswith("ANTHROPIC_")}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **kept,
+        "ANTHROPIC_CONFIG_DIR": str(home / "no-profiles"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "ONDINE_HOME": str(home / "ondine"),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def _copied(home: Path) -> Path:
+    """A copy of the notebooks' folder in `home`."""
+    ignored = shutil.ignore_patterns(".ondine", ".ipynb_checkpoints", "__pycache__")
+    return Path(shutil.copytree(NOTEBOOKS, home / "notebooks", ignore=ignored))
+
+
+def execute(name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = True) -> Any:
+    """The notebook called `name`, every cell executed; its files are in `home` afterwards.
+
+    `ask` are expressions that are evaluated in its kernel behind the last cell, see `facts`.
+    Without `loads` its `%load_ext` is taken away. Raises nbclient's `CellExecutionError` where a
+    cell fails.
+    """
+    folder = _copied(home)
+    notebook: Any = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+    if not loads:
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("%load_ext ondine_nb", "")
+    if ask:
+        source = f"print(repr(({', '.join(ask)},)))"
+        notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"purpose": FACTS}))
+    client = nbclient.NotebookClient(
+        notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}}
+    )
+    client.execute(env=environment(home))
+    return notebook
+
+
+def facts(notebook: Any) -> tuple[Any, ...]:
+    """The values of the expressions that `execute` was asked."""
+    cell = notebook.cells[-1]
+    assert cell.metadata.get("purpose") == FACTS
+    found: tuple[Any, ...] = ast.literal_eval(cell.outputs[0].text)
+    return found
+
+
+def title(notebook: Any) -> str:
+    """The heading of the first cell."""
+    return str(notebook.cells[0].source.splitlines()[0].removeprefix("# "))
+
+
+def main(arguments: Sequence[str]) -> None:
+    given = _parsed(arguments)
+    executed = {}
+    for name in given.names or NAMES:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as home:
+            executed[name] = execute(name, Path(home), loads=not given.no_load_ext)
+        print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
+    if given.to is not None:
+        from tests.gallery_pages import export
+
+        print(export(executed, given.to, given.repository))
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.gallery", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given")
+    parser.add_argument("--to", type=Path, help="write pages into this folder")
+    parser.add_argument("--repository", help="OWNER/NAME on GitHub, for links to mybinder.org")
+    parser.add_argument("--no-load-ext", action="store_true")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.names) - set(NAMES):
+        parser.error(f"there is no notebook {', '.join(unknown)}: {', '.join(NAMES)}")
+    return given
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
