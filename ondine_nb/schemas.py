@@ -201,7 +201,7 @@ def _keys_of(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, str]:
 
 def _field(name: str, schema: dict[str, Any], defs: dict[str, Any], required: bool) -> Field:
     kind, choices, null = _kind_of(schema, defs)
-    return Field(name, kind, choices, null or not required)
+    return Field(name, "json" if kind == "null" else kind, choices, null or not required)
 
 
 def _kind_of(schema: dict[str, Any], defs: dict[str, Any]) -> _Kind:
@@ -218,14 +218,18 @@ def _kind_of(schema: dict[str, Any], defs: dict[str, Any]) -> _Kind:
         item, _, null = _kind_of(schema.get("items", {}), defs)
         item = "str" if item == "choice" else item
         return (f"list[{item}]" if item in _ITEMS and not null else "json"), None, False
+    if schema.get("type") == "null":
+        return "null", None, True
     names = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
-    return names.get(schema.get("type", ""), "json"), None, schema.get("type") == "null"
+    return names.get(schema.get("type", ""), "json"), None, False
 
 
 def _kind_of_literals(values: list[Any]) -> _Kind:
     present = [value for value in values if value is not None]
     optional = len(present) < len(values)
     kinds = {type(value) for value in present}
+    if not kinds:
+        return "null", None, optional
     if kinds == {str}:
         return "choice", tuple(dict.fromkeys(present)), optional
     if len(kinds) == 1:
@@ -238,7 +242,7 @@ def _kind_of_union(
 ) -> _Kind:
     optional = any(null for _, _, null in branches)
     # A branch of null alone says nothing but that null may stand.
-    typed = [(kind, choices) for kind, choices, null in branches if not (null and kind == "json")]
+    typed = [(kind, choices) for kind, choices, _ in branches if kind != "null"]
     kinds = {kind for kind, _ in typed}
     if len(typed) == 1:
         return (*typed[0], optional)
