@@ -48,8 +48,11 @@ class Output:
             return Path(self._to)
         if not all(map(kind_of, self._chunks)):
             return list(self._chunks)
+        if isinstance(self._rowset, Intake):
+            chunks = list(self._chunks) or [self._rowset.nothing(self._columns)]
+            return self._rowset.source.whole(chunks)
         if self._chunks:
-            return joined(self._chunks, in_one=isinstance(self._rowset, Intake))
+            return joined(self._chunks, in_one=False)
         return self._rowset.to_frame(self._columns)
 
     def write(self, chunk: Any) -> None:

@@ -24,6 +24,7 @@ from .orchestration.sync_executor import run_in_thread
 from .prompts import Template
 from .providers import Provider
 from .providers.choice import LOCAL_CONCURRENCY, is_local
+from .remote import check_remote
 from .rowsets import Intake, RowSet
 from .run_records import (
     DECIDING,
@@ -340,11 +341,14 @@ class Pipeline:
         return provider_of(self.options, self._given_provider)
 
     def _check_executor(self) -> None:
-        if self.streams and self.options.executor not in (None, "streaming"):
+        executor = self.options.executor_name
+        if self.streams and executor not in (None, "streaming", "dask"):
             raise ConfigurationError(
-                f"{self.name} streams, and --executor is '{self.options.executor}': leave "
+                f"{self.name} streams, and --executor is '{executor}': leave "
                 "--executor out, or read it into a DataFrame first"
             )
+        if executor == "dask":
+            check_remote(self.provider)
         if self.options.to is not None:
             open_sink(self.options.to).discard()
 

@@ -251,7 +251,8 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         near = nearest(text, frames)
         hint = f" Did you mean -i {near}?" if near else ""
         raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
-    if Path(text).expanduser().is_file():
+    path = Path(text).expanduser()
+    if path.is_file() or ("/" in text and path.is_dir()):
         return text
     try:
         # The user's own expression in the user's own namespace, as if typed into a cell.
