@@ -158,11 +158,15 @@ class Fleet:
         """
         number = next(self._numbers)
         self._orders[number] = order
-        async with self._joining:
-            await self._join()
-        problems = await self._prepare(self._known.values())
-        if problems:
-            raise ConfigurationError(problems[0])
+        try:
+            async with self._joining:
+                await self._join()
+            problems = await self._prepare(self._known.values())
+            if problems:
+                raise ConfigurationError(problems[0])
+        except BaseException:
+            del self._orders[number]
+            raise
         return number
 
     async def send(self, line: int, prompt: str) -> Reply:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -21,24 +20,18 @@ from ondine_nb.fleet import Fleet
 from ondine_nb.limits import Backoff
 from ondine_nb.orchestration import DaskExecutor
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
-from tests.dask_cluster import both_there, kill, two_workers
+from tests.dask_cluster import both_there, kill
 from tests.faults.test_faults import WEATHER
 from tests.server import MessagesServer
 
 ROWS, WIDTH = 60, 10
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalCluster]:
-    with two_workers() as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def cluster(shared: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> LocalCluster:
+def cluster(two_dask_workers: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> LocalCluster:
     monkeypatch.setattr(invocation, "Backoff", partial(Backoff, base=0.02))
-    both_there(shared)
-    return shared
+    both_there(two_dask_workers)
+    return two_dask_workers
 
 
 def fleet_of(run: Run) -> Fleet:
@@ -118,15 +111,15 @@ async def test_what_a_lost_worker_had_goes_again_to_the_other_and_the_rest_is_pa
 def test_a_run_that_would_cost_3_dollars_ends_within_its_1_dollar(
     tmp_path: Path, cluster: LocalCluster
 ) -> None:
-    """By the server's own books, with answers that were billed and lost."""
+    """By the server's own books, with answers that were billed and lost; each is a long one."""
 
     def usage(_body: Any, _text: str) -> dict[str, int]:
-        return {"input_tokens": 150, "output_tokens": 1_000}
+        return {"input_tokens": 150, "output_tokens": 8_000}
 
     faults = {"reset_after": 0.01}
     with MessagesServer(usage=usage, faults=faults, latency=(0, 0.05)) as server:
         run = Asker(server, tmp_path).run(
-            texts(6_000), budget=1, concurrency=200, executor=DaskExecutor(cluster)
+            texts(750), budget=1, max_tokens=8_000, executor=DaskExecutor(cluster)
         )
         billed, possibly = server.ledger.cost(*HAIKU), run.context.gauges.possibly_billed
     assert billed <= 1
