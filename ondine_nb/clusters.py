@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import multiprocessing
 import os
 import sys
 import threading
@@ -138,19 +137,21 @@ def _address_of(place: Any) -> str:
 
 def _local(workers: int) -> Any:
     """Workers in processes of their own, that listen on this machine only."""
-    if multiprocessing.parent_process() is not None:
-        raise ConfigurationError(
-            "a script that uses --executor dask is run once more by each worker: put what it does "
-            'under `if __name__ == "__main__":`'
+    try:
+        return _distributed().LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # not 8787, it may be taken
+            silence_logs=logging.CRITICAL,
         )
-    return _distributed().LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # not 8787, which may be taken
-        silence_logs=logging.CRITICAL,
-    )
+    except (OSError, RuntimeError) as error:
+        # Workers begin by importing the script: one that runs at once would run in each of them.
+        raise ConfigurationError(
+            f"no Dask workers could be started on this machine ({error}): in a script, put what it "
+            'does under `if __name__ == "__main__":`'
+        ) from error
 
 
 def _in_thread(work: Callable[[], object]) -> threading.Thread:

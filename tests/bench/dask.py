@@ -1,7 +1,7 @@
 """`--executor dask` beside `async`: rows a second, and CPU of this process for a row.
 
-`python -m tests.bench.dask --latency 0.2 --concurrency 100,1000` prints a table and writes JSON. The
-server is in a process of its own, and so are Dask's two workers; the scheduler is in this one.
+`python -m tests.bench dask --latency 0.2 --concurrency 100,1000` prints a table. The server is in a
+process of its own, and so are Dask's two workers; the scheduler is in this one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,14 @@ def figures(latency: str, widths: list[int], rows: int, times: int) -> list[Figu
     return made
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.dask")
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench dask")
     parser.add_argument("--latency", default="0.2", help="S, LOW:HIGH or lognormal:MEDIAN:SIGMA")
     parser.add_argument("--concurrency", default="100,1000")
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     widths = [int(width) for width in given.concurrency.split(",")]
     made = figures(given.latency, widths, given.rows, given.times)
     print("| executor | concurrency | rows/s | CPU ms a row |")
@@ -88,7 +89,3 @@ def main() -> None:
         )
     if given.json:
         given.json.write_text(json.dumps([asdict(figure) for figure in made], indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -129,6 +129,20 @@ except ValueError as error:
     assert out.stdout.strip() == "--executor dask needs Dask: pip install 'ondine-nb[dask]'"
 
 
+def test_a_script_that_starts_workers_when_it_is_imported_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+from ondine_nb import Pipeline
+from ondine_nb.orchestration import DaskExecutor
+Pipeline(
+    [{"text": "a"}], "{text}", base_url="http://127.0.0.1:1", executor=DaskExecutor(workers=1)
+).execute()
+""")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=HERE)
+    assert done.returncode == 1
+    assert 'put what it does under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+
+
 # -- who may send there
 
 
