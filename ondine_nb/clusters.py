@@ -137,6 +137,8 @@ def _address_of(place: Any) -> str:
 
 def _local(workers: int) -> Any:
     """Workers in processes of their own, that listen on this machine only."""
+    # A notebook's `%reset` takes it away, and no process can be started without it.
+    vars(sys.modules["__main__"]).setdefault("__spec__", None)
     try:
         return _distributed().LocalCluster(
             n_workers=workers,

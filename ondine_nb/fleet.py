@@ -15,8 +15,9 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import __version__, desk
+from . import __version__
 from .clusters import Cluster, join
+from .desk import Outcome, clear, collect, greet, hand_in, open_line
 from .errors import ConfigurationError, ConnectionLostError, FatalProviderError, OndineError
 from .providers import Reply
 
@@ -92,13 +93,13 @@ class _Post:
             self.handed |= given
             self._to_get.set()
             requests = [(each.number, each.line, each.prompt) for each in given.values()]
-            await self.call(desk.hand_in, requests, withdrawn)
+            await self.call(hand_in, requests, withdrawn)
 
     async def _get(self) -> None:
         taken: list[int] = []
         while True:
             await self._to_get.wait()
-            came: list[desk.Outcome] = await self.call(desk.collect, taken)
+            came: list[Outcome] = await self.call(collect, taken)
             taken = [number for number, _ in came]
             for number, outcome in came:
                 errand = self.handed.pop(number, None)
@@ -265,7 +266,7 @@ class Fleet:
 
     async def _opened(self, post: _Post) -> str | None:
         """Open what isn't open there. In words why that can't be, or None."""
-        version = await self.call(post.address, desk.greet)
+        version = await self.call(post.address, greet)
         if version != __version__:
             return (
                 f"has ondine_nb {version}, and here is {__version__}: install the same "
@@ -275,7 +276,7 @@ class Fleet:
             for number, order in list(self._orders.items()):
                 if number not in post.lines:
                     problem: str | None = await self.call(
-                        post.address, desk.open_line, post.name, number, order
+                        post.address, open_line, post.name, number, order
                     )
                     if problem is not None:
                         return f"can't ask: {problem}"
@@ -352,7 +353,7 @@ class Fleet:
             post.end()
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
-                clearing = (cluster.call(post.address, desk.clear, post.name) for post in posts)
+                clearing = (cluster.call(post.address, clear, post.name) for post in posts)
                 await asyncio.gather(*clearing, return_exceptions=True)
         except TimeoutError:
             pass

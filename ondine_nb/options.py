@@ -29,8 +29,8 @@ _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of a run; money in USD, `timeout` in seconds for one attempt, `chunk_size` in
-    rows, `to` a path ending in .csv, .parquet or .jsonl. `executor` None chooses by the data; it
-    may be a `DaskExecutor`, too, for its cluster.
+    rows, `to` a path ending in .csv, .parquet, .jsonl or / (a folder of Parquet files). `executor`
+    None chooses by the data; it may be a `DaskExecutor`, too, for its cluster.
 
     Raises `ConfigurationError` for a value that can't be meant.
     """

@@ -9,7 +9,8 @@ from typing import Any
 from .frames import kind_of
 from .rows import NewColumn
 from .rowsets import Intake, RowSet
-from .sinks import Sink, open_sink
+from .sink_folders import open_target
+from .sinks import Sink
 from .streams import joined
 
 __all__ = ["Output"]
@@ -58,7 +59,7 @@ class Output:
     def write(self, chunk: Any) -> None:
         """Take the next chunk. Raises `RunError` where the file can't be written."""
         if self._to is not None:
-            self._sink = self._sink or open_sink(self._to)
+            self._sink = self._sink or open_target(self._to)
             self._sink.write(chunk)
         elif self._keeps:
             self._chunks.append(chunk)

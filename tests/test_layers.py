@@ -25,6 +25,7 @@ LAYERS = [
     ["dask_frames", "parquet_folders"],
     ["sources", "parquet_parts"],
     ["sinks"],
+    ["sink_folders"],
     ["options", "pacing", "rowsets", "budget", "catalogue", "batch_records", "journal_entries"],
     ["providers", "limits"],
     ["journal_files", "breaker", "inquiries", "clusters", "desk"],

@@ -27,6 +27,7 @@ time.sleep(0.5)
 def test_cells_over_a_pandas_and_a_dask_frame(tmp_path: Path, server: MessagesServer) -> None:
     echoes = [echo_of(f"Tell dask {n}") for n in range(60)]
     with Kernel(tmp_path) as kernel:
+        assert kernel.run("%reset -f").status == "ok"  # with what processes are started by
         assert kernel.run(SETUP).status == "ok"
         line = f"--executor dask --base-url {server.url}\nTell {{text}}"
         cell = kernel.run(f"%%ondine labeled -i reviews {line}", timeout=120)
