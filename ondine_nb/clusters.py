@@ -58,12 +58,19 @@ class Cluster:
         """Let go of it; a local one of our own ends, also where this is cancelled."""
         try:
             with contextlib.suppress(Exception):  # it may be gone
-                await self.client.close()
+                await self._disconnect()
         finally:
             if self._own is not None:
                 ending = _in_thread(self._own.close)
                 while ending.is_alive():
                     await asyncio.sleep(0.01)
+
+    async def _disconnect(self) -> None:
+        try:
+            await self.client.close()
+        except asyncio.CancelledError:  # the loop ends: what was begun comes to its end first
+            await self.client.close()
+            raise
 
 
 async def join(place: Any, workers: int | None = None) -> Cluster:

@@ -45,6 +45,12 @@ def test_cells_over_a_pandas_and_a_dask_frame(tmp_path: Path, server: MessagesSe
         )
         assert server.ledger.requests == 60
         assert kernel.value("again_run.context.journal_rows") == 60
+        kernel.run(
+            "from ondine_nb.orchestration import DaskExecutor; mine = DaskExecutor('tcp://a:1')"
+        )
+        line = line.replace("dask", "$mine", 1)
+        assert kernel.run(f"%%ondine third -i reviews {line}").status == "ok"
+        assert kernel.value("third_run.job.executor.client_or_address") == "tcp://a:1"
         last = kernel.run(AFTER)
         assert last.status == "ok"
         assert last.of_type("stream") == []
