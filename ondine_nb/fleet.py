@@ -18,7 +18,7 @@ from typing import Any
 from . import __version__
 from .clusters import Cluster, join
 from .desk import Outcome, clear, collect, greet, hand_in, open_line
-from .errors import ConfigurationError, ConnectionLostError, FatalProviderError, OndineError
+from .errors import ConfigurationError, ConnectionLostError, FatalProviderError, RowError
 from .providers import Reply
 
 __all__ = ["Fleet"]
@@ -126,7 +126,15 @@ def _tell(errand: _Errand, outcome: Reply | bytes) -> None:
     if isinstance(outcome, Reply):
         errand.came.set_result(outcome)
     else:
-        errand.came.set_exception(pickle.loads(outcome))  # noqa: S301 - from our own desk
+        errand.came.set_exception(_told(outcome))
+
+
+def _told(packed: bytes) -> Exception:
+    try:
+        error: Exception = pickle.loads(packed)  # noqa: S301 - from our own desk
+    except Exception as unread:  # its class is known on the worker only
+        return RowError(f"a worker's error can't be read here: {unread}")
+    return error
 
 
 class Fleet:
@@ -366,7 +374,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
 
-def _lost(address: str) -> OndineError:
+def _lost(address: str) -> ConnectionLostError:
     return ConnectionLostError(
         f"the Dask worker at {address} was lost, it may have been billed", possibly_billed=True
     )
