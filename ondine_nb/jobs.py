@@ -11,7 +11,13 @@ from .budget import Budget, SessionBudget
 from .contracts import ExecutionContext, PipelineStage, RowStage
 from .frames import Frame
 from .options import Options
-from .orchestration import AsyncExecutor, StateManager, StreamingExecutor, SyncExecutor
+from .orchestration import (
+    AsyncExecutor,
+    DaskExecutor,
+    StateManager,
+    StreamingExecutor,
+    SyncExecutor,
+)
 from .rows import ZERO, NewColumn
 from .rowsets import Intake, RowSet
 from .run_records import digests, keeper
@@ -95,12 +101,19 @@ def executor_of(
     Those that are asked `again` stand in a frame, and never stream.
     """
     rows = options.rows_at_once(width)
-    if (streams or options.to is not None or options.executor == "streaming") and not again:
+    streams = streams or options.to is not None or options.executor_name == "streaming"
+    if options.executor_name == "dask":
+        given = options.executor if isinstance(options.executor, DaskExecutor) else DaskExecutor()
+        dask = given.configured(
+            max_concurrency=rows, on_error=options.on_error, state_manager=records
+        )
+        return dask.streaming(options.rows_a_chunk) if streams and not again else dask
+    if streams and not again:
         return StreamingExecutor(
             options.rows_a_chunk,
             max_concurrency=rows,
             on_error=options.on_error,
             state_manager=records,
         )
-    kind = SyncExecutor if options.executor == "sync" and not again else AsyncExecutor
+    kind = SyncExecutor if options.executor_name == "sync" and not again else AsyncExecutor
     return kind(max_concurrency=rows, on_error=options.on_error, state_manager=records)

@@ -15,7 +15,7 @@ from .pricing import usd
 __all__ = ["DEFAULT_MODEL", "EFFORTS", "EXECUTORS", "Options"]
 
 DEFAULT_MODEL = "claude-haiku-5-5"
-EXECUTORS = ("async", "sync", "streaming")
+EXECUTORS = ("async", "sync", "streaming", "dask")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _MOST_AT_ONCE = 256
 _MAX_TOKENS = 1024
@@ -29,7 +29,8 @@ _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of a run; money in USD, `timeout` in seconds for one attempt, `chunk_size` in
-    rows, `to` a path ending in .csv, .parquet or .jsonl. `executor` None chooses by the data.
+    rows, `to` a path ending in .csv, .parquet, .jsonl or / (a folder of Parquet files). `executor`
+    None chooses by the data; it may be a `DaskExecutor`, too, for its cluster.
 
     Raises `ConfigurationError` for a value that can't be meant.
     """
@@ -54,7 +55,7 @@ class Options:
     on_error: str = "keep"
     cache: str = "auto"
     to: str | None = None
-    executor: str | None = None
+    executor: Any = None
     chunk_size: int = 1000
     base_url: str | None = None
     price_in: Decimal | None = None
@@ -87,7 +88,7 @@ class Options:
         self._one_of("thinking", ("off", "auto"))
         self._one_of("on_error", ("keep", "stop"))
         self._one_of("cache", ("auto", "off"))
-        self._one_of("executor", EXECUTORS)
+        self._check_executor()
         self._check_to()
         self._text("model")
         self._text("column")
@@ -116,6 +117,12 @@ class Options:
         if self.concurrency == "auto":
             return max(width, min(width * self.pack, _MOST_PACKED))
         return width * self.pack
+
+    @property
+    def executor_name(self) -> str | None:
+        """What the executor is called, also where it was given as an object."""
+        given = self.executor
+        return given if given is None or isinstance(given, str) else "dask"
 
     @property
     def rows_a_chunk(self) -> int:
@@ -173,11 +180,20 @@ class Options:
                 "price of every token, --pack sends what all rows have in common fewer times"
             )
 
+    def _check_executor(self) -> None:
+        if getattr(self.executor, "name", None) != "dask":
+            self._one_of("executor", EXECUTORS)
+        if self.executor_name == "dask" and self.batch:
+            raise ConfigurationError(
+                "--batch and --executor dask can't go together: leave one of them out. A batch is "
+                "a few large requests, which go from here"
+            )
+
     def _check_to(self) -> None:
         if self.to is None:
             return
         object.__setattr__(self, "to", os.fspath(self.to))
-        if self.executor not in (None, "streaming"):
+        if self.executor_name not in (None, "streaming", "dask"):
             raise ConfigurationError(
                 f"--to writes as the rows stream, and --executor is '{self.executor}': "
                 "leave --executor out"

@@ -9,7 +9,8 @@ from typing import Any
 from .frames import kind_of
 from .rows import NewColumn
 from .rowsets import Intake, RowSet
-from .sinks import Sink, open_sink
+from .sink_folders import open_target
+from .sinks import Sink
 from .streams import joined
 
 __all__ = ["Output"]
@@ -48,14 +49,17 @@ class Output:
             return Path(self._to)
         if not all(map(kind_of, self._chunks)):
             return list(self._chunks)
+        if isinstance(self._rowset, Intake):
+            chunks = list(self._chunks) or [self._rowset.nothing(self._columns)]
+            return self._rowset.source.whole(chunks)
         if self._chunks:
-            return joined(self._chunks, in_one=isinstance(self._rowset, Intake))
+            return joined(self._chunks, in_one=False)
         return self._rowset.to_frame(self._columns)
 
     def write(self, chunk: Any) -> None:
         """Take the next chunk. Raises `RunError` where the file can't be written."""
         if self._to is not None:
-            self._sink = self._sink or open_sink(self._to)
+            self._sink = self._sink or open_target(self._to)
             self._sink.write(chunk)
         elif self._keeps:
             self._chunks.append(chunk)

@@ -24,6 +24,7 @@ from .orchestration.sync_executor import run_in_thread
 from .prompts import Template
 from .providers import Provider, Settings
 from .providers.choice import LOCAL_CONCURRENCY, is_local
+from .remote import check_remote
 from .rowsets import Intake, RowSet
 from .run_records import (
     DECIDING,
@@ -38,7 +39,7 @@ from .run_records import (
     state_manager,
 )
 from .schemas import Schema, parse_schema
-from .sinks import open_sink
+from .sink_folders import open_target
 from .sources import Source, open_source
 from .stages import LoadStage, ParseStage, PromptStage
 from .streams import FrameSource
@@ -53,8 +54,9 @@ class Pipeline:
     """A prompt over the rows of a pandas or polars DataFrame, or of whatever `open_source` takes.
 
     `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. A polars LazyFrame,
-    the path of a CSV, Parquet or JSONL file and an iterator of rows (dicts) or frames stream: only
-    a window of their rows is in memory. The options are those of `%%ondine`, with underscores:
+    a Dask DataFrame, the path of a CSV, Parquet or JSONL file or of a folder of Parquet files and
+    an iterator of rows (dicts) or frames stream: only a window of their rows is in memory. The
+    options are those of `%%ondine`, with underscores:
     `model schema column overwrite budget concurrency max_tokens effort thinking system params jinja
     sample fresh batch pack timeout on_error cache to executor chunk_size base_url price_in
     price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
@@ -340,13 +342,16 @@ class Pipeline:
         return provider_of(self.options, self._given_provider)
 
     def _check_executor(self) -> None:
-        if self.streams and self.options.executor not in (None, "streaming"):
+        executor = self.options.executor_name
+        if self.streams and executor not in (None, "streaming", "dask"):
             raise ConfigurationError(
-                f"{self.name} streams, and --executor is '{self.options.executor}': leave "
+                f"{self.name} streams, and --executor is '{executor}': leave "
                 "--executor out, or read it into a DataFrame first"
             )
+        if executor == "dask":
+            check_remote(self.provider)
         if self.options.to is not None:
-            open_sink(self.options.to).discard()
+            open_target(self.options.to).discard()
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None

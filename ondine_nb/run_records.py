@@ -110,6 +110,8 @@ def _plain_options(options: Options) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Decimal | Path):
         return str(value)
+    if name == "executor" and not isinstance(value, str):
+        return value.name
     if name == "params":
         return {key: as_text(each) for key, each in value.items()}
     if name == "schema" and isinstance(value, type):

@@ -1,8 +1,9 @@
 """The front door for data: whatever a run can read its rows from, as a `Source`.
 
-`open_source` takes a pandas or polars DataFrame, a polars LazyFrame, the path of a CSV, TSV,
-Parquet or JSONL file (.gz too, but for Parquet), a list of dicts, or an iterator of dicts or of
-DataFrames. All but the frame and the list are streamed: only a few thousand rows are in memory.
+`open_source` takes a pandas or polars DataFrame, a polars LazyFrame, a Dask DataFrame, the path of
+a CSV, TSV, Parquet or JSONL file (.gz too, but for Parquet) or of a folder of Parquet files, a list
+of dicts, or an iterator of dicts or of DataFrames. All but the frame and the list are streamed:
+only a few thousand rows, or one partition, are in memory.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .columns import listed
+from .dask_frames import DaskSource, is_dask
 from .errors import ColumnError, ConfigurationError, RunError, nearest
 from .frames import Frame, NativeFrame, kind_of, text_names, wrap
+from .parquet_folders import open_folder
 from .records import Kind, holds, kind_of_value, merged, native_rows
 from .streams import BLOCK_ROWS, FrameSource, Source, Stream, recast
 from .table_files import ENDINGS, needs, open_file, plan_stream
@@ -45,8 +48,11 @@ def open_source(data: Any, name: str = "data", kind: str | None = None) -> Sourc
         raise ConfigurationError(f"{name} is of {own}: kind={kind!r} goes with files and rows only")
     if _is_plan(data):
         return plan_stream(data, name)
+    if is_dask(data):
+        return DaskSource(data, name)
     if isinstance(data, (str, Path)):
-        return open_file(_found(data, name), _library(kind))
+        path = _found(data, name)
+        return (open_folder if path.is_dir() else open_file)(path, _library(kind))
     if isinstance(data, list):
         return _list_source(data, name, kind)
     if isinstance(data, Iterator):
@@ -84,8 +90,6 @@ def _found(data: str | Path, name: str) -> Path:
         raise ConfigurationError(f"{name} is the address {data}: download it, then give its path")
     path = Path(data).expanduser()
     _check_ending(path, name)
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder: give one file in it")
     if not path.exists():
         raise ConfigurationError(f"there is no file {path}: {_hint(path)}")
     return path

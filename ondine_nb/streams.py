@@ -60,6 +60,10 @@ class Source(ABC):
     def empty(self) -> Frame:
         """No rows, all columns with their dtypes."""
 
+    def whole(self, chunks: Sequence[NativeFrame]) -> Any:
+        """What the chunks of a run over it become: one frame, of one of them at least."""
+        return joined(chunks, in_one=True)
+
 
 class FrameSource(Source):
     """A `Source` on a frame in memory; its snapshot, so later changes to the object don't show."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -57,3 +58,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def server() -> Iterator[MessagesServer]:
     with MessagesServer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def two_dask_workers() -> Iterator[Any]:
+    """One cluster for all tests that need one: its processes take seconds to start."""
+    from tests.dask_cluster import two_workers
+
+    with two_workers() as cluster:
+        yield cluster

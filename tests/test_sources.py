@@ -503,7 +503,7 @@ def test_a_file_that_isnt_there_is_named_with_the_nearest(tmp_path: Path) -> Non
         open_source(tmp_path / "review.csv")
     with pytest.raises(ConfigurationError, match=r"the folder .*nowhere isn't there either"):
         open_source(str(tmp_path / "nowhere" / "a.csv"))
-    with pytest.raises(ConfigurationError, match="is a folder: give one file in it"):
+    with pytest.raises(ConfigurationError, match="is a folder without Parquet files"):
         open_source(tmp_path)
 
 

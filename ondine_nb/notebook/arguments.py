@@ -105,7 +105,9 @@ def _add_running(made: argparse.ArgumentParser) -> None:
     made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")
     made.add_argument("--on-error", metavar="keep|stop", help="stop at the first failed row (keep)")
     made.add_argument("--cache", metavar="auto|off", help="pay less for equal beginnings (auto)")
-    made.add_argument("--to", metavar="PATH", help="write as it goes: .csv, .parquet or .jsonl")
+    made.add_argument(
+        "--to", metavar="PATH", help="write as it goes: .csv, .parquet, .jsonl, folder/"
+    )
     made.add_argument("--executor", metavar="|".join(EXECUTORS), help="how the rows are run")
     made.add_argument("--chunk-size", metavar="N", help="rows of a chunk that is streamed (1000)")
     made.add_argument("--base-url", metavar="URL", help="a server that speaks the Messages API")
@@ -254,7 +256,8 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         near = nearest(text, frames)
         hint = f" Did you mean -i {near}?" if near else ""
         raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
-    if Path(text).expanduser().is_file():
+    path = Path(text).expanduser()
+    if path.is_file() or ("/" in text and path.is_dir()):
         return text
     try:
         # The user's own expression in the user's own namespace, as if typed into a cell.

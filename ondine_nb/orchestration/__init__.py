@@ -2,6 +2,7 @@
 
 from ..contracts import ExecutionContext, ExecutionObserver, ObserverDispatcher
 from .async_executor import AsyncExecutor
+from .dask_executor import DaskExecutor
 from .execution_strategy import ExecutionStrategy
 from .observers import CostTrackingObserver, LoggingObserver, ProgressBarObserver
 from .state_manager import CheckpointStorage, LocalFileCheckpointStorage, StateManager
@@ -12,6 +13,7 @@ __all__ = [
     "AsyncExecutor",
     "CheckpointStorage",
     "CostTrackingObserver",
+    "DaskExecutor",
     "ExecutionContext",
     "ExecutionObserver",
     "ExecutionStrategy",

@@ -45,7 +45,7 @@ class LoggingObserver(ExecutionObserver):
     """Logs every event through the standard `logging`, as logger `ondine_nb.run`."""
 
     def __init__(self) -> None:
-        self.logger = logging.getLogger("ondine_nb.run")
+        self.logger: logging.Logger = logging.getLogger("ondine_nb.run")
 
     def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
         self.logger.info("run %s started", context.session_id)
@@ -156,10 +156,10 @@ class CostTrackingObserver(_QuietObserver):
     """
 
     def __init__(self, warning_threshold: float = 0.75) -> None:
-        self.logger = logging.getLogger("ondine_nb.cost")
+        self.logger: logging.Logger = logging.getLogger("ondine_nb.cost")
         self.warning_threshold = warning_threshold
         self.max_budget: float | None = None
-        self.warned = False
+        self.warned: bool = False
 
     def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
         self.warned = False

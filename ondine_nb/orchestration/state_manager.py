@@ -52,7 +52,7 @@ class LocalFileCheckpointStorage(CheckpointStorage):
     """One JSON file a session in `checkpoint_dir`, replaced as a whole at each save."""
 
     def __init__(self, checkpoint_dir: Path | str = Path(".ondine") / "checkpoints") -> None:
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir: Path = Path(checkpoint_dir)
 
     def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
         """Raises `CheckpointError` where the folder can't be written or `data` isn't JSON."""

@@ -34,15 +34,15 @@ class StreamingResult:
     """Adds up what a stream's chunks were, for the `ExecutionResult` at its end."""
 
     def __init__(self) -> None:
-        self.chunks_processed = 0
-        self.total_rows = 0
-        self.total_cost = Decimal("0.0")
-        self.start_time = datetime.now()
+        self.chunks_processed: int = 0
+        self.total_rows: int = 0
+        self.total_cost: Decimal = Decimal("0.0")
+        self.start_time: datetime = datetime.now()
         self.end_time: datetime | None = None
-        self.failed_rows = 0
-        self.skipped_rows = 0
-        self.input_tokens = 0
-        self.output_tokens = 0
+        self.failed_rows: int = 0
+        self.skipped_rows: int = 0
+        self.input_tokens: int = 0
+        self.output_tokens: int = 0
         self._nothing: Any = None
 
     def add_chunk(

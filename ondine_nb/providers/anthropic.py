@@ -109,6 +109,7 @@ class AnthropicProvider:
             FREE if free else find_price(model, price_in=price_in, price_out=price_out)
         )
         self._api_key = api_key
+        self._needs_key = False  # known of one that came from another machine
         self._start = start
         self._client: Any = None
         self._http: Any = None
@@ -143,6 +144,8 @@ class AnthropicProvider:
         httpx2 = importlib.import_module("httpx2")
         bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
         options: dict[str, Any] = {"max_retries": 0, "timeout": bounds}
+        if self._needs_key and not (self._api_key or has_credentials()):
+            raise ConfigurationError("there is no key: set ANTHROPIC_API_KEY there")
         if self.base_url:
             options["base_url"] = self.base_url
         if self._api_key or (self.base_url and not has_credentials()):
@@ -163,8 +166,15 @@ class AnthropicProvider:
     def twin(self) -> AnthropicProvider:
         """Another one like it, not open."""
         other = copy.copy(self)
-        other._client = other._http = other._courier = other._skeletons = None
+        for name in ("_api_key", "_start", "price", "_needs_key"):
+            setattr(other, name, getattr(self, name))
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without key and connections: whoever has it elsewhere sends with a key from there."""
+        keyed = not self.base_url or bool(self._api_key) or has_credentials()
+        gone = ("_api_key", "_start", "_client", "_http", "_courier", "_skeletons", "price")
+        return {**vars(self), **dict.fromkeys(gone), "_needs_key": keyed}
 
     async def close(self) -> None:
         """Let go of the client's connections."""

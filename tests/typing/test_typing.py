@@ -34,8 +34,7 @@ HELD = (
     "ondine_nb.stages",
 )
 # Here the types of attributes are said by what is assigned alone.
-INFERRED = {"logger", "local_face", "LocalFileCheckpointStorage", "StreamingResult"}
-INFERRED |= {"CostTrackingObserver", "LoggingObserver"}
+INFERRED = {"logger", "local_face"}
 
 
 def pyright(*arguments: str) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""A local Dask cluster for tests: two workers in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+__all__ = ["both_there", "kill", "pids", "two_workers"]
+
+
+@contextlib.contextmanager
+def two_workers(workers: int = 2) -> Iterator[LocalCluster]:
+    """A cluster that listens on this machine only; its logs are quiet."""
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster
+
+
+def both_there(cluster: LocalCluster) -> None:
+    """Wait until a worker that a test has killed is back."""
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+
+
+def pids(cluster: LocalCluster) -> dict[str, int]:
+    """The workers' processes, by address."""
+    nannies: list[Any] = list(cluster.workers.values())
+    return {nanny.worker_address: nanny.pid for nanny in nannies}
+
+
+def kill(cluster: LocalCluster, address: str) -> None:
+    """SIGKILL one worker, by its own process's id."""
+    os.kill(pids(cluster)[address], signal.SIGKILL)
