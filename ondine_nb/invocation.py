@@ -69,7 +69,8 @@ class InvokeStage(RowStage):
         self.journal = journal
         self.budget = budget
         self.run_id = run_id
-        self.fresh, self.resumed = fresh, resumed
+        self.fresh: bool = fresh
+        self.resumed: bool = resumed
         self._began = time.time()
         self.gate: Gate = Gate(concurrency, Growth(most=concurrency) if grows else None)
         self.pacer: Pacer = Pacer()
@@ -77,7 +78,7 @@ class InvokeStage(RowStage):
         self.backoff: Backoff = backoff or Backoff()
         self.breaker: Breaker = Breaker(self.backoff)
         self._hash = question_key(provider.identity, settings)
-        self._inquiries: WeakValueDictionary[bytes, Inquiry] = WeakValueDictionary()
+        self._inquiries = WeakValueDictionary[bytes, Inquiry]()
         self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
         self._rejections = Rejections()
         self._accepted = accepted
@@ -183,11 +184,10 @@ class InvokeStage(RowStage):
         except RowError as error:
             self._fail(inquiry, error)
             raise
-        if not sent:
+        if sent:
+            row.answer, row.status = inquiry.answers[-1], "answered"
+        else:
             self._reuse(row, inquiry, context)
-            return
-        row.answer = inquiry.answers[-1]
-        row.status = "answered"
 
     def _fail(self, inquiry: Inquiry, error: RowError) -> None:
         inquiry.failure = error

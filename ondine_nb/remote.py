@@ -17,7 +17,7 @@ from .providers.choice import is_local
 __all__ = ["RemoteProvider", "check_remote", "lead_through"]
 
 
-class RemoteProvider:
+class RemoteProvider(Provider):
     """Answers as `own` does, which is opened on the workers of `fleet` and sends from there.
 
     It is opened here too, for what a request weighs; nothing is sent from here.
