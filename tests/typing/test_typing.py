@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -40,8 +41,10 @@ INFERRED = {"logger", "local_face"}
 def pyright(*arguments: str) -> dict[str, Any]:
     """What basedpyright reports: pyright, with its own JavaScript in the wheel."""
     command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--outputjson"]
+    # The sources first: an editable install leaves a folder of the same name with notebooks only.
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *arguments], cwd=ROOT, env=surroundings, capture_output=True, text=True
     )
     assert done.stdout, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
