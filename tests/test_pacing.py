@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -43,7 +44,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("ondine_nb.pacing.asyncio.sleep", clock.sleep)
+    # Not in asyncio itself: loops of other threads, as Dask's, sleep too, and would move it on.
+    patched = SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep})
+    monkeypatch.setattr("ondine_nb.pacing.asyncio", patched)
     return clock
 
 
