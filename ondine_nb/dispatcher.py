@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 __all__ = ["ObserverDispatcher"]
@@ -27,12 +28,10 @@ class ObserverDispatcher:
         """Call `event` of every observer in turn, waiting for those that are async."""
         await self._progress_seen()
         for observer in list(self.context.observers):
-            try:
+            with self._dropped_if_it_raises(observer, event):
                 result = getattr(observer, event)(*arguments)
                 if inspect.isawaitable(result):
                     await result
-            except Exception as error:
-                self._drop(observer, event, error)
 
     def progress(self) -> None:
         """Call `on_progress_update` of the observers without waiting for async ones.
@@ -46,12 +45,10 @@ class ObserverDispatcher:
             return
         self._told = now
         for observer in list(self.context.observers):
-            try:
+            with self._dropped_if_it_raises(observer, "on_progress_update"):
                 result = self._call(observer)
                 if inspect.isawaitable(result):
                     self._await(self._finish(observer, result))
-            except Exception as error:
-                self._drop(observer, "on_progress_update", error)
 
     def _call(self, observer: Any) -> Any:
         return observer.on_progress_update(self.context)
@@ -73,10 +70,15 @@ class ObserverDispatcher:
             await asyncio.wait(pending)
 
     async def _finish(self, observer: Any, pending: Any) -> None:
-        try:
+        with self._dropped_if_it_raises(observer, "on_progress_update"):
             await pending
-        except Exception as error:
-            self._drop(observer, "on_progress_update", error)
+
+    @contextlib.contextmanager
+    def _dropped_if_it_raises(self, observer: Any, event: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of the user's own, it may raise anything; the run goes on
+            self._drop(observer, event, error)
 
     def _drop(self, observer: Any, event: str, error: Exception) -> None:
         if observer in self.context.observers:

@@ -261,8 +261,8 @@ async def parts_of(loaded: Any, size: int) -> AsyncGenerator[Part, None]:
     while part is not _END:
         try:
             following = await asyncio.to_thread(next, parts, _END)
-        except Exception:
-            yield Part(part, last=False)  # what was read before is good
+        except Exception:  # of the file or the generator; what was read before is good
+            yield Part(part, last=False)
             raise
         yield Part(part, last=following is _END)
         part = following

@@ -136,7 +136,7 @@ class Window:
         except asyncio.CancelledError:
             if not self.context.control.stopping:
                 raise
-        except Exception as error:  # preparing a chunk failed: the other workers must end too
+        except Exception as error:  # reading or preparing failed: the others must end too
             self.context.control.stop("failed", error)
             raise
 
@@ -184,7 +184,7 @@ class Window:
                         await pending
                     at += 1
                 except AskAgain as again:
-                    at = stages.index(again.stage)
+                    at = self._place(again.stage)
         except Halted:
             row.status = "not_run"
             return
@@ -197,6 +197,10 @@ class Window:
         except Exception as error:  # a stage of the user's own: one bad row never ends a run
             row.fail(error, stages[at].name)
         self._finish(row)
+
+    def _place(self, stage: RowStage) -> int:
+        """Where a row goes on that is sent back to `stage`, which may be one that only prepares."""
+        return sum(map(_treats_rows, self.stages[: self.stages.index(stage)]))
 
     def _end(self, row: Row, error: OndineError) -> None:
         """The run can't go on. A row that was on its way stays `not_run`, for the next run."""

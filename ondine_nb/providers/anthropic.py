@@ -211,12 +211,13 @@ class AnthropicProvider:
 
     async def _by_courier(self, courier: Courier, prompt: str) -> _Got | None:
         """The body and headers of the answer; None for a redirect, which the SDK follows."""
+        body = self._rendered(prompt)
         try:
             async with TimeLimit(self._timeout):
-                taken = await courier.post(self._rendered(prompt))
+                taken = await courier.post(body)
         except TimeoutError as error:
             raise timed_out(self._timeout, error) from None
-        except Exception as error:  # whatever it is, it happened on the way
+        except Exception as error:  # whatever it is: the request may have gone out, and be billed
             raise self._of_connection(error) from None
         if taken.status >= 400:
             response = courier.as_sdk(taken.status, taken.headers, taken.body)

@@ -324,7 +324,7 @@ class Handler(BaseHTTPRequestHandler):
             status, found = 200, answer()
         except GoneError:
             raise  # ends the connection, without an answer
-        except Exception as error:
+        except Exception as error:  # an answer all the same: a cut connection may mean a bill
             # The text of an error that isn't ours could hold a prompt: its type has to do.
             foreign = (500, "api_error", type(error).__name__)
             status, kind, text = error.args if isinstance(error, ApiError) else foreign

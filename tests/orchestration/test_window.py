@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -118,6 +118,25 @@ async def test_asking_again_sends_a_row_back_to_the_stage_it_names() -> None:
     context = await run(Chunks(3), work, Picky())
     assert sorted(work.seen) == [0, 1, 1, 1, 2]
     assert context.done_rows == 3
+
+
+async def test_a_row_sent_back_to_a_stage_that_only_prepares_goes_on_behind_it() -> None:
+    class Prepares(RowStage):
+        async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+            pass
+
+    before, prepares, behind = Work(), Prepares(), Work()
+
+    class Picky(RowStage):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            if row["n"] == 1 and row.reasks < 2:
+                row.reasks += 1
+                raise AskAgain(prepares, SchemaNotMetError("no"))
+
+    context = await run(Chunks(3), before, prepares, behind, Picky())
+    assert sorted(before.seen) == [0, 1, 2]
+    assert sorted(behind.seen) == [0, 1, 1, 1, 2]
+    assert (context.processed_rows, context.failed_rows) == (3, 0)
 
 
 @pytest.mark.parametrize(
