@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, OndineError, nearest
+from ..errors import ConfigurationError, OndineError
 from ..frames import Frame, wrap
 from ..jinja_prompts import JinjaTemplate
 from ..journal import Journal
@@ -79,10 +79,8 @@ class Workbench:
         self.made = [*params]
 
     def _labels(self, column: str | None) -> str | None:
-        if column is not None and column not in self.frame.columns:
-            near = nearest(column, self.frame.columns)
-            hint = f" Did you mean '{near}'?" if near else ""
-            raise ConfigurationError(f"labels: {self.name} has no column '{column}'.{hint}")
+        if column is not None:
+            self.frame.iter_rows([column])  # raises, at the call, for one that isn't there
         return column
 
     def _sample(self, wanted: Any) -> int:

@@ -165,7 +165,7 @@ class AnthropicProvider:
 
     def twin(self) -> AnthropicProvider:
         """Another one like it, not open."""
-        other = copy.copy(self)
+        other = copy.copy(self)  # by `__getstate__`, which leaves out what may not travel
         for name in ("_api_key", "_start", "price", "_needs_key"):
             setattr(other, name, getattr(self, name))
         return other

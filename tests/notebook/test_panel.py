@@ -80,7 +80,7 @@ def test_labels_are_a_column_and_a_name_that_is_none_is_told() -> None:
     bench = ondine_nb.panel(frame, "Judge: {text}", labels="mood")
     assert bench.bench.labels == "mood"
     assert "labels: mood" in repr(bench)
-    with pytest.raises(ConfigurationError, match=r"no column 'moods'\. Did you mean 'mood'\?"):
+    with pytest.raises(ConfigurationError, match=r"no column 'moods': did you mean 'mood'\?"):
         ondine_nb.panel(frame, "Judge: {text}", labels="moods")
 
 
