@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import ctypes
 import errno
 import os
 import queue
@@ -173,14 +172,10 @@ class Journal:
         atexit.unregister(self.close)
 
     def _abandon(self) -> None:
-        """In a forked child: the file is the parent's, not even to be closed here.
-
-        Closing it would move its WAL away under the parent. A reference too many keeps it open.
-        """
+        """In a forked child: the files are the parent's."""
         self.closed = True
         self._asking = threading.Lock()  # another thread may have held it
-        if self._files._live is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._files._live))
+        self._files.abandon()
 
     async def _ask(self, work: Callable[[Files], Any]) -> Any:
         loop = asyncio.get_running_loop()

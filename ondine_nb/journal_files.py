@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,14 @@ from .batch_records import (
     known_ids,
     open_batches,
     put_batch,
-    put_rows,
 )
 from .errors import JournalError
 from .journal_entries import COLUMNS, TABLE, Bill, Entry
+from .journal_store import VERSION, Store, check_version, damage, keep_for_good
 
 __all__ = ["VERSION", "Files"]
 
 logger = logging.getLogger("ondine_nb")
-VERSION = 1
 _LOCK_WAIT_SECONDS = 10.0
 _KEYS_A_QUERY = 500
 _LATEST = 50_000  # a table has no index by run: further back nobody looks for experience
@@ -46,6 +45,7 @@ class Files:
         self.folder = folder
         self.path: Path = folder / f"live-{os.getpid()}-{secrets.token_hex(4)}.db"
         self.store_path: Path = folder / "answers.db"
+        self._store = Store(self.store_path)
         self._live: sqlite3.Connection | None = None
         self._next = 1
 
@@ -93,11 +93,20 @@ class Files:
                 self._live.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Close this process's file, if it is open. Never raises."""
+        """Close this process's file and the store, where they are open. Never raises."""
+        self._store.close()
         if self._live is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._live.close()
             self._live = None
+
+    def abandon(self) -> None:
+        """In a forked child: the files are the parent's, not even to be closed here.
+
+        Closing one would move its WAL away under the parent.
+        """
+        keep_for_good(self._live)
+        self._store.abandon()
 
     def insert(self, entry: Entry) -> None:
         """Write an entry within the transaction."""
@@ -174,34 +183,14 @@ class Files:
     @contextlib.contextmanager
     def _reading(self, earlier: bool) -> Iterator[list[sqlite3.Connection]]:
         """The store, with `earlier` and where there is one, and this process's own file."""
-        store = None
         try:
-            store = self._open_store() if earlier else None
-            yield [each for each in (store, self._live) if each is not None]
+            with self._store.reading() if earlier else contextlib.nullcontext() as store:
+                yield [each for each in (store, self._live) if each is not None]
         except (sqlite3.DatabaseError, zlib.error, TypeError, ValueError) as error:
             raise JournalError(
                 f"the journal {self.store_path} can't be read ({error}). "
                 "Move it away to start without it, or run with --fresh"
             ) from error
-        finally:
-            if store is not None:
-                store.close()
-
-    def _open_store(self) -> sqlite3.Connection | None:
-        if not self.store_path.exists():
-            return None
-        store = sqlite3.connect(self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
-        try:
-            _check_version(store, self.store_path)
-            store.execute("BEGIN")
-            made = store.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone()
-        except BaseException:
-            store.close()
-            raise
-        if made is None:  # whoever was to fill it is about to, or was killed before
-            store.close()
-            return None
-        return store
 
     def merge_ended(self) -> None:
         """Move the answers of ended processes into the store; files in use are left alone."""
@@ -219,26 +208,9 @@ class Files:
             batches = batch_rows(ended)
             with contextlib.closing(_answers_of(ended, path)) as rows:
                 if (first := next(rows, None)) is not None or batches:
-                    self._store(path.name, chain([first] if first else [], rows), batches)
+                    self._store.put(path.name, chain([first] if first else [], rows), batches)
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-    def _store(self, source: str, rows: Iterable[tuple[Any, ...]], batches: Sequence[Any]) -> None:
-        """Put the rows of a file into the store, all or none; only a few are in memory."""
-        store = sqlite3.connect(self.store_path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None)
-        with contextlib.closing(store), _damage(self.store_path):
-            _check_version(store, self.store_path)
-            store.execute("PRAGMA synchronous=FULL")
-            store.executescript(TABLE + BATCHES)
-            store.execute(f"PRAGMA user_version={VERSION}")
-            store.execute("BEGIN IMMEDIATE")
-            store.executemany(
-                f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) "  # noqa: S608
-                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                ((source, *row) for row in rows),
-            )
-            put_rows(store, batches)
-            store.execute("COMMIT")
 
     @contextlib.contextmanager
     def _folder_lock(self) -> Iterator[None]:
@@ -280,11 +252,11 @@ def _ended(path: Path) -> Iterator[sqlite3.Connection | None]:
     Raises `JournalError` where it can't be read: passing over it would buy its answers again.
     """
     ended = sqlite3.connect(path, timeout=0, isolation_level=None)
-    with contextlib.closing(ended), _damage(path):
+    with contextlib.closing(ended), damage(path):
         try:
             ended.execute("PRAGMA locking_mode=EXCLUSIVE")
             ended.execute("BEGIN EXCLUSIVE")
-            _check_version(ended, path)
+            check_version(ended, path)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
@@ -294,34 +266,12 @@ def _ended(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _answers_of(ended: sqlite3.Connection, path: Path) -> Generator[tuple[Any, ...]]:
-    with _damage(path):
+    with damage(path):
         try:
             yield from ended.execute(f"SELECT n, {COLUMNS} FROM answers")  # noqa: S608
         except sqlite3.OperationalError as error:
             if "no such table" not in str(error):
                 raise
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise JournalError(
-            f"the journal {path} has version {version}, newer than {VERSION}, "
-            "which this ondine_nb reads. Upgrade ondine_nb, or set ONDINE_HOME elsewhere"
-        )
-
-
-@contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Says which file it is that can't be read, and what to do about it."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise  # locked, full, not writable: not the file's fault
-        raise JournalError(
-            f"the journal {path} is damaged ({error}). Move it away to go on without its answers"
-        ) from error
 
 
 if os.name == "nt":
