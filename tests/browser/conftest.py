@@ -40,7 +40,8 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# The first one has no toolbar, which costs others a second of CPU a page.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 SETUP = """
 import pandas as pd
 %load_ext ondine_nb

@@ -73,11 +73,12 @@ def test_failed_rows_are_asked_again_by_a_button_in_the_same_place_and_out_is_bo
         assert len(notebook.save()[1]) == 2  # the card, and the button's place
         assert notebook.run(2).startswith("32 done False")
         failing[0] = False
-        server._latency = lambda _: 0.4
+        server.pause()
         notebook.click(1, "Retry failed")
         notebook.wait_for(1, "[data-state=running][data-total='8']")
         expect(button(notebook, 1, "Stop")).to_be_visible()
         assert notebook.card(1).count() == 1
+        server.resume()
         notebook.wait_for(1, "[data-state=done][data-done='8'][data-failed='0']")
         expect(button(notebook, 1, "Retry failed")).to_have_count(0)
         assert notebook.run(2).startswith("40 done True")

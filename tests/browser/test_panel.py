@@ -72,11 +72,14 @@ def press(panel: Locator, name: str) -> None:
 
 
 def settled(panel: Locator, rows: int, names: tuple[str, ...] = ("A",)) -> None:
-    """Until the trials that are shown have ended."""
+    """Until the trials that are shown have ended; the figures are drawn before the table."""
+    ended = panel.locator(".o-results[data-busy=false]")
     for name in names:
         figure = panel.locator(".o-figures span", has=panel.page.get_by_text(name, exact=True))
-        expect(figure).to_contain_text(f"{rows} rows", timeout=20_000)
-    expect(panel.locator(".o-results[data-busy=false]")).to_be_visible(timeout=20_000)
+        expect(figure).to_contain_text(re.compile(rf"(?<!of ){rows} rows"), timeout=20_000)
+        if len(names) > 1:
+            ended = ended.filter(has=panel.page.locator("th", has_text=f"{name}:"))
+    expect(ended).to_be_visible(timeout=20_000)
 
 
 @pytest.mark.parametrize("theme", THEMES)
