@@ -43,6 +43,25 @@ def test_the_requirement_is_this_repository_with_extras_that_it_has() -> None:
     assert set(found[1].split(",")) <= set(PROJECT["optional-dependencies"])
 
 
+def test_repo2docker_itself_plans_an_image_of_these_files_in_this_order() -> None:
+    """Its plan needs no Docker; whether the plan works is what `scripts/binder` tries."""
+    words = [sys.executable, "-m", "repo2docker", "--no-build", "--debug", str(ROOT)]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    plan = subprocess.run(words, **both, text=True, check=True).stdout
+    (python,) = _lines("runtime.txt")
+    (system,) = _lines("apt.txt")
+    steps = [
+        f"Building conda environment for python={python.removeprefix('python-')}",
+        f"apt-get install --yes --no-install-recommends {system}",
+        "src/ ${REPO_DIR}/",  # before the requirements, which are in it
+        'pip install --no-cache-dir -r "binder/requirements.txt"',
+        "RUN ./binder/postBuild",
+    ]
+    places = [plan.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
 def test_system_packages_are_names_that_apt_takes() -> None:
     assert _lines("apt.txt")
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", line) for line in _lines("apt.txt"))
