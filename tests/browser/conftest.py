@@ -25,6 +25,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_play
 from tests.notebook.kernels import environment
 from tests.server import MessagesServer
 
+from .pages import Pages
+
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -84,6 +86,10 @@ class Jupyter:
         path = self.settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
+
+    def chosen(self) -> dict[str, str]:
+        """All settings that were set, by file."""
+        return {str(path): path.read_text() for path in self.settings.rglob("*settings")}
 
     def wait_for_kernel(self, name: str) -> None:
         """Until the notebook's page is connected to a kernel that is idle."""
@@ -199,7 +205,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *(f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
         *(f"--IdentityProvider.token={token}", "--ServerApp.log_level=WARN"),
-        "--LabApp.news_url=None",
+        *("--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True"),
     ]
     made = Jupyter(f"http://127.0.0.1:{port}", token, root, settings)
     for name, values in SETTINGS.items():
@@ -254,12 +260,16 @@ def browser() -> Iterator[BrowserContext]:
         started.close()
 
 
+@pytest.fixture(scope="package")
+def pages(jupyter: Jupyter, browser: BrowserContext) -> Pages:
+    return Pages(browser, jupyter)
+
+
 @pytest.fixture
 def open_notebook(
-    jupyter: Jupyter, browser: BrowserContext, request: pytest.FixtureRequest, shots: Path
+    jupyter: Jupyter, pages: Pages, request: pytest.FixtureRequest, shots: Path
 ) -> Iterator[Opener]:
     """Opens notebooks of given cells, each in a file and a kernel of its own."""
-    pages: list[Page] = []
 
     def open_notebook(
         *sources: str,
@@ -271,25 +281,19 @@ def open_notebook(
             path = jupyter.root / f"{uuid.uuid4().hex}.ipynb"
             setup = [SETUP.format(url=server.url).strip()] if server else []
             _write(path, [*setup, *sources])
-        page = browser.new_page()
-        page.set_viewport_size({"width": 1300, "height": 1000})
-        page.set_default_timeout(30_000)
-        pages.append(page)
-        reset = "&reset" if where.startswith("lab") else ""
-        page.goto(f"{jupyter.url}/{where}/{path.name}?token={jupyter.token}{reset}")
-        page.locator(".jp-CodeCell .cm-content").first.wait_for()
+        opened = Notebook(pages.open(path.name, where), path)
         jupyter.wait_for_kernel(path.name)
-        opened = Notebook(page, path)
         if server:
             opened.run(0)
         return opened
 
-    failed = request.session.testsfailed
+    before = request.session.testsfailed
     yield open_notebook
-    for at, page in enumerate(pages):
-        if request.session.testsfailed > failed and not page.is_closed():
+    failed = request.session.testsfailed > before
+    for at, page in enumerate(pages.opened):
+        if failed and not page.is_closed():
             page.screenshot(path=shots / f"failed-{request.node.name}-{at}.png")
-        page.close()
+    pages.leave(failed=failed)
     jupyter.end_kernels()
 
 
