@@ -37,7 +37,7 @@ FLAGS = (
     "--disable-extensions",
     "--no-first-run",
 )
-expect.set_options(timeout=30_000)  # a busy machine is no failure
+expect.set_options(timeout=60_000)  # a busy machine is no failure
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -146,7 +146,7 @@ class Notebook:
         )
         return "\n".join(self.cell(at).locator(".jp-OutputArea-output").all_inner_texts())
 
-    def wait_for(self, at: int, selector: str, seconds: float = 20) -> Locator:
+    def wait_for(self, at: int, selector: str, seconds: float = 40) -> Locator:
         """Wait for the card to match a selector such as `[data-state=running]`."""
         card = self.cell(at).locator(f".ondine-run{selector}")
         card.wait_for(state="visible", timeout=seconds * 1000)

@@ -51,7 +51,7 @@ class Pages:
     def _load(self, path: str, query: str) -> Page:
         page = self._browser.new_page()
         page.set_viewport_size({"width": 1300, "height": 1000})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.goto(f"{self._jupyter.url}/{path}?token={self._jupyter.token}{query}")
         return page
 

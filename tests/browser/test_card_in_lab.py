@@ -174,7 +174,7 @@ def test_after_a_restart_of_the_kernel_the_frozen_card_says_so_and_how_to_go_on(
     gone = notebook.cell(1).get_by_text("its kernel has ended")
     expect(gone).to_be_hidden()
     restart(notebook)
-    expect(gone).to_be_visible(timeout=20_000)
+    expect(gone).to_be_visible()
     expect(gone).to_contain_text("%ondine resume out")
     expect(button(notebook, 1, "Stop")).to_be_hidden()
     jupyter.wait_for_kernel(notebook.path.name)
@@ -232,7 +232,7 @@ def test_of_a_batch_the_card_shows_what_waits_and_for_how_long_and_then_the_rows
         notebook = open_notebook(run_cell(30, "batch", "out --batch -i"), server=server)
         notebook.start(1)
         card = notebook.card(1)
-        expect(card).to_contain_text("30 requests wait in batches", timeout=20_000)
+        expect(card).to_contain_text("30 requests wait in batches")
         expect(card).to_contain_text("s for 30 requests in 1 batch")
         expect(card).to_contain_text("since the start")
         assert card.get_by_role("progressbar").count() == 0
@@ -245,7 +245,7 @@ def test_of_a_batch_the_card_shows_what_waits_and_for_how_long_and_then_the_rows
 def test_keys_reach_every_button_and_the_card_has_its_roles(
     open_notebook: Opener, slow: MessagesServer
 ) -> None:
-    notebook = open_notebook(run_cell(300, "keys"), server=slow)
+    notebook = open_notebook(run_cell(300, "keys", "out --concurrency 8 -i"), server=slow)
     notebook.start(1)
     wait_until_done(notebook, 1, 10)
     card = notebook.card(1)

@@ -52,7 +52,7 @@ def test_in_notebook_7_the_workbench_previews_compares_and_runs_all(
     )
     notebook.run(1)
     panel = bench(notebook)
-    expect(panel.locator(".o-forecast")).to_contain_text("Whole run", timeout=15_000)
+    expect(panel.locator(".o-forecast")).to_contain_text("Whole run")
     press(panel, "Preview")
     settled(panel, 20)
     panel.get_by_label("Prompt", exact=True).fill("Judged 5 of 5 strict, and {tone}: {text}")
@@ -84,12 +84,12 @@ def test_in_notebook_7_the_results_are_filtered_opened_and_asked_again(
         notebook.run(2)
         view = notebook.cell(2).locator(".ondine-results")
         rows = view.locator("table.r-rows tbody tr")
-        expect(rows).to_have_count(20, timeout=20_000)
+        expect(rows).to_have_count(20)
         view.get_by_label("Status", exact=True).select_option("failed (6)")
         expect(rows).to_have_count(6)
         view.get_by_role("button", name="50", exact=True).click()
         expect(view.get_by_role("region", name="row 50")).to_contain_text("Tell seven 50")
         refuses[0] = False
         view.get_by_role("button", name="Retry failed", exact=True).click()
-        expect(view).to_contain_text("no row of 60 matches", timeout=20_000)
+        expect(view).to_contain_text("no row of 60 matches")
         assert server.arrived == 66

@@ -223,7 +223,7 @@ def test_a_run_that_goes_on_is_shown_as_it_goes(
     button(view, "Refresh").click()
     expect(view.locator(".r-pill")).to_have_text("running")
     slow.resume()
-    expect(view).to_contain_text("40 answered", timeout=15_000)
+    expect(view).to_contain_text("40 answered")
     expect(view.locator(".r-pill")).to_have_text("done")
     expect(button(view, "Refresh")).to_be_hidden()
 
@@ -262,7 +262,7 @@ def test_saved_and_reopened_without_its_kernel_the_facts_stand_there(
     notebook.save()
     notebook.page.reload()
     notebook.page.locator(".jp-CodeCell .cm-content").first.wait_for()
-    expect(notebook.cell(2).locator(".ondine-results")).to_be_visible(timeout=20_000)
+    expect(notebook.cell(2).locator(".ondine-results")).to_be_visible()
     expect(notebook.cell(2).locator(".ondine-results-static")).to_be_hidden()
     notebook.page.close()
     jupyter.end_kernels()

@@ -57,7 +57,9 @@ def test_progress_advances_and_stop_ends_the_cell_within_a_second_and_nothing_is
 def test_cells_that_were_queued_behind_a_stopped_cell_run(
     open_notebook: Opener, slow: MessagesServer
 ) -> None:
-    notebook = open_notebook(run_cell(400, "queue"), ANSWERED, server=slow)
+    notebook = open_notebook(
+        run_cell(400, "queue", "out --concurrency 8 -i"), ANSWERED, server=slow
+    )
     notebook.start(1)
     notebook.start(2)
     notebook.wait_for(1, "[data-state=running]")
@@ -104,7 +106,9 @@ def test_pause_sends_nothing_more_until_resume(open_notebook: Opener, slow: Mess
 def test_interrupt_keeps_what_is_there_and_is_one_line(
     open_notebook: Opener, slow: MessagesServer
 ) -> None:
-    notebook = open_notebook(run_cell(300, "interrupt"), ANSWERED, server=slow)
+    notebook = open_notebook(
+        run_cell(300, "interrupt", "out --concurrency 8 -i"), ANSWERED, server=slow
+    )
     notebook.start(1)
     notebook.page.wait_for_function(
         "Number(document.querySelector('.ondine-run')?.dataset.done) > 10"
@@ -144,9 +148,11 @@ def test_after_a_reload_in_mid_run_the_run_s_name_shows_how_it_ended(
     open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
 ) -> None:
     notebook = open_notebook(run_cell(60, "reload"), "out_run", server=slow)
+    slow.pause()
     notebook.start(1)
     notebook.wait_for(1, "[data-state=running]")
     notebook.page.reload()
+    slow.resume()
     notebook.page.locator(".jp-CodeCell .cm-content").first.wait_for()
     jupyter.wait_for_kernel(notebook.path.name)
     notebook.run(2)
@@ -162,7 +168,7 @@ def test_markup_from_data_and_model_runs_nothing(open_notebook: Opener) -> None:
         notebook = open_notebook(
             f"evil = {evil!r}\n"
             "df = pd.DataFrame({'text': [f'{evil} {at}' for at in range(80)], evil: 1})",
-            "%%ondine out -i df\nTell {text}",
+            "%%ondine out --concurrency 4 -i df\nTell {text}",
             "out_run",
             server=server,
         )
