@@ -25,6 +25,7 @@ KEY = "sk-ant-api03-a-key-for-the-loopback-server"
 SCHEMA = "sentiment: positive|negative|neutral, score: float"
 WARM_ROWS = 20
 _TICK = 0.005
+_PART = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def memory(name: str) -> float:
     raise KeyError(name)
 
 
-def reviews(rows: int, mark: str = "") -> list[str]:
+def reviews(rows: int, mark: str = "", start: int = 0) -> list[str]:
     """Texts of about 120 characters, no two alike."""
     said = "it does what it should, though the box was dented and the manual is in Dutch only"
-    return [f"Review {mark}{n}: {said}, for about {n % 97} days." for n in range(rows)]
+    numbers = range(start, start + rows)
+    return [f"Review {mark}{n}: {said}, for about {n % 97} days." for n in numbers]
 
 
 def _question(text: str) -> str:
@@ -176,18 +178,26 @@ async def _run(task: Task, frame: Any, **options: Any) -> Any:
     return result.data
 
 
-async def streamed(task: Task, texts: list[str]) -> int:
+async def streamed(task: Task, source: Path) -> int:
     """The same from Parquet to Parquet: what is in memory doesn't grow with the rows."""
+    import pyarrow.parquet as pq
+
+    to = task.folder / f"{task.rows}.parquet"
+    await _run(task, source, to=str(to))
+    return int(pq.read_metadata(to).num_rows)
+
+
+def _file(task: Task, mark: str) -> Path:
+    """The texts as a file, written in parts: the peak of memory is to be the run's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source, to = task.folder / f"{len(texts)}-in.parquet", task.folder / f"{len(texts)}.parquet"
-    pq.write_table(pa.table({"text": texts}), source)
-    texts.clear()
-    gc.collect()
-    pa.default_memory_pool().release_unused()
-    await _run(task, source, to=str(to))
-    return int(pq.read_metadata(to).num_rows)
+    path = task.folder / f"{mark.strip()}{task.rows}-in.parquet"
+    with pq.ParquetWriter(path, pa.schema([("text", pa.string())])) as writer:
+        for start in range(0, task.rows, _PART):
+            texts = reviews(min(_PART, task.rows - start), mark, start)
+            writer.write_table(pa.table({"text": texts}))
+    return path
 
 
 def notebook() -> None:
@@ -211,7 +221,7 @@ def notebook() -> None:
     comm.create_comm = Comm
 
 
-CONTESTANTS: dict[str, Callable[[Task, list[str]], Awaitable[int]]] = {
+CONTESTANTS: dict[str, Callable[[Task, Any], Awaitable[int]]] = {
     "aiohttp": bare_aiohttp,
     "sdk": bare_sdk,
     "ours": ours,
@@ -256,18 +266,23 @@ def _at(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
+def _data(name: str, task: Task, mark: str = "") -> Any:
+    return _file(task, mark) if name == "streamed" else reviews(task.rows, mark)
+
+
 async def measured(name: str, task: Task) -> Figures:
     """Warm up, then run and take the figures."""
     contestant = CONTESTANTS[name]
     if name in ("ours", "streamed"):
         notebook()
-    await contestant(task.warm(), reviews(WARM_ROWS, "warm "))
-    texts = reviews(task.rows)
+    warm = task.warm()
+    await contestant(warm, _data(name, warm, "warm "))
+    data = _data(name, task)
     gc.collect()
     figures = Figures(task.rows, rss=memory("VmRSS"))
     async with lags() as figures.lags:
         wall, cpu = time.perf_counter(), time.process_time()
-        answered = await contestant(task, texts)
+        answered = await contestant(task, data)
         figures.seconds = time.perf_counter() - wall
         figures.cpu = time.process_time() - cpu
     figures.peak = memory("VmHWM")
