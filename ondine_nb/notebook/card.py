@@ -86,13 +86,17 @@ class Card:
     buttons: int
 
     @classmethod
-    def of(cls, run: RunLike, pace: Pace | None = None) -> Card:
-        """Take the snapshot. Without a `pace` there is no rate and no time left yet."""
+    def of(cls, run: RunLike, pace: Pace | None = None, *, live: bool = False) -> Card:
+        """Take the snapshot. Without a `pace` there is no rate and no time left yet.
+
+        One that is only shown `live` has no `summary` before the run is over.
+        """
         context, gauges, pace = run.context, run.context.gauges, pace or Pace()
         total = max(context.total_rows, context.done_rows)
         counts = _counts(run, total)
         error = _message(run.error)
         kinds, other_kinds = _kinds(run)
+        summed = not live or run.state in ENDED
         return cls(
             name=clean(run.name),
             about=_about(run),
@@ -108,7 +112,7 @@ class Card:
             counts=tuple(count for count in counts if count.rows),
             aside=_aside(run, pace),
             figures=live_figures(run, pace),
-            summary=summary(run, _rows(run, total), _failed(run), pace),
+            summary=summary(run, _rows(run, total), _failed(run), pace) if summed else (),
             table=last_rows(gauges.recent.copy(), run.columns),
             kinds=kinds,
             other_kinds=other_kinds,

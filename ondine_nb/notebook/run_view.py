@@ -137,9 +137,9 @@ class WidgetObserver(ExecutionObserver):
                 return
             try:
                 now = time.monotonic()
-                card = Card.of(self.run, self.history.pace(self.run, now))
+                card = Card.of(self.run, self.history.pace(self.run, now), live=True)
                 self._wait_for(self._widgets.draw(card))
-                self._stand_in(card, now)
+                self._stand_in(now)
             except Exception as error:
                 self._complain(error)
 
@@ -148,13 +148,14 @@ class WidgetObserver(ExecutionObserver):
         if size:
             self._due += max(0.0, (size + ENVELOPE) / BYTES_A_SECOND - REDRAW)
 
-    def _stand_in(self, card: Card, now: float) -> None:
+    def _stand_in(self, now: float) -> None:
         """What a notebook shows that is saved while the run goes on: JupyterLab saves no widgets.
 
         It lies in an output of its own below the card, hidden as long as the card is there.
         """
-        if self._clicks and now >= self._stand_in_due and not card.ended:
+        if self._clicks and now >= self._stand_in_due and self.run.state not in ENDED:
             self._stand_in_due = now + SAVED_EVERY
+            card = Card.of(self.run, self.history.last)
             self._show_below(render(card, live=False, stands_in=True), plain(card))
 
     def _complain(self, error: Exception) -> None:

@@ -19,7 +19,7 @@ from .state_manager import StateManager
 
 __all__ = ["ExecutionStrategy", "checkpoint", "result_of", "run_stages", "ticking"]
 
-_TICK_SECONDS = 0.125
+_TICK_SECONDS = 0.16
 
 
 class ExecutionStrategy(ABC):

@@ -18,13 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["CONTESTANTS", "Figures", "Task", "lags", "memory", "reviews"]
+__all__ = ["CONTESTANTS", "TICK", "Figures", "Task", "lags", "memory", "reviews"]
 
 MODEL = "claude-haiku-5-5"
 KEY = "sk-ant-api03-a-key-for-the-loopback-server"
 SCHEMA = "sentiment: positive|negative|neutral, score: float"
 WARM_ROWS = 20
-_TICK = 0.005
+TICK = 0.005
 _PART = 10_000
 
 
@@ -233,8 +233,8 @@ CONTESTANTS: dict[str, Callable[[Task, Any], Awaitable[int]]] = {
 
 
 @contextlib.asynccontextmanager
-async def lags() -> AsyncIterator[dict[str, float]]:
-    """How late a timer of 5 ms is, in ms: the median, the 99th percentile, the worst.
+async def lags(tick: float = TICK) -> AsyncIterator[dict[str, float]]:
+    """How late a timer of `tick` seconds is, in ms: the median, the 99th percentile, the worst.
 
     `held` is the 99th percentile of the CPU that the loop's thread took between two ticks: what
     the lag would be if nobody else used the machine.
@@ -243,16 +243,16 @@ async def lags() -> AsyncIterator[dict[str, float]]:
     held: list[float] = []
     told: dict[str, float] = {}
 
-    async def tick() -> None:
+    async def watch() -> None:
         cpu = time.thread_time()
         while True:
-            due = time.perf_counter() + _TICK
-            await asyncio.sleep(_TICK)
+            due = time.perf_counter() + tick
+            await asyncio.sleep(tick)
             late.append((time.perf_counter() - due) * 1000)
             cpu, before = time.thread_time(), cpu
             held.append((cpu - before) * 1000)
 
-    ticking = asyncio.create_task(tick())
+    ticking = asyncio.create_task(watch())
     try:
         yield told
     finally:
@@ -270,7 +270,7 @@ def _data(name: str, task: Task, mark: str = "") -> Any:
     return _file(task, mark) if name == "streamed" else reviews(task.rows, mark)
 
 
-async def measured(name: str, task: Task) -> Figures:
+async def measured(name: str, task: Task, tick: float) -> Figures:
     """Warm up, then run and take the figures."""
     contestant = CONTESTANTS[name]
     if name in ("ours", "streamed"):
@@ -280,7 +280,7 @@ async def measured(name: str, task: Task) -> Figures:
     data = _data(name, task)
     gc.collect()
     figures = Figures(task.rows, rss=memory("VmRSS"))
-    async with lags() as figures.lags:
+    async with lags(tick) as figures.lags:
         wall, cpu = time.perf_counter(), time.process_time()
         answered = await contestant(task, data)
         figures.seconds = time.perf_counter() - wall
@@ -298,11 +298,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--schema", action="store_true")
+    parser.add_argument("--tick", type=float, default=TICK, help="seconds, of the lag's timer")
     given = vars(parser.parse_args())
-    name = given.pop("name")
+    name, tick = given.pop("name"), given.pop("tick")
     with TemporaryDirectory(prefix="ondine-bench-") as folder:
         task = Task(**given, folder=Path(folder))
-        print(json.dumps(asdict(asyncio.run(measured(name, task)))))
+        print(json.dumps(asdict(asyncio.run(measured(name, task, tick)))))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.contestants import Figures
+from tests.bench.contestants import TICK, Figures
 
 __all__ = ["ROOT", "circumstances", "measure", "middle", "ratio", "save", "table"]
 
@@ -23,11 +23,19 @@ _PACKAGES = ("anthropic", "aiohttp", "httpx2", "pandas", "ipywidgets")
 
 
 def measure(
-    name: str, url: str, *, rows: int, concurrency: int, schema: bool = False, timeout: float = 7200
+    name: str,
+    url: str,
+    *,
+    rows: int,
+    concurrency: int,
+    schema: bool = False,
+    tick: float = TICK,
+    timeout: float = 7200,
 ) -> Figures:
-    """The figures of one contestant in a fresh process."""
+    """The figures of one contestant in a fresh process; the lag's timer ticks every `tick` s."""
     command = [sys.executable, "-m", "tests.bench.contestants", name, "--url", url]
     command += ["--rows", str(rows), "--concurrency", str(concurrency), *["--schema"] * schema]
+    command += ["--tick", str(tick)]
     # Proxies, keys and bases of this shell have no business here.
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ANTHROPIC")}
     done = subprocess.run(

@@ -86,6 +86,13 @@ def test_there_is_one_root_and_it_carries_the_facts(live: bool) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("run", [live_run(), done_run()])
+def test_a_card_that_is_only_shown_live_looks_the_same(run: Any) -> None:
+    pace = Pace(61.4)
+    only = Card.of(run, pace, live=True)
+    assert render(only, live=True) == render(Card.of(run, pace), live=True)
+
+
 def test_the_live_card_counts_rows_by_their_outcome() -> None:
     text = page(live_run(), Pace(61.4), live=True).text
     assert (

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +45,19 @@ from tests.server import MODELS, THINKING_TOKENS, MessagesServer, echo_of, value
 
 KEY = "sk-ant-very-secret-0123456789"
 HAIKU = "claude-haiku-5-5"
+# Of nobody: its key was thrown away.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBeDCCAR+gAwIBAgIUWyKeyD1x3ns+43YYl/fd1R8WI1kwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyOTE1NTgxNFoYDzIxMjYxMTA1MTU1
+ODE0WjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AARl+JhrFZhyZtMIVS8iwEXtsZ/7j/JI6eZNgyzs46BefdqHA6mXXV12B1GFT2Ym
+SYqsoYkWMDLKNxeAy6QYFCPbo1MwUTAdBgNVHQ4EFgQUwHitl5fARX+kyoaAGAwv
+c3JXyIcwHwYDVR0jBBgwFoAUwHitl5fARX+kyoaAGAwvc3JXyIcwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiB9L6DzpjfXF1+EnUSyEwJXA0Ua8BBt
+IbFzYSM+FYUeAgIgQdgyaSDASutOmyK/jyxG0sQvz+6SW1UItdvI3CJ35fE=
+-----END CERTIFICATE-----
+"""
 
 
 @asynccontextmanager
@@ -421,6 +436,24 @@ async def test_a_server_that_needs_no_key_gets_a_word_that_says_so(server: Messa
     head = server.requests[0].headers
     assert "no-key-needed" in (head.get("x-api-key", "") + head.get("authorization", ""))
     assert not has_credentials()
+
+
+async def test_certificates_are_read_once_for_all_runs(
+    server: MessagesServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificates, read = tmp_path / "some.pem", list[str]()
+    certificates.write_text(CERTIFICATE)
+    real = ssl.SSLContext.load_verify_locations
+
+    def load(self: ssl.SSLContext, cafile: Any = None, *more: Any, **others: Any) -> None:
+        read.append(str(cafile))
+        real(self, cafile, *more, **others)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+    for _ in range(3):
+        await sent(server.url, key=None)
+    assert read == [str(certificates)]
 
 
 async def test_a_url_that_is_none_is_an_error_before_anything_is_sent() -> None:
