@@ -2,26 +2,29 @@
 
 Each contestant runs in a fresh process against a server in another one. In every round they run one
 after another; where they only wait, side by side, which takes a third of the time. Ratios are
-medians over the rounds of the ratio within a round.
+medians over the rounds of the ratio within a round. Peers take part where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.bench.contestants import TICK, Figures
-from tests.bench.report import measure, middle, ratio, save, table
+from tests.bench.peers import PEERS, environments
+from tests.bench.report import OURS, measure, middle, ratio, save, table
 from tests.bench.wire import Wire, serving
 
 __all__ = ["Cell", "main"]
 
-NAMES = ("aiohttp", "sdk", "ours")
+BARE = ("aiohttp", "sdk")
+NAMES = (*BARE, "ours")
 # What the server is told, and the median in seconds.
 LATENCIES = {"0": ("0", 0.0), "200ms": ("0.2", 0.2), "lognormal1s": ("lognormal:1:0.5", 1.0)}
 # Requests a second that leave 95 % of a core idle; a timer of 5 ms would be most of the rest there.
@@ -32,6 +35,7 @@ HEADS = (
     "CPU to (b)", "CPU to (a)", "rows/s to (b)", "rows/s to (a)",
 )  # fmt: skip
 _CALLED = {"aiohttp": "(a) aiohttp", "sdk": "(b) SDK loop", "ours": "ondine_nb"}
+_PATIENCE = 1800  # seconds that a peer may take for a round
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Cell:
     concurrency: int
     schema: bool
     rows: int
+    peers: Mapping[str, str]  # the Python of each
 
     @property
     def idle(self) -> bool:
@@ -49,50 +54,62 @@ class Cell:
         return self.concurrency <= IDLE * LATENCIES[self.latency][1]
 
     def rounds(self, repeat: int) -> dict[str, list[Figures]]:
-        """Everybody's figures, a round after another."""
-        found: dict[str, list[Figures]] = {name: [] for name in NAMES}
+        """Everybody's figures, a round after another; who fails is out of the cell."""
+        found = {name: list[Figures]() for name in (*NAMES, *self._peers())}
         at_once = len(NAMES) if self.idle else 1
-        with self._wires() as wires, ThreadPoolExecutor(at_once) as pool:
-            for _ in range(repeat):
-                for name, figures in zip(NAMES, pool.map(self._one, NAMES, wires), strict=True):
-                    found[name].append(figures)
+        for _ in range(repeat):
+            with ThreadPoolExecutor(at_once) as pool:
+                took = dict(zip(found, pool.map(self._one, found), strict=True))
+            found = {name: [*found[name], figures] for name, figures in took.items() if figures}
         return found
 
-    @contextmanager
-    def _wires(self) -> Iterator[list[Wire]]:
-        """A server for each contestant, all alike."""
-        told = LATENCIES[self.latency][0]
-        with ExitStack() as stack:
-            yield [stack.enter_context(serving(told, schema=self.schema)) for _ in NAMES]
+    def _peers(self) -> list[str]:
+        return [name for name in self.peers if PEERS[name].schema == self.schema]
 
-    def _one(self, name: str, wire: Wire) -> Figures:
-        before = wire.books()["requests"]
-        figures = measure(
+    def _one(self, name: str) -> Figures | None:
+        with serving(LATENCIES[self.latency][0], schema=self.schema) as wire:
+            return self._ours(name, wire) if name in NAMES else self._peer(name, wire)
+
+    def _ours(self, name: str, wire: Wire) -> Figures:
+        figures = self._measured(name, wire, OURS)
+        sent = wire.books()["requests"]
+        assert sent == self.rows + 20, f"{name} sent {sent} requests for {self.rows} rows"
+        return figures
+
+    def _peer(self, name: str, wire: Wire) -> Figures | None:
+        program = (self.peers[name], "-m", "tests.bench.peers")
+        try:
+            return self._measured(name, wire, program, timeout=_PATIENCE)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            return None
+
+    def _measured(self, name: str, wire: Wire, program: Sequence[str], **given: Any) -> Figures:
+        return measure(
             name,
             wire.url,
             rows=self.rows,
             concurrency=self.concurrency,
             schema=self.schema,
             tick=IDLE_TICK if self.idle else TICK,
+            program=program,
+            **given,
         )
-        sent = wire.books()["requests"] - before
-        assert sent == self.rows + 20, f"{name} sent {sent} requests for {self.rows} rows"
-        return figures
 
     def lines(self, found: dict[str, list[Figures]]) -> list[list[str]]:
-        return [self._line(name, found) for name in NAMES]
+        return [self._line(name, found) for name in found]
 
     def _line(self, name: str, found: dict[str, list[Figures]]) -> list[str]:
         figures = found[name]
         what = [self.latency, f"{self.concurrency:,}", "schema" if self.schema else "text"]
         lags = [middle(figures, lambda each, at=at: each.lags[at]) for at in ("p50", "p99", "held")]
         ratios = [
-            f"{ratio(figures, found[other], figure):.2f}" if name == "ours" else ""
+            f"{ratio(figures, found[other], figure):.2f}" if name not in BARE else ""
             for figure in (cpu, pace)
             for other in ("sdk", "aiohttp")
         ]
         return [
-            *what, f"{self.rows:,}", _CALLED[name],
+            *what, f"{self.rows:,}", _CALLED.get(name, name),
             f"{middle(figures, pace):,.0f}", f"{middle(figures, cpu):.3f}",
             f"{middle(figures, lambda each: each.peak):,.0f}", *(f"{lag:.1f}" for lag in lags),
             *ratios,
@@ -110,8 +127,9 @@ def pace(figures: Figures) -> float:
 
 
 def _cells(given: argparse.Namespace) -> list[Cell]:
+    peers = environments(given.peers)
     return [
-        Cell(latency, concurrency, answers == "schema", given.rows)
+        Cell(latency, concurrency, answers == "schema", given.rows, peers)
         for latency in given.latency
         for concurrency in given.concurrency
         for answers in given.answers
@@ -126,6 +144,7 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
     add("--answers", nargs="+", choices=("text", "schema"), default=["text", "schema"])
     add("--rows", type=int, default=2000, help="2000 to 1000000")
     add("--repeat", type=int, default=5, help="rounds, of which the median is shown")
+    add("--peers", type=Path, help="a folder of environments, each named as the package in it")
     add("--json", type=Path, help="a file for all figures")
     return parser.parse_args(arguments)
 
@@ -137,8 +156,8 @@ def main(arguments: Sequence[str]) -> None:
     for cell in _cells(given):
         found = cell.rounds(given.repeat)
         lines += cell.lines(found)
-        figures = {name: [asdict(each) for each in found[name]] for name in NAMES}
-        kept.append({**asdict(cell), "contestants": figures})
+        figures = {name: [asdict(each) for each in rounds] for name, rounds in found.items()}
+        kept.append({**asdict(replace(cell, peers={})), "contestants": figures})
         save(given.json, kept)
         print(table(HEADS, cell.lines(found)), flush=True)
     print("\n" + table(HEADS, lines))

@@ -12,17 +12,32 @@ import contextlib
 import gc
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["CONTESTANTS", "TICK", "Figures", "Task", "lags", "memory", "reviews"]
+__all__ = [
+    "CONTESTANTS",
+    "KEY",
+    "MODEL",
+    "QUESTION",
+    "TICK",
+    "TOOL",
+    "Figures",
+    "Task",
+    "lags",
+    "main",
+    "memory",
+    "reviews",
+]
 
 MODEL = "claude-haiku-5-5"
 KEY = "sk-ant-api03-a-key-for-the-loopback-server"
+QUESTION = "How does the writer of this review feel? "
 SCHEMA = "sentiment: positive|negative|neutral, score: float"
+TOOL = "Feeling"  # how the schema is called where it travels as a tool
 WARM_ROWS = 20
 TICK = 0.005
 _PART = 10_000
@@ -71,14 +86,10 @@ def reviews(rows: int, mark: str = "", start: int = 0) -> list[str]:
     return [f"Review {mark}{n}: {said}, for about {n % 97} days." for n in numbers]
 
 
-def _question(text: str) -> str:
-    return f"How does the writer of this review feel? {text}"
-
-
 def _body(text: str, task: Task, form: dict[str, Any] | None) -> dict[str, Any]:
     body: dict[str, Any] = {
         "max_tokens": 1024,
-        "messages": [{"role": "user", "content": _question(text)}],
+        "messages": [{"role": "user", "content": QUESTION + text}],
         "model": MODEL,
         "thinking": {"type": "disabled"},
     }
@@ -169,7 +180,7 @@ async def _run(task: Task, frame: Any, **options: Any) -> Any:
         "journal": task.folder / "journal",
         **options,
     }
-    run = Run(Pipeline(frame, _question("{text}"), **given))
+    run = Run(Pipeline(frame, QUESTION + "{text}", **given))
     view = WidgetObserver(run)
     run.context.observers.append(view)
     view.show()
@@ -221,7 +232,9 @@ def notebook() -> None:
     comm.create_comm = Comm
 
 
-CONTESTANTS: dict[str, Callable[[Task, Any], Awaitable[int]]] = {
+Contestant: TypeAlias = Callable[[Task, Any], Awaitable[int]]
+
+CONTESTANTS: dict[str, Contestant] = {
     "aiohttp": bare_aiohttp,
     "sdk": bare_sdk,
     "ours": ours,
@@ -270,9 +283,8 @@ def _data(name: str, task: Task, mark: str = "") -> Any:
     return _file(task, mark) if name == "streamed" else reviews(task.rows, mark)
 
 
-async def measured(name: str, task: Task, tick: float) -> Figures:
+async def measured(name: str, contestant: Contestant, task: Task, tick: float) -> Figures:
     """Warm up, then run and take the figures."""
-    contestant = CONTESTANTS[name]
     if name in ("ours", "streamed"):
         notebook()
     warm = task.warm()
@@ -291,9 +303,10 @@ async def measured(name: str, task: Task, tick: float) -> Figures:
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.contestants")
-    parser.add_argument("name", choices=CONTESTANTS)
+def main(contestants: Mapping[str, Contestant]) -> None:
+    """Measure the one that the command line names, and print its figures as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=contestants)
     parser.add_argument("--url", required=True)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--concurrency", type=int, required=True)
@@ -303,8 +316,8 @@ def main() -> None:
     name, tick = given.pop("name"), given.pop("tick")
     with TemporaryDirectory(prefix="ondine-bench-") as folder:
         task = Task(**given, folder=Path(folder))
-        print(json.dumps(asdict(asyncio.run(measured(name, task, tick)))))
+        print(json.dumps(asdict(asyncio.run(measured(name, contestants[name], task, tick)))))
 
 
 if __name__ == "__main__":
-    main()
+    main(CONTESTANTS)

@@ -16,9 +16,10 @@ from typing import Any
 
 from tests.bench.contestants import TICK, Figures
 
-__all__ = ["ROOT", "circumstances", "measure", "middle", "ratio", "save", "table"]
+__all__ = ["OURS", "ROOT", "circumstances", "measure", "middle", "ratio", "save", "table"]
 
 ROOT = Path(__file__).parents[2]
+OURS = (sys.executable, "-m", "tests.bench.contestants")
 _PACKAGES = ("anthropic", "aiohttp", "httpx2", "pandas", "ipywidgets")
 
 
@@ -30,10 +31,11 @@ def measure(
     concurrency: int,
     schema: bool = False,
     tick: float = TICK,
+    program: Sequence[str] = OURS,
     timeout: float = 7200,
 ) -> Figures:
     """The figures of one contestant in a fresh process; the lag's timer ticks every `tick` s."""
-    command = [sys.executable, "-m", "tests.bench.contestants", name, "--url", url]
+    command = [*program, name, "--url", url]
     command += ["--rows", str(rows), "--concurrency", str(concurrency), *["--schema"] * schema]
     command += ["--tick", str(tick)]
     # Proxies, keys and bases of this shell have no business here.

@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.bench.contestants import TOOL
 from tests.server_answers import latency_of
 
 __all__ = ["Wire", "serving"]
 
 TEXT = "The writer likes it, above all how quietly it works, and would buy it again."
 FIELDS = {"sentiment": "positive", "score": 0.75}
-_MESSAGES = b"POST /v1/messages "
+_MESSAGES, _TOOLS = b"POST /v1/messages ", b'"tools":'
 # What the API sends besides, with limits that nobody reaches.
 _HEADERS = "".join(
     f"anthropic-ratelimit-{kind}-limit: 1000000000\r\n"
@@ -36,8 +37,10 @@ _HEADERS = "".join(
 )
 
 
-def answer(text: str) -> bytes:
-    """A message of the Messages API that says `text`."""
+def answer(text: str, tool: str = "") -> bytes:
+    """A message of the Messages API that says `text`, or calls `tool` with the fields."""
+    said = {"type": "text", "text": text}
+    call = {"type": "tool_use", "id": "toolu_01A09q90qw90lq917835lq9", "name": tool}
     usage = {
         "input_tokens": 60,
         "cache_creation_input_tokens": 0,
@@ -50,8 +53,8 @@ def answer(text: str) -> bytes:
         "type": "message",
         "role": "assistant",
         "model": "claude-haiku-5-5",
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": "end_turn",
+        "content": [call | {"input": FIELDS} if tool else said],
+        "stop_reason": "tool_use" if tool else "end_turn",
         "stop_sequence": None,
         "usage": usage,
     }
@@ -69,6 +72,7 @@ class _Books:
 
     latency: Any
     response: bytes
+    tool: bytes | None  # what is said to who sent tools
     draw: random.Random
     requests: int = 0
     first: float | None = None
@@ -94,20 +98,21 @@ class _Connection(asyncio.Protocol):
         if end < 0 or len(self.got) < end + 4 + _length(self.got[:end].lower()):
             return
         asked, self.got = self.got, b""
+        books = self.books
         if asked.startswith(_MESSAGES):
-            self._answer()
+            self._answer(books.tool if books.tool and _TOOLS in asked else books.response)
         else:
-            self.transport.write(self.books.told())
+            self.transport.write(books.told())
 
-    def _answer(self) -> None:
+    def _answer(self, response: bytes) -> None:
         books = self.books
         books.requests += 1
         books.first = books.first or time.time()
         seconds = books.latency(books.draw)
         if seconds:
-            self.loop.call_later(seconds, self.transport.write, books.response)
+            self.loop.call_later(seconds, self.transport.write, response)
         else:
-            self.transport.write(books.response)
+            self.transport.write(response)
 
 
 def _length(head: bytes) -> int:
@@ -117,9 +122,10 @@ def _length(head: bytes) -> int:
 
 async def _serve(latency: str, schema: bool) -> None:
     loop = asyncio.get_running_loop()
-    said = json.dumps(FIELDS) if schema else TEXT
-    response = _response(answer(said), _HEADERS + "request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n")
-    books = _Books(latency_of(latency), response, random.Random(0))
+    headers = _HEADERS + "request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n"
+    response = _response(answer(json.dumps(FIELDS) if schema else TEXT), headers)
+    tool = _response(answer("", tool=TOOL), headers) if schema else None
+    books = _Books(latency_of(latency), response, tool, random.Random(0))
     server = await loop.create_server(lambda: _Connection(books), "127.0.0.1", 0, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)
