@@ -249,7 +249,7 @@ class BatchInvokeStage(InvokeStage):
             key = batch.record.keys[number]
             inquiry = batch.questions[key].inquiry if key in batch.questions else Inquiry(key)
             if outcome.kind != "succeeded":
-                self._fail(inquiry, error_of(outcome))
+                inquiry.failure = error_of(outcome)
             elif outcome.body in known.get(key, ()):
                 self._remember(inquiry, outcome.body)
             else:
@@ -277,7 +277,7 @@ class BatchInvokeStage(InvokeStage):
         await self.journal.extend(entries)
         for (inquiry, _, answer, unreadable), cost in zip(readings, costs, strict=True):
             if answer is None:
-                self._fail(inquiry, unreadable or RowError("unreadable"))
+                inquiry.failure = unreadable or RowError("unreadable")
                 continue
             batch.cost += cost
             self._accepted = True
@@ -305,7 +305,7 @@ class BatchInvokeStage(InvokeStage):
         for question in batch.questions.values():
             inquiry = question.inquiry
             if not inquiry.answers and inquiry.failure is None:
-                self._fail(inquiry, BatchExpiredError(f"{why}. retry_failed() sends it again"))
+                inquiry.failure = BatchExpiredError(f"{why}. retry_failed() sends it again")
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         inquiry: Inquiry = row.inquiry

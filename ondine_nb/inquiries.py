@@ -34,19 +34,36 @@ class Inquiry:
     """One question of a run: its paid answers so far, shared by all rows that ask it.
 
     The lock lets one row send; the others wait and find its answer. `earlier` of the answers come
-    from earlier runs. `pack` is the pack that it is asked in with others, or None.
+    from earlier runs. `pack` is the pack that it is asked in with others, or None. It is among the
+    `known` ones as long as any of its `rows` is on its way; a failed one stays, for an equal row
+    of a later chunk fails alike.
     """
 
-    __slots__ = ("__weakref__", "answers", "begins", "earlier", "failure", "key", "lock", "pack")
+    __slots__ = ("_lock", "answers", "begins", "earlier", "failure", "key", "known", "pack", "rows")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, known: dict[bytes, Inquiry] | None = None) -> None:
         self.key: bytes = key
+        self.known = known
+        self.rows: int = 0
         self.answers: list[Answer] = []
         self.earlier: int = 0
         self.begins: bool = False
         self.failure: RowError | None = None
-        self.lock: asyncio.Lock = asyncio.Lock()
         self.pack: Any = None
+        self._lock: asyncio.Lock | None = None
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Made when it is first asked for: a journaled question needs none."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    def release(self) -> None:
+        """One of its rows has its outcome."""
+        self.rows -= 1
+        if not self.rows and self.failure is None and self.known is not None:
+            self.known.pop(self.key, None)
 
 
 class Rejections:

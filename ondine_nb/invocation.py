@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from weakref import WeakValueDictionary
 
 from .breaker import Breaker, Outage, Trial
 from .contracts import ExecutionContext, RowStage
@@ -78,8 +77,7 @@ class InvokeStage(RowStage):
         self.backoff: Backoff = backoff or Backoff()
         self.breaker: Breaker = Breaker(self.backoff)
         self._hash = question_key(provider.identity, settings)
-        self._inquiries = WeakValueDictionary[bytes, Inquiry]()
-        self._failed: list[Inquiry] = []  # kept: an equal row of a later chunk fails alike
+        self._inquiries: dict[bytes, Inquiry] = {}
         self._rejections = Rejections()
         self._accepted = accepted
         self.beside_others = False  # set for good when another run is under way at the same time
@@ -127,14 +125,16 @@ class InvokeStage(RowStage):
     async def _meet(self, rows: Sequence[Row]) -> list[tuple[Inquiry, Row]]:
         """Give each row its question. Gives those that are new, with the row that asks first."""
         new: list[tuple[Inquiry, Row]] = []
+        known = self._inquiries
         for row in rows:
-            if row.settled or row.prompt is None:
+            if row.prompt is None or row.settled:
                 continue
             key = self.key(row.prompt)
-            inquiry = self._inquiries.get(key)
+            inquiry = known.get(key)
             if inquiry is None:
-                inquiry = self._inquiries[key] = Inquiry(key)
+                inquiry = known[key] = Inquiry(key, known)
                 new.append((inquiry, row))
+            inquiry.rows += 1
             row.inquiry = inquiry
         await self._recall_all([inquiry for inquiry, _ in new])
         return new
@@ -182,16 +182,12 @@ class InvokeStage(RowStage):
         try:
             sent = await self._ask(Request(self.line, row.prompt, [(inquiry, row)]), context)
         except RowError as error:
-            self._fail(inquiry, error)
+            inquiry.failure = error
             raise
         if sent:
             row.answer, row.status = inquiry.answers[-1], "answered"
         else:
             self._reuse(row, inquiry, context)
-
-    def _fail(self, inquiry: Inquiry, error: RowError) -> None:
-        inquiry.failure = error
-        self._failed.append(inquiry)
 
     def _reuse(self, row: Row, inquiry: Inquiry, context: ExecutionContext) -> None:
         """An answer that was paid for before, by an earlier run or by an equal row of this one."""

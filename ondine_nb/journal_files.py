@@ -232,7 +232,7 @@ def _collect(
         rows = connection.execute(
             f"SELECT {COLUMNS} FROM answers WHERE readable = 1 AND key IN ({marks})",  # noqa: S608
             part,
-        )
+        ).fetchall()
         for row in rows:
             if run is None or row[2] == run:
                 found.setdefault(row[0], []).append(Entry.of_row(row))

@@ -192,7 +192,7 @@ class PackInvokeStage(InvokeStage):
             if not self.breaker.exhausted:  # others get answers: it is one of these
                 return "failures"
             for inquiry, _ in asked:
-                self._fail(inquiry, error)
+                inquiry.failure = error
             return ""
 
     def _judged(self, error: TransientError, request: Request, context: ExecutionContext) -> float:

@@ -105,6 +105,8 @@ class Row:
 
     def release(self) -> None:
         """Drop what only the way needed, so that a million finished rows stay small."""
+        if self.inquiry is not None:
+            self.inquiry.release()
         self.values, self.prompt, self.inquiry, self.answer = (), None, None, None
 
 

@@ -267,7 +267,7 @@ def _plain_json(spec: dict[str, Any]) -> dict[str, Any]:
 def _load(text: str, fields: tuple[Field, ...]) -> dict[str, Any]:
     body = _unfenced(text)
     try:
-        data = json.loads(body, parse_constant=_no_constant)
+        data = _DECODER.decode(body)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise SchemaNotMetError(_one_line(f"not JSON ({why}): {_cut(body)}")) from None
@@ -291,8 +291,14 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+# Made once: with any option, `loads` and `dumps` make one anew for each row.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def _dump(data: dict[str, Any]) -> str:
-    return _SURROGATE.sub("\ufffd", json.dumps(data, ensure_ascii=False, allow_nan=False))
+    text = _ENCODER.encode(data)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _plain(value: Any) -> Any:

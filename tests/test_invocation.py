@@ -241,6 +241,15 @@ def test_equal_prompts_are_sent_once_also_when_the_first_fails(
         assert asked.failures() == {(type(error).__name__, str(error))}
 
 
+def test_of_finished_rows_only_failed_questions_are_kept(runs: Runs) -> None:
+    too_long = "x"
+    provider = Scripted(
+        lambda prompt, attempt: RejectedRequestError("too long") if prompt == too_long else None
+    )
+    asked = runs.ask(provider, ["a", "b", "a"], [too_long, "c"], ["c", "d"])
+    assert list(asked.stage._inquiries) == [asked.stage.key(too_long)]
+
+
 def test_a_paid_answer_that_cant_be_used_isnt_bought_again_either(runs: Runs) -> None:
     refuses = Scripted(lambda prompt, attempt: body("", stop_reason="refusal"))
     assert runs.ask(refuses, ["a", "a"], ["a"]).statuses == ["failed"] * 3

@@ -164,11 +164,11 @@ def _call_validation(stage: PipelineStage, data: Any, context: ExecutionContext)
 class _Shelf:
     """A part whose rows are under way, and how many of them have no outcome yet."""
 
-    __slots__ = ("last", "left", "rowset")
+    __slots__ = ("end", "last", "left", "rowset")
 
     def __init__(self, rowset: RowSet, last: bool) -> None:
         self.rowset, self.last = rowset, last
-        self.left = rowset.asked
+        self.left, self.end = rowset.asked, rowset.start + len(rowset)
 
 
 class _Rows:
@@ -289,7 +289,7 @@ class _Rows:
 
     def _finished(self, row: Row) -> None:
         for shelf in self._shelves:
-            if row.position < shelf.rowset.start + len(shelf.rowset):
+            if row.position < shelf.end:
                 shelf.left -= 1
                 if shelf.left == 0:
                     self._changed.set()

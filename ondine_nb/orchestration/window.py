@@ -168,6 +168,9 @@ class Window:
 
     def _sort(self, rows: Sequence[Row], ready: deque[Row]) -> None:
         """Rows that no stage holds are ready."""
+        if not self._holding:
+            ready.extend(rows)
+            return
         for row in rows:
             held = not row.settled and any(stage.holds(row) for stage in self._holding)
             (self._held if held else ready).append(row)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from jiter import from_json
+
 from ..errors import (
     AnswerError,
     CutAnswerError,
@@ -82,7 +84,7 @@ class Answer:
     def read(cls, body: bytes) -> Answer:
         """Raises `MalformedAnswerError` where `body` isn't a message."""
         try:
-            message = json.loads(_text(body))
+            message = _json(body)
             blocks = message["content"]
             # Thinking blocks come first: text is found by its type, never by its place.
             texts = [str(block["text"]) for block in blocks if block["type"] == "text"]
@@ -124,9 +126,14 @@ class Answer:
         return None
 
 
-def _text(body: bytes) -> str | bytes:
-    """JSON in UTF-8 as text at once; to find out about any other encoding takes longer."""
-    return body.decode("utf-8", "surrogatepass") if body[:2] == b'{"' else body
+def _json(body: bytes) -> Any:
+    """What `json.loads` makes of `body`, mostly in a third of the time: one is read for each row,
+    journaled ones too. What jiter won't take (a lone surrogate, another encoding) goes the old way.
+    """
+    try:
+        return from_json(body)
+    except ValueError:
+        return json.loads(body)
 
 
 def without_login(url: str) -> str:

@@ -545,6 +545,20 @@ def test_any_other_body_is_unreadable_and_possibly_billed(body: bytes) -> None:
     assert raised.value.possibly_billed
 
 
+@given(st.text(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be"]), st.booleans())
+def test_a_text_is_read_as_it_was_written_in_any_encoding_of_json(
+    text: str, encoding: str, escaped: bool
+) -> None:
+    whole = json.loads(message(content=[{"type": "text", "text": text}, {"type": "x"}]))
+    body = json.dumps(whole, ensure_ascii=escaped).encode(encoding, "surrogatepass")
+    assert Answer.read(body).text == text
+
+
+@pytest.mark.parametrize("text", ["a \ud800 b", "\udfff", "\U0001f600 \udc00"])
+def test_half_a_pair_is_read_too(text: str) -> None:
+    assert Answer.read(message(content=[{"type": "text", "text": text}])).text == text
+
+
 @pytest.mark.parametrize("stop", ["max_tokens", "model_context_window_exceeded"])
 def test_both_ways_of_being_cut(stop: str) -> None:
     answer = Answer.read(message(stop_reason=stop))
