@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from jiter import from_json
+
 from .errors import SchemaError, SchemaNotMetError
 from .json_schemas import literals, resolved, sendable, validator
 from .short_form import read_short_form
@@ -66,7 +68,7 @@ class Schema:
     fields: tuple[Field, ...]
     json_schema: dict[str, Any]
     # From JSON text to the field's values, in the order of `fields`.
-    _read: Callable[[str], list[Any]] = field(repr=False, compare=False)
+    _read: Callable[[str | bytes], list[Any]] = field(repr=False, compare=False)
     # The names of the fields in the JSON, where an alias of a pydantic model may stand.
     _keys: tuple[str, ...] = field(repr=False, compare=False)
 
@@ -156,7 +158,7 @@ def _from_json_schema(spec: dict[str, Any]) -> Schema:
     )
     names = tuple(known.name for known in fields)
 
-    def read(text: str) -> list[Any]:
+    def read(text: str | bytes) -> list[Any]:
         values = checker.validate_json(text)
         return [values.get(name) for name in names]
 
@@ -180,7 +182,7 @@ def _from_model(spec: type) -> Schema:
         for name, key in keys.items()
     )
 
-    def read(text: str) -> list[Any]:
+    def read(text: str | bytes) -> list[Any]:
         answer = model.model_validate_json(text)
         return [_plain(getattr(answer, name)) for name in keys]
 
@@ -267,7 +269,7 @@ def _plain_json(spec: dict[str, Any]) -> dict[str, Any]:
 def _load(text: str, fields: tuple[Field, ...]) -> dict[str, Any]:
     body = _unfenced(text)
     try:
-        data = _DECODER.decode(body)
+        data = _decoded(body)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise SchemaNotMetError(_one_line(f"not JSON ({why}): {_cut(body)}")) from None
@@ -296,9 +298,25 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def _dump(data: dict[str, Any]) -> str:
-    text = _ENCODER.encode(data)
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+def _decoded(text: str) -> Any:
+    """As `_DECODER` has it, and the words of its errors; in a third of the time if jiter can."""
+    try:
+        return from_json(text.encode(), allow_inf_nan=False)
+    except ValueError:
+        return _DECODER.decode(text)
+
+
+def _dump(data: dict[str, Any]) -> str | bytes:
+    """As `_ENCODER` has it, likewise; half pairs are mended, what isn't finite is an error."""
+    from pydantic_core import to_json
+
+    try:
+        dumped = to_json(data)
+    except ValueError:
+        return _SURROGATE.sub("\ufffd", _ENCODER.encode(data))
+    if b"Infinity" in dumped or b"NaN" in dumped:
+        return _ENCODER.encode(data)
+    return dumped
 
 
 def _plain(value: Any) -> Any:
@@ -318,6 +336,9 @@ def _fitted(known: Field, value: Any) -> Any:
     """`value` as its column takes it, whatever validators made of it."""
     if value is None or known.kind == "json":
         return value
+    fits = _FITS.get(known.kind)
+    if fits is not None and fits(value) and (not known.choices or value in known.choices):
+        return value
     if known.kind.startswith("list["):
         item = Field(known.name, known.kind[5:-1])
         return [_fitted(item, one) for one in value]
@@ -325,11 +346,9 @@ def _fitted(known: Field, value: Any) -> Any:
         return _as_str(value)  # a UUID, a URL, a time of a pydantic model
     if known.kind == "float" and type(value) is int and abs(value) < _INT64:
         return float(value)
-    if not _FITS[known.kind](value) or (known.choices and value not in known.choices):
-        raise SchemaNotMetError(
-            _one_line(f"field {known.name!r} is {_cut(value)}: expected {known.expected}")
-        )
-    return value
+    raise SchemaNotMetError(
+        _one_line(f"field {known.name!r} is {_cut(value)}: expected {known.expected}")
+    )
 
 
 def _as_str(value: Any) -> str:

@@ -262,6 +262,34 @@ json_values = st.recursive(
 PYTHON = {"str": str, "int": int, "float": float, "bool": bool, "date": dt.date, "choice": str}
 
 
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+)
+
+
+@given(st.dictionaries(st.text(), odd_values))
+@example({"a": "\ud800", "b": "Infinity", "c": "NaN"})
+@example({"a": 10**400, "b": -0.0, "c": 5e-324})
+def test_the_quick_way_through_json_comes_to_the_same_as_the_slow_one(data: dict[str, Any]) -> None:
+    text = json.dumps(data, allow_nan=True)
+    try:
+        slow: Any = schemas._DECODER.decode(text)
+    except ValueError:
+        with pytest.raises(ValueError):
+            schemas._decoded(text)
+        return
+    assert repr(schemas._decoded(text)) == repr(slow)
+    mended = schemas._SURROGATE.sub("\ufffd", schemas._ENCODER.encode(slow))
+    assert repr(json.loads(schemas._dump(slow))) == repr(json.loads(mended))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_too_large_for_a_float_is_no_answer(number: str) -> None:
+    with pytest.raises(SchemaNotMetError):
+        parse_schema("a: str, b: float?").parse(f'{{"a": "Infinity", "b": {number}}}')
+
+
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys("abcdefg", json_values)) | json_values)
 def test_any_json_gives_the_right_types_or_a_row_failure(value: Any) -> None:
     schema = parse_schema("a: int, b: str?, c: float?, d: x|y?, e: date?, f: list[bool]?, g: bool?")
