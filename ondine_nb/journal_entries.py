@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,14 +59,14 @@ class Entry:
         )
 
     @classmethod
-    def of_row(cls, row: Sequence[Any]) -> Entry:
-        """The entry with these values of `COLUMNS`."""
-        key, at, run, begins, max_tokens, readable, latency, model, cost, body = row
-        body = zlib.decompress(body)
+    def of_rows(cls, rows: Iterable[Sequence[Any]]) -> list[Entry]:
+        """The entries with these values of `COLUMNS`."""
         # By place, in the order of the fields: a run over journaled rows makes one of each.
-        return cls(
-            key, run, body, max_tokens, bool(begins), bool(readable), latency, model, cost, at
-        )
+        unpacked = zlib.decompress
+        return [
+            cls(key, run, unpacked(body), most, begins == 1, readable == 1, took, model, cost, at)
+            for key, at, run, begins, most, readable, took, model, cost, body in rows
+        ]
 
 
 @dataclass(frozen=True, slots=True)

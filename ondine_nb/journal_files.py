@@ -152,7 +152,7 @@ class Files:
             for connection in connections:
                 query = f"SELECT {COLUMNS} FROM answers WHERE run = ?"  # noqa: S608
                 for row in connection.execute(query, (run,)):
-                    see(Entry.of_row(row))
+                    see(*Entry.of_rows([row]))
 
     def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
         """The newest answers of these runs, `most` at most, among those that came in last."""
@@ -166,7 +166,7 @@ class Files:
                     "ORDER BY rowid DESC LIMIT ?"
                 )
                 rows = connection.execute(query, (*runs, most - len(found)))
-                found.extend(Entry.of_row(row) for row in rows)
+                found.extend(Entry.of_rows(rows))
         return found
 
     def bills(self, live: bool, after: int) -> list[Bill]:
@@ -226,16 +226,16 @@ def _collect(
     run: str | None,
     found: dict[bytes, list[Entry]],
 ) -> None:
+    own = " AND run = ?" if run is not None else ""
     for start in range(0, len(keys), _KEYS_A_QUERY):
         part = keys[start : start + _KEYS_A_QUERY]
         marks = ",".join("?" * len(part))
         rows = connection.execute(
-            f"SELECT {COLUMNS} FROM answers WHERE readable = 1 AND key IN ({marks})",  # noqa: S608
-            part,
-        ).fetchall()
-        for row in rows:
-            if run is None or row[2] == run:
-                found.setdefault(row[0], []).append(Entry.of_row(row))
+            f"SELECT {COLUMNS} FROM answers WHERE readable = 1 AND key IN ({marks}){own}",  # noqa: S608
+            part if run is None else [*part, run],
+        )
+        for entry in Entry.of_rows(rows.fetchall()):
+            found.setdefault(entry.key, []).append(entry)
 
 
 def _valid(entries: list[Entry]) -> list[Entry]:

@@ -59,13 +59,10 @@ class RowSet:
         for values in self.frame.iter_rows(named, size=size, positions=self.rerun):
             chunk = [Row(self.start + next(positions), cells, names) for cells in values]
             for row in chunk:
-                self._record(row)
+                self.rows[row.position - self.start] = row
+                if self._whole is not None:
+                    self._whole.rows[row.position] = row
             yield chunk
-
-    def _record(self, row: Row) -> None:
-        self.rows[row.position - self.start] = row
-        if self._whole is not None:
-            self._whole.rows[row.position] = row
 
     def parts(self, size: int) -> Iterator[RowSet]:
         """The same rows in sets of at most `size`, recorded here too; one set for no rows."""

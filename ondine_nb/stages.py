@@ -50,10 +50,12 @@ class PromptStage(RowStage):
         self.columns: Sequence[str] | None = template.columns
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
-        columns = self.template.columns
+        render = self.template.render
+        places = [rows[0].names[name] for name in self.template.columns] if rows else []
         for row in rows:
+            values = row.values
             try:
-                row.prompt = self.template.render([row[name] for name in columns])
+                row.prompt = render([values[place] for place in places])
             except Exception as error:  # a cell's own __str__ may raise anything
                 row.fail(error, self.name)
             else:

@@ -54,13 +54,18 @@ class Cell:
         return self.concurrency <= IDLE * LATENCIES[self.latency][1]
 
     def rounds(self, repeat: int) -> dict[str, list[Figures]]:
-        """Everybody's figures, a round after another; who fails is out of the cell."""
-        found = {name: list[Figures]() for name in (*NAMES, *self._peers())}
+        """Everybody's figures, a round after another; who fails is in no further one."""
+        asked = [*NAMES, *self._peers()]
+        found: dict[str, list[Figures]] = {}
         at_once = len(NAMES) if self.idle else 1
         for _ in range(repeat):
             with ThreadPoolExecutor(at_once) as pool:
-                took = dict(zip(found, pool.map(self._one, found), strict=True))
-            found = {name: [*found[name], figures] for name, figures in took.items() if figures}
+                took = dict(zip(asked, pool.map(self._one, asked), strict=True))
+            for name, figures in took.items():
+                if figures is None:
+                    asked.remove(name)
+                else:
+                    found.setdefault(name, []).append(figures)
         return found
 
     def _peers(self) -> list[str]:
@@ -81,7 +86,7 @@ class Cell:
         try:
             return self._measured(name, wire, program, timeout=_PATIENCE)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+            print(f"{name} is left out from here: {error}", file=sys.stderr)
             return None
 
     def _measured(self, name: str, wire: Wire, program: Sequence[str], **given: Any) -> Figures:
@@ -101,15 +106,19 @@ class Cell:
 
     def _line(self, name: str, found: dict[str, list[Figures]]) -> list[str]:
         figures = found[name]
+        rounds = len(found["ours"])
+        short = f", {len(figures)} of {rounds} rounds" if len(figures) < rounds else ""
         what = [self.latency, f"{self.concurrency:,}", "schema" if self.schema else "text"]
         lags = [middle(figures, lambda each, at=at: each.lags[at]) for at in ("p50", "p99", "held")]
         ratios = [
-            f"{ratio(figures, found[other], figure):.2f}" if name not in BARE else ""
+            f"{ratio(figures, found[other][: len(figures)], figure):.2f}"
+            if name not in BARE
+            else ""
             for figure in (cpu, pace)
             for other in ("sdk", "aiohttp")
         ]
         return [
-            *what, f"{self.rows:,}", _CALLED.get(name, name),
+            *what, f"{self.rows:,}", _CALLED.get(name, name) + short,
             f"{middle(figures, pace):,.0f}", f"{middle(figures, cpu):.3f}",
             f"{middle(figures, lambda each: each.peak):,.0f}", *(f"{lag:.1f}" for lag in lags),
             *ratios,
