@@ -97,3 +97,30 @@ def test_a_run_sets_aside_and_brings_back(server: MessagesServer, tmp_path: Path
     run = Asker(server, tmp_path).run(texts(20), observers=[Watch()])
     assert statuses(run) == ["answered"] * 20
     assert max(seen) > 1_000
+
+
+def test_a_run_has_fewer_collections_and_the_thresholds_come_back() -> None:
+    before, one, other = gc.get_threshold(), Collector(), Collector()
+    one.begin()
+    other.begin()
+    assert gc.get_threshold()[0] > before[0]
+    one.end()
+    assert gc.get_threshold()[0] > before[0]
+    other.end()
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_thresholds_that_somebody_else_has_set_stay(when: str) -> None:
+    before, collector = gc.get_threshold(), Collector()
+    try:
+        if when == "before":
+            gc.set_threshold(50_000, 20, 20)
+        collector.begin()
+        if when == "during":
+            gc.set_threshold(50_000, 20, 20)
+        assert gc.get_threshold() == (50_000, 20, 20)
+        collector.end()
+        assert gc.get_threshold() == (50_000, 20, 20)
+    finally:
+        gc.set_threshold(*before)
