@@ -50,12 +50,10 @@ class PromptStage(RowStage):
         self.columns: Sequence[str] | None = template.columns
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
-        render = self.template.render
-        places = [rows[0].names[name] for name in self.template.columns] if rows else []
+        columns = self.template.columns
         for row in rows:
-            values = row.values
             try:
-                row.prompt = render([values[place] for place in places])
+                row.prompt = self.template.render([row[name] for name in columns])
             except Exception as error:  # a cell's own __str__ may raise anything
                 row.fail(error, self.name)
             else:

@@ -28,7 +28,7 @@ class Collector:
     _lock = threading.Lock()
     _runs = 0
     _ours = False
-    _before: tuple[int, int, int] | None = None  # the thresholds that a run found, if it set others
+    _found = _set = (0, 0, 0)  # the thresholds that a run found, and those that it set
 
     def __init__(self) -> None:
         self._at = 0
@@ -64,15 +64,13 @@ class Collector:
 
     @staticmethod
     def _collect_seldom() -> None:
-        young, middle, old = found = gc.get_threshold()
-        Collector._before = None
+        young, middle, old = Collector._found = Collector._set = gc.get_threshold()
         if Collector._ours and 0 < young < _SELDOM[0]:
-            Collector._before = found
-            gc.set_threshold(_SELDOM[0], max(middle, _SELDOM[1]), old)
+            Collector._set = (_SELDOM[0], max(middle, _SELDOM[1]), old)
+            gc.set_threshold(*Collector._set)
 
     @staticmethod
     def _collect_as_before() -> None:
         """Unless somebody has set thresholds of their own meanwhile."""
-        before = Collector._before
-        if before is not None and gc.get_threshold()[0] == _SELDOM[0]:
-            gc.set_threshold(*before)
+        if gc.get_threshold() == Collector._set:
+            gc.set_threshold(*Collector._found)

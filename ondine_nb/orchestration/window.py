@@ -197,7 +197,7 @@ class Window:
         except (RunError, ConfigurationError) as error:
             self._end(row, error)
             return
-        except Exception as error:  # a stage of the user's own: one bad row never ends a run
+        except Exception as error:  # a `RowError`, or a user's stage: one bad row never ends a run
             row.fail(error, stages[at].name)
         self._finish(row)
 

@@ -110,17 +110,20 @@ def test_a_run_has_fewer_collections_and_the_thresholds_come_back() -> None:
     assert gc.get_threshold() == before
 
 
+@pytest.mark.parametrize("theirs", [(50_000, 20, 20), (2_000, 20, 20)])
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_thresholds_that_somebody_else_has_set_stay(when: str) -> None:
+def test_thresholds_that_somebody_else_has_set_stay(
+    when: str, theirs: tuple[int, int, int]
+) -> None:
     before, collector = gc.get_threshold(), Collector()
     try:
         if when == "before":
-            gc.set_threshold(50_000, 20, 20)
+            gc.set_threshold(*theirs)
         collector.begin()
         if when == "during":
-            gc.set_threshold(50_000, 20, 20)
-        assert gc.get_threshold() == (50_000, 20, 20)
+            gc.set_threshold(*theirs)
+        assert gc.get_threshold() == theirs
         collector.end()
-        assert gc.get_threshold() == (50_000, 20, 20)
+        assert gc.get_threshold() == theirs
     finally:
         gc.set_threshold(*before)
