@@ -164,9 +164,9 @@ class StateManager:
         try:
             with self._saving:  # a later state is never overtaken by an earlier one
                 saved = self.storage.save(context.session_id, context.to_checkpoint())
-        except Exception as error:  # a storage of the user's own may raise anything
+        except Exception as error:  # a user's storage, or what they put in the context, may raise
             if str(error) != self._told:
-                logger.error("no checkpoint: %s", error)
+                logger.error("no checkpoint: %s: %s", type(error).__name__, error)
             self._told = str(error)
             return False
         if saved:

@@ -70,9 +70,15 @@ def has_credentials() -> bool:
 
 
 @cache
-def _certificates(_file: str | None, _folder: str | None) -> Any:
+def _certificates(file: str | None, folder: str | None) -> Any:
     """What a server's certificate is checked by, read once a process: each time takes 30 ms."""
-    return importlib.import_module("httpx2").create_ssl_context()
+    try:
+        return importlib.import_module("httpx2").create_ssl_context()
+    except OSError as error:  # not there, or no certificate
+        name, value = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
+        raise ConfigurationError(
+            f"the certificates of {name}={value!r} can't be read ({error}). Correct or unset it"
+        ) from error
 
 
 def thinking_of(model: str, thinking: str) -> dict[str, Any] | None:

@@ -456,6 +456,19 @@ async def test_certificates_are_read_once_for_all_runs(
     assert read == [str(certificates)]
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_certificates_that_cant_be_read_end_the_run_and_are_named(
+    server: MessagesServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool
+) -> None:
+    certificates = tmp_path / f"bad-{there}.pem"
+    if there:
+        certificates.write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+    with pytest.raises(ConfigurationError, match=f"SSL_CERT_FILE='.*{certificates.name}'.*unset"):
+        await sent(server.url)
+    assert server.arrived == 0
+
+
 async def test_a_url_that_is_none_is_an_error_before_anything_is_sent() -> None:
     with pytest.raises((ConfigurationError, FatalProviderError, ConnectionLostError)):
         await sent("http://[oops")
