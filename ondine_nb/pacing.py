@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -71,16 +72,20 @@ class Rate:
 
     _BELOW, _GROWTH = 0.97, 0.0003
     _RAMP, _DOUBLING = 8.0, 0.25  # requests a second at first, seconds until twice as many
-    _FEW = 5  # so few requests tell no rate
+    _FEW, _LATELY = 5, 50  # so few requests tell no rate, so many tell that of a moment
     _SLACK = 0.05  # seconds that a late request may make up for
+    _WINDOWS = (64, 256, 1024)  # requests in which refusals are counted: more than are in flight
+    _DENSE = 10 / 64  # refusals by chance are more seldom
+    _EVEN = 1.25  # of four distances drawn by chance, one in a thousand are so equal
 
     def __init__(self) -> None:
         self.known: bool = False
         self.rate: float | None = None
         self._last = self._seen = 0
-        self._refused: deque[int] = deque(maxlen=10)
+        self._refused: deque[int] = deque(maxlen=self._WINDOWS[-1])
         self._hits: deque[int] = deque(maxlen=6)
-        self._sends: deque[float] = deque(maxlen=50)
+        self._gaps: deque[int] = deque(maxlen=4)
+        self._sends: deque[Turn] = deque(maxlen=512)
         self._hit = Turn(0, 0.0)
         self._lost = 0  # refused since the last hit
         self._trust = 0.0  # requests in which the pace about doubles
@@ -95,7 +100,7 @@ class Rate:
     def sent(self, turn: Turn) -> None:
         """A request went out as `turn`."""
         self._last = turn.number
-        self._sends.append(turn.at)
+        self._sends.append(turn)
         if self.known:
             self._next = max(self._next, turn.at - self._SLACK) + 1.0 / self._pace(turn.at)
 
@@ -105,15 +110,18 @@ class Rate:
         through = max(0, self._last - self._hit.number)
         return self.rate * (self._BELOW + self._GROWTH * through + (through / self._trust) ** 2)
 
-    def refused(self, turn: Turn, now: float) -> None:
-        """The request of `turn` was told to come later."""
+    def refused(self, turn: Turn, now: float, *, waited: bool = False) -> None:
+        """The request of `turn` was told to come later; `waited`: after the last one, all did."""
         self._refused.append(turn.number)
-        if turn.number <= self._seen:
-            self._lost += turn.number > self._hit.number
-            return  # sent before the last refusal was known: the same one
+        again = turn.number <= self._seen  # sent before the last refusal was known: the same one
         if not self.known:
-            if self._is_dense():
+            if not again:
+                self._notice(turn, waited)
+            if self._is_dense() or (not again and self._is_even()):
                 self._begin(now)
+            return
+        if again:
+            self._lost += turn.number > self._hit.number
             return
         through = turn.number - 1 - self._hit.number - self._lost
         self._seen = self._last
@@ -127,16 +135,38 @@ class Rate:
         if len(self._hits) == self._hits.maxlen and turn.number - self._hits[0] < 300:
             self._forget()
 
+    def _notice(self, turn: Turn, waited: bool) -> None:
+        """Keep how many went through since the last refusal, where all waited after that."""
+        if not waited:
+            self._gaps.clear()
+        self._gaps.append(turn.number - self._seen)
+        self._seen = self._last
+
     def _is_dense(self) -> bool:
         numbers = sorted(self._refused)
-        span = self._last - numbers[0] if len(numbers) == self._refused.maxlen else 64
         if self._last < self._chance_until:  # taken for chance before: it takes more to be sure
-            return span < 20
-        return span < 64 or (len(numbers) > 3 and numbers[-1] - numbers[-4] <= 4)
+            return len(numbers) > 9 and self._last - numbers[-10] < 20
+        if len(numbers) > 3 and numbers[-1] - numbers[-4] <= 4:
+            return True
+        return any(
+            len(numbers) - bisect_right(numbers, self._last - window) > self._DENSE * window
+            for window in self._WINDOWS
+        )
+
+    def _is_even(self) -> bool:
+        """Whether as many requests go through after each wait of all, as `retry-after` asks for.
+
+        Meanwhile a server refills always as much. What is refused by chance has no such order.
+        """
+        if len(self._gaps) < 4 or self._last < self._chance_until:
+            return False
+        least, most = min(self._gaps), max(self._gaps)
+        return least > 1 / self._DENSE and most <= self._EVEN * least
 
     def _begin(self, now: float) -> None:
         self.known, self.rate = True, None
         self._hits.clear()
+        self._gaps.clear()
         self._seen, self._lost, self._waits = self._last, 0, 0.5
         self._hit = Turn(self._last, now)
         self._hold(now)
@@ -152,8 +182,10 @@ class Rate:
         if self.rate is not None and rate < self.rate:
             going = through / max(0.001, turn.at - self._resume)
             rate = max(rate, 0.85 * min(self.rate, going))
-        if through > 2 * len(self._sends):
-            rate = max(rate, 0.9 * len(self._sends) / max(0.001, turn.at - self._sends[0]))
+        if through > 2 * self._LATELY:
+            lately = [each for each in self._sends if each.number <= turn.number][-self._LATELY :]
+            if len(lately) == self._LATELY:
+                rate = max(rate, 0.9 * len(lately) / max(0.001, turn.at - lately[0].at))
         self.rate = rate
         self._trust = min(900.0, max(20.0, trust * through))
         self._hit, self._lost, self._waits = Turn(self._last, turn.at), 0, 0.5
@@ -182,7 +214,7 @@ class Pacer:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._rate = Rate()
-        self._paused_until = 0.0
+        self._paused_until = self._refused_at = -math.inf
         self._sent = 0
         self._turns = asyncio.Lock()
         self._limited, self._look_again = False, -math.inf
@@ -249,8 +281,9 @@ class Pacer:
         empty = [bucket for bucket in self._buckets.values() if bucket.level < 1]
         for bucket in empty:
             bucket.margin = max(0.8, 0.98 * bucket.margin)
+        waited, self._refused_at = self._paused_until > self._refused_at, self._clock()
         if not empty:
-            self._rate.refused(turn, self._clock())
+            self._rate.refused(turn, self._refused_at, waited=waited)
 
     def pause(self, seconds: float) -> None:
         """Nothing goes for so long: the server asked for it."""

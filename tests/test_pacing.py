@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from ondine_nb.pacing import Growth, Pacer
+from ondine_nb.pacing import Growth, Pacer, Turn
 from ondine_nb.pipeline import Pipeline
 from tests.server import MessagesServer
 
@@ -153,17 +154,33 @@ class Bucket:
         return taken
 
 
-async def through(pacer: Pacer, clock: Clock, takes: Callable[[], bool], n: int) -> int:
-    """Ask until `n` requests got through, 5 ms apart at least; how often one was refused."""
+async def through(
+    pacer: Pacer,
+    clock: Clock,
+    takes: Callable[[], bool],
+    n: int,
+    *,
+    retry_after: float = 0.0,
+    late: int = 0,
+) -> int:
+    """Ask until `n` requests got through, 5 ms apart at least; how often one was refused.
+
+    A refusal says `retry_after`, and comes when `late` more have been sent.
+    """
     refused = 0
+    in_flight: deque[tuple[Turn, bool]] = deque()
     while n:
-        turn = await pacer.turn()
+        in_flight.append((await pacer.turn(), takes()))
         clock.now += 0.005
-        if takes():
+        if len(in_flight) <= late:
+            continue
+        turn, taken = in_flight.popleft()
+        if taken:
             n -= 1
-        else:
-            refused += 1
-            pacer.refused(turn, {})
+            continue
+        refused += 1
+        pacer.refused(turn, {})
+        pacer.pause(retry_after)
     return refused
 
 
@@ -176,6 +193,36 @@ async def test_a_pace_is_learned_from_what_gets_through(
     refused = await through(pacer, clock, bucket.takes, 1_500)
     assert clock.now - 100 < 1.25 * (1_500 - burst) / rate
     assert refused < 0.02 * 1_500
+
+
+async def test_a_pace_is_learned_where_all_wait_after_each_refusal(clock: Clock) -> None:
+    """Then refusals are seldom, but as many requests go through from each to the next."""
+    pacer, bucket = Pacer(clock), Bucket(clock, 25, 400)
+    refused = await through(pacer, clock, bucket.takes, 1_500, retry_after=1.2)
+    assert clock.now - 100 < 1.25 * 1_100 / 25
+    assert refused < 0.015 * 1_500
+
+
+async def test_a_refusal_that_is_told_late_doesnt_make_the_pace_a_fast_one(clock: Clock) -> None:
+    """Those that went out after the refused one are no sign of what gets through."""
+    pacer, bucket = Pacer(clock), Bucket(clock, 25, 25)
+    await through(pacer, clock, bucket.takes, 800, late=60)
+    start = clock.now
+    refused = await through(pacer, clock, bucket.takes, 1_500, late=60)
+    assert clock.now - start < 1.25 * 1_500 / 25
+    assert refused < 0.1 * 1_500
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_refusals_of_many_sent_at_once_are_a_limit_in_whatever_order(
+    clock: Clock, seed: int
+) -> None:
+    """256 arrive in no order of ours, and a fifth of them is refused."""
+    pacer = Pacer(clock)
+    turns = [await pacer.turn() for _ in range(256)]
+    for turn in random.Random(seed).sample(turns, 52):
+        pacer.refused(turn, {})
+    assert pacer.knows
 
 
 async def test_refusals_by_chance_are_no_pace(clock: Clock) -> None:
