@@ -111,6 +111,9 @@ class Window:
         if self._workers:
             await asyncio.wait(set(self._workers))
         control.draining -= set(self._workers)
+        # Else these tasks live until the garbage of a run is collected, which may be never: and
+        # each end of a loop looks through all tasks of the process.
+        self._workers.clear()
         await self._chunks.aclose()
         for stage in self.stages:
             await _done(stage.close())

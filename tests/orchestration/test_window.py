@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -253,6 +254,27 @@ async def test_a_stop_may_come_from_any_thread() -> None:
         await window
         await context.control.drained()
     assert len(work.seen) < 2000
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_no_worker_stays_behind_where_the_run_is_kept(stops: bool) -> None:
+    """A loop that ends looks through all tasks of the process: thousands take it too long."""
+    before, chunks = _tasks(), Chunks(300)
+    context = ExecutionContext(total_rows=300)
+    window = Window([Work()], context, 200)
+    running = asyncio.create_task(window.run(arriving(chunks)))
+    if stops:
+        await turns(5)
+        context.control.stop()
+    await running
+    await context.control.drained()
+    assert _tasks() - before < 10
+
+
+def _tasks() -> int:
+    """How many there are in this process, those that are done included."""
+    gc.collect()
+    return sum(isinstance(each, asyncio.Task) for each in gc.get_objects())
 
 
 async def test_the_view_gets_the_last_rows_shortened() -> None:
