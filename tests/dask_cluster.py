@@ -9,22 +9,30 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 
 __all__ = ["both_there", "kill", "pids", "two_workers"]
 
 
+# Else a cluster gives a killed worker up that isn't back after 15 seconds, on a busy machine too.
+PATIENCE = {"distributed.deploy.lost-worker-timeout": "5 minutes"}
+
+
 @contextlib.contextmanager
 def two_workers(workers: int = 2) -> Iterator[LocalCluster]:
     """A cluster that listens on this machine only; its logs are quiet."""
-    with LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with (
+        dask.config.set(PATIENCE),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield cluster
 
 
