@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -206,6 +207,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
         *(f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"),
         *(f"--IdentityProvider.token={token}", "--ServerApp.log_level=WARN"),
         *("--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True"),
+        "--KernelManager.transport=ipc",  # no port that another process takes first
     ]
     made = Jupyter(f"http://127.0.0.1:{port}", token, root, settings)
     for name, values in SETTINGS.items():
@@ -213,7 +215,8 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     surroundings = environment(folder, JUPYTERLAB_SETTINGS_DIR=str(settings))
     surroundings["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / "workspaces")
     surroundings["PATH"] = os.pathsep.join([_no_node(folder), surroundings["PATH"]])
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log, tempfile.TemporaryDirectory() as runtime:
+        surroundings["JUPYTER_RUNTIME_DIR"] = runtime  # short: sockets are files there
         process = subprocess.Popen(words, env=surroundings, cwd=root, stdout=log, stderr=log)
         try:
             _wait_until_up(made, process, folder / "log")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -111,7 +112,11 @@ class Kernel:
     """One kernel process, as `with Kernel(home) as kernel`; `LOAD` is its first cell."""
 
     def __init__(self, home: Path, *, load: bool = True, **more: str) -> None:
-        self._manager = KernelManager(kernel_name="python3")
+        # Through files of a short name: a TCP port that was found free may be another's by the time
+        # the kernel is there to take it, which ends the kernel.
+        self._sockets = tempfile.TemporaryDirectory(prefix="ondine-")
+        place = f"{self._sockets.name}/kernel"
+        self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=place)
         self._environment, self._home, self._load = environment(home, **more), home, load
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._replies: dict[str, dict[str, Any]] = {}
@@ -126,6 +131,7 @@ class Kernel:
     def __exit__(self, *_: object) -> None:
         self._client.stop_channels()
         self._manager.shutdown_kernel(now=True)
+        self._sockets.cleanup()
 
     def _connect(self) -> None:
         # A new client counts its messages anew: what came of an earlier one has the same ids.
