@@ -71,6 +71,8 @@ class Schema:
     _read: Callable[[str | bytes], list[Any]] = field(repr=False, compare=False)
     # The names of the fields in the JSON, where an alias of a pydantic model may stand.
     _keys: tuple[str, ...] = field(repr=False, compare=False)
+    # Whether no code of the user's reads along, so that an answer may be read a second time.
+    _own: bool = field(default=False, repr=False, compare=False)
 
     def parse(self, text: str) -> dict[str, Any]:
         """The typed value of each field in a model's answer.
@@ -78,17 +80,32 @@ class Schema:
         White space and one fence (```json) around the object are tolerated; keys that are no
         fields are left out. Raises SchemaNotMetError with a reason of one line.
         """
-        data = _load(text, self.fields)
-        try:
-            # Dumped again because pydantic types JSON differently from Python values: here a
-            # date is text, and NaN, lone surrogates and half pairs are gone.
-            values = self._read(_dump(data))
-        except Exception as error:  # a validator of the user's may raise anything
-            raise SchemaNotMetError(self._reason(error, data)) from None
+        values = self._read_as_it_stands(text) if self._own else None
+        if values is None:
+            values = self._read_with_care(text)
         return {
             known.name: _fitted(known, value)
             for known, value in zip(self.fields, values, strict=True)
         }
+
+    def _read_as_it_stands(self, text: str) -> list[Any] | None:
+        """The values of an answer that meets the schema, as most do; None where it takes care."""
+        body = _unfenced(text)
+        if "NaN" in body or "Infinity" in body:  # pydantic takes them for JSON in other fields
+            return None
+        try:
+            return self._read(body)
+        except Exception:  # whatever it is: the other way says it in our words
+            return None
+
+    def _read_with_care(self, text: str) -> list[Any]:
+        data = _load(text, self.fields)
+        try:
+            # Dumped again because pydantic types JSON differently from Python values: here a
+            # date is text, and NaN, lone surrogates and half pairs are gone.
+            return self._read(_dump(data))
+        except Exception as error:  # a validator of the user's may raise anything
+            raise SchemaNotMetError(self._reason(error, data)) from None
 
     def signature(self) -> str:
         """Canonical JSON of what decides an answer. Order counts: fields are asked in theirs."""
@@ -162,7 +179,7 @@ def _from_json_schema(spec: dict[str, Any]) -> Schema:
         values = checker.validate_json(text)
         return [values.get(name) for name in names]
 
-    return Schema(fields, schema, read, names)
+    return Schema(fields, schema, read, names, _own=True)
 
 
 def _from_model(spec: type) -> Schema:

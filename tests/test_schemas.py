@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 import json
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -282,6 +283,44 @@ def test_the_quick_way_through_json_comes_to_the_same_as_the_slow_one(data: dict
     assert repr(schemas._decoded(text)) == repr(slow)
     mended = schemas._SURROGATE.sub("\ufffd", schemas._ENCODER.encode(slow))
     assert repr(json.loads(schemas._dump(slow))) == repr(json.loads(mended))
+
+
+# What JSON can hold, and what it can't; keys may come twice, and some are no field.
+RAW = r"""1 -0 1.0 1e2 1e-400 -0.0 0.10 12345678901234567890 01 1. true false null tru NaN -Infinity
+"x" "é" "\u00e9" "\ud800" "\ud83d\ude00" "NaN" "in_Infinity" "2024-01-02" "2024-1-2" "1" "" "un
+[] ["x"] [1,2] [null] {} {"a":1,"a":"x"} {"a":NaN}""".split()  # noqa: SIM905
+pairs = st.lists(st.tuples(st.sampled_from("abcdefz"), st.sampled_from(RAW)), max_size=9)
+meeting = st.permutations([("a", "1"), ("b", '"x"'), ("c", "-0.0"), ("e", '"2024-01-02"')])
+shapes = st.sampled_from(
+    ["{%s}", " {%s}\n", "```json\n{%s}\n```", "\ufeff{%s}", "[{%s}]", "{%s,}", "{%s"]
+)
+
+
+@given(meeting, pairs, st.booleans(), shapes)
+@example([("a", "1")], [("z", "NaN")], True, "{%s}")
+@example([("a", "1")], [("z", '{"a":-Infinity}')], True, "{%s}")
+@example([("a", "1")], [("a", '"x"')], True, "{%s}")
+@example([("a", "1")], [("b", r'"\ud800"')], True, "{%s}")
+def test_an_answer_is_read_alike_as_it_stands_and_with_care(
+    good: list[tuple[str, str]], more: list[tuple[str, str]], meets: bool, shape: str
+) -> None:
+    members = [f'"{key}":{value}' for key, value in (good if meets else []) + more]
+    text = shape % ",".join(members)
+    schema = parse_schema("a: int, b: str?, c: float?, d: x|y?, e: date?, f: list[str]?")
+    outcomes = [_outcome(each, text) for each in (schema, replace(schema, _own=False))]
+    assert outcomes[0] == outcomes[1]
+
+
+def _outcome(schema: Schema, text: str) -> str:
+    """What comes of an answer; as text, for -0.0 is not 0.0 and True is not 1."""
+    try:
+        return repr(schema.parse(text))
+    except SchemaNotMetError as error:
+        return f"not met: {error}"
+
+
+def test_a_number_too_large_for_a_float_does_no_harm_where_no_field_is() -> None:
+    assert parse_schema("a: str").parse('{"a": "x", "more": 1e999}') == {"a": "x"}
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
