@@ -7,6 +7,7 @@ import gc
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from hypothesis import given, settings
@@ -259,22 +260,20 @@ async def test_a_stop_may_come_from_any_thread() -> None:
 @pytest.mark.parametrize("stops", [False, True])
 async def test_no_worker_stays_behind_where_the_run_is_kept(stops: bool) -> None:
     """A loop that ends looks through all tasks of the process: thousands take it too long."""
-    before, chunks = _tasks(), Chunks(300)
+    workers: WeakSet[Any] = WeakSet()
     context = ExecutionContext(total_rows=300)
-    window = Window([Work()], context, 200)
-    running = asyncio.create_task(window.run(arriving(chunks)))
+    work = Work(each=lambda n: workers.add(asyncio.current_task()))
+    window = Window([work], context, 200)
+    running = asyncio.create_task(window.run(arriving(Chunks(300))))
+    while len(work.seen) < 100:
+        await asyncio.sleep(0)
+    assert workers
     if stops:
-        await turns(5)
         context.control.stop()
     await running
     await context.control.drained()
-    assert _tasks() - before < 10
-
-
-def _tasks() -> int:
-    """How many there are in this process, those that are done included."""
     gc.collect()
-    return sum(isinstance(each, asyncio.Task) for each in gc.get_objects())
+    assert not workers
 
 
 async def test_the_view_gets_the_last_rows_shortened() -> None:
