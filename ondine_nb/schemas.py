@@ -95,7 +95,7 @@ class Schema:
             return None
         try:
             return self._read(body)
-        except Exception:  # whatever it is: the other way says it in our words
+        except ValueError:  # the other way says it in our words
             return None
 
     def _read_with_care(self, text: str) -> list[Any]:
