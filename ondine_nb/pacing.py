@@ -85,7 +85,7 @@ class Rate:
         self._refused: deque[int] = deque(maxlen=self._WINDOWS[-1])
         self._hits: deque[int] = deque(maxlen=6)
         self._gaps: deque[int] = deque(maxlen=4)
-        self._sends: deque[Turn] = deque(maxlen=512)
+        self._sends: deque[Turn] = deque(maxlen=512)  # those behind a refused one, too
         self._hit = Turn(0, 0.0)
         self._lost = 0  # refused since the last hit
         self._trust = 0.0  # requests in which the pace about doubles
@@ -137,9 +137,10 @@ class Rate:
 
     def _notice(self, turn: Turn, waited: bool) -> None:
         """Keep how many went through since the last refusal, where all waited after that."""
-        if not waited:
+        if waited:
+            self._gaps.append(turn.number - self._seen)
+        else:
             self._gaps.clear()
-        self._gaps.append(turn.number - self._seen)
         self._seen = self._last
 
     def _is_dense(self) -> bool:

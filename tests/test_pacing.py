@@ -203,6 +203,19 @@ async def test_a_pace_is_learned_where_all_wait_after_each_refusal(clock: Clock)
     assert refused < 0.015 * 1_500
 
 
+async def test_only_what_went_through_after_a_wait_speaks_for_a_limit(clock: Clock) -> None:
+    """Nobody waited before the first refusal: that it is as far from the start is chance."""
+    pacer = Pacer(clock)
+    for refused, through_before in enumerate([36, 36, 37, 35, 36], start=1):
+        for _ in range(through_before):
+            turn = await pacer.turn()
+        clock.now += 0.005
+        assert not pacer.knows
+        pacer.refused(turn, {})
+        assert pacer.knows == (refused == 5)
+        pacer.pause(1.2)
+
+
 async def test_a_refusal_that_is_told_late_doesnt_make_the_pace_a_fast_one(clock: Clock) -> None:
     """Those that went out after the refused one are no sign of what gets through."""
     pacer, bucket = Pacer(clock), Bucket(clock, 25, 25)

@@ -190,7 +190,8 @@ class StateManager:
         try:
             return self.storage.delete(session_id)
         except Exception as error:  # a storage of the user's own may raise anything
-            logger.error("the checkpoint of %s can't be deleted: %s", session_id, error)
+            kind = type(error).__name__
+            logger.error("the checkpoint of %s can't be deleted: %s: %s", session_id, kind, error)
             return False
 
     def list_checkpoints(self) -> list[CheckpointInfo]:
