@@ -22,8 +22,7 @@ from typing import Any
 
 import practice_answers
 
-from ondine_nb.pricing import FREE
-from ondine_nb.providers import Reply
+from ondine_nb.providers import FREE, Reply
 
 __all__ = ["InProcess", "Server", "start"]
 
@@ -111,7 +110,7 @@ def main(arguments: Sequence[str]) -> None:
     sys.path.append(str(ROOT))
     try:
         from tests.server import MessagesServer
-        from tests.server_batches import BatchRules
+        from tests.server.batches import BatchRules
     except ImportError as error:
         print(f"it is part of the repository ({error}): open this notebook in a clone of it")
         return

@@ -14,10 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .notebook.panel import panel
-    from .pipeline import Pipeline
-    from .run import Run
-    from .spending import costs
+    from .notebook.workbench.panel import panel
+    from .pipeline import Pipeline, Run, costs
 
 __all__ = ["Pipeline", "Run", "__version__", "costs", "load_ipython_extension", "panel"]
 
@@ -25,10 +23,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Pipeline": "pipeline",
-    "Run": "run",
-    "costs": "spending",
-    "panel": "notebook.panel",
-    "show_results": "notebook.results_view",
+    "Run": "pipeline",
+    "costs": "pipeline",
+    "panel": "notebook.workbench",
 }
 
 

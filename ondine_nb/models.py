@@ -9,12 +9,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid4
 
+from .errors import ConfigurationError
+
 __all__ = [
+    "NO_USAGE",
+    "ZERO",
     "CheckpointInfo",
     "CostEstimate",
     "ExecutionResult",
@@ -23,6 +27,8 @@ __all__ = [
     "Savings",
     "Usage",
     "ValidationResult",
+    "dollars",
+    "usd",
 ]
 
 
@@ -270,3 +276,33 @@ class ValidationResult:
     def add_warning(self, warning: str) -> None:
         """Add what is worth a line in the log."""
         self.warnings.append(warning)
+
+
+def usd(value: Any, name: str) -> Decimal | None:
+    """`value` as an amount of USD, exactly as written; None stays None.
+
+    Raises `ConfigurationError` for what is no amount, is negative or not finite.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        amount = Decimal(str(value).strip().removeprefix("$"))
+    except InvalidOperation:
+        raise ConfigurationError(
+            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
+        ) from None
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
+    return amount
+
+
+def dollars(amount: Decimal) -> str:
+    """`amount` in full, as text: "$0", "$0.000518"."""
+    text = f"{amount:f}"
+    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+ZERO = Decimal(0)
+
+
+NO_USAGE = Usage()

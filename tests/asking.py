@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.journal import shared
+from ondine_nb.journal.journal import shared
 from tests.server import MessagesServer, echo_of
 
 __all__ = ["HAIKU", "Asker", "echoes", "journaled", "seen", "statuses", "texts"]

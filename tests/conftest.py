@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from ondine_nb import journal
+from ondine_nb.journal import journal
 from tests.server import MessagesServer
 
 # No test asserts a time, and hypothesis would: 200 ms an example, which a busy machine passes.
@@ -18,7 +18,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 _LONG = ("browser", "faults")
-_LONG_TOO = ("test_cli.py", "test_front_ends.py", "test_resume_in_kernel.py")
+_LONG_TOO = ("test_demo.py", "test_front_ends.py", "test_resume_in_kernel.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,7 +47,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path / "no-profiles"))
     folder = tmp_path / "ondine-home"
     monkeypatch.setenv("ONDINE_HOME", str(folder))
-    monkeypatch.setattr(journal, "_HOME", None)
+    journal.use(None)
     yield folder
     for (_, path), opened in list(journal._SHARED.items()):
         if path.is_relative_to(tmp_path):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from ondine_nb.pricing import ModelPrice
-from ondine_nb.providers import Reply, Settings
+from ondine_nb.providers import ModelPrice, Reply, Settings
 
 __all__ = ["Echo"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from genai_prices import Usage, calc_price
 
-from tests.server_ledger import Billed
+from tests.server.ledger import Billed
 
 __all__ = ["HEAD", "Usage", "by_the_table", "cost_of"]
 

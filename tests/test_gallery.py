@@ -1,6 +1,7 @@
 """The notebooks of `notebooks/` run without a key, and what they tell is what comes out.
 
-`tests/test_cli.py` executes the quickstart; `tests/test_gallery_engine.py` the other half.
+`tests/notebook/test_demo.py` executes the quickstart,
+`tests/test_gallery_engine.py` the other half.
 """
 
 from __future__ import annotations

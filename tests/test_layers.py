@@ -1,9 +1,13 @@
-"""Imports point left only, and foreign libraries are known where they belong."""
+"""Which room may import which, through its face; and where foreign libraries are known."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,76 +15,81 @@ import pytest
 import ondine_nb
 
 ROOT = Path(ondine_nb.__file__).parent
-# Left to right; what stands in one line may not import each other.
-LAYERS = [
+# From the lowest floor up; rooms on one floor don't know one another.
+FLOORS = [
     ["errors"],
     ["models"],
-    ["rows"],
-    ["control", "checkpoints", "dispatcher"],
-    ["contracts", "prompts", "json_schemas", "short_form", "columns"],
-    ["jinja_prompts"],
-    ["schemas", "pricing", "frames", "caching", "packs"],
-    ["records", "streams"],
-    ["table_files"],
-    ["dask_frames", "parquet_folders"],
-    ["sources", "parquet_parts"],
-    ["sinks"],
-    ["sink_folders"],
-    ["options", "pacing", "rowsets", "budget", "catalogue", "batch_records", "journal_entries"],
-    ["providers", "limits", "journal_store"],
-    ["journal_files", "breaker", "inquiries", "clusters", "desk"],
-    ["journal", "lines", "fleet"],
-    ["remote"],
-    ["invocation", "batches"],
-    ["batch_words"],
-    ["batching", "packing"],
-    ["askers"],
-    ["stages"],
+    ["data", "prompts", "providers", "journal"],
     ["orchestration"],
-    ["run_records", "outcomes", "outputs"],
-    ["estimation"],
-    ["jobs", "spending"],
+    ["sending"],
+    ["stages"],
     ["pipeline"],
-    ["run"],
-    ["notebook", "cli"],
+    ["notebook"],
 ]
-PLACE = {name: at for at, names in enumerate(LAYERS) for name in names}
+FLOOR = {name: at for at, names in enumerate(FLOORS) for name in names}
+# A run shows itself: the only imports upward, each inside a function.
+WAYS_UP = {("pipeline/run.py", "notebook.results")}
+# The engine sends over a cluster by one of its executors.
+PRIVATE = {"providers/dask": {"orchestration/executors/dask.py", "pipeline/"}}
+MOST_AT_THE_TOP, MOST_IN_A_FOLDER = 13, 12
 
-# Foreign libraries, and the rooms that may import them.
+# Foreign libraries, and the places that may import them.
 ALLOWED = {
-    "anthropic": {"providers/anthropic.py"},
+    "anthropic": {"providers/anthropic/"},
+    "httpx2": {"providers/anthropic/"},
+    "aiohttp": {"providers/anthropic/", "notebook/__init__.py"},
     "IPython": {"notebook/"},
-    "jinja2": {"jinja_prompts.py", "notebook/"},
     "ipywidgets": {"notebook/"},
     "traitlets": {"notebook/"},
     "ipykernel": {"notebook/"},
-    "pandas": {
-        "frames.py",
-        "models.py",
-        "parquet_folders.py",
-        "records.py",
-        "streams.py",
-        "table_files.py",
-    },
-    "polars": {
-        "frames.py",
-        "models.py",
-        "parquet_folders.py",
-        "parquet_parts.py",
-        "records.py",
-        "streams.py",
-        "table_files.py",
-    },
-    "pyarrow": {"parquet_parts.py", "table_files.py"},
-    "genai_prices": {"pricing.py", "notebook/listings.py"},
-    "tqdm": {"orchestration/observers.py", "providers/local.py"},
-    "sqlite3": {"journal.py", "journal_files.py", "journal_store.py"},
-    "dask": {"clusters.py", "dask_frames.py"},
-    "distributed": {"clusters.py", "dask_frames.py"},
-    "cloudpickle": {"desk.py", "remote.py"},
-    "xllamacpp": {"providers/local_face.py"},
+    "nbclient": {"notebook/demo.py"},
+    "nbformat": {"notebook/demo.py"},
+    "jinja2": {"prompts/jinja.py", "notebook/ui/templates.py"},
+    "pandas": {"data/", "models.py"},
+    "polars": {"data/", "models.py"},
+    "pyarrow": {"data/"},
+    "genai_prices": {"providers/pricing.py", "notebook/commands.py"},
+    "tqdm": {"orchestration/observers.py", "providers/local/process.py"},
+    "sqlite3": {"journal/"},
+    "dask": {"data/dask.py", "providers/dask/"},
+    "distributed": {"data/dask.py", "providers/dask/"},
+    "cloudpickle": {"providers/dask/"},
+    "xllamacpp": {"providers/local/server.py"},
 }
+# What no face loads by itself: each costs a tenth of a second or more.
+HEAVY = [
+    "pandas",
+    "polars",
+    "pyarrow",
+    "anthropic",
+    "httpx2",
+    "aiohttp",
+    "ipywidgets",
+    "IPython",
+    "dask",
+    "distributed",
+    "xllamacpp",
+    "genai_prices",
+    "jinja2",
+    "nbclient",
+    "nbformat",
+]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+FACES = [file for file in FILES if file.endswith("/__init__.py") and "notebook" not in file]
+
+
+@dataclass(frozen=True)
+class Import:
+    """`file` imports `name`, a module or what a module holds; `how` is top, function or type."""
+
+    file: str
+    name: str
+    how: str
+
+    @property
+    def target(self) -> str | None:
+        """The file of this package that the imported name is in."""
+        return file_of(self.name)
 
 
 def room(file: str) -> str:
@@ -88,59 +97,157 @@ def room(file: str) -> str:
     return file.split("/")[0].removesuffix(".py")
 
 
-def imports(file: str) -> Iterator[str]:
-    """The full names of all modules that a file imports, at its top or inside a function."""
-    package = ("ondine_nb/" + file).split("/")[:-1]
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *filter(None, [node.module])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            name = node.args[0]
-            if isinstance(name, ast.Constant):
-                yield str(name.value)
+def imports(file: str) -> Iterator[Import]:
+    """All imports of a file, also by `importlib.import_module` of a constant."""
+    yield from _imports(file, ast.parse((ROOT / file).read_text(encoding="utf-8")), "top")
+
+
+def _imports(file: str, node: ast.AST, how: str) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(file, child, "function")
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from _imports(file, child, "type")
+        else:
+            yield from (Import(file, name, how) for name in _names(file, child))
+            yield from _imports(file, child, how)
+
+
+def _names(file: str, node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        package = ("ondine_nb/" + file).split("/")[:-1]
+        base = package[: len(package) - node.level + 1] if node.level else []
+        module = ".".join([*base, *filter(None, [node.module])])
+        yield from (f"{module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        name = node.args[0]
+        if isinstance(name, ast.Constant):
+            yield str(name.value)
+
+
+@cache
+def offered(face: str) -> frozenset[str]:
+    """What a face's `__all__` names."""
+    for node in ast.parse((ROOT / face).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    return frozenset()
+
+
+def file_of(name: str) -> str | None:
+    """The file that a dotted name of this package is in: a module, or what a module holds."""
+    parts = name.split(".")[1:]
+    if not name.startswith("ondine_nb."):
+        return None
+    *folders, last = parts
+    face = "/".join([*folders, "__init__.py"])
+    if face in FILES and last in offered(face):  # a function may be called as its module is
+        return face
+    for end in (len(parts), len(parts) - 1):
+        path = "/".join(parts[:end])
+        for file in (f"{path}.py", f"{path}/__init__.py"):
+            if path and file in FILES:
+                return file
+    return None
 
 
 def rooms_of(file: str) -> set[str]:
-    """The rooms of this package that a file imports from."""
-    files = [_file_of(name) for name in imports(file)]
-    return {room(found) for found in files if found}
+    """The rooms of this package that a file imports from, types and functions included."""
+    return {room(each.target) for each in imports(file) if each.target} - {"__init__"}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
-def test_a_room_imports_only_from_rooms_to_its_left(file: str) -> None:
+def test_a_room_imports_only_from_lower_floors(file: str) -> None:
     mine = room(file)
-    assert mine in PLACE, f"{file} has no place among the layers"
-    for other in rooms_of(file) - {mine}:
-        assert other in PLACE, f"{file} imports {other}, which has no place among the layers"
-        assert PLACE[other] < PLACE[mine], f"{file} imports {other}"
+    assert mine in FLOOR, f"{file} has no floor"
+    for each in imports(file):
+        if each.target is None or room(each.target) == mine:
+            continue
+        if each.target == "__init__.py":  # the root knows all rooms; they may know its version
+            assert each.name == "ondine_nb.__version__"
+            continue
+        face = each.name.removeprefix("ondine_nb.").rpartition(".")[0]
+        if each.how == "function" and (file, face) in WAYS_UP:
+            continue
+        assert FLOOR[room(each.target)] < FLOOR[mine], f"{file} imports {each.name} ({each.how})"
+
+
+def test_every_listed_way_up_is_gone() -> None:
+    gone = {
+        (file, each.name.removeprefix("ondine_nb.").rpartition(".")[0])
+        for file, _ in WAYS_UP
+        for each in imports(file)
+        if each.how == "function"
+    }
+    assert gone >= WAYS_UP
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
+def test_a_folder_is_entered_by_its_face(file: str) -> None:
+    inside = ("ondine_nb/" + file).split("/")[1:-1]
+    for each in imports(file):
+        if each.target is None or each.target == "__init__.py":
+            continue
+        folder = each.target.split("/")[:-1]
+        if folder and inside[: len(folder)] != folder:
+            assert each.target.endswith("__init__.py"), f"{file} imports {each.name}"
+
+
+@pytest.mark.parametrize("folder", sorted(PRIVATE))
+def test_what_is_private_to_a_few_is_known_to_them_only(folder: str) -> None:
+    for file in FILES:
+        if not file.startswith(folder) and any(
+            each.target and each.target.startswith(folder) for each in imports(file)
+        ):
+            assert file.startswith(tuple(PRIVATE[folder])), f"{file} knows {folder}"
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_face_says_what_it_offers_and_all_of_it_is_there(face: str) -> None:
+    module = "ondine_nb." + face.removesuffix("/__init__.py").replace("/", ".")
+    loaded = __import__(module, fromlist=["*"])
+    assert loaded.__all__
+    assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+
+
+def test_no_face_loads_a_heavy_library() -> None:
+    modules = ["ondine_nb." + face.removesuffix("/__init__.py").replace("/", ".") for face in FACES]
+    code = (
+        f"import sys, importlib\nfor name in {modules!r}: importlib.import_module(name)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 @pytest.mark.parametrize("library", sorted(ALLOWED))
 def test_a_foreign_library_is_known_only_where_it_belongs(library: str) -> None:
     knowing = {
-        file for file in FILES if any(name.split(".")[0] == library for name in imports(file))
-    }
-    allowed = ALLOWED[library]
-    strangers = {
         file
-        for file in knowing
-        if not any(file == place or file.startswith(place) for place in allowed)
+        for file in FILES
+        if any(each.name.split(".")[0] == library and each.how != "type" for each in imports(file))
     }
-    assert strangers == set()
+    assert {file for file in knowing if not file.startswith(tuple(ALLOWED[library]))} == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nobody_reaches_this_package_by_sys_modules_or_importlib(file: str) -> None:
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        written = ast.unparse(node) if isinstance(node, ast.Subscript | ast.Call) else ""
+        if written.startswith(("sys.modules[", "sys.modules.get(")):
+            assert "__" not in written.replace("'__main__'", "")
+            assert "ondine_nb" not in written
+        if "import_module(" in written.split("(")[0] + "(" and file != "__init__.py":
+            assert "ondine_nb" not in written, f"{file}: {written}"
 
 
 def test_the_modules_inside_a_room_dont_import_in_circles() -> None:
     graph = {
-        file: {
-            target
-            for name in imports(file)
-            for target in [_file_of(name)]
-            if target and target != file
-        }
+        file: {each.target for each in imports(file) if each.target and each.how == "top"} - {file}
         for file in FILES
         if file != "__init__.py"
     }
@@ -155,22 +262,23 @@ def test_the_modules_inside_a_room_dont_import_in_circles() -> None:
                 to_do |= graph.get(file, set())
 
 
-def _file_of(name: str) -> str | None:
-    """The file that an imported name is in: a module, or what a module holds."""
-    parts = name.split(".")[1:]
-    if not name.startswith("ondine_nb."):
-        return None
-    for end in (len(parts), len(parts) - 1):
-        path = "/".join(parts[:end])
-        for file in (f"{path}.py", f"{path}/__init__.py"):
-            if path and file in FILES:
-                return file
-    return None
+def test_a_folder_holds_no_more_than_a_newcomer_takes_in_at_a_glance() -> None:
+    folders = {ROOT, *(ROOT / file for file in FILES)}
+    for folder in sorted({path if path.is_dir() else path.parent for path in folders}):
+        held = [
+            path
+            for path in folder.iterdir()
+            if not path.name.startswith("__")
+            and (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))
+        ]
+        most = MOST_AT_THE_TOP if folder == ROOT else MOST_IN_A_FOLDER
+        assert len(held) <= most, f"{folder.name} holds {len(held)}"
 
 
 def test_this_test_sees_imports_of_every_form() -> None:
-    assert "anthropic" in set(imports("providers/anthropic.py"))
-    assert "rowsets" in rooms_of("orchestration/segments.py")
-    assert "frames" in rooms_of("stages.py")
-    assert _file_of("ondine_nb.providers.choice.choose") == "providers/choice.py"
-    assert _file_of("ondine_nb.providers.Provider") == "providers/__init__.py"
+    names = {each.name for each in imports("providers/anthropic/client.py")}
+    assert "anthropic" in names
+    assert "data" in rooms_of("orchestration/rows.py")
+    assert {"top", "function", "type"} <= {each.how for file in FILES for each in imports(file)}
+    assert file_of("ondine_nb.providers.choose.choose") == "providers/choose.py"
+    assert file_of("ondine_nb.providers.Provider") == "providers/__init__.py"

@@ -150,7 +150,7 @@ def test_the_wheel_holds_the_package_and_what_the_demo_needs_and_nothing_else(
     about = {name for name in held if ".dist-info/" in name}
     demo = {f"ondine_nb/notebooks/{name}" for name in ("quickstart.ipynb", "reviews.csv")}
     assert held - about == tracked("ondine_nb") | demo
-    assert {"ondine_nb/py.typed", "ondine_nb/notebook/html/card.html"} <= held
+    assert {"ondine_nb/py.typed", "ondine_nb/notebook/card/assets/card.html"} <= held
     assert any(name.endswith("licenses/LICENSE") for name in about)
 
 
@@ -159,15 +159,15 @@ def test_the_wheels_metadata_are_the_projects(archives: Path, tmp_path: Path) ->
     metadata = (about / "METADATA").read_text(encoding="utf-8")
     assert f"\nVersion: {PROJECT['version']}\n" in metadata
     assert f"\nRequires-Python: {PROJECT['requires-python']}\n" in metadata
-    assert "ondine-nb = ondine_nb.cli:main" in (about / "entry_points.txt").read_text()
+    assert "ondine-nb = ondine_nb.notebook.demo:main" in (about / "entry_points.txt").read_text()
 
 
 def test_the_demo_finds_its_notebook_in_the_wheel(archives: Path, tmp_path: Path) -> None:
     """With the wheel's files in place of the checkout's, and the templates of the views too."""
     code = (
-        "from ondine_nb import cli; from ondine_nb.notebook.html import template;"
-        "from pathlib import Path; print(cli._unpack(Path('.')).resolve());"
-        "print(cli.__file__); template('card.html')"
+        "from ondine_nb.notebook import demo; from ondine_nb.notebook.ui import template;"
+        "from pathlib import Path; print(demo._unpack(Path('.')).resolve());"
+        "print(demo.__file__); template('card/card.html')"
     )
     root = unpacked(archives, tmp_path / "wheel")
     done = run_with(root, code, tmp_path)

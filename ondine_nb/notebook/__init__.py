@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import threading
 from typing import Any
 
-__all__ = ["load"]
+from ..pipeline import DEFAULT_MODEL
+
+__all__ = ["load", "warm_up"]
 
 
 def load(shell: Any) -> None:
     """Register the magics, the rewrite of `%%ondine` to `await`, and how a `Run` shows itself."""
-    from . import cell
+    from . import input_transform as cell
     from .magics import OndineMagics
 
     if "OndineMagics" in shell.magics_manager.registry:
@@ -19,13 +24,15 @@ def load(shell: Any) -> None:
     shell.configurables.append(magics)
     cell.install(shell)
     formatter = shell.display_formatter
-    formatter.mimebundle_formatter.for_type_by_name("ondine_nb.run", "Run", _show_run)
-    formatter.ipython_display_formatter.for_type_by_name("ondine_nb.run", "Run", _show_live)
+    formatter.mimebundle_formatter.for_type_by_name("ondine_nb.pipeline.run", "Run", _show_run)
+    formatter.ipython_display_formatter.for_type_by_name(
+        "ondine_nb.pipeline.run", "Run", _show_live
+    )
     completer = getattr(shell, "Completer", None)
     if completer is not None:
         completer.custom_matchers.append(magics.matcher())
     if hasattr(shell, "kernel"):  # a terminal has its cells typed in, and waits for nothing
-        from .warming import warm_up
+        pass
 
         warm_up()
 
@@ -35,7 +42,7 @@ def _show_live(run: Any) -> None:
     from IPython import get_ipython
     from IPython.core.displaypub import CapturingDisplayPublisher
 
-    from .run_view import shows_live
+    from .card import shows_live
 
     shell: Any = get_ipython()
     captured = isinstance(shell.display_pub, CapturingDisplayPublisher)
@@ -44,6 +51,41 @@ def _show_live(run: Any) -> None:
 
 
 def _show_run(run: Any, **_: Any) -> dict[str, Any]:
-    from .run_view import mimebundle
+    from .card import mimebundle
 
     return dict(mimebundle(run))
+
+
+def warm_up() -> threading.Thread:
+    """Import in a thread, in the order in which a cell needs it; what fails, fails in the cell."""
+    thread = threading.Thread(target=_import_all, name="ondine-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _import_all() -> None:
+    for each in (_views, _prices, _sdk):
+        with contextlib.suppress(Exception):
+            each()
+
+
+def _views() -> None:
+    from . import card  # noqa: F401 - with pipeline and run
+    from .ui import template
+
+    importlib.import_module("ipywidgets")
+    for name in ("card/card.html", "workbench/panel.html", "results/results.html"):
+        template(name)
+
+
+def _prices() -> None:
+    from ..providers import find_price
+
+    find_price(DEFAULT_MODEL)
+
+
+def _sdk() -> None:
+    from ..providers.anthropic import sdk
+
+    sdk()
+    importlib.import_module("aiohttp")

@@ -16,9 +16,8 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..pricing import usd
-from .request import NOT_FOR_THE_PIPELINE, Request, shown
-from .session import Session
+from ..models import usd
+from .session import NOT_FOR_THE_PIPELINE, CellRequest, Session, shown
 
 __all__ = ["OndineMagics"]
 
@@ -106,7 +105,7 @@ class OndineMagics(Magics):
         else:
             await self._run(request, request.run(pipeline))
 
-    async def _run(self, request: Request, run: Any) -> None:
+    async def _run(self, request: CellRequest, run: Any) -> None:
         self._open(request, run)
         run.start()
         if request.options["background"]:
@@ -119,7 +118,7 @@ class OndineMagics(Magics):
         request, run = await asyncio.to_thread(_told, lambda: self._resumed(line))
         await self._run(request, run)
 
-    async def _wait(self, request: Request, run: Any) -> None:
+    async def _wait(self, request: CellRequest, run: Any) -> None:
         interrupted = False
         try:
             await run
@@ -143,13 +142,13 @@ class OndineMagics(Magics):
             return
         pipeline = _told(request.pipeline)
         if request.options["dry_run"]:
-            from ..orchestration.sync_executor import run_in_thread
+            from ..orchestration import run_in_thread
 
             run_in_thread(lambda: self._dry_run(pipeline))
         else:
             self._block(request, request.run(pipeline))
 
-    def _block(self, request: Request, run: Any) -> None:
+    def _block(self, request: CellRequest, run: Any) -> None:
         run.interrupt_only = True
         self._open(request, run)
         if request.options["background"]:
@@ -172,7 +171,7 @@ class OndineMagics(Magics):
 
         threading.Thread(target=work, name="ondine-background", daemon=True).start()
 
-    def _request(self, line: str, cell: str) -> Request | None:
+    def _request(self, line: str, cell: str) -> CellRequest | None:
         """The cell's options, with the session's where the cell has none; None after `--help`."""
         from .arguments import HelpRequested, parse_line, resolve_frame
 
@@ -187,7 +186,7 @@ class OndineMagics(Magics):
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
-        return Request(options, frame, cell.strip("\n"), self._session.budget)
+        return CellRequest(options, frame, cell.strip("\n"), self._session.budget)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
@@ -195,15 +194,14 @@ class OndineMagics(Magics):
             name: getattr(self, name) for name in names if name not in ("params", "session_budget")
         }
 
-    def _open(self, request: Request, run: Any) -> None:
+    def _open(self, request: CellRequest, run: Any) -> None:
         """Give the run its view and its name in the notebook."""
         request.view = self._view(run, request)
         self._keep(request, run)
 
-    def _resumed(self, line: str) -> tuple[Request, Any]:
+    def _resumed(self, line: str) -> tuple[CellRequest, Any]:
         """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
-        from ..pipeline import Pipeline
-        from ..run_records import recorded, schema_class
+        from ..pipeline import Pipeline, recorded, schema_class
         from .arguments import parse_resume, resolve_frame
 
         name, given = parse_resume(line, self.shell.user_ns)
@@ -215,23 +213,23 @@ class OndineMagics(Magics):
         wanted = {name: each for name, each in given.items() if name not in NOT_FOR_THE_PIPELINE}
         session = self._session.budget
         run = Pipeline.resume(name, frame, name=shown(source), session=session, **wanted)
-        return Request(options, frame, settings["prompt"], session), run
+        return CellRequest(options, frame, settings["prompt"], session), run
 
-    def _keep(self, request: Request, run: Any) -> None:
+    def _keep(self, request: CellRequest, run: Any) -> None:
         """The run is OUT_run, stands in the list of runs, and binds OUT anew by `retry_failed`."""
         self.shell.user_ns[f"{request.out}_run"] = run
         self._session.add(run)
         run.when_retried(lambda retry: self._keep_retry(request, retry))
 
-    def _keep_retry(self, request: Request, retry: Any) -> None:
+    def _keep_retry(self, request: CellRequest, retry: Any) -> None:
         self._keep(request, retry)
         retry.when_over(lambda over: self.shell.user_ns.update({request.out: over.frame}))
         if not request.options["quiet"]:
-            from .run_view import follow
+            from .card import follow
 
             follow(retry)
 
-    def _view(self, run: Any, request: Request) -> Any:
+    def _view(self, run: Any, request: CellRequest) -> Any:
         if request.options["quiet"]:
             if run.note:
                 print(run.note)
@@ -242,14 +240,14 @@ class OndineMagics(Magics):
             run.context.observers.append(ProgressBarObserver())
         if isinstance(self.shell.display_pub, CapturingDisplayPublisher):
             return _Captured(run)
-        from .run_view import WidgetObserver
+        from .card import WidgetObserver
 
         view = WidgetObserver(run)
         run.context.observers.append(view)
         view.show()
         return view
 
-    def _bind(self, request: Request, run: Any, frame: Any) -> None:
+    def _bind(self, request: CellRequest, run: Any, frame: Any) -> None:
         """OUT is what is there, and the view shows how it stands; later too, while it drains."""
         self.shell.user_ns[request.out] = frame
         if request.view is not None:
@@ -257,15 +255,15 @@ class OndineMagics(Magics):
             if run.state == "stopping":
                 run.when_over(lambda _: request.view.finish())
 
-    def _bind_later(self, request: Request, run: Any) -> None:
+    def _bind_later(self, request: CellRequest, run: Any) -> None:
         self.shell.user_ns.pop(request.out, None)
         run.when_over(lambda over: self._bind(request, over, over.frame))
 
     async def _dry_run(self, pipeline: Any) -> None:
-        from ..estimation import Estimator
-        from .dry_run import show
+        from ..pipeline import Estimator
+        from .commands import show
 
-        estimator = Estimator(pipeline.job())
+        estimator = Estimator(pipeline.plan())
         try:
             estimate = await estimator.estimate()
         except ConfigurationError as error:
@@ -303,24 +301,24 @@ class OndineMagics(Magics):
         print(self._session.stop(name))
 
     def _models(self, rest: str) -> None:
-        from .listings import models
+        from .commands import models
 
         print(models(self.base_url, self.price_in, self.price_out))
 
     def _cost(self, rest: str) -> None:
-        from .listings import costs
+        from .commands import costs
 
         print(costs(rest.strip("\"'")))
 
     def _doctor(self, rest: str) -> None:
-        from .listings import doctor
+        from .commands import doctor
 
         print(doctor(self.shell))
 
     async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
         """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
         wanted = self._configured() | options
-        request = Request(wanted, frame, prompt, self._session.budget)
+        request = CellRequest(wanted, frame, prompt, self._session.budget)
         run = request.run(await asyncio.to_thread(request.pipeline))
         self._open(request, run)
         run.start()
@@ -328,7 +326,7 @@ class OndineMagics(Magics):
         return run
 
     def _panel(self, rest: str) -> None:
-        from .panel import from_line
+        from .workbench import from_line
 
         from_line(self, rest)
 
@@ -337,7 +335,7 @@ class OndineMagics(Magics):
 
         @context_matcher(identifier="ondine_nb", priority=100)  # type: ignore[untyped-decorator]
         def match(context: Any) -> Any:
-            from .completion import matcher
+            from .arguments import matcher
 
             return matcher(self)(context)
 
@@ -389,6 +387,6 @@ class _Captured:
     def finish(self) -> None:
         from IPython.display import publish_display_data
 
-        from .run_view import mimebundle
+        from .card import mimebundle
 
         publish_display_data(mimebundle(self.run))  # type: ignore[no-untyped-call]

@@ -6,11 +6,12 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-from ..budget import SessionBudget
 from ..errors import ConfigurationError
-from .html.texts import money
+from ..sending import SessionBudget
+from .ui import money
 
-__all__ = ["Session"]
+__all__ = ["NOT_FOR_THE_PIPELINE", "CellRequest", "Session", "shown"]
+
 
 _ACTIVE = ("pending", "running", "paused", "stopping")
 
@@ -68,7 +69,7 @@ class Session:
 def _stopped(run: Any) -> str:
     again = run.state == "stopping"
     run.stop()
-    what = f"{run.context.gauges.in_flight:,} in flight"
+    what = f"{run.context.metrics.in_flight:,} in flight"
     end = "cancelled (perhaps billed)" if again else "are finished and kept"
     return f"{run.name}: nothing more is sent, {what} {end}"
 
@@ -81,3 +82,54 @@ def _summary(run: Any) -> str:
         f"{context.failed_rows:,} failed, {context.journal_rows:,} from the journal, {cost}  "
         f"({run.source}, {run.model})"
     )
+
+
+NOT_FOR_THE_PIPELINE = ("out", "input", "dry_run", "background", "quiet")
+
+
+@dataclass
+class CellRequest:
+    """One cell: its options, its frame and its prompt."""
+
+    options: dict[str, Any]
+    frame: Any
+    prompt: str
+    session: SessionBudget
+    view: Any = None
+
+    @property
+    def out(self) -> str:
+        """The name that the result is bound to."""
+        return str(self.options.get("out") or "_ondine")
+
+    def kept(self, run: Any) -> str:
+        """What an interrupted run leaves, in words."""
+        context = run.context
+        return (
+            f"{self.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "
+            "again for the rest: what is answered or in flight is not paid again"
+        )
+
+    def pipeline(self) -> Any:
+        """Raises `ConfigurationError` for what can't be run."""
+        from ..pipeline import Pipeline
+
+        wanted = {
+            option: value
+            for option, value in self.options.items()
+            if option not in NOT_FOR_THE_PIPELINE and value is not None and value is not False
+        }
+        return Pipeline(
+            self.frame, self.prompt, name=shown(self.options["input"]), **wanted
+        ).within(self.session)
+
+    def run(self, pipeline: Any) -> Any:
+        """A run of it, named as its result will be."""
+        from ..pipeline import Run
+
+        return Run(pipeline, name=self.out)
+
+
+def shown(source: Any) -> str:
+    """What messages call the frame."""
+    return source if isinstance(source, str) and len(source) <= 40 else "the frame"

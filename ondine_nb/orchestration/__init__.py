@@ -1,28 +1,55 @@
-"""The engine: executors, observers, execution context and checkpoints."""
+"""The engine: executors, observers, stages, rows, execution context and checkpoints."""
 
-from ..contracts import ExecutionContext, ExecutionObserver, ObserverDispatcher
-from .async_executor import AsyncExecutor
-from .dask_executor import DaskExecutor
-from .execution_strategy import ExecutionStrategy
-from .observers import CostTrackingObserver, LoggingObserver, ProgressBarObserver
+from __future__ import annotations
+
+from .context import ExecutionContext
+from .control import Control, RowSample, RunMetrics, Sample
+from .dispatcher import ObserverDispatcher
+from .executors import (
+    AsyncExecutor,
+    DaskExecutor,
+    DaskStreamingExecutor,
+    ExecutionStrategy,
+    StreamingExecutor,
+    StreamingResult,
+    SyncExecutor,
+    run_in_thread,
+    run_stages,
+)
+from .observers import CostTrackingObserver, ExecutionObserver, LoggingObserver, ProgressBarObserver
+from .rows import AskAgain, Halted, NewColumn, Row, RowSet, RowStream
+from .stage import PipelineStage, RowStage
 from .state_manager import CheckpointStorage, LocalFileCheckpointStorage, StateManager
-from .streaming_executor import StreamingExecutor, StreamingResult
-from .sync_executor import SyncExecutor
 
 __all__ = [
+    "AskAgain",
     "AsyncExecutor",
     "CheckpointStorage",
+    "Control",
     "CostTrackingObserver",
     "DaskExecutor",
+    "DaskStreamingExecutor",
     "ExecutionContext",
     "ExecutionObserver",
     "ExecutionStrategy",
+    "Halted",
     "LocalFileCheckpointStorage",
     "LoggingObserver",
+    "NewColumn",
     "ObserverDispatcher",
+    "PipelineStage",
     "ProgressBarObserver",
+    "Row",
+    "RowSample",
+    "RowSet",
+    "RowStage",
+    "RowStream",
+    "RunMetrics",
+    "Sample",
     "StateManager",
     "StreamingExecutor",
     "StreamingResult",
     "SyncExecutor",
+    "run_in_thread",
+    "run_stages",
 ]

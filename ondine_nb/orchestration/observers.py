@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 
-from ..contracts import ExecutionContext, ExecutionObserver, PipelineStage
-from ..models import ExecutionResult
+from ..models import (
+    ExecutionResult,
+)
+from .context import ExecutionContext
+from .stage import PipelineStage
 
-__all__ = ["CostTrackingObserver", "LoggingObserver", "ProgressBarObserver"]
+__all__ = ["CostTrackingObserver", "ExecutionObserver", "LoggingObserver", "ProgressBarObserver"]
+
+
+class ExecutionObserver(ABC):
+    """Watches a run. Methods may be plain or `async`; one that raises is dropped, the run goes on.
+
+    `on_pipeline_start` comes first, `on_pipeline_complete` or `on_pipeline_error` last: the former
+    also where a run was stopped, ran out of budget or lost its taker (`result.success` is False
+    then), the latter where an error or a cancellation ended it. Between them each stage has
+    its `on_stage_start`, in their order, and then `on_stage_complete` or `on_stage_error`, once for
+    a whole stream; neither if the run ended elsewhere while the stage was under way. Neighbouring
+    row stages start and end together, and the stages of a stream are under way side by side.
+    `on_progress_update` comes at most ten times a second, before and behind the last event too.
+    """
+
+    @abstractmethod
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        """Before the first stage."""
+
+    @abstractmethod
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        """Before each stage."""
+
+    @abstractmethod
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        """After a stage that went well."""
+
+    @abstractmethod
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        """After a stage that failed."""
+
+    @abstractmethod
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        """After the last stage."""
+
+    @abstractmethod
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        """When the run ended by an error."""
+
+    def on_progress_update(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Now and then during the run."""
 
 
 def _usd(context: ExecutionContext) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ..contracts import ExecutionContext
 from ..errors import CheckpointError
 from ..models import CheckpointInfo
+from .context import ExecutionContext
 
 __all__ = ["CheckpointStorage", "LocalFileCheckpointStorage", "StateManager"]
 

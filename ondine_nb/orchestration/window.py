@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
-from ..contracts import ExecutionContext, RowStage
-from ..control import RowSample
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
-from ..rows import AskAgain, Halted, Row
+from .context import ExecutionContext
+from .control import RowSample
+from .rows import AskAgain, Halted, Row
+from .stage import RowStage
 
 __all__ = ["Window"]
 
@@ -213,23 +214,23 @@ class Window:
         row.status = "not_run"
         control = self.context.control
         if not control.stopping:
-            self.context.gauges.message = str(error)
+            self.context.metrics.message = str(error)
             out_of_budget = isinstance(error, BudgetExceededError)
             control.stop("budget" if out_of_budget else "failed", None if out_of_budget else error)
 
     def _finish(self, row: Row) -> None:
-        context, gauges = self.context, self.context.gauges
+        context, metrics = self.context, self.context.metrics
         if self.counts:
             context.complete_row(row)
         if row.failure is not None:
-            gauges.count_failure(row.failure)
+            metrics.count_failure(row.failure)
             if not self.counts:
-                gauges.later += [row.failure][: _MOST_KEPT - len(gauges.later)]
+                metrics.later += [row.failure][: _MOST_KEPT - len(metrics.later)]
             if self.on_error == "stop":
                 self._end_by(row)
         elif row.outputs is not None:
             sample = RowSample(row.position, row.names, row.values, row.outputs)
-            gauges.recent.append(sample)
+            metrics.recent.append(sample)
         row.release()
         if self.when_finished is not None:
             self.when_finished(row)
@@ -240,7 +241,7 @@ class Window:
             f"row {row.position} failed and --on-error is 'stop': {row.failure.message}"
         )
         if not self.context.control.stopping:
-            self.context.gauges.message = str(error)
+            self.context.metrics.message = str(error)
             self.context.control.stop("on_error", error)
 
 

@@ -102,7 +102,7 @@ def _form(task: Task) -> dict[str, Any] | None:
         return None
     from anthropic import transform_schema
 
-    from ondine_nb.schemas import parse_schema
+    from ondine_nb.prompts.schema import parse_schema
 
     schema = transform_schema(parse_schema(SCHEMA).json_schema)
     return {"format": {"type": "json_schema", "schema": schema}}
@@ -169,7 +169,7 @@ async def ours(task: Task, texts: list[str]) -> int:
 
 async def _run(task: Task, frame: Any, **options: Any) -> Any:
     from ondine_nb import Pipeline, Run
-    from ondine_nb.notebook.run_view import WidgetObserver
+    from ondine_nb.notebook.card.view import WidgetObserver
 
     given: dict[str, Any] = {
         "base_url": task.url,

@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from ondine_nb.journal_entries import Entry
-from ondine_nb.journal_files import Files
+from ondine_nb.journal.entries import Entry
+from ondine_nb.journal.files import Files
 from tests.bench.report import save, table
 
 __all__ = ["Figure", "main", "measure"]

@@ -2,7 +2,7 @@
 
 `python -m tests.bench.wire --latency lognormal:1:0.5` prints its URL and ends when its stdin
 closes. It reads no JSON and says the same to everybody; `GET /_count` tells how many requests came
-and when the first did. `tests/server.py` is the one that tells right from wrong.
+and when the first did. `tests/server/server.py` is the one that tells right from wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.contestants import TOOL
-from tests.server_answers import latency_of
+from tests.server.answers import latency_of
 
 __all__ = ["Wire", "serving"]
 

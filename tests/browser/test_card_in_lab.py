@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.notebook.results import EVIL
 from tests.server import MessagesServer
-from tests.server_batches import BatchRules
+from tests.server.batches import BatchRules
 
 from .conftest import Jupyter, Notebook, Opener
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
-from tests.server_answers import prompt_of
+from tests.server.answers import prompt_of
 
 from .conftest import Jupyter, Notebook, Opener
 from .test_run_in_lab import THEMES

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.server_answers import prompt_of, schema_of, value_of
-from tests.server_packs import packed_answer, questions_of
+from tests.server.answers import prompt_of, schema_of, value_of
+from tests.server.packs import packed_answer, questions_of
 
 __all__ = ["said"]
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.options import Options
+from ondine_nb.pipeline.options import Options
 from tests.docs.pages import DOCS, PAGES
 from tests.docs.picture import svg
-from tests.test_layers import ALLOWED, LAYERS, ROOT
+from tests.test_layers import ALLOWED, FLOORS, ROOT
 
 __all__ = ["PARTS", "PICTURE", "main", "renewed"]
 
@@ -88,8 +88,8 @@ def traits() -> str:
 def room_list() -> str:
     """What each room is for, in the first line of its own words."""
     lines = ["| room | what it is for |", "| --- | --- |"]
-    for layer in LAYERS:
-        lines += [f"| `{name}` | {_escaped(_purpose(name))} |" for name in layer]
+    for floor in FLOORS:
+        lines += [f"| `{name}` | {_escaped(_purpose(name))} |" for name in floor]
     return "\n".join(lines) + "\n"
 
 

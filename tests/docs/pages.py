@@ -33,9 +33,8 @@ _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ANEW = """
 import os
 os.chdir({folder!r})
-from ondine_nb import journal
-os.environ["ONDINE_HOME"] = os.path.join({folder!r}, ".ondine")
-journal._HOME = None
+from ondine_nb.journal import use
+use(os.path.join({folder!r}, ".ondine"))
 magics = get_ipython().magics_manager.registry.get("OndineMagics")
 for name in magics.traits(config=True) if magics else ():
     setattr(magics, name, magics.trait_defaults(name))

@@ -1,8 +1,8 @@
 """The picture of `docs/architecture.md`: how a row flows, and which room imports which.
 
 Every room is a step of a staircase. A dot to its left says that it imports the room whose step is
-above the dot; since imports point left only, there is none to its right. The numbers are the way of
-one row. `tests/docs/test_architecture.py` holds both against the code.
+above the dot; since a room imports from lower floors only, there is none to its right. The numbers
+are the way of one row. `tests/docs/test_architecture.py` holds both against the code.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from tests.test_layers import FILES, LAYERS, room, rooms_of
+from tests.test_layers import FILES, FLOORS, room, rooms_of
 
 __all__ = ["WAY", "graph", "rooms", "svg"]
 
 # What becomes of a row, and the function that does it, in the order of a run.
 WAY = (
-    ("taken from the frame, in chunks", "rowsets", "RowSet.asked"),
+    ("taken from the frame, in chunks", "orchestration", "RowSet.asked"),
     ("its prompt is rendered", "prompts", "Template.render"),
     ("looked up: was it paid for before?", "journal", "Journal.lookup"),
-    ("waits for a free slot", "limits", "Gate.__aenter__"),
-    ("waits for the server's rate limit", "pacing", "Pacer.turn"),
-    ("its worst case is reserved", "budget", "Budget.reserve"),
+    ("waits for a free slot", "sending", "ConcurrencyLimit.__aenter__"),
+    ("waits for the server's rate limit", "sending", "RateLimiter.turn"),
+    ("its worst case is reserved", "sending", "Budget.reserve"),
     ("sent", "providers", "AnthropicProvider.send"),
-    ("the raw answer goes to the disk", "journal_files", "Files.insert"),
-    ("its real cost is charged", "budget", "Reservation.settle"),
-    ("counted as paid", "contracts", "ExecutionContext.add_usage"),
-    ("read into typed cells, or asked again", "schemas", "Schema.parse"),
-    ("counted as done, in any order", "contracts", "ExecutionContext.complete_row"),
-    ("put in its place in the frame", "rowsets", "RowSet.to_frame"),
+    ("the raw answer goes to the disk", "journal", "Files.insert"),
+    ("its real cost is charged", "sending", "Reservation.settle"),
+    ("counted as paid", "orchestration", "ExecutionContext.add_usage"),
+    ("read into typed cells, or asked again", "prompts", "Schema.parse"),
+    ("counted as done, in any order", "orchestration", "ExecutionContext.complete_row"),
+    ("put in its place in the frame", "orchestration", "RowSet.to_frame"),
 )
-_STEP = 16  # pixels a room
+_STEP = 32  # pixels a room
 _LEFT, _TOP = 24, 40
 _LABEL = 190
 _STYLE = """
@@ -48,7 +48,7 @@ text { fill: #1f2933; } .quiet { fill: #616e7c; } .head { font-weight: 600; font
 
 def rooms() -> list[str]:
     """All rooms, from left to right."""
-    return [name for layer in LAYERS for name in layer]
+    return [name for layer in FLOORS for name in layer]
 
 
 def graph() -> dict[str, set[str]]:
@@ -79,7 +79,7 @@ def _staircase() -> Iterator[str]:
     yield f'<text class="head" x="{_LEFT}" y="24">Rooms: a dot is an import</text>'
     at = {name: number for number, name in enumerate(rooms())}
     known = graph()
-    for layer in LAYERS:
+    for layer in FLOORS:
         y = _TOP + at[layer[0]] * _STEP
         yield f'<path class="line" d="M{_LEFT} {y}H{_LEFT + at[layer[-1]] * _STEP + _STEP}"/>'
     for name, row in at.items():

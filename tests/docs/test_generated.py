@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.options import Options
+from ondine_nb.pipeline.options import Options
 from tests.docs.generate import PARTS, renewed
 from tests.docs.pages import DOCS, PAGES
 

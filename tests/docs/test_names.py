@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import ondine_nb
-from ondine_nb import Pipeline, Run, errors, models, orchestration, stages
+from ondine_nb import Pipeline, Run, errors, models, orchestration
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.options import Options
+from ondine_nb.pipeline.options import Options
+from ondine_nb.stages import prompt as stages
 from tests.docs.pages import DOCS, PAGES, ROOT
 
 READ = [ROOT / "README.md", *PAGES]

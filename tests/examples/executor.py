@@ -1,5 +1,4 @@
-from ondine_nb.orchestration import ExecutionStrategy
-from ondine_nb.orchestration.execution_strategy import run_stages
+from ondine_nb.orchestration import ExecutionStrategy, run_stages
 
 
 class Gentle(ExecutionStrategy):

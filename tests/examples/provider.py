@@ -1,7 +1,6 @@
 import json
 
-from ondine_nb.pricing import FREE
-from ondine_nb.providers import Reply
+from ondine_nb.providers import FREE, Reply
 
 
 class Shout:

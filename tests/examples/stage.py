@@ -1,6 +1,5 @@
 from ondine_nb.errors import RowError
-from ondine_nb.frames import Column
-from ondine_nb.stages import PipelineStage, RowStage
+from ondine_nb.stages import Column, PipelineStage, RowStage
 
 
 class Length(RowStage):

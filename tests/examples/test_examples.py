@@ -107,13 +107,13 @@ def test_the_view_redraws_its_line_and_escapes_the_frames_name(
 async def test_the_executor_runs_one_row_after_another(home: Path) -> None:
     at_once: list[int] = []
     shout = Shout()
-    job = Pipeline(texts(5), PROMPT, provider=shout, journal=home).job()
+    plan = Pipeline(texts(5), PROMPT, provider=shout, journal=home).plan()
     send = shout.send
 
     async def counted(prompt: str):  # type: ignore[no-untyped-def]
-        at_once.append(job.context.gauges.in_flight)
+        at_once.append(plan.context.metrics.in_flight)
         return await send(prompt)
 
     shout.send = counted  # type: ignore[method-assign]
-    result = await Gentle().execute(job.stages, job.context)
+    result = await Gentle().execute(plan.stages, plan.context)
     assert (result.metrics.processed_rows, set(at_once)) == (5, {1})

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ondine_nb.schemas import parse_schema
+from ondine_nb.prompts.schema import parse_schema
 from tests.server import value_of
 
 __all__ = [

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ondine_nb import Run, batching
-from ondine_nb.batches import Pace
+from ondine_nb import Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
-from ondine_nb.limits import Backoff
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import batch as batching
+from ondine_nb.stages.batch_job import BatchPolicy
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.faults.processes import (
     SCHEMA,
@@ -30,9 +31,9 @@ from tests.faults.processes import (
     start,
 )
 from tests.server import MessagesServer
-from tests.server_batches import BatchRules
+from tests.server.batches import BatchRules
 
-FAST = Pace(first=0.02, longest=0.1, grace=0.3, patience=5)
+FAST = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def billed(server: MessagesServer) -> Decimal:
 
 def quick(run: Run) -> Run:
     """Its retries follow one another without long waits."""
-    stage = next(each for each in run.job.stages if isinstance(each, batching.BatchInvokeStage))
+    stage = next(each for each in run.plan.stages if isinstance(each, batching.BatchInvokeStage))
     stage.backoff = stage.carrier.backoff = Backoff(base=0.02, longest=0.05)
     return run
 
@@ -114,7 +115,7 @@ def test_costs_of_rows_and_journal_add_up_to_the_ledger(
     asker: Asker, server: MessagesServer
 ) -> None:
     run = batched(asker, texts(50))
-    assert sum(row.cost for row in run.job.rowset.rows) == billed(server)
+    assert sum(row.cost for row in run.plan.rowset.rows) == billed(server)
     asker.end_process()
     again = batched(asker, texts(50))
     assert again.cost == 0
@@ -144,7 +145,7 @@ def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
 def test_many_rows_become_batches_within_the_limits(
     asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Pace(first=0.02, longest=0.1, requests=40, size=3_000)
+    limits = BatchPolicy(first=0.02, longest=0.1, requests=40, size=3_000)
     monkeypatch.setattr(batching, "PACE", limits)
     run = batched(asker, texts(100))
     assert list(run.frame["response"]) == echoes(texts(100))
@@ -157,7 +158,7 @@ def test_many_rows_become_batches_within_the_limits(
 def test_no_more_rows_wait_than_may_and_all_get_their_turn(
     asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "PACE", Pace(first=0.02, longest=0.1, rows=250))
+    monkeypatch.setattr(batching, "PACE", BatchPolicy(first=0.02, longest=0.1, rows=250))
     run = batched(asker, texts(900))
     assert list(run.frame["response"]) == echoes(texts(900))
     assert max(len(batch.requests) for batch in server.batches.made) <= 500
@@ -168,7 +169,7 @@ def test_equal_prompts_are_sent_once(asker: Asker, server: MessagesServer) -> No
     run = batched(asker, data)
     assert list(run.frame["response"]) == echoes(data)
     assert server.ledger.requests == 2
-    assert run.context.gauges.duplicates == 2
+    assert run.context.metrics.duplicates == 2
 
 
 def test_rows_in_the_journal_and_empty_rows_are_not_sent(
@@ -198,7 +199,7 @@ def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_p
         assert server.arrived == 2
         assert server.ledger.requests == 22
         assert run.cost == billed(server)
-        assert sum(row.cost for row in run.job.rowset.rows) == billed(server)
+        assert sum(row.cost for row in run.plan.rowset.rows) == billed(server)
 
 
 def test_a_stream_goes_by_batches_of_many_chunks(
@@ -238,13 +239,13 @@ def test_the_view_says_what_waits(asker: Asker, server: MessagesServer, rules: B
     async def scenario() -> None:
         run = Run(asker.pipeline(texts(30), batch=True))
         await sent(run, server)
-        gauges = run.context.gauges
-        assert "30 requests in 1 batch" in gauges.message
-        assert gauges.in_flight == 30
+        metrics = run.context.metrics
+        assert "30 requests in 1 batch" in metrics.message
+        assert metrics.in_flight == 30
         server.batches.release()
         await run
-        assert gauges.message == ""
-        assert gauges.in_flight == 0
+        assert metrics.message == ""
+        assert metrics.in_flight == 0
 
     asyncio.run(scenario())
 
@@ -268,7 +269,7 @@ def test_a_server_without_batches_ends_the_run_with_one_line(
     assert isinstance(run.error, FatalProviderError)
     assert "has no Message Batches (404): leave --batch out" in str(run.error)
     assert statuses(run) == ["not_run"] * 3
-    assert run.job.budget.possibly_billed == 0
+    assert run.plan.budget.possibly_billed == 0
     rules.offered = True
     assert batched(asker, texts(3)).state == "done"
     assert server.batches.calls["GET batches"] == 0
@@ -337,7 +338,7 @@ def test_a_batch_whose_create_answer_was_lost_is_found_by_its_prefix(
     assert list(run.frame["response"]) == echoes(texts(40))
     assert len(server.batches.made) == 1
     assert run.cost == billed(server)
-    assert run.job.budget.possibly_billed == 0
+    assert run.plan.budget.possibly_billed == 0
 
 
 def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
@@ -348,7 +349,7 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
 
     async def scenario() -> Run:
         run = quick(Run(asker.pipeline(texts(40), batch=True)))
-        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
         create, calls = stage.carrier.wire.create, []
 
         async def fails_once(requests: Any) -> Any:
@@ -386,7 +387,7 @@ def test_what_does_not_fit_the_budget_is_not_sent(asker: Asker, server: Messages
     run = batched(asker, texts(100), max_tokens=60, budget=str(high / 50))
     assert run.state == "stopped"
     assert run.context.control.reason == "budget"
-    assert "out of budget" in run.context.gauges.message
+    assert "out of budget" in run.context.metrics.message
     assert billed(server) == run.cost
     assert run.cost is not None
     assert run.cost <= high / 50
@@ -423,9 +424,9 @@ def test_one_stop_leaves_the_batch_to_the_server_and_the_same_cell_picks_it_up(
         await run
         assert statuses(run) == ["not_run"] * 20
         await seen(lambda: run.state == "stopped")
-        assert "20 requests in 1 batch" in run.context.gauges.message
-        assert "same cell again" in run.context.gauges.message
-        assert run.job.budget.possibly_billed > 0
+        assert "20 requests in 1 batch" in run.context.metrics.message
+        assert "same cell again" in run.context.metrics.message
+        assert run.plan.budget.possibly_billed > 0
         server.batches.release()
 
     asyncio.run(scenario())
@@ -469,7 +470,7 @@ def test_a_second_stop_cancels_the_batch_and_keeps_what_succeeded(
         assert server.batches.calls["POST cancel"] == 1
         assert server.ledger.requests == 10
         assert run.cost == billed(server)
-        assert run.job.budget.possibly_billed == 0
+        assert run.plan.budget.possibly_billed == 0
 
     asyncio.run(scenario())
     rules.held = False
@@ -499,11 +500,12 @@ ROWS = 3_000
 SCRIPT = f"""
 import sys
 import pandas as pd
-from ondine_nb import Pipeline, Run, batching
-from ondine_nb.batches import Pace
+from ondine_nb import Pipeline, Run
+from ondine_nb.stages import batch as batching
+from ondine_nb.stages.batch_job import BatchPolicy
 
 url, out, how = sys.argv[1:]
-batching.PACE = Pace(first=0.05, longest=0.2, grace=0.2)
+batching.PACE = BatchPolicy(first=0.05, longest=0.2, grace=0.2)
 data = pd.DataFrame({{"text": [f"text {{at}}" for at in range({ROWS})]}})
 if how == "resume":
     run = Pipeline.resume("labeled", data)
@@ -512,7 +514,7 @@ else:
     run = Run(Pipeline(data, "Tell: {{text}}", batch=how == "batch", **given), name="labeled")
 result = run.execute()
 result.data.to_json(out, orient="records")
-print(run.state, run.cost, run.job.budget.possibly_billed, run.context.journal_rows, flush=True)
+print(run.state, run.cost, run.plan.budget.possibly_billed, run.context.journal_rows, flush=True)
 """
 
 
@@ -567,7 +569,7 @@ def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
-        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
         create = stage.carrier.wire.create
 
         async def never_answers(requests: Any) -> Any:
@@ -580,7 +582,7 @@ def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
         run.stop()
         await seen(lambda: run.state == "stopped")
 
-    batching.PACE = Pace(first=0.02, longest=0.1, grace=0.1, patience=0.1)
+    batching.PACE = BatchPolicy(first=0.02, longest=0.1, grace=0.1, patience=0.1)
     asyncio.run(scenario())
     asker.end_process()
     again = batched(asker, texts(25))
@@ -594,14 +596,14 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
-        stage = next(e for e in run.job.stages if isinstance(e, batching.BatchInvokeStage))
+        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
 
         async def never_goes(_requests: Any) -> Any:
             await asyncio.Event().wait()
 
         stage.carrier.wire.create = never_goes  # type: ignore[method-assign]
         run.start()
-        await seen(lambda: run.context.gauges.in_flight == 25)
+        await seen(lambda: run.context.metrics.in_flight == 25)
         run.stop()
         await seen(lambda: run.state == "stopped")
 

@@ -25,7 +25,7 @@ async def test_a_loop_that_stood_still_loses_no_answer(tmp_path: Path, timeout: 
         result = await run
     assert list(result.data["response"]) == echoes(texts(300))
     assert set(server.ledger.by_prompt().values()) == {1}
-    assert (server.arrived, run.context.gauges.possibly_billed) == (300, 0)
+    assert (server.arrived, run.context.metrics.possibly_billed) == (300, 0)
     assert statuses(run) == ["answered"] * 300
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from ondine_nb import Run, invocation
-from ondine_nb.limits import Backoff, SessionBudget
+from ondine_nb import Run
+from ondine_nb.sending.budget import SessionBudget
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, ended, journaled, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -55,13 +57,13 @@ def test_a_run_of_three_times_its_budget_stays_within_it_and_uses_it(
     with MessagesServer(usage=usage, faults=faults, latency=(0, 0.05)) as server:
         asker = Asker(server, tmp_path)
         run = asker.run(texts(300), budget=BUDGET, concurrency=200)
-        billed, possibly = server.ledger.cost(*HAIKU), run.context.gauges.possibly_billed
+        billed, possibly = server.ledger.cost(*HAIKU), run.context.metrics.possibly_billed
         assert billed <= BUDGET
         assert run.cost is not None
         assert run.cost <= billed <= run.cost + possibly <= BUDGET
         assert run.cost + possibly >= BUDGET * 9 / 10
         assert (run.state, run.error) == ("stopped", None)
-        message = run.context.gauges.message
+        message = run.context.metrics.message
         assert message.startswith(f"out of budget: ${run.cost.normalize()} of $0.02 is spent")
         assert ("possibly billed" in message) == (possibly > 0)
         counts = {name: statuses(run).count(name) for name in set(statuses(run))}
@@ -96,7 +98,7 @@ def test_a_budget_below_one_request_sends_none(asker: Asker, budget: Any) -> Non
     run = asker.run(texts(30), budget=budget)
     assert (asker.server.arrived, run.state, run.cost) == (0, "stopped", 0)
     assert set(statuses(run)) == {"not_run"}
-    assert "Raise --budget, or lower --max-tokens" in run.context.gauges.message
+    assert "Raise --budget, or lower --max-tokens" in run.context.metrics.message
     assert run.stats.total_rows == 30
 
 
@@ -134,7 +136,7 @@ def test_a_run_that_would_cost_3_dollars_ends_within_its_1_dollar(
     faults = {"reset_after": lost}
     with MessagesServer(usage=usage, faults=faults, latency=(0, 0.05)) as server:
         run = Asker(server, tmp_path).run(texts(6_000), budget=1, concurrency=200)
-        billed, possibly = server.ledger.cost(*HAIKU), run.context.gauges.possibly_billed
+        billed, possibly = server.ledger.cost(*HAIKU), run.context.metrics.possibly_billed
     assert billed <= 1
     assert billed + possibly >= Decimal("0.90")
     assert run.cost is not None
@@ -162,9 +164,9 @@ async def test_runs_on_several_loops_stay_within_the_sessions_budget_together(
     assert billed <= session.spent + session.possibly_billed <= BUDGET
     assert session.spent + session.possibly_billed >= BUDGET * 9 / 10
     assert session.spent == sum(run.cost or 0 for run in runs)
-    assert (runs[2].cost or 0) + runs[2].context.gauges.possibly_billed <= BUDGET / 5
+    assert (runs[2].cost or 0) + runs[2].context.metrics.possibly_billed <= BUDGET / 5
     assert {run.state for run in runs} == {"stopped"}
-    messages = {run.context.gauges.message.split(":")[0] for run in runs}
+    messages = {run.context.metrics.message.split(":")[0] for run in runs}
     assert messages <= {"out of session budget", "out of budget"}
     assert "out of session budget" in messages
 

@@ -14,11 +14,12 @@ import pytest
 from distributed import LocalCluster
 
 import ondine_nb.errors
-from ondine_nb import Run, invocation
+from ondine_nb import Run
 from ondine_nb.errors import RowError
-from ondine_nb.fleet import Fleet
-from ondine_nb.limits import Backoff
 from ondine_nb.orchestration import DaskExecutor
+from ondine_nb.providers.dask.pool import WorkerPool
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.dask_cluster import both_there, kill
 from tests.faults.test_faults import WEATHER
@@ -34,11 +35,11 @@ def cluster(two_dask_workers: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> 
     return two_dask_workers
 
 
-def fleet_of(run: Run) -> Fleet:
+def fleet_of(run: Run) -> WorkerPool:
     fleets = [
-        line.provider.fleet for stage in run.job.stages for line in getattr(stage, "lines", ())
+        line.provider.pool for stage in run.plan.stages for line in getattr(stage, "lines", ())
     ]
-    assert isinstance(fleets[0], Fleet)
+    assert isinstance(fleets[0], WorkerPool)
     return fleets[0]
 
 
@@ -83,7 +84,7 @@ def test_5000_rows_in_bad_weather_with_a_worker_killed_in_mid_run(
     )
     assert sum(delivered.values()) - len(delivered) <= max(handed.values())
     assert run.cost is not None
-    assert run.cost <= billed <= run.cost + run.context.gauges.possibly_billed
+    assert run.cost <= billed <= run.cost + run.context.metrics.possibly_billed
 
 
 async def test_what_a_lost_worker_had_goes_again_to_the_other_and_the_rest_is_paid_once(
@@ -102,8 +103,8 @@ async def test_what_a_lost_worker_had_goes_again_to_the_other_and_the_rest_is_pa
         await run
         paid = server.ledger.by_prompt()
     assert list(run.frame["response"]) == echoes(texts(ROWS))
-    assert run.context.gauges.retries == 4
-    assert run.context.gauges.possibly_billed > 0
+    assert run.context.metrics.retries == 4
+    assert run.context.metrics.possibly_billed > 0
     assert sum(paid.values()) - ROWS <= 4
     assert run.state == "done"
 
@@ -121,13 +122,13 @@ def test_a_run_that_would_cost_3_dollars_ends_within_its_1_dollar(
         run = Asker(server, tmp_path).run(
             texts(750), budget=1, max_tokens=8_000, executor=DaskExecutor(cluster)
         )
-        billed, possibly = server.ledger.cost(*HAIKU), run.context.gauges.possibly_billed
+        billed, possibly = server.ledger.cost(*HAIKU), run.context.metrics.possibly_billed
     assert billed <= 1
     assert billed + possibly >= Decimal("0.90")
     assert run.cost is not None
     assert run.cost <= billed <= run.cost + possibly <= 1
     assert run.state == "stopped"
-    assert run.context.gauges.message.startswith("out of budget")
+    assert run.context.metrics.message.startswith("out of budget")
 
 
 def test_600_requests_a_minute_are_kept_over_both_workers(
@@ -191,4 +192,4 @@ async def test_a_second_stop_reaches_the_workers_within_a_second(
         await asyncio.sleep(0.3)
         assert server.arrived == 8
     assert set(statuses(run)) == {"not_run"}
-    assert run.context.gauges.possibly_billed > 0
+    assert run.context.metrics.possibly_billed > 0

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ondine_nb import Run, journal_files
+from ondine_nb import Run
 from ondine_nb.errors import JournalError
+from ondine_nb.journal import files as journal_files
 from tests.asking import Asker, echoes, journaled, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -27,7 +28,7 @@ SCRIPT = """
 import asyncio, json, os, resource, sys
 import anthropic, aiohttp, pandas as pd
 from ondine_nb import Pipeline, Run
-from ondine_nb.pricing import find_price
+from ondine_nb.providers import find_price
 url, folder, rows, start, bytes_, user = sys.argv[1:]
 data = pd.DataFrame({"text": [f"text {at}" for at in range(int(start), int(start) + int(rows))]})
 if int(bytes_):

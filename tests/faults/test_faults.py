@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import ondine_nb.errors
-from ondine_nb import invocation
 from ondine_nb.errors import RowError
-from ondine_nb.limits import Backoff
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, echoes, statuses, texts
 from tests.server import MessagesServer, value_of
 
@@ -84,10 +84,10 @@ def test_in_bad_weather_every_row_gets_its_own_answer(tmp_path: Path, schema: st
     delivered = Counter(entry.prompt for entry in billed if entry.delivered)
     assert max(delivered.values()) == 1
     assert server.arrived / len(data) < 1.3
-    assert run.context.gauges.requests == server.arrived
-    assert run.context.gauges.retries == server.arrived - len(data)
+    assert run.context.metrics.requests == server.arrived
+    assert run.context.metrics.retries == server.arrived - len(data)
     assert run.cost is not None
-    assert run.cost <= server.ledger.cost(*HAIKU) <= run.cost + run.context.gauges.possibly_billed
+    assert run.cost <= server.ledger.cost(*HAIKU) <= run.cost + run.context.metrics.possibly_billed
     assert run.state == "done"
     again = asker.run(data, schema=schema)
     assert again.cost == 0
@@ -101,9 +101,9 @@ def test_what_may_go_well_another_time_is_sent_again(tmp_path: Path, fault: str)
         run = Asker(server, tmp_path).run(texts(3), timeout=1)
     assert list(run.frame["response"]) == echoes(texts(3))
     assert list(run.rows["attempts"]) == [2, 2, 2]
-    assert (run.context.gauges.possibly_billed > 0) == (fault in LOST)
+    assert (run.context.metrics.possibly_billed > 0) == (fault in LOST)
     assert run.cost is not None
-    assert server.ledger.cost(*HAIKU) <= run.cost + run.context.gauges.possibly_billed
+    assert server.ledger.cost(*HAIKU) <= run.cost + run.context.metrics.possibly_billed
 
 
 @pytest.mark.parametrize("fault", sorted(set(TRANSIENT) - {"hang"}))
@@ -142,7 +142,7 @@ def test_a_server_that_always_fails_alike_fails_rows_not_the_run(
     assert (run.state, run.error) == ("failed", None)
     assert set(run.errors["error_type"]) == {TRANSIENT[fault]}
     assert run.cost == 0
-    assert server.ledger.cost(*HAIKU) <= run.context.gauges.possibly_billed or fault == "500"
+    assert server.ledger.cost(*HAIKU) <= run.context.metrics.possibly_billed or fault == "500"
 
 
 @pytest.mark.parametrize("headers", [{"retry_after": 0.3}, {"retry_after_ms": 300}])

@@ -36,7 +36,7 @@ else:
     run = Pipeline.resume("labeled", data)
 result = run.execute()
 result.data.to_json(out, orient="records")
-print(run.state, run.cost, run.job.budget.possibly_billed, flush=True)
+print(run.state, run.cost, run.plan.budget.possibly_billed, flush=True)
 """
 
 

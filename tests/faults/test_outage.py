@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ondine_nb import Run, invocation, journal_files
+from ondine_nb import Run
 from ondine_nb.errors import FatalProviderError
-from ondine_nb.limits import Backoff
+from ondine_nb.journal import files as journal_files
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import invoke as invocation
 from tests.asking import Asker, echoes, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -69,7 +71,7 @@ async def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
     await seen(lambda: run.context.done_rows > 60)
     await asyncio.to_thread(server.stop)
     await seen(lambda: run.state == "paused")
-    assert "paused: the server answers nothing (connection lost)" in run.context.gauges.message
+    assert "paused: the server answers nothing (connection lost)" in run.context.metrics.message
     server.start()
     result = await run
     server.stop()
@@ -94,13 +96,13 @@ async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
         assert server.arrived == arrived
         run.resume()
         await seen(lambda: server.arrived == arrived + 1)
-        await seen(lambda: run.context.gauges.in_flight == 0)
+        await seen(lambda: run.context.metrics.in_flight == 0)
         assert run.state == "paused"
         weather.until = 0
         run.resume()
         await run
     assert statuses(run) == ["answered"] * 200
-    assert (run.state, run.context.gauges.message) == ("done", "")
+    assert (run.state, run.context.metrics.message) == ("done", "")
 
 
 async def test_a_slow_disk_makes_no_row_guilty_of_an_outage(
@@ -131,7 +133,7 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     with MessagesServer(plan=Weather("500", first=50, seconds=60)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
-        await seen(lambda: run.context.gauges.in_flight == 0)  # a probe may be on its way
+        await seen(lambda: run.context.metrics.in_flight == 0)  # a probe may be on its way
         arrived = server.arrived
         await asyncio.sleep(0.5)
         assert (server.arrived, run.state) == (arrived, "paused")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ondine_nb import Run
-from ondine_nb.limits import Backoff
-from ondine_nb.packing import PackInvokeStage
-from ondine_nb.schemas import parse_schema
+from ondine_nb.prompts.schema import parse_schema
+from ondine_nb.sending.retry import Backoff
+from ondine_nb.stages import PackInvokeStage
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.faults.processes import (
     SCHEMA,
@@ -26,15 +26,15 @@ from tests.faults.processes import (
     start,
 )
 from tests.server import MessagesServer, value_of
-from tests.server_answers import default_answer, prompt_of
-from tests.server_packs import GARBLED, Garbler, questions_of
+from tests.server.answers import default_answer, prompt_of
+from tests.server.packs import GARBLED, Garbler, questions_of
 
 PACK, WIDTH = 20, 4
 
 
 def quick(run: Run) -> Run:
     """Its retries follow one another without long waits."""
-    stage = next(each for each in run.job.stages if isinstance(each, PackInvokeStage))
+    stage = next(each for each in run.plan.stages if isinstance(each, PackInvokeStage))
     stage.backoff = Backoff(base=0.02, longest=0.1)
     return run
 
@@ -94,7 +94,7 @@ def test_every_way_of_garbling_at_a_high_rate_leaves_all_rows_right(home: Path) 
         right(run, 1000, None)
         assert set(garbler.spoiled) == set(GARBLED)
         assert run.cost == billed(server)
-        assert sum(row.cost for row in run.job.rowset.rows if row is not None) == run.cost
+        assert sum(row.cost for row in run.plan.rowset.rows if row is not None) == run.cost
 
 
 def test_where_each_row_in_33_is_left_out_only_those_go_again(home: Path) -> None:
@@ -134,7 +134,7 @@ def test_weather_changes_no_answer_and_no_cost_is_lost(home: Path) -> None:
             for entry in delivered
         )
         if lost:
-            assert run.job.budget.possibly_billed > 0
+            assert run.plan.budget.possibly_billed > 0
 
 
 def test_a_pack_that_is_too_slow_is_tried_in_smaller_ones(home: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_pack_that_is_too_slow_is_tried_in_smaller_ones(home: Path) -> None:
         right(run, 40, None)
         sizes = [len(questions_of(each.prompt) or "x") for each in server.requests]
         assert sizes == [20, 20, 10, 10, 10, 10]
-        assert run.job.budget.possibly_billed > 0
+        assert run.plan.budget.possibly_billed > 0
 
 
 def test_a_row_on_which_the_server_fails_fails_alone(home: Path) -> None:
@@ -221,8 +221,8 @@ def test_a_second_stop_cancels_packs_in_flight_and_they_may_be_billed(home: Path
 
         run = asyncio.run(scenario())
         assert statuses(run) == ["not_run"] * 100
-        assert run.job.budget.possibly_billed > 0
-        assert run.job.budget.reserved == 0
+        assert run.plan.budget.possibly_billed > 0
+        assert run.plan.budget.reserved == 0
         server.resume()
 
 

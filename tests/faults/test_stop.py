@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from ondine_nb import Run
-from ondine_nb.contracts import ExecutionContext, Row, RowStage
 from ondine_nb.errors import RunError
-from ondine_nb.orchestration import LoggingObserver
+from ondine_nb.orchestration import ExecutionContext, LoggingObserver, Row, RowStage
 from tests.asking import HAIKU, Asker, echoes, journaled, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -92,8 +91,8 @@ async def test_a_second_stop_cancels_what_is_in_flight(asker: Asker) -> None:
     await over(run)
     assert run.state == "stopped"
     assert set(statuses(run)) == {"not_run"}
-    assert run.context.gauges.in_flight == 0
-    assert run.context.gauges.possibly_billed > 0
+    assert run.context.metrics.in_flight == 0
+    assert run.context.metrics.possibly_billed > 0
     assert run.cost == 0
 
 
@@ -243,12 +242,12 @@ async def test_a_stop_does_not_wait_for_a_retry(tmp_path: Path) -> None:
     """A row that waits to be sent again is not in flight."""
     with MessagesServer(faults={"429": 1}, retry_after=3_000) as server:
         run = Asker(server, tmp_path).pipeline(texts(20)).start()
-        await seen(lambda: run.context.gauges.retries >= 8)
+        await seen(lambda: run.context.metrics.retries >= 8)
         run.stop()
         await over(run)
     assert run.state == "stopped"
     assert set(statuses(run)) == {"not_run"}
-    assert run.context.gauges.possibly_billed == 0
+    assert run.context.metrics.possibly_billed == 0
 
 
 async def test_a_stop_asks_nothing_again_for_a_broken_schema(tmp_path: Path) -> None:
@@ -277,7 +276,7 @@ async def test_a_stop_in_a_stage_of_the_users_pays_for_nothing_twice(asker: Aske
     run = asker.pipeline(texts(3), stages=[Slow("slow")]).start()
     await seen(lambda: asker.server.ledger.requests == 3)
     await asyncio.to_thread(asker.server.wait_idle)
-    await seen(lambda: run.context.gauges.in_flight == 0)
+    await seen(lambda: run.context.metrics.in_flight == 0)
     run.stop()
     await over(run)
     assert set(statuses(run)) == {"not_run"}

@@ -34,4 +34,4 @@ def test_each_of_5000_rows_ends_with_its_own_answer_or_a_named_error(tmp_path: P
     assert max(delivered.values()) == 1
     assert server.arrived / ROWS < 1.3
     assert run.cost is not None
-    assert run.cost <= billed <= run.cost + run.context.gauges.possibly_billed
+    assert run.cost <= billed <= run.cost + run.context.metrics.possibly_billed

@@ -13,9 +13,9 @@ import pandas as pd
 import polars as pl
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.journal import Entry
+from ondine_nb.journal.entries import Entry
 from ondine_nb.models import Failure, Usage
-from ondine_nb.rows import Row
+from ondine_nb.orchestration import Row
 from ondine_nb.stages import InvokeStage
 
 __all__ = ["EVIL", "FAILURES", "SCHEMA", "ended_run", "journal_answer", "reviews"]
@@ -63,7 +63,7 @@ def ended_run(
     run = Run(Pipeline(data, prompt, name="reviews", **given), name="labeled")
     dice = random.Random(7)
     rows = [_row(at, dice, failing) for at in range(len(run.pipeline.frame))]
-    run.job.rowset.rows[:] = rows
+    run.plan.rowset.rows[:] = rows
     context = run.context
     context.total_rows = len(rows)
     context.failed_rows = sum(row.status == "failed" for row in rows)
@@ -103,7 +103,7 @@ def journal_answer(run: Run, position: int, text: str, **fields: Any) -> None:
     """Put an answer to the row's prompt into the run's journal."""
     template = run.pipeline.template
     ((values,),) = run.pipeline.frame.iter_rows(template.columns, positions=[position])
-    stage = next(it for it in run.job.stages if isinstance(it, InvokeStage))
+    stage = next(it for it in run.plan.stages if isinstance(it, InvokeStage))
     usage = {"input_tokens": 130, "output_tokens": 22}
     body = {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage}
     known = {"latency": 1.9, "model": run.model, "cost": "0.000024", **fields}

@@ -21,11 +21,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ondine_nb.contracts import ExecutionContext
-from ondine_nb.control import Gauges, Sample
 from ondine_nb.models import CostEstimate, Failure, Usage
-from ondine_nb.notebook.card import Card, Pace, render
-from ondine_nb.notebook.html import css
+from ondine_nb.notebook.card import Pace
+from ondine_nb.notebook.card.card import Card, render
+from ondine_nb.notebook.ui.templates import css
+from ondine_nb.orchestration import ExecutionContext, RunMetrics, Sample
 
 LIGHT = """--jp-layout-color1:white; --jp-layout-color2:#eee; --jp-ui-font-color1:rgba(0,0,0,.87);
  --jp-border-color2:#e0e0e0; --jp-brand-color1:#1976d2; --jp-error-color1:#d32f2f;
@@ -77,11 +77,11 @@ class PausableRun(FakeRun):
 
 
 def context(seconds: float, **fields: Any) -> ExecutionContext:
-    """A context that ran for so many seconds; `gauges` takes a dict of gauges."""
-    gauges = Gauges(**fields.pop("gauges", {}))
+    """A context that ran for so many seconds; `metrics` takes a dict of metrics."""
+    metrics = RunMetrics(**fields.pop("metrics", {}))
     start = datetime(2026, 1, 1)
     end = start + timedelta(seconds=seconds)
-    return ExecutionContext(start_time=start, end_time=end, gauges=gauges, **fields)
+    return ExecutionContext(start_time=start, end_time=end, metrics=metrics, **fields)
 
 
 REVIEWS = (
@@ -124,27 +124,27 @@ NOTHING_SAVED = dict.fromkeys(SAVED, Decimal(0)) | {"duplicates": 0}
 
 def live_run(**fields: Any) -> PausableRun:
     """A run in the middle of its way, as the picture in the design shows it."""
-    gauges = {
+    metrics = {
         "in_flight": 300, "concurrency": 300, "concurrency_note": "held by rate limit",
         "latencies": deque([1.9] * 90 + [4.2] * 10), "recent": deque(REVIEWS, 3),
         "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "retries": 12,
         "paid": 4704, "paid_cost": Decimal("0.3127"), "paid_squares": 3.6e-5, **SAVED,
-        **fields.pop("gauges", {}),
+        **fields.pop("metrics", {}),
     }  # fmt: skip
     counts = {
         "total_rows": 10_000, "processed_rows": 5804, "journal_rows": 1200, "failed_rows": 100,
         "accumulated_cost": Decimal("0.3127"), "max_budget": Decimal(2), "usage": USAGE,
     }  # fmt: skip
     counts |= fields.pop("counts", {})
-    return PausableRun(context=context(96, gauges=gauges, **counts), **fields)
+    return PausableRun(context=context(96, metrics=metrics, **counts), **fields)
 
 
 def done_run(**fields: Any) -> FakeRun:
     """A run at its end, as the picture in the design shows it."""
-    gauges = {
+    metrics = {
         "failures": FAILURES, "last_error": LAST, "first_failures": FIRST, "duplicates": 214,
         **SAVED, "latencies": deque([1.9] * 90 + [4.2] * 10),
-        **fields.pop("gauges", {}),
+        **fields.pop("metrics", {}),
     }  # fmt: skip
     counts = {
         "total_rows": 10_000, "processed_rows": 9900, "journal_rows": 1200, "failed_rows": 100,
@@ -152,7 +152,7 @@ def done_run(**fields: Any) -> FakeRun:
     }  # fmt: skip
     counts |= fields.pop("counts", {})
     options: dict[str, Any] = {"state": "done", "estimate": ESTIMATE} | fields
-    return FakeRun(context=context(161, gauges=gauges, **counts), **options)
+    return FakeRun(context=context(161, metrics=metrics, **counts), **options)
 
 
 BATCHES = SimpleNamespace(options=SimpleNamespace(batch=True, to=None))
@@ -167,7 +167,7 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
     odd = Sample(12, {"name": "مرحبا بالعالم", "stars": 4, "note": None, "more": [1, {"a": "b"}]},
                  {"answer": "An answer in plain words. " * 9, "why": float("nan")})  # fmt: skip
     cold = {"in_flight": 8, "concurrency": 8, "concurrency_note": "starting"}
-    start = context(1.2, total_rows=10_000, gauges=cold)
+    start = context(1.2, total_rows=10_000, metrics=cold)
     empty = {"total_rows": 0, "processed_rows": 0, "journal_rows": 0, "failed_rows": 0,
              "accumulated_cost": Decimal(0), "usage": Usage()}  # fmt: skip
     free = {"failed_rows": 0, "processed_rows": 10_000, "journal_rows": 10_000, "usage": Usage(),
@@ -185,39 +185,39 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
         "in the middle": (live_run(), pace, True),
         "just started": (PausableRun(context=start), None, True),
         "stopping, possibly billed": (
-            live_run(state="stopping", gauges={"possibly_billed": Decimal("0.0042")}), None, True),
+            live_run(state="stopping", metrics={"possibly_billed": Decimal("0.0042")}), None, True),
         "one button, plain answers, odd data": (
             FakeRun(columns=two, context=context(64, total_rows=20, processed_rows=13,
-                    gauges={"recent": deque([odd])})), Pace(0.05), True),
+                    metrics={"recent": deque([odd])})), Pace(0.05), True),
         "under %%time, unknown price": (
             live_run(interrupt_only=True, priced=False, name="a_rather_long_variable_name",
                      columns=("sentiment", "score", "topic", "language", "reason")), pace, True),
         "embedded model": (
             live_run(counts=local, model="embedded", note=LOCAL,
-                     gauges={**NO_FAILURES, **NOTHING_SAVED, "paid_cost": Decimal(0), "retries": 0,
+                     metrics={**NO_FAILURES, **NOTHING_SAVED, "paid_cost": Decimal(0), "retries": 0,
                              "concurrency": 2, "in_flight": 2, "concurrency_note": ""}),
             Pace(1.3), True),
         "failed rows open": (live_run(), pace, True),
         "paused by an outage": (outage_run(), Pace(None, TREND, SPENDING), True),
         "a stream, end unknown": (
-            live_run(counts={"max_budget": None}, gauges={"open_ended": True}), pace, True),
+            live_run(counts={"max_budget": None}, metrics={"open_ended": True}), pace, True),
         "over the budget at the end": (
             live_run(counts={"max_budget": Decimal("0.40")}), pace, True),
         "waiting for a batch": (batch_run(), pace, True),
         "done": (done_run(), pace, False),
         "done by batches": (
-            done_run(pipeline=BATCHES, gauges={"saved_by_batches": Decimal("0.5391"),
+            done_run(pipeline=BATCHES, metrics={"saved_by_batches": Decimal("0.5391"),
                                                "latencies": deque()}), pace, False),
         "all from the journal": (
-            done_run(counts=free, gauges={**NO_FAILURES, "duplicates": 0}), None, False),
-        "out of budget": (done_run(state="stopped", counts=half, gauges=tight), None, False),
+            done_run(counts=free, metrics={**NO_FAILURES, "duplicates": 0}), None, False),
+        "out of budget": (done_run(state="stopped", counts=half, metrics=tight), None, False),
         "failed": (done_run(state="failed", error=refused, counts=lost,
-                            gauges={**NO_FAILURES, **NOTHING_SAVED}),
+                            metrics={**NO_FAILURES, **NOTHING_SAVED}),
                    None, False),
         "unknown price": (
-            done_run(priced=False, gauges={**NOTHING_SAVED, "duplicates": 214}), None, False),
+            done_run(priced=False, metrics={**NOTHING_SAVED, "duplicates": 214}), None, False),
         "shown in mid-run": (live_run(), None, False),
-        "no rows": (done_run(counts=empty, gauges={**NO_FAILURES, **NOTHING_SAVED}), None,
+        "no rows": (done_run(counts=empty, metrics={**NO_FAILURES, **NOTHING_SAVED}), None,
                     False),
     }  # fmt: skip
 
@@ -226,16 +226,16 @@ def batch_run() -> PausableRun:
     """Nothing is known but that 10,000 requests wait."""
     message = "waiting 41 min 7 s for 10,000 requests in 1 batch: answers come when it ends"
     counts = {"total_rows": 10_000, "max_budget": Decimal(2)}
-    gauges = {"message": message, "in_flight": 10_000}
+    metrics = {"message": message, "in_flight": 10_000}
     return PausableRun(
-        context=context(2467, gauges=gauges, **counts), pipeline=BATCHES, estimate=ESTIMATE
+        context=context(2467, metrics=metrics, **counts), pipeline=BATCHES, estimate=ESTIMATE
     )
 
 
 def outage_run() -> PausableRun:
     message = "paused: the server answers nothing (overloaded)"
     until = time.monotonic() + 8
-    run = live_run(state="paused", gauges={"message": message, "message_until": until})
+    run = live_run(state="paused", metrics={"message": message, "message_until": until})
     run.context.control.outage = True
     return run
 

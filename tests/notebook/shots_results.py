@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ondine_nb.notebook.results_data import Results
-from ondine_nb.notebook.results_page import static, summary_of
+from ondine_nb.notebook.results.page import static, summary_of
+from ondine_nb.notebook.results.query import Results
 
 from .results import ended_run, reviews
 from .shots import CONTRAST, THEMES, stripped

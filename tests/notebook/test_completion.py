@@ -10,7 +10,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
-from ondine_nb.notebook.completion import candidates
+from ondine_nb.notebook.arguments import candidates
 
 NAMES: dict[str, Any] = {
     "reviews": pd.DataFrame({"a": [1]}),

@@ -168,7 +168,7 @@ def test_stop_ends_the_cell_while_requests_are_in_flight_and_they_are_kept(
 ) -> None:
     server = serve()
     server.pause()
-    kernel.run("stop_when('held_run', lambda run: run.context.gauges.in_flight >= 8)")
+    kernel.run("stop_when('held_run', lambda run: run.context.metrics.in_flight >= 8)")
     ended = kernel.run(cell("held -i frame(20,'held')", server))
     assert (ended.card["state"], ended.card["done"]) == ("stopping", "0")
     assert kernel.value("int(held.response.notna().sum())") == 0
@@ -183,7 +183,7 @@ def test_running_again_at_once_waits_for_what_is_still_in_flight_instead_of_payi
 ) -> None:
     server = serve()
     server.pause()
-    kernel.run("stop_when('hasty_run', lambda run: run.context.gauges.in_flight >= 8)")
+    kernel.run("stop_when('hasty_run', lambda run: run.context.metrics.in_flight >= 8)")
     kernel.run(cell("hasty -i frame(20,'hasty')", server))
     again = kernel.start(cell("hasty -i frame(20,'hasty')", server))
     time.sleep(0.5)
@@ -670,7 +670,7 @@ def test_what_takes_time_is_imported_beside_the_cells_that_follow(tmp_path: Path
     with Kernel(tmp_path, load=False) as kernel:
         check = f"import sys; print([name for name in {heavy} if name in sys.modules])"
         assert kernel.run(f"import ondine_nb; {check}").text == "[]\n"
-        held = "from ondine_nb.notebook import warming; kept = warming._import_all"
+        held = "import ondine_nb.notebook as warming; kept = warming._import_all"
         assert kernel.run(f"{held}; warming._import_all = lambda: None").text == ""
         assert kernel.run("%load_ext ondine_nb").text == ""
         assert kernel.run(check).text == "[]\n"

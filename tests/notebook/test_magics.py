@@ -16,14 +16,13 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
-from ondine_nb import batching
-from ondine_nb.batches import Pace
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.notebook.request import Request
-from ondine_nb.notebook.session import _Record
-from tests import server_rules
+from ondine_nb.notebook.session import CellRequest, _Record
+from ondine_nb.stages import batch as batching
+from ondine_nb.stages.batch_job import BatchPolicy
 from tests.server import MessagesServer, echo_of
+from tests.server import rules as server_rules
 
 HELD = ("out", "help", "param")
 
@@ -35,7 +34,7 @@ def magics(shell: InteractiveShell) -> OndineMagics:
     return found
 
 
-def request_of(magics: OndineMagics, line: str, cell: str = "Say {text}") -> Request:
+def request_of(magics: OndineMagics, line: str, cell: str = "Say {text}") -> CellRequest:
     request = magics._request(line, cell)
     assert request is not None
     return request
@@ -133,7 +132,7 @@ def test_runs_of_a_session_share_its_budget_and_raising_it_lets_them_go_on(
             shell.run_cell_magic("ondine", f"{name} {line}", f"Say {{text}} {start}")
         assert server.ledger.cost("0.1", "0.5") <= Decimal("0.001")
         assert shell.user_ns["two_run"].state == "stopped"
-        said = shell.user_ns["two_run"].context.gauges.message
+        said = shell.user_ns["two_run"].context.metrics.message
         assert "%config OndineMagics.session_budget" in said
         shell.run_line_magic("config", "OndineMagics.session_budget = 1")
         shell.run_cell_magic("ondine", f"two {line}", "Say {text} 30")
@@ -145,7 +144,7 @@ def test_runs_of_a_session_share_its_budget_and_raising_it_lets_them_go_on(
 def test_a_cell_goes_by_a_batch_by_its_flag_or_for_the_whole_session(
     magics: OndineMagics, shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "PACE", Pace(first=0.02, longest=0.1))
+    monkeypatch.setattr(batching, "PACE", BatchPolicy(first=0.02, longest=0.1))
     with MessagesServer() as server:
         line = f"-i df --base-url {server.url} --quiet"
         shell.run_cell_magic("ondine", f"one {line} --batch", "Say {text}")
@@ -308,7 +307,7 @@ class StillRunning:
     def __init__(self, name: str, state: str = "running") -> None:
         self.name, self.id, self.state, self.stopped = name, f"id-{name}", state, 0
         self.context = self
-        self.gauges, self.in_flight = self, 3
+        self.metrics, self.in_flight = self, 3
 
     def stop(self) -> None:
         self.stopped += 1

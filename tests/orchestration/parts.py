@@ -10,8 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from ondine_nb.contracts import ExecutionContext, ExecutionObserver, PipelineStage, Row, RowStage
 from ondine_nb.models import Usage
+from ondine_nb.orchestration import (
+    ExecutionContext,
+    ExecutionObserver,
+    PipelineStage,
+    Row,
+    RowStage,
+)
 
 __all__ = ["Events", "Load", "OutColumn", "Table", "Work", "arriving", "frame", "turns"]
 

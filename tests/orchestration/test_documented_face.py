@@ -34,13 +34,13 @@ from ondine_nb.orchestration import (
     ExecutionStrategy,
     LocalFileCheckpointStorage,
     LoggingObserver,
+    PipelineStage,
     ProgressBarObserver,
     StateManager,
     StreamingExecutor,
     StreamingResult,
     SyncExecutor,
 )
-from ondine_nb.stages import PipelineStage
 
 LETTERS = pd.DataFrame({"text": list("abcde")})
 NOTHING = CostEstimate(Decimal(0), 0, 0, 0, rows=0)

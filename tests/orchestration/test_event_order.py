@@ -12,9 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ondine_nb.contracts import ExecutionContext, PipelineStage
 from ondine_nb.errors import BudgetExceededError, FatalProviderError, RefusalError
-from ondine_nb.orchestration import AsyncExecutor, StreamingExecutor, SyncExecutor
+from ondine_nb.orchestration import (
+    AsyncExecutor,
+    ExecutionContext,
+    PipelineStage,
+    StreamingExecutor,
+    SyncExecutor,
+)
 from tests.orchestration.parts import Events, Load, OutColumn, Table, Work, frame
 
 ERRORS: dict[str, type[Exception]] = {

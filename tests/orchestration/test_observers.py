@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import tqdm
 
-from ondine_nb.contracts import ExecutionContext, PipelineStage
 from ondine_nb.errors import RefusalError
 from ondine_nb.orchestration import (
     AsyncExecutor,
     CostTrackingObserver,
+    ExecutionContext,
     LoggingObserver,
+    PipelineStage,
     ProgressBarObserver,
 )
 from tests.orchestration.parts import Load, Table, Work, frame

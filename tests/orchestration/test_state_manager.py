@@ -12,10 +12,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ondine_nb.contracts import ExecutionContext
 from ondine_nb.errors import CheckpointError
 from ondine_nb.models import CheckpointInfo, Usage
-from ondine_nb.orchestration import CheckpointStorage, LocalFileCheckpointStorage, StateManager
+from ondine_nb.orchestration import (
+    CheckpointStorage,
+    ExecutionContext,
+    LocalFileCheckpointStorage,
+    StateManager,
+)
 
 
 def context(**changes: Any) -> ExecutionContext:

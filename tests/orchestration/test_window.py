@@ -13,15 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ondine_nb.contracts import ExecutionContext, Row, RowStage
-from ondine_nb.errors import (
-    BudgetExceededError,
-    JournalError,
-    RefusalError,
-    SchemaNotMetError,
-)
+from ondine_nb.errors import BudgetExceededError, JournalError, RefusalError, SchemaNotMetError
+from ondine_nb.orchestration import AskAgain, ExecutionContext, Halted, Row, RowStage
 from ondine_nb.orchestration.window import Window
-from ondine_nb.rows import AskAgain, Halted
 from tests.orchestration.parts import Work, arriving, turns
 
 NAMES = {"n": 0}
@@ -154,7 +148,7 @@ async def test_an_error_of_the_run_stops_it_and_the_row_stays_not_run(
     chunks = Chunks(50, 50)
     context = await run(chunks, Work(lambda n: error if n == 5 else None))
     control = context.control
-    assert (control.stopping, control.reason, context.gauges.message) == (True, reason, str(error))
+    assert (control.stopping, control.reason, context.metrics.message) == (True, reason, str(error))
     assert control.error is (error if raised else None)
     assert chunks.rows[5].status == "not_run"
     assert chunks.rows[5].failure is None
@@ -282,15 +276,15 @@ async def test_the_view_gets_the_last_rows_shortened() -> None:
             row.outputs = {"out": "x" * 1000}
 
     context = await run(Chunks(10), Long())
-    assert [sample.position for sample in context.gauges.recent] == [7, 8, 9]
-    assert context.gauges.recent[-1].inputs == {"n": 9}
-    assert len(context.gauges.recent[-1].outputs["out"]) == 300
+    assert [sample.position for sample in context.metrics.recent] == [7, 8, 9]
+    assert context.metrics.recent[-1].inputs == {"n": 9}
+    assert len(context.metrics.recent[-1].outputs["out"]) == 300
 
 
 async def test_failures_are_counted_by_their_label() -> None:
     context = await run(Chunks(4), Work(lambda n: RefusalError("no") if n else KeyError("k")))
-    assert context.gauges.failures == {"refusal": 3, "failed": 1}
-    assert context.gauges.last_error is not None
+    assert context.metrics.failures == {"refusal": 3, "failed": 1}
+    assert context.metrics.last_error is not None
 
 
 # --- rows that wait for one another

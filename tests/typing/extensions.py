@@ -8,20 +8,20 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from ondine_nb import Pipeline
-from ondine_nb.frames import Column
+from ondine_nb.data.columns import Column
 from ondine_nb.models import CheckpointInfo, ExecutionResult
 from ondine_nb.orchestration import (
     CheckpointStorage,
     ExecutionContext,
     ExecutionObserver,
     ExecutionStrategy,
+    PipelineStage,
+    Row,
+    RowStage,
     StateManager,
+    run_stages,
 )
-from ondine_nb.orchestration.execution_strategy import run_stages
-from ondine_nb.pricing import FREE, ModelPrice
-from ondine_nb.providers import Provider, Reply, Settings
-from ondine_nb.rows import Row
-from ondine_nb.stages import PipelineStage, RowStage
+from ondine_nb.providers import FREE, ModelPrice, Provider, Reply, Settings
 
 
 class Shout:
@@ -131,6 +131,6 @@ async def together(frame: Any) -> None:
     provider: Provider = Shout()
     stages = [Length(), Longest()]
     pipeline = Pipeline(frame, "{text}", provider=provider, stages=stages, observers=[Watcher()])
-    job = pipeline.job()
-    assert_type(await Gentle().execute(job.stages, job.context), ExecutionResult)
+    plan = pipeline.plan()
+    assert_type(await Gentle().execute(plan.stages, plan.context), ExecutionResult)
     StateManager(Memory())

@@ -7,9 +7,8 @@ from typing import Any
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.models import CostEstimate
-from ondine_nb.orchestration import ExecutionContext, ExecutionObserver
+from ondine_nb.orchestration import ExecutionContext, ExecutionObserver, RowStage
 from ondine_nb.providers import Settings
-from ondine_nb.stages import RowStage
 
 
 class Half:

@@ -18,20 +18,18 @@ HERE = Path(__file__).parent
 # What users and writers of stages, observers and providers hold in their hands. Beyond it there are
 # widgets and traits, of libraries without types.
 HELD = (
-    "ondine_nb.contracts",
+    "ondine_nb.data",
     "ondine_nb.errors",
-    "ondine_nb.frames",
     "ondine_nb.models",
-    "ondine_nb.notebook.panel",
-    "ondine_nb.options",
+    "ondine_nb.notebook.workbench.panel",
     "ondine_nb.orchestration",
     "ondine_nb.pipeline",
-    "ondine_nb.pricing",
-    "ondine_nb.providers",
-    "ondine_nb.rows",
-    "ondine_nb.run",
-    "ondine_nb.schemas",
-    "ondine_nb.spending",
+    "ondine_nb.prompts.schema",
+    "ondine_nb.providers.anthropic",
+    "ondine_nb.providers.base",
+    "ondine_nb.providers.choose",
+    "ondine_nb.providers.local",
+    "ondine_nb.providers.pricing",
     "ondine_nb.stages",
 )
 # Here the types of attributes are said by what is assigned alone.

@@ -13,7 +13,7 @@ import ondine_nb
 from ondine_nb import Pipeline, Run, costs, panel
 from ondine_nb.errors import FatalProviderError, OndineError, RowError
 from ondine_nb.models import CostEstimate, ExecutionResult, ProcessingStats, Savings
-from ondine_nb.notebook.panel import Panel
+from ondine_nb.notebook.workbench.panel import Panel
 from ondine_nb.orchestration import (
     AsyncExecutor,
     CostTrackingObserver,
@@ -24,7 +24,7 @@ from ondine_nb.orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ondine_nb.pricing import ModelPrice, find_price
+from ondine_nb.providers import ModelPrice, find_price
 
 
 def script(frame: Any) -> None:

@@ -1,0 +1,9 @@
+"""The journal: paid answers on disk, found again by the key of their question."""
+
+from __future__ import annotations
+
+from .batches import CREATED, ENDED, BatchRecord
+from .entries import Bill, Entry
+from .journal import Journal, home, shared, use
+
+__all__ = ["CREATED", "ENDED", "BatchRecord", "Bill", "Entry", "Journal", "home", "shared", "use"]

@@ -1,0 +1,351 @@
+"""The run view as a value: a snapshot of a run (`Card`), and its HTML and plain text.
+
+Everything here is pure: a run goes in, text comes out. Whatever comes from data, model or
+provider passes `clean` before it is shown, and jinja2's autoescape before it is HTML.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ...models import Failure
+from ...orchestration import RowStream
+from ..ui import MESSAGE, clean, css, row_count, safe, short, span, template, time_left
+from .figures import (
+    ENDED,
+    Figure,
+    RunLike,
+    all_from_journal,
+    cost_of,
+    in_batches,
+    live_figures,
+    savings_line,
+    summary,
+)
+from .table import Table, last_rows
+from .throughput import Throughput
+
+__all__ = ["Card", "can_retry", "plain", "render"]
+
+MOST_KINDS = 6  # of failures, each with its first rows
+REASON = 160  # characters of a failed row's message in that list
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Rows of one kind: `done journal failed skipped flight waiting`; `share` in percent."""
+
+    kind: str
+    rows: int
+    text: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Failed rows of one kind, and the first of them as (position, message)."""
+
+    label: str
+    rows: int
+    first: tuple[tuple[str, str], ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A run at one moment, as texts and numbers. `cost` is in USD, None where it is unknown.
+
+    `open_ended` says that `total` is only what was read by now, `has_bar` that there is any
+    progress to be shown.
+    """
+
+    name: str
+    about: tuple[str, ...]
+    state: str
+    pill: str
+    total: int
+    done: int
+    failed: int
+    open_ended: bool
+    has_bar: bool
+    cost: Decimal | None
+    progress: str
+    counts: tuple[Count, ...]
+    aside: str
+    figures: tuple[Figure, ...]
+    summary: tuple[Figure, ...]
+    table: Table | None
+    kinds: tuple[Kind, ...]
+    other_kinds: str
+    last_error: str
+    tokens: str
+    saved: str
+    remarks: tuple[str, ...]
+    error: str
+    run_name: str
+    can_retry: bool
+    interrupt_only: bool
+    buttons: int
+
+    @classmethod
+    def of(cls, run: RunLike, pace: Throughput | None = None, *, live: bool = False) -> Card:
+        """Take the snapshot. Without a `pace` there is no rate and no time left yet.
+
+        One that is only shown `live` has no `summary` before the run is over.
+        """
+        context, metrics, pace = run.context, run.context.metrics, pace or Throughput()
+        total = max(context.total_rows, context.done_rows)
+        counts = _counts(run, total)
+        error = _message(run.error)
+        kinds, other_kinds = _kinds(run)
+        summed = not live or run.state in ENDED
+        return cls(
+            name=clean(run.name),
+            about=_about(run),
+            state=clean(run.state),
+            pill=_pill(run),
+            total=total,
+            done=context.done_rows,
+            failed=context.failed_rows,
+            open_ended=_open_ended(run),
+            has_bar=not (in_batches(run) and _only_waits(run)),
+            cost=cost_of(run),
+            progress=_progress(run, total),
+            counts=tuple(count for count in counts if count.rows),
+            aside=_aside(run, pace),
+            figures=live_figures(run, pace),
+            summary=summary(run, _rows(run, total), _failed(run), pace) if summed else (),
+            table=last_rows(metrics.recent.copy(), run.columns),
+            kinds=kinds,
+            other_kinds=other_kinds,
+            last_error=_last_error(run),
+            tokens=_tokens(run),
+            saved=savings_line(run),
+            remarks=_remarks(run, error),
+            error=error,
+            run_name=_run_name(run),
+            can_retry=can_retry(run),
+            interrupt_only=bool(getattr(run, "interrupt_only", False)),
+            buttons=2 if hasattr(run, "pause") and hasattr(run, "resume") else 1,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.state in ENDED
+
+    @property
+    def data_cost(self) -> str:
+        """The cost as a plain decimal number; "" where it is unknown."""
+        return "" if self.cost is None else f"{self.cost:f}"
+
+    @property
+    def failures(self) -> str:
+        """The kinds of failures in one line, the most frequent first."""
+        known = [f"{kind.label} {kind.rows:,}" for kind in self.kinds]
+        return " · ".join([*known, self.other_kinds] if self.other_kinds else known)
+
+
+def can_retry(run: Any) -> bool:
+    """Whether `run.retry_failed()` has rows to ask again now; those of a stream aren't kept."""
+    over = run.state in ENDED and run.context.failed_rows > 0
+    kept = not isinstance(getattr(getattr(run, "plan", None), "rowset", None), RowStream)
+    return bool(over and kept and hasattr(run, "retry_failed"))
+
+
+# --- from card to text ---------------------------------------------------------------------------
+
+
+def render(card: Card, live: bool, opened: bool = False, *, stands_in: bool = False) -> str:
+    """The card's HTML. Live it is the body alone (the style stays put in a widget of its own).
+
+    `opened` shows the first failed rows of each kind; a static card opens them by itself. One that
+    `stands_in` is for a notebook that is saved while the run goes on: its class is `ondine-saved`,
+    for beside the live card there is no second `.ondine-run`.
+    """
+    sheet = "" if live else css()
+    html: str = template("card/card.html").render(
+        card=card, live=live, opened=opened, css=sheet, stands_in=stands_in
+    )
+    return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
+
+
+def plain(card: Card) -> str:
+    """The same facts for a terminal: a few lines, no control characters."""
+    head = f"{card.name}: {card.pill} ({' · '.join(card.about)})"
+    rows = " · ".join([card.progress, *(count.text for count in card.counts)])
+    shown = (figure for figure in card.summary[1:] if figure.tone != "failed")
+    figures = " · ".join(f"{figure.value} {figure.caption}".strip() for figure in shown)
+    lines = [head, *card.remarks, rows, figures, card.tokens]
+    if card.failed:
+        lines.append(f"{card.failed:,} failed: {card.failures} · see {card.run_name}.errors")
+    lines += [card.last_error, card.error]
+    return "\n".join(line for line in lines if line)
+
+
+# --- parts of a card -----------------------------------------------------------------------------
+
+
+def _about(run: RunLike) -> tuple[str, ...]:
+    columns = ", ".join(clean(name, 40) for name in tuple(run.columns)[:12])
+    more = f" and {len(run.columns) - 12} more" if len(run.columns) > 12 else ""
+    return tuple(part for part in (clean(run.source), clean(run.model), columns + more) if part)
+
+
+def _pill(run: RunLike) -> str:
+    words = {"done": "done in", "stopped": "stopped after", "failed": "failed after"}
+    if run.state in words:
+        return f"{words[run.state]} {span(run.context.duration)}"
+    flight = run.context.metrics.in_flight
+    if run.state == "stopping" and flight:
+        return f"stopping · {flight:,} in flight"
+    control = run.context.control
+    if run.state == "paused" and control.outage and not control.paused:
+        return "paused · outage"
+    return clean(run.state)
+
+
+def _open_ended(run: RunLike) -> bool:
+    return run.context.metrics.open_ended and run.state != "done"
+
+
+def _counts(run: RunLike, total: int) -> list[Count]:
+    """Rows by outcome, in the order of the bar; what is read of an open end has no share."""
+    context, ended = run.context, run.state in ENDED
+    flight = 0 if ended else context.metrics.in_flight
+    left = max(0, total - context.done_rows)
+    kinds = [
+        ("done", context.processed_rows - context.journal_rows, "answered"),
+        ("journal", context.journal_rows, "from journal"),
+        ("failed", context.failed_rows, "failed"),
+        ("skipped", context.skipped_rows, "skipped"),
+        ("flight", flight, "waiting in batches" if in_batches(run) else "in flight"),
+        ("waiting", max(0, left - flight), "not run" if ended else "to come"),
+    ]
+    scale = 100 / total if total and (ended or not _open_ended(run)) else 0.0
+    shares = [min(rows, left) if kind == "flight" else rows for kind, rows, _ in kinds]
+    known = [
+        Count(kind, rows, f"{rows:,} {word}", round(share * scale, 2))
+        for (kind, rows, word), share in zip(kinds, shares, strict=True)
+    ]
+    return known[:-1] if _open_ended(run) else known
+
+
+def _only_waits(run: RunLike) -> bool:
+    return run.state not in ENDED and not run.context.done_rows
+
+
+def _progress(run: RunLike, total: int) -> str:
+    """`5,904 of 10,000 rows`; without the total while a stream doesn't know it."""
+    context = run.context
+    if _open_ended(run):
+        return f"{row_count(context.done_rows)} so far"
+    if context.total_rows < context.done_rows or not total:
+        return row_count(context.done_rows)
+    return f"{context.done_rows:,} of {row_count(total)}"
+
+
+def _aside(run: RunLike, pace: Throughput) -> str:
+    """Time left where it can be told, time gone where it can't; nothing when there is neither."""
+    context = run.context
+    left = context.total_rows - context.done_rows
+    if run.state in ENDED or run.state == "pending" or in_batches(run):
+        return ""  # batches: a figure says it
+    if run.state == "running" and pace.rate and left > 0 and not _open_ended(run):
+        return time_left(left / pace.rate)
+    return f"{span(math.floor(context.duration))} so far"
+
+
+def _rows(run: RunLike, total: int) -> Figure:
+    """The rows of the static card."""
+    context = run.context
+    of_total = f"of {total:,} rows" if total > context.done_rows else "rows"
+    if _open_ended(run):
+        of_total = "rows, before the end of the source" if run.state in ENDED else "rows so far"
+    counts = [count for count in _counts(run, total) if count.rows and count.kind != "failed"]
+    return Figure(f"{context.done_rows:,}", " · ".join([of_total, *(it.text for it in counts)]))
+
+
+def _failed(run: RunLike) -> list[Figure]:
+    if not run.context.failed_rows:
+        return []
+    caption = f"failed · see {_run_name(run)}.errors"
+    return [Figure(f"{run.context.failed_rows:,}", caption, tone="failed")]
+
+
+def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
+    """The kinds of failures, the most frequent first, and how many others there are."""
+    metrics = run.context.metrics
+    counted = [(label, rows) for label, rows in metrics.failures.copy().most_common() if rows]
+    first = {label: list(kept) for label, kept in metrics.first_failures.copy().items()}
+    kinds = [_kind(label, rows, first.get(label, ())) for label, rows in counted[:MOST_KINDS]]
+    rest = [rows for _, rows in counted[MOST_KINDS:]]
+    return tuple(kinds), f"{len(rest)} more kinds {sum(rest):,}" if rest else ""
+
+
+def _kind(label: str, rows: int, first: Sequence[Failure]) -> Kind:
+    shown = tuple(
+        (f"{it.row:,}", clean(safe(it.message) or it.error_type, REASON))
+        for it in sorted(first, key=lambda it: it.row)
+    )
+    return Kind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
+
+
+def _last_error(run: RunLike) -> str:
+    failure = run.context.metrics.last_error
+    if failure is None or not run.context.failed_rows:
+        return ""
+    return f"last, row {failure.row:,}: {safe(failure.message) or clean(failure.error_type)}"
+
+
+def _tokens(run: RunLike) -> str:
+    usage, retries = run.context.usage, run.context.metrics.retries
+    if not usage.total_tokens and not retries:
+        return ""
+    cached = f" ({short(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
+    text = f"tokens {short(usage.prompt_tokens)} in{cached} · {short(usage.output_tokens)} out"
+    return text + (f" · {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else "")
+
+
+def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
+    """Lines in words: nothing to do, all from the journal, what stopped it, which model, a file."""
+    message = safe(run.context.metrics.message) + _next_try(run)
+    lines = [] if message and message in error else [message]
+    if run.state in ENDED and not run.context.total_rows and not run.context.done_rows:
+        lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
+    if all_from_journal(run):
+        lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
+    return tuple(line for line in (*lines, _file(run), clean(run.note, MESSAGE)) if line)
+
+
+def _file(run: RunLike) -> str:
+    """Where the rows go, with `to`."""
+    path = getattr(getattr(getattr(run, "pipeline", None), "options", None), "to", None)
+    if not path or getattr(run, "is_retry", False):
+        return ""
+    words = {"done": "written to", "stopped": "written to", "failed": "not written to"}
+    return f"{words.get(run.state, 'goes to')} {clean(path)}"
+
+
+def _next_try(run: RunLike) -> str:
+    """`; next try in 8 s`, counted down at each redraw."""
+    until = run.context.metrics.message_until
+    if until is None or not run.context.metrics.message or run.state in ENDED:
+        return ""
+    left = math.ceil(until - time.monotonic())
+    return f"; next try in {left} s" if left > 0 else "; trying now"
+
+
+def _run_name(run: RunLike) -> str:
+    return f"{clean(run.name)}_run" if run.name else "run"
+
+
+def _message(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    return f"{type(error).__name__}: {safe(error)}".rstrip(": ")

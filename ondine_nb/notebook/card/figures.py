@@ -1,0 +1,342 @@
+"""A run's figures: what it costs, how fast it goes, how long an answer takes, and why.
+
+Everything here is pure. Whatever comes from data, model or provider passes `clean`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from ...models import CostEstimate
+from ...orchestration import ExecutionContext
+from ...pipeline import projected
+from ..ui import MISSING, clean, money, points, rate, span
+from .throughput import Throughput
+
+__all__ = [
+    "ENDED",
+    "Figure",
+    "RunLike",
+    "all_from_journal",
+    "cost_figure",
+    "cost_of",
+    "estimate_figures",
+    "in_batches",
+    "live_figures",
+    "possibly_billed",
+    "saved_figures",
+    "savings_line",
+    "summary",
+]
+
+
+# Why the concurrency is what it is: what the engine notes, in words for everyone.
+REASONS = {"": "as asked for", "enough": "more would not help", "starting": "starting slowly"}
+
+
+def live_figures(run: RunLike, pace: Throughput) -> tuple[Figure, ...]:
+    """Cost, rate, latency and concurrency as they are now; of batches what can be known."""
+    if in_batches(run):
+        return (cost_figure(run), *_waiting(run), *possibly_billed(run))
+    minutes = "in the last 2 minutes"
+    speed = _rate(pace.rate, pace.trend, minutes)
+    figures = [cost_figure(run), speed, *_spending(run, pace.spending[-1:], pace.spending, minutes)]
+    figures.append(_latency(run.context.metrics.latencies.copy()))
+    figures += [_concurrency(run), *possibly_billed(run)]
+    return tuple(figures)
+
+
+def summary(
+    run: RunLike, rows: Figure, failed: Sequence[Figure], pace: Throughput
+) -> tuple[Figure, ...]:
+    """The figures of the static card, behind those that count its `rows` and the `failed` ones."""
+    figures = [rows, *failed, cost_figure(run), *estimate_figures(run)]
+    figures += [*possibly_billed(run), *saved_figures(run)]
+    return tuple(figures) if in_batches(run) else (*figures, *_speeds(run, pace))
+
+
+# --- one by one ----------------------------------------------------------------------------------
+
+
+def _speeds(run: RunLike, pace: Throughput) -> list[Figure]:
+    context, figures = run.context, list[Figure]()
+    if context.done_rows > context.journal_rows and context.duration > 0:
+        speed = context.done_rows / context.duration
+        figures.append(_rate(speed, pace.whole, "from start to end"))
+        figures += _spending(run, _mean_spending(run), pace.spent, "from start to end")
+    latencies = context.metrics.latencies.copy()
+    return [*figures, _latency(latencies)] if latencies else figures
+
+
+def _waiting(run: RunLike) -> list[Figure]:
+    """Requests in batches, and for how long: more isn't known before a batch ends."""
+    context, waiting = run.context, run.context.metrics.in_flight
+    since = span(math.floor(context.duration))
+    requests = "request waits" if waiting == 1 else "requests wait"
+    return [Figure(f"{waiting:,}", f"{requests} in batches"), Figure(since, "since the start")]
+
+
+def _rate(speed: float | None, trend: Sequence[float], when: str) -> Figure:
+    value, unit = rate(speed)
+    return Figure(value, unit, trend=_points(trend), trend_of=f"rows/s {when}")
+
+
+def _spending(
+    run: RunLike, now: Sequence[float], trend: Sequence[float], when: str
+) -> list[Figure]:
+    """USD a minute, where it costs anything."""
+    if cost_of(run) is None or not any(now) or not any(trend):
+        return []
+    value = money(Decimal(f"{now[0]:.3g}"), 2)
+    return [Figure(value, "a minute", trend=_points(trend), trend_of=f"USD a minute {when}")]
+
+
+def _mean_spending(run: RunLike) -> list[float]:
+    return [float(cost_of(run) or 0) * 60 / run.context.duration]
+
+
+def _points(trend: Sequence[float]) -> str:
+    return points(trend) if len(trend) > 2 and max(trend) > 0 else ""
+
+
+def _latency(latencies: Iterable[float]) -> Figure:
+    times = sorted(latencies)
+    if not times:
+        return Figure(MISSING, "p50 latency")
+    middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
+    return Figure(span(middle), f"p50 · {span(slow)} p95")
+
+
+def _concurrency(run: RunLike) -> Figure:
+    metrics = run.context.metrics
+    if not metrics.concurrency:
+        return Figure(MISSING, "at once")
+    note = REASONS.get(metrics.concurrency_note, metrics.concurrency_note)
+    return Figure(f"{metrics.concurrency:,}", f"at once · {clean(note, 80)}")
+
+
+ENDED = {"done", "stopped", "failed"}
+
+
+class RunLike(Protocol):
+    """What the view reads of a run. `interrupt_only` (bool), `pause` and `resume` may be absent."""
+
+    @property
+    def name(self) -> str:
+        """The result's name."""
+
+    @property
+    def source(self) -> str:
+        """The frame's name."""
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The names of the new columns."""
+
+    @property
+    def context(self) -> ExecutionContext:
+        """Its execution context."""
+
+    @property
+    def state(self) -> str:
+        """One of `pending running paused stopping done stopped failed`."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, or None."""
+
+    @property
+    def priced(self) -> bool:
+        """Whether the model's price is known."""
+
+    @property
+    def note(self) -> str:
+        """A line on who answers, or ""."""
+
+    @property
+    def estimate(self) -> CostEstimate | None:
+        """What it was expected to cost, or None."""
+
+    def stop(self) -> Any:
+        """Send nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A large text with a small caption.
+
+    Perhaps with a meter (percent; `ahead` is where it will be at the end) or a trend (SVG points;
+    `trend_of` says in words what it draws).
+    """
+
+    value: str
+    caption: str
+    tone: str = ""
+    meter: float | None = None
+    ahead: float = 0.0
+    trend: str = ""
+    trend_of: str = ""
+
+
+def cost_of(run: RunLike) -> Decimal | None:
+    """USD; None where the price is unknown."""
+    cost = run.context.accumulated_cost
+    known = (run.priced or all_from_journal(run)) and cost.is_finite()
+    return cost if known else None
+
+
+def all_from_journal(run: RunLike) -> bool:
+    """Whether the run has ended and every row of it was paid for before."""
+    context = run.context
+    free = not context.accumulated_cost and not context.metrics.possibly_billed
+    whole = context.journal_rows + context.skipped_rows >= max(context.total_rows, 1)
+    return bool(run.state in ENDED and context.journal_rows and free and whole)
+
+
+def in_batches(run: RunLike) -> bool:
+    """Whether its requests go by Message Batches: answers come all at once, who knows when."""
+    options = getattr(getattr(run, "pipeline", None), "options", None)
+    return bool(getattr(options, "batch", False))
+
+
+Range = tuple[Decimal, Decimal]
+
+
+def cost_figure(run: RunLike) -> Figure:
+    """USD until now, against the budget where there is one, and what it will be at the end."""
+    cost, budget = cost_of(run), run.context.max_budget
+    if cost is None:
+        return Figure("price unknown", "see --price-in", tone="word")
+    ahead = at_the_end(run)
+    parts = [] if budget is None else [f"of {money(budget)} budget"]
+    parts.append(_expected(run, ahead, budget))
+    caption = " · ".join(part for part in parts if part) or "cost"
+    high = ahead[1] if ahead else None
+    return Figure(money(cost), caption, meter=_share(cost, budget), ahead=_share(high, budget, 0))
+
+
+def at_the_end(run: RunLike) -> Range | None:
+    """The least and the most USD at the end, as far as it can be told while the run goes on."""
+    context = run.context
+    left = context.total_rows - context.done_rows
+    known = run.state == "running" and context.metrics.paid_cost and not context.metrics.open_ended
+    if left <= 0 or not known:
+        return None
+    return projected(context, _requests(run, left))
+
+
+def estimate_figures(run: RunLike) -> list[Figure]:
+    """What was expected, to stand beside what it has cost, once the run is done."""
+    estimate = run.estimate
+    paid = run.context.usage.total_tokens and cost_of(run) is not None
+    if estimate is None or estimate.total_cost is None or run.state != "done" or not paid:
+        return []
+    bounds = ""
+    if estimate.low is not None and estimate.high is not None:
+        bounds = _between(estimate.low, estimate.high)
+    likely = _usd(estimate.total_cost)
+    single = bounds in ("", likely)
+    return [Figure(likely, "was the estimate" if single else f"estimate was {bounds}")]
+
+
+def possibly_billed(run: RunLike) -> list[Figure]:
+    """What may have been billed without an answer having come; no figure where nothing was."""
+    amount = run.context.metrics.possibly_billed
+    return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
+
+
+def saved_figures(run: RunLike) -> list[Figure]:
+    """What has not been paid, by what saved it: in money where the price is known."""
+    if causes := _causes(run):
+        return [Figure(_usd(run.context.metrics.savings.total), f"saved · {' · '.join(causes)}")]
+    same = run.context.metrics.duplicates
+    return [Figure(f"{same:,}", "equal prompts not sent again")] if same else []
+
+
+def savings_line(run: RunLike) -> str:
+    """The same in one line; "" as long as nothing is saved."""
+    causes = _causes(run)
+    return (
+        f"saved {_usd(run.context.metrics.savings.total)}: {' · '.join(causes)}" if causes else ""
+    )
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def _requests(run: RunLike, left: int) -> int | None:
+    """How many requests the whole run will send, by what the estimate saw of the rows.
+
+    It is scaled from a sample: it may not say that nothing is left while rows are.
+    """
+    estimate = run.estimate
+    if estimate is None or not estimate.requests or not estimate.rows:
+        return None
+    paid = run.context.metrics.paid
+    share = math.ceil(left * estimate.requests / estimate.rows)
+    return paid + max(estimate.requests - paid, min(left, share))
+
+
+def _expected(run: RunLike, ahead: Range | None, budget: Decimal | None) -> str:
+    """In words: the range at the end, or before there is one the estimate."""
+    estimate = run.estimate
+    if ahead is not None:
+        between = _between(*ahead)
+        return f"{between if ' to ' in between else f'about {between}'} at the end" + _beyond(
+            ahead, budget
+        )
+    if estimate is None or not estimate.total_cost or run.state != "running":
+        return ""
+    return f"estimate {_usd(estimate.total_cost)}"
+
+
+def _beyond(ahead: Range, budget: Decimal | None) -> str:
+    low, high = ahead
+    if budget is None or high <= budget:
+        return ""
+    return ", more than that" if low > budget else ", perhaps more than that"
+
+
+def _between(low: Decimal, high: Decimal) -> str:
+    low_text, high_text = _usd(low), _usd(high)
+    return low_text if low_text == high_text else f"{low_text} to {high_text}"
+
+
+def _usd(amount: Decimal) -> str:
+    """An amount that is only roughly known: cents, or two digits of what is smaller."""
+    return money(amount, 2)
+
+
+def _share(amount: Decimal | None, budget: Decimal | None, unknown: Any = None) -> Any:
+    """Percent of the budget, 100 at most; `unknown` where there is none."""
+    if amount is None or budget is None:
+        return unknown
+    return min(100.0, round(float(amount / budget * 100), 1)) if budget > 0 else 100.0
+
+
+def _causes(run: RunLike) -> list[str]:
+    """`$0.15 journal`, …, the greatest first; nothing where it is nothing, or can't be known."""
+    saved = run.context.metrics.savings
+    if saved.total <= 0 or cost_of(run) is None:
+        return []
+    amounts = {
+        "journal": saved.journal,
+        "equal rows": saved.duplicates,
+        "caching": saved.caching,
+        "batches": saved.batches,
+    }
+    ordered = sorted(amounts.items(), key=lambda it: -it[1])
+    return [f"{_signed(amount)} {name}" for name, amount in ordered if amount]
+
+
+def _signed(amount: Decimal) -> str:
+    """A cache that was written and hardly read costs more than it saves."""
+    return _usd(amount) if amount > 0 else f"−{_usd(-amount)}"

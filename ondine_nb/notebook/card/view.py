@@ -1,0 +1,300 @@
+"""The run view in a notebook: a live card of widgets that ends as static HTML.
+
+JupyterLab doesn't save widget state, so at the end the display is replaced, through its
+`display_id`, by HTML that survives save, reopen, nbconvert and GitHub. ipywidgets and jinja2 are
+imported when the first card is shown, to keep `%load_ext` fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from ...models import ExecutionResult
+from ...orchestration import ExecutionContext, ExecutionObserver, PipelineStage
+from ..ui import Place, cell_number, in_notebook, may_click, safe, view_of
+from .card import Card, can_retry, plain, render
+from .figures import ENDED, RunLike
+from .throughput import History
+from .widgets import CardWidgets, RetryRow, page_mark
+
+__all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_live"]
+
+logger = logging.getLogger("ondine_nb")
+
+REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a little early isn't late
+BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
+RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
+SAVED_FROM, SAVED_EVERY = 5.0, 6.0  # seconds until a stand-in is there, and then between two
+MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
+
+# An output can't be taken away again: what is left of one is hidden by the style sheet.
+NOTHING = '<div class="ondine-none"></div>'
+FIRST_LOOK = '<div class="ondine-first-look"></div>'
+
+_KEPT: deque[CardWidgets] = deque()
+_ELSEWHERE: ContextVar[bool] = ContextVar("shown elsewhere", default=False)
+
+
+def mimebundle(run: RunLike) -> dict[str, str]:
+    """The run's card as it is now, for `run` as the last expression of a cell."""
+    history = next((view.history for view in _views(run)), None)
+    card = Card.of(run, history.last if history is not None else None)
+    return {"text/html": render(card, live=False), "text/plain": plain(card)}
+
+
+def shows_live(run: Any) -> bool:
+    """Show a live card of a run that goes on; False where its static card is what to show."""
+    if any(view.cell is not None and view.cell == cell_number() for view in _views(run)):
+        return True  # this very cell shows it already
+    if run.state in ENDED or not in_notebook():
+        return False
+    follow(run)
+    return True
+
+
+def follow(run: Any) -> None:
+    """Show a run live here, until it is over; not where somebody else shows it."""
+    if _ELSEWHERE.get():
+        return
+    view = WidgetObserver(run)
+    run.context.observers.append(view)
+    view.show()
+    run.when_over(lambda _: view.finish())
+
+
+@contextlib.contextmanager
+def shown_elsewhere() -> Iterator[None]:
+    """Runs that begin in here have a view of their own: `follow` shows none."""
+    token = _ELSEWHERE.set(True)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)
+
+
+class WidgetObserver(ExecutionObserver):
+    """Shows a run live: `show()` before it starts, `finish()` when nothing of it is in flight.
+
+    In between it redraws on the run's events. In a terminal it draws nothing live (a progress bar
+    does that better) and `finish()` prints the card. All methods may be called from any thread.
+    """
+
+    def __init__(self, run: RunLike) -> None:
+        self.run: RunLike = run
+        self.history: History = History()
+        self.cell: int | None = None  # the number of the cell that shows it
+        self._place = self._below = Place()
+        self._widgets: CardWidgets | None = None
+        self._row: RetryRow | None = None
+        self._lock = threading.RLock()
+        self._due = 0.0  # when progress may be drawn next (monotonic seconds)
+        self._broken = False
+        self._where = ""  # "", "widgets" or "terminal": where `show` has shown
+        self._final: dict[str, str] = {}
+        self._page: Any = None
+        self._shown = 0.0  # when the widgets were displayed (monotonic seconds)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clicks = False
+        self._stand_in_due = 0.0  # when what stands in for the card is to be renewed
+
+    def show(self) -> None:
+        """Display the live card; once only."""
+        with self._lock:
+            if self._where:
+                return
+            self._where = "widgets" if in_notebook() else "terminal"
+            if self._where == "widgets":
+                self.cell, self._clicks = cell_number(), may_click()
+                with contextlib.suppress(RuntimeError):
+                    self._loop = asyncio.get_running_loop()
+                self._show_widgets()
+
+    def _show_widgets(self) -> None:
+        self._widgets, self._page = CardWidgets(self.run, self.redraw), page_mark()
+        self._shown = time.monotonic()
+        self._stand_in_due = self._shown + SAVED_FROM
+        self.redraw()
+        # Text and HTML are for where no widget shows; the box's repr would hold the style sheet.
+        card = Card.of(self.run)
+        html = FIRST_LOOK if self._clicks else render(card, live=False)
+        bundle = view_of(self._widgets.box)
+        self._place.show({**bundle, "text/html": html, "text/plain": plain(card)})
+        if self._below is self._place:
+            self._below = self._place.beside()
+
+    def redraw(self) -> None:
+        """Draw the card as it is now; one that can't be drawn is logged once, the run goes on."""
+        with self._lock:
+            if self._widgets is None:
+                return
+            try:
+                now = time.monotonic()
+                card = Card.of(self.run, self.history.pace(self.run, now), live=True)
+                self._wait_for(self._widgets.draw(card))
+                self._stand_in(now)
+            except Exception as error:
+                self._complain(error)
+
+    def _wait_for(self, size: int) -> None:
+        """A large card is drawn less often: a browser far away has to take it all in."""
+        if size:
+            self._due += max(0.0, (size + ENVELOPE) / BYTES_A_SECOND - REDRAW)
+
+    def _stand_in(self, now: float) -> None:
+        """What a notebook shows that is saved while the run goes on: JupyterLab saves no widgets.
+
+        It lies in an output of its own below the card, hidden as long as the card is there.
+        """
+        if self._clicks and now >= self._stand_in_due and self.run.state not in ENDED:
+            self._stand_in_due = now + SAVED_EVERY
+            card = Card.of(self.run, self.history.last)
+            self._show_below(render(card, live=False, stands_in=True), plain(card))
+
+    def _complain(self, error: Exception) -> None:
+        if not self._broken:
+            logger.warning("the run view can't be drawn: %s: %s", type(error).__name__, error)
+        self._broken = True
+
+    def finish(self) -> None:
+        """Replace the live card by the static one; in a terminal, print it.
+
+        May be called later than the cell's end, and again: then it shows what has changed since
+        (a stopped run whose last answers came in). A run that was stopped by its button keeps the
+        button while answers are in flight, for the second Stop: call again when it is over.
+        """
+        with self._lock:
+            if self._where == "terminal" and not self._final:
+                self._final = mimebundle(self.run)
+                print(self._final["text/plain"])
+            elif self._where == "widgets":
+                self._finish_widgets()
+
+    def _finish_widgets(self) -> None:
+        widgets = self._widgets
+        if widgets is not None and widgets.clicked and self.run.state == "stopping":
+            self.redraw()
+            return
+        if widgets is not None:
+            self.redraw()  # the last mark of its history
+        bundle = mimebundle(self.run)
+        if bundle == self._final:
+            return
+        self._place.show(bundle)
+        self._final, self._widgets = bundle, None
+        if widgets is not None:
+            self._let_go(widgets)
+        self._offer_retry()
+
+    def _let_go(self, widgets: CardWidgets) -> None:
+        """Close the widgets, unless a page was loaded since: what is shown there can't be replaced,
+        and a closed widget that still shows is an error message.
+
+        A page that is loaded while a cell runs can't ask for its widgets before the cell has ended.
+        """
+        loop, page = self._loop, self._page
+        at_once = loop is None or time.monotonic() - self._shown < RELOAD
+        if at_once and page_mark() is page:
+            widgets.close()
+            return
+        _KEPT.append(widgets)
+        while len(_KEPT) > MOST_KEPT:
+            _KEPT.popleft().close()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.call_later, ASKS, _drop, widgets, page)
+
+    # -- asking failed rows again
+
+    def _offer_retry(self) -> None:
+        """The button, where somebody may be there; of a saved notebook the card says how."""
+        wanted = self._clicks and self._loop is not None and can_retry(self.run)
+        if wanted and self._row is None:
+            self._row = RetryRow(self._on_retry)
+            bundle = view_of(self._row.box)
+            self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
+        elif not wanted and self._below.used:
+            self._show_below(NOTHING)
+        if self._row is not None:
+            self._row.enable(True)
+
+    def _show_below(self, html: str, text: str = "") -> None:
+        """Show HTML below the card, where the button may have been."""
+        self._below.show({"text/html": html, "text/plain": text})
+        if self._row is not None:
+            self._row.close()
+            self._row = None
+
+    def _on_retry(self) -> None:
+        if self._loop is None or self._loop.is_closed() or self._row is None:
+            return
+        self._row.button.disabled = True
+        self._row.say("")
+        self._loop.call_soon_threadsafe(self._retry)
+
+    def _retry(self) -> None:
+        """On the loop that the card was shown on: the retry's card stands where this one stood."""
+        run: Any = self.run
+        try:
+            with shown_elsewhere():
+                retry = run.retry_failed()
+        except Exception as error:  # shown where the button is; nothing else is lost
+            if self._row is not None:
+                self._row.say(f"{type(error).__name__}: {safe(error)}")
+            return
+        with self._lock:
+            self.run, self.history, self._final = retry, History(), {}
+            retry.context.observers.append(self)
+            if self._row is not None:
+                self._row.enable(False)
+            self._show_widgets()
+        retry.when_over(lambda _: self.finish())
+
+    # -- what the run tells
+
+    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
+        self.redraw()
+
+    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
+        """Stages are fused: there is nothing to show of one."""
+
+    def on_stage_complete(
+        self, stage: PipelineStage, context: ExecutionContext, result: Any
+    ) -> None:
+        """Stages are fused: there is nothing to show of one."""
+
+    def on_stage_error(
+        self, stage: PipelineStage, context: ExecutionContext, error: Exception
+    ) -> None:
+        self.redraw()
+
+    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
+        self.redraw()
+
+    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
+        self.redraw()
+
+    def on_progress_update(self, context: ExecutionContext) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = max(self._due, now - REDRAW) + REDRAW
+            self.redraw()
+
+
+def _drop(widgets: CardWidgets, page: Any) -> None:
+    """Close widgets that no page has asked for since the one they were shown on."""
+    if page_mark() is page and widgets in _KEPT:
+        _KEPT.remove(widgets)
+        widgets.close()
+
+
+def _views(run: Any) -> Iterator[WidgetObserver]:
+    """The views that were shown of a run, the first one first."""
+    observers = list(run.context.observers)
+    return (it for it in observers if isinstance(it, WidgetObserver) and it.run is run)

@@ -1,0 +1,258 @@
+"""The texts of `%ondine models`, `%ondine cost` and `%ondine doctor`."""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from decimal import Decimal
+from typing import Any
+
+from .. import __version__
+from ..errors import ConfigurationError, OndineError
+from ..journal import home
+from ..models import ZERO, CostEstimate, dollars, usd
+from ..orchestration import run_in_thread
+from ..pipeline import Spent, Tally, spending, write_csv
+from ..providers import (
+    Model,
+    ModelCatalog,
+    ModelPrice,
+    Settings,
+    choose,
+    find_price,
+    is_local,
+    keep,
+    kept,
+    without_login,
+)
+from ..providers.anthropic import AnthropicProvider, list_models
+from .ui import clean
+
+__all__ = ["costs", "doctor", "models", "plain", "show"]
+
+
+_RUNS_SHOWN = 30
+
+
+def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
+    """A line a model: id, price (USD per million tokens in and out), limits, lifecycle.
+
+    Asks the provider and keeps the list in the journal folder; where it can't be asked, that copy
+    is shown with its date, or else the price table.
+    """
+    provider = choose("claude-haiku-5-5", base_url=base_url)
+    prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
+    if is_local(provider):
+        lines = [f"{provider.model:<28} $0 in, $0 out   embedded, answers while there is no key"]
+        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
+    assert isinstance(provider, AnthropicProvider)
+    try:
+        offered = run_in_thread(lambda: _offered(provider))
+    except OndineError as error:
+        failed = f"The list can't be had: {clean(error, 400)}"
+        return "\n".join([failed, *_unasked(provider.identity, prices)])
+    listed = keep(home(), provider.identity, offered)
+    return "\n".join(_lines(listed, prices)) or "No model is offered."
+
+
+async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
+    await provider.open(Settings(model=provider.model, timeout=20), 1)
+    try:
+        return await list_models(provider)
+    finally:
+        await provider.close()
+
+
+def _unasked(identity: str, prices: dict[str, Any]) -> list[str]:
+    """What is known of a server's models without asking it."""
+    listed = kept(home(), identity)
+    if listed is None:
+        return ["By the price table:", *_priced_models()]
+    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(listed, prices)]
+
+
+def _lines(listed: ModelCatalog, prices: dict[str, Any]) -> list[str]:
+    """Those that can be used first, then the retired ones."""
+    ordered = sorted(listed.models, key=lambda model: model.lifecycle == "retired")
+    return [_model_line(model, prices) for model in ordered]
+
+
+def _model_line(model: Model, prices: dict[str, Any]) -> str:
+    parts = [f"{clean(model.id):<28} {_price_text(find_price(model.id, **prices))}"]
+    if model.max_input_tokens:
+        parts.append(f"{model.max_input_tokens:,} tokens in, {model.max_tokens or 0:,} out")
+    return "   ".join([*parts, *filter(None, [clean(model.end)])])
+
+
+def _priced_models() -> list[str]:
+    from genai_prices import data_snapshot
+
+    providers = data_snapshot.get_snapshot().providers
+    known = next(provider for provider in providers if provider.id == "anthropic")
+    ids = [model.id for model in known.models if not model.deprecated]
+    newest = [name for name in ids if name.rsplit("-", 2)[-2].isdigit()]
+    return [f"{name:<28} {_price_text(find_price(name))}" for name in sorted(newest, reverse=True)]
+
+
+def _price_text(price: ModelPrice | None) -> str:
+    if price is None:
+        return "price unknown (--price-in, --price-out)"
+    tiers = f", above {price.input.tiers[0][0]:,} tokens dearer" if price.input.tiers else ""
+    return f"${price.input.base} in, ${price.output.base} out{tiers}"
+
+
+def costs(file: str) -> str:
+    """What was paid by run, model and day, from the journal; with `file`, written there as CSV.
+
+    Raises `ConfigurationError` for another kind of file.
+    """
+    if file:
+        if not file.endswith(".csv"):
+            raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")
+        groups = spending()
+        write_csv(groups, file)
+        return f"{file}: {len(groups):,} rows (run, model and day), {_sum(groups)}"
+    runs = spending(by="run")
+    if not runs:
+        return f"Nothing was paid yet: {home()} has no answer."
+    parts = [f"Paid in all: {_sum(runs)} ({home()})", *_section("By run", runs)]
+    for by in ("model", "day"):
+        parts += _section(f"By {by}", spending(by=by))
+    return "\n".join(parts)
+
+
+def _section(title: str, groups: list[Spent]) -> list[str]:
+    lines = [f"  {clean(_label(spent)):<28} {_sum([spent])}" for spent in groups[-_RUNS_SHOWN:]]
+    if len(lines) < len(groups):
+        lines.append(f"  the last {len(lines)} of {len(groups):,}: %ondine cost FILE.csv has all")
+    return [title, *lines]
+
+
+def _label(spent: Spent) -> str:
+    run = f"{spent.name} ({spent.run})" if spent.name else spent.run
+    return run or spent.model or spent.day
+
+
+def _sum(groups: list[Spent]) -> str:
+    """`$0.0213 for 1,204 answers`, and what of them has no known price."""
+    answers, unpriced = sum(g.answers for g in groups), sum(g.unpriced for g in groups)
+    if answers and answers == unpriced:
+        return f"price unknown for {answers:,} answers"
+    more = f", beside {unpriced:,} of unknown price" if unpriced else ""
+    total = sum((g.cost for g in groups), ZERO)
+    return f"{dollars(total)} for {answers - unpriced:,} answers{more}"
+
+
+def doctor(shell: Any) -> str:
+    """What helps to find out why something doesn't work; no secret is in it."""
+    facts = {
+        "ondine_nb": __version__,
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in ("ipython", "ipykernel", "ipywidgets", "jupyterlab")},
+        **{name: _version(name) for name in ("anthropic", "pandas", "polars", "genai-prices")},
+        "front end": _front_end(shell),
+        "API key": _key_state(),
+        "base URL": without_login(os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own"),
+        "journal folder": f"{home()} ({_folder_state()})",
+    }
+    from ..providers import local
+
+    try:
+        facts |= {f"embedded model, {name}": value for name, value in local.diagnose().items()}
+    except ConfigurationError as error:
+        facts["embedded model"] = str(error)
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _front_end(shell: Any) -> str:
+    if not hasattr(shell, "kernel"):
+        return "terminal IPython: cells run in a worker thread, Ctrl-C stops them"
+    if not getattr(shell, "autoawait", False):
+        return "a kernel with autoawait off: cells block, Interrupt stops them (%autoawait on)"
+    return "a Jupyter kernel: cells are awaited, Stop works"
+
+
+def _key_state() -> str:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        if os.environ.get(name):
+            return f"present ({name})"
+    return "none in the environment: the embedded model answers unless the SDK finds a profile"
+
+
+def _folder_state() -> str:
+    folder = home()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return "can be written" if os.access(existing, os.W_OK) else "CAN'T be written: set ONDINE_HOME"
+
+
+def show(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
+    """Display the estimate; nothing was sent that costs anything."""
+    from IPython.display import publish_display_data
+
+    text = plain(pipeline, tally, estimate)
+    publish_display_data(  # type: ignore[no-untyped-call]
+        {"text/plain": text, "text/html": _as_html(pipeline, tally, estimate)}
+    )
+
+
+def plain(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
+    """The facts line by line, then the first prompts."""
+    lines = [f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."]
+    lines += [f"{name}: {value}" for name, value in _facts(tally, estimate)]
+    lines += [*estimate.notes, ""]
+    for number, prompt in enumerate(tally.first_prompts, 1):
+        lines += [f"Prompt {number}:", prompt, ""]
+    return "\n".join(lines).rstrip()
+
+
+def _facts(tally: Tally, estimate: CostEstimate) -> list[tuple[str, str]]:
+    spared = f"{tally.from_journal:,} from the journal, {tally.duplicates:,} duplicates, "
+    return [
+        ("rows", f"{tally.rows:,} ({spared}{tally.skipped:,} skipped)"),
+        ("requests", f"{tally.requests:,}"),
+        ("input tokens", f"about {estimate.input_tokens:,} ({estimate.confidence})"),
+        ("cost", _cost(estimate)),
+    ]
+
+
+def _cost(estimate: CostEstimate) -> str:
+    if estimate.total_cost is None or estimate.low is None or estimate.high is None:
+        return "unknown: the model's price is not known (--price-in, --price-out)"
+    low, likely, high = (_usd(x) for x in (estimate.low, estimate.total_cost, estimate.high))
+    return f"about {likely}, from {low} to the ceiling of {high}"
+
+
+def _usd(amount: Decimal) -> str:
+    return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
+
+
+def _as_html(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
+    head = html.escape(
+        f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."
+    )
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+        for name, value in _facts(tally, estimate)
+    )
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in estimate.notes)
+    prompts = "".join(
+        f"<p>Prompt {number}</p>"
+        f"<pre style='white-space:pre-wrap'>{html.escape(prompt[:4000])}</pre>"
+        for number, prompt in enumerate(tally.first_prompts, 1)
+    )
+    return (
+        f"<div class='ondine-dry-run tex2jax_ignore mathjax_ignore'><p><b>{head}</b></p>"
+        f"<table>{cells}</table><ul>{notes}</ul>{prompts}</div>"
+    )

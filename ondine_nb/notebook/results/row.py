@@ -1,0 +1,151 @@
+"""One row of a run in full: its prompt, its answers, what was made of them, why it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ...errors import MalformedAnswerError
+from ...journal import Entry
+from ...orchestration import Row
+from ...providers import Answer
+from ...stages import InvokeStage
+from ..ui import MESSAGE, clean, lines, money, safe, short, span
+from .query import Results, status_word
+
+__all__ = ["Detail", "Said", "detail_of"]
+
+LONGEST = 20_000  # characters shown of a prompt, an answer or a value
+MOST_ANSWERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One paid answer: what is known of it in a line, its text, and its body as it came."""
+
+    about: str
+    text: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A row in full, as texts. `error` is "" for a row that has none, `note` what can't be told."""
+
+    position: int
+    status: str
+    word: str
+    facts: tuple[str, ...]
+    error: str
+    prompt: str
+    answers: tuple[Said, ...]
+    parsed: tuple[tuple[str, str], ...]
+    note: str
+
+
+def detail_of(results: Results, position: int) -> Detail:
+    """The row at `position`. Reads the journal by a loop of its own: call it from a thread."""
+    row = results.rows[position]
+    prompt, note = _prompt(results.run, position)
+    entries: list[Entry] = []
+    if prompt is not None:
+        entries, problem = _entries(results.run, prompt)
+        note = note or problem
+    status = results.status(position)
+    answers = tuple(_said(entry, at, len(entries)) for at, entry in enumerate(entries))
+    return Detail(
+        position=position,
+        status=status,
+        word=status_word(status),
+        facts=_facts(row, results.run.priced),
+        error=_error(row),
+        prompt="" if prompt is None else lines(prompt, LONGEST, whole=True),
+        answers=answers[-MOST_ANSWERS:],
+        parsed=_parsed(row, results.run.columns),
+        note=note,
+    )
+
+
+def _prompt(run: Any, position: int) -> tuple[str | None, str]:
+    """The prompt, rendered again from the frame, and why there is none."""
+    template, frame = run.pipeline.template, run.pipeline.frame
+    try:
+        ((values,),) = frame.iter_rows(template.columns, positions=[position])
+        prompt = template.render(values)
+    except Exception as error:  # a cell's own __str__ may raise anything
+        return None, f"the prompt can't be rendered: {type(error).__name__}: {safe(error)}"
+    if prompt is None:
+        return None, "every column that the prompt names is missing here: nothing was asked"
+    return str(prompt), ""
+
+
+def _entries(run: Any, prompt: str) -> tuple[list[Entry], str]:
+    """What the journal has for this prompt, oldest first, and why it has nothing."""
+    stage = next((it for it in run.plan.stages if isinstance(it, InvokeStage)), None)
+    if stage is None:
+        return [], ""
+    keys = stage.keys(prompt)
+    try:
+        found = asyncio.run(stage.journal.lookup(keys))
+    except Exception as error:  # the rest of the row can still be shown
+        return [], f"the journal can't be read: {safe(error)}"
+    for key in keys:
+        if key in found:
+            return found[key], ""
+    return [], "the journal has no answer to this prompt"
+
+
+def _said(entry: Entry, at: int, of: int) -> Said:
+    about = [f"answer {at + 1} of {of}" if of > 1 else "answer", clean(entry.model)]
+    try:
+        answer = Answer.read(entry.body)
+    except MalformedAnswerError:
+        text = "(not a message that can be read)"
+    else:
+        text = lines(answer.text, LONGEST, whole=True)
+        about += [clean(answer.stop_reason), f"{short(answer.usage.total_tokens)} tokens"]
+    about += [money(Decimal(entry.cost))] if entry.cost else []
+    about += [span(entry.latency)] if entry.latency else []
+    return Said(" · ".join(filter(None, about)), text, _pretty(entry.body))
+
+
+def _pretty(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    try:
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return lines(text, LONGEST, whole=True)
+    return lines(text, LONGEST, whole=True)
+
+
+def _facts(row: Row | None, priced: bool) -> tuple[str, ...]:
+    if row is None or not row.attempts:
+        return ()
+    times = "asked once" if row.attempts == 1 else f"{row.attempts:,} attempts"
+    cost = money(row.cost) if priced else "price unknown"
+    facts = [times, cost, f"{short(row.usage.total_tokens)} tokens"]
+    return (*facts, span(row.latency)) if row.latency is not None else tuple(facts)
+
+
+def _error(row: Row | None) -> str:
+    if row is None or row.failure is None:
+        return ""
+    failure = row.failure
+    return f"{clean(failure.label, 40)}: {clean(safe(failure.message), MESSAGE)}"
+
+
+def _parsed(row: Row | None, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    outputs = None if row is None else row.outputs
+    if outputs is None:
+        return ()
+    return tuple((clean(name, 60), _value(outputs.get(name))) for name in columns)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return lines(json.dumps(value, ensure_ascii=False, default=str), LONGEST, whole=True)
+    return lines(value, LONGEST, whole=True)

@@ -1,0 +1,48 @@
+"""What the views share: texts, templates, display and widgets."""
+
+from __future__ import annotations
+
+from .display import Place, cell_number, display, in_notebook, may_click, view_of
+from .templates import css, template
+from .text import (
+    MESSAGE,
+    MISSING,
+    clean,
+    lines,
+    money,
+    points,
+    rate,
+    row_count,
+    safe,
+    short,
+    span,
+    time_left,
+)
+from .widget_kit import Kit
+from .worker import Drawing, Worker
+
+__all__ = [
+    "MESSAGE",
+    "MISSING",
+    "Drawing",
+    "Kit",
+    "Place",
+    "Worker",
+    "cell_number",
+    "clean",
+    "css",
+    "display",
+    "in_notebook",
+    "lines",
+    "may_click",
+    "money",
+    "points",
+    "rate",
+    "row_count",
+    "safe",
+    "short",
+    "span",
+    "template",
+    "time_left",
+    "view_of",
+]

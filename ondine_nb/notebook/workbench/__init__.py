@@ -1,0 +1,7 @@
+"""The prompt workbench: try a prompt on a sample before the whole frame is run."""
+
+from __future__ import annotations
+
+from .panel import Panel, from_line, panel
+
+__all__ = ["Panel", "from_line", "panel"]

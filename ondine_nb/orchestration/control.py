@@ -1,0 +1,197 @@
+"""How a run is stopped from outside, and the metrics that a view reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from ..models import ZERO, Failure, Savings
+
+__all__ = ["Control", "RowSample", "RunMetrics", "Sample"]
+
+_ENDED_ITSELF = ("budget", "failed", "on_error", "stream closed")
+_TEXT_SHOWN = 300
+_FAILURES_SHOWN = 5  # of each kind
+
+
+class Control:
+    """How a run is told to stop, and how what it left in flight is found again.
+
+    `stop` may be called from any thread; the loop that runs the rows is told through
+    `call_soon_threadsafe`. The first stop sends nothing more; the second cancels what is in flight.
+    `outage` says that the run has paused by itself, because the server answers nothing.
+    """
+
+    def __init__(self) -> None:
+        self.stopping: bool = False
+        self.paused: bool = False
+        self.outage = False
+        self.reason: str | None = None
+        self.error: BaseException | None = None
+        self.cancelled: bool = False
+        self.draining: set[asyncio.Task[Any]] = set()
+        self._asked = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_workers: list[Callable[[bool], None]] = []
+        self._holds: list[Callable[[bool], None]] = []
+
+    def bind(self, loop: asyncio.AbstractEventLoop, stop_workers: Callable[[bool], None]) -> None:
+        """Called by the run loop: `stop_workers(hard)` ends workers of its."""
+        self._loop = loop
+        self._stop_workers.append(stop_workers)
+        if self.stopping:
+            stop_workers(self.cancelled)
+
+    def stop(self, reason: str = "stopped", error: BaseException | None = None) -> None:
+        """Send nothing more. A second one from outside cancels what is in flight too.
+
+        A run that ended itself, or whose chunks nobody takes any more, was not asked to: the first
+        stop after that changes nothing.
+        """
+        asked = error is None and reason not in _ENDED_ITSELF
+        self.cancelled = self.cancelled or (asked and self._asked)
+        self._asked = self._asked or asked
+        if not self.stopping:
+            self.stopping, self.reason, self.error = True, reason, error
+        self._on_loop(self._stop_workers, self.cancelled)
+
+    def on_pause(self, hold: Callable[[bool], None]) -> None:
+        """Have `hold(paused)` called on the run's loop at each pause and resume (and now)."""
+        self._holds.append(hold)
+        hold(self.paused)
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; from any thread. What is in flight goes on."""
+        self._hold(True)
+
+    def resume(self) -> None:
+        """Go on after a pause; from any thread."""
+        self._hold(False)
+
+    def _hold(self, paused: bool) -> None:
+        self.paused = paused
+        self._on_loop(self._holds, paused)
+
+    def _on_loop(self, calls: Sequence[Callable[[bool], None]], flag: bool) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            for call in list(calls):
+                self._loop.call_soon_threadsafe(call, flag)
+
+    async def drained(self) -> None:
+        """Return when nothing of the run is in flight any more."""
+        while self.draining:
+            await asyncio.wait(set(self.draining))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished row as a view shows it: position from 0, its input values, its new cells."""
+
+    position: int
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+class RowSample:
+    """The same of a row that has just finished, cut short only when somebody looks."""
+
+    __slots__ = ("_names", "_outputs", "_values", "position")
+
+    def __init__(
+        self,
+        position: int,
+        names: Mapping[str, int],
+        values: Sequence[Any],
+        outputs: dict[str, Any],
+    ) -> None:
+        self.position: int = position
+        self._names, self._values, self._outputs = names, values, outputs
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The row's values by column, long texts cut."""
+        return {name: _short(self._values[at]) for name, at in self._names.items()}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The new cells by column, long texts cut."""
+        return {name: _short(value) for name, value in self._outputs.items()}
+
+
+def _short(value: Any) -> Any:
+    return value[:_TEXT_SHOWN] if isinstance(value, str) else value
+
+
+@dataclass
+class RunMetrics:
+    """What a view shows beside the counts; not part of a checkpoint.
+
+    USD: `saved` is what answers from the journal and equal rows would have cost, and
+    `saved_by_duplicates` the equal rows' share of it; `saved_by_cache` is what cached tokens cost
+    less (below 0 while they are only written), `saved_by_batches` what requests in batches do.
+    `paid` replies of this process, to `paid_questions`, have cost `paid_cost`, and `paid_squares`
+    is the sum of the squares of their costs.
+    `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
+    says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
+    behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
+    of stages about their input, which are logged once.
+    """
+
+    state: str = "pending"
+    message: str = ""
+    message_until: float | None = None
+    in_flight: int = 0
+    concurrency: int = 0
+    concurrency_note: str = ""
+    requests: int = 0
+    retries: int = 0
+    duplicates: int = 0
+    possibly_billed: Decimal = ZERO
+    saved: Decimal = ZERO
+    saved_by_duplicates: Decimal = ZERO
+    saved_by_cache: Decimal = ZERO
+    saved_by_batches: Decimal = ZERO
+    paid: int = 0
+    paid_questions: int = 0
+    paid_cost: Decimal = ZERO
+    paid_squares: float = 0.0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=512))
+    recent: deque[Sample | RowSample] = field(default_factory=lambda: deque(maxlen=3))
+    failures: Counter[str] = field(default_factory=Counter)
+    last_error: Failure | None = None
+    first_failures: dict[str, list[Failure]] = field(default_factory=dict)
+    open_ended: bool = False
+    later: list[Failure] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
+
+    def count_failure(self, failure: Failure) -> None:
+        """Count a failed row; the first few of each kind are kept, to be shown."""
+        self.failures[failure.label] += 1
+        self.last_error = failure
+        kept = self.first_failures.setdefault(failure.label, [])
+        if len(kept) < _FAILURES_SHOWN:
+            kept.append(failure)
+
+    def add_saved(self, amount: Decimal, *, duplicate: bool) -> None:
+        """An answer was not paid again: an equal row's, or one from the journal."""
+        self.saved += amount
+        if duplicate:
+            self.saved_by_duplicates += amount
+
+    def add_paid(self, cost: Decimal, questions: int = 1) -> None:
+        """One more reply was paid for, to so many questions."""
+        self.paid += 1
+        self.paid_questions += questions
+        self.paid_cost += cost
+        self.paid_squares += float(cost) ** 2
+
+    @property
+    def savings(self) -> Savings:
+        """What hasn't been paid, by what saved it."""
+        journal = self.saved - self.saved_by_duplicates
+        duplicates, cache = self.saved_by_duplicates, self.saved_by_cache
+        return Savings(journal, duplicates, cache, self.saved_by_batches)

@@ -1,0 +1,117 @@
+"""Stages: what a pipeline is made of, a whole frame or one row at a time."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from ..models import (
+    CostEstimate,
+    ValidationResult,
+)
+from .context import ExecutionContext
+from .rows import NewColumn, Row
+
+__all__ = ["PipelineStage", "RowStage"]
+
+
+class PipelineStage(ABC):
+    """A table stage: called once with everything, or once a chunk when streaming.
+
+    `process(input_data, context)` may be a plain or an `async` method. Subclasses may take
+    `validate_input(data)` or `validate_input(data, context)`.
+    """
+
+    name: str = "stage"  # of one whose __init__ forgets to call this one's
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or type(self).__name__
+
+    @abstractmethod
+    def process(self, input_data: Any, context: ExecutionContext) -> Any:
+        """Give the next stage's input."""
+
+    def validate_input(self, input_data: Any, context: Any = None) -> ValidationResult:
+        """Whether `input_data` can be processed; anything by default."""
+        return ValidationResult(is_valid=True)
+
+    def estimate_cost(self, input_data: Any, context: Any = None) -> CostEstimate:
+        """What processing `input_data` would cost; nothing by default."""
+        return CostEstimate(Decimal(0), 0, 0, 0, rows=0)
+
+    def execute(self, input_data: Any, context: ExecutionContext) -> Any:
+        """`process` with its hooks around it. Raises what `process` raises, after `on_error`."""
+        self.before_process(context)
+        try:
+            result = self.process(input_data, context)
+        except Exception as error:  # the hook sees it, the caller gets it
+            self.on_error(error, context)
+            raise
+        if inspect.isawaitable(result):
+            return self._finish(result, context)
+        self.after_process(result, context)
+        return result
+
+    async def _finish(self, pending: Any, context: ExecutionContext) -> Any:
+        try:
+            result = await pending
+        except Exception as error:  # the hook sees it, the caller gets it
+            self.on_error(error, context)
+            raise
+        self.after_process(result, context)
+        return result
+
+    def before_process(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Called before `process`."""
+
+    def after_process(self, result: Any, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+        """Called with the result of `process`."""
+
+    def on_error(self, error: Exception, context: ExecutionContext) -> Any:  # noqa: B027 - a hook
+        """Called when `process` raised; the error goes on to the run."""
+
+
+class RowStage(PipelineStage):
+    """A stage that treats one row at a time; neighbours are fused, with no barrier between them.
+
+    `prepare(rows, context)` sees each chunk before its rows enter the window: the place for what
+    is cheaper for many at once. `process_row(row, context)` may wait; a `RowError` that it raises
+    (or any other exception) becomes that row's failure. Any of its methods may be plain instead of
+    `async`, if it never takes long. `columns` are the input columns it reads
+    (None: all), `produces` the columns it adds, by name in `row.outputs`.
+    """
+
+    columns: Sequence[str] | None = None
+    produces: Sequence[NewColumn] = ()
+
+    def process(self, input_data: Any, context: ExecutionContext) -> Any:
+        raise TypeError(
+            f"stage '{self.name}' works on rows: run it by an executor, which calls process_row"
+        )
+
+    async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+        """Called with each chunk of rows before they enter the window."""
+
+    async def process_row(self, row: Row, context: ExecutionContext) -> None:
+        """Called with each row that isn't failed or skipped."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no further chunk is to be prepared before rows that are held are let go."""
+        return False
+
+    def holds(self, row: Row) -> bool:
+        """Whether a row that was prepared has to wait for others: it stays out of the window."""
+        return False
+
+    async def gathered(self, context: ExecutionContext) -> None:
+        """Called when rows are held and no further chunk comes (or `full`), until none is held."""
+
+    async def open(self, context: ExecutionContext) -> None:
+        """Called once before the first row, on the loop that runs the rows."""
+
+    async def close(self) -> None:
+        """Called once when nothing of the run is in flight any more."""

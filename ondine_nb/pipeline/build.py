@@ -1,0 +1,296 @@
+"""Who asks, and how: the provider, its settings, and the stage that gets the answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from ..data import Frame
+from ..errors import ConfigurationError
+from ..journal import home
+from ..models import ZERO
+from ..orchestration import (
+    AsyncExecutor,
+    DaskExecutor,
+    ExecutionContext,
+    NewColumn,
+    PipelineStage,
+    RowSet,
+    RowStage,
+    RowStream,
+    StateManager,
+    StreamingExecutor,
+    SyncExecutor,
+)
+from ..prompts import Schema
+from ..providers import (
+    LOCAL_MAX_TOKENS,
+    Model,
+    ModelCatalog,
+    Provider,
+    Settings,
+    choose,
+    find_batch_price,
+    is_local,
+    kept,
+)
+from ..providers.anthropic import AnthropicProvider
+from ..sending import Budget, CachePoints, Endpoint, SessionBudget, cache_points
+from ..stages import WRAPPING_TOKENS, BatchInvokeStage, Form, InvokeStage, PackInvokeStage
+from .options import Options
+from .records import digests, keeper
+
+__all__ = [
+    "RunPlan",
+    "asker_of",
+    "budget_of",
+    "check_batches",
+    "check_packs",
+    "executor_of",
+    "produced",
+    "provider_of",
+    "settings_of",
+]
+
+
+# Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
+_PACK_TOKENS = 32_000
+
+
+def provider_of(options: Options, given: Provider | None = None) -> Provider:
+    """`given`, or the provider that key, base URL and model choose.
+
+    Raises `ConfigurationError` where both are meant.
+    """
+    if given is None:
+        return choose(
+            options.model,
+            base_url=options.base_url,
+            price_in=options.price_in,
+            price_out=options.price_out,
+        )
+    if (options.base_url, options.price_in, options.price_out) != (None, None, None):
+        raise ConfigurationError(
+            "provider= answers and knows its own price: leave base_url, price_in and price_out out"
+        )
+    return given
+
+
+def settings_of(options: Options, provider: Provider, schema: Schema | None, head: str) -> Settings:
+    """How every row of a run is asked; `head` is what all of its prompts begin with.
+
+    Raises `ConfigurationError` for what the model is known not to take.
+    """
+    marks = _marks(options, provider, head)
+    settings = Settings(
+        model=provider.model,
+        max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
+        system=options.system or None,
+        schema=None if schema is None else schema.json_schema,
+        effort=options.effort,
+        thinking=options.thinking,
+        timeout=options.timeout,
+        cached_system=marks.system,
+        cached_head=marks.head,
+    )
+    return _within_model(settings, provider, chosen=options.max_tokens is not None)
+
+
+def _marks(options: Options, provider: Provider, head: str) -> CachePoints:
+    """What is marked for the cache. What a cache costs at a given price isn't known."""
+    if options.cache == "off" or options.price_in is not None:
+        return CachePoints()
+    return cache_points(provider.model, options.system, head)
+
+
+def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Settings:
+    """By the last list of models that was had; where there is none, the server will tell."""
+    known, model = _known_model(provider)
+    if known is None or model is None:
+        return settings
+    if not chosen and model.max_tokens is not None:
+        settings = replace(settings, max_tokens=min(settings.max_tokens, model.max_tokens))
+    model.check(
+        max_tokens=settings.max_tokens,
+        effort=settings.effort,
+        schema=settings.schema is not None,
+        as_of=known.as_of,
+    )
+    return settings
+
+
+def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]:
+    known = kept(home(), provider.identity)
+    return known, None if known is None else known.find(provider.model)
+
+
+def check_batches(provider: Provider) -> None:
+    """Raises `ConfigurationError` where it is known that there are no batches."""
+    if is_local(provider) or not isinstance(provider, AnthropicProvider):
+        who = "the embedded model" if is_local(provider) else provider.identity
+        raise ConfigurationError(
+            f"--batch needs the Anthropic API, and {who} would answer: leave --batch out, or set "
+            "ANTHROPIC_API_KEY"
+        )
+
+
+def check_packs(provider: Provider) -> None:
+    """Raises `ConfigurationError` where it is known that several rows can't be asked at once."""
+    if is_local(provider):
+        raise ConfigurationError(
+            "--pack needs a model that keeps many rows apart, and the embedded model would answer: "
+            "leave --pack out, or set ANTHROPIC_API_KEY"
+        )
+    if not callable(getattr(provider, "twin", None)):
+        raise ConfigurationError(
+            f"--pack asks in two ways in one run, and {provider.identity} has no twin() that gives "
+            "another provider like it (`ondine_nb.providers.Twinned`): add it, or leave --pack out"
+        )
+    _, model = _known_model(provider)
+    if model is not None and model.structured is False:
+        raise ConfigurationError(
+            f"--pack holds the answers to a schema, and '{model.id}' can't be held to one: choose "
+            "another with --model, or leave --pack out"
+        )
+
+
+def asker_of(
+    options: Options,
+    provider: Provider,
+    settings: Settings,
+    *,
+    head: str = "",
+    tail: str = "",
+    **given: Any,
+) -> InvokeStage:
+    """The stage that gets the answers, by batches or packs where the options say so.
+
+    `head` is what all prompts begin with, `tail` what they end with.
+    """
+    if options.pack > 1:
+        form = Form(settings.schema, head, tail)
+        packed = Endpoint(_twin(provider), _packed(settings, options, provider, form))
+        return PackInvokeStage(
+            provider, settings, packed=packed, form=form, most=options.pack, **given
+        )
+    if not options.batch or not isinstance(provider, AnthropicProvider):
+        return InvokeStage(provider, settings, **given)
+    price = find_batch_price(provider.model, price_in=options.price_in, price_out=options.price_out)
+    return BatchInvokeStage(provider, settings, price=price, **given)
+
+
+def _twin(provider: Any) -> Provider:
+    twin: Provider = provider.twin()
+    return twin
+
+
+def _packed(settings: Settings, options: Options, provider: Provider, form: Form) -> Settings:
+    """How packs are asked: room for every row's answer, as far as the model writes so much."""
+    _, model = _known_model(provider)
+    limit = _PACK_TOKENS if model is None or model.max_tokens is None else model.max_tokens
+    wanted = options.pack * (settings.max_tokens + WRAPPING_TOKENS)
+    marks = _marks(options, provider, form.intro)
+    return replace(
+        settings,
+        schema=form.schema,
+        max_tokens=max(settings.max_tokens, min(wanted, limit)),
+        cached_system=marks.system,
+        cached_head=marks.head,
+    )
+
+
+Executor: TypeAlias = AsyncExecutor | SyncExecutor | StreamingExecutor
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What runs, over what, by whom, and where the run is recorded."""
+
+    id: str
+    stages: list[PipelineStage]
+    context: ExecutionContext
+    executor: Executor
+    rowset: RowSet | RowStream
+    budget: Budget
+    records: StateManager | None
+
+    @property
+    def columns(self) -> tuple[NewColumn, ...]:
+        """The columns that the row stages add."""
+        return produced(self.stages)
+
+    def record(self) -> None:
+        """Record the run as it stands, if it is to be recorded."""
+        if self.records is not None:
+            self.records.save_checkpoint(self.context)
+
+    def record_fingerprint(self, frame: Frame) -> None:
+        """Record what the frame's columns hold, to know it again; takes a while."""
+        settings = self.context.settings["frame"]
+        if self.records is not None:
+            with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
+                settings["digests"] = digests(frame, settings["read"])
+                self.record()
+
+    def record_end(self) -> None:
+        """Record what may have been billed, which is known once nothing is in flight any more."""
+        if not self.context.control.draining:
+            self.context.reserved = self.budget.possibly_billed
+            self.record()
+
+
+def produced(stages: Sequence[PipelineStage]) -> tuple[NewColumn, ...]:
+    """The columns that the row stages among `stages` add."""
+    rows = [stage for stage in stages if isinstance(stage, RowStage)]
+    return tuple(column for stage in rows for column in stage.produces)
+
+
+def budget_of(
+    options: Options,
+    context: ExecutionContext,
+    session: SessionBudget | None,
+    records: StateManager | None,
+) -> Budget:
+    """The run's budget, with what the run has spent and may have been billed before."""
+    ceiling, spent = options.budget, context.accumulated_cost
+    lost = context.reserved if ceiling is None else min(context.reserved, ceiling - spent)
+    budget = Budget(
+        ceiling,
+        spent,
+        max(lost, ZERO),
+        session=session,
+        keep=None if records is None else keeper(context, records),
+    )
+    context.metrics.possibly_billed = budget.possibly_billed
+    context.max_budget = ceiling
+    if ceiling is None and session is not None:
+        context.max_budget = session.left
+    return budget
+
+
+def executor_of(
+    options: Options, width: int, records: StateManager | None, *, streams: bool, again: bool
+) -> Executor:
+    """Who runs the rows, at most `width` requests at once.
+
+    Those that are asked `again` stand in a frame, and never stream.
+    """
+    rows = options.rows_at_once(width)
+    streams = streams or options.to is not None or options.executor_name == "streaming"
+    if options.executor_name == "dask":
+        given = options.executor if isinstance(options.executor, DaskExecutor) else DaskExecutor()
+        dask = given.configured(
+            max_concurrency=rows, on_error=options.on_error, state_manager=records
+        )
+        return dask.streaming(options.rows_a_chunk) if streams and not again else dask
+    if streams and not again:
+        return StreamingExecutor(
+            options.rows_a_chunk,
+            max_concurrency=rows,
+            on_error=options.on_error,
+            state_manager=records,
+        )
+    kind = SyncExecutor if options.executor_name == "sync" and not again else AsyncExecutor
+    return kind(max_concurrency=rows, on_error=options.on_error, state_manager=records)

@@ -1,0 +1,377 @@
+"""A frame, a prompt and options, checked before anything is sent, and made into stages."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data import Frame, FrameSource, Source, open_source, open_target
+from ..errors import ConfigurationError, OndineError
+from ..journal import Journal, shared
+from ..models import CostEstimate, ExecutionResult
+from ..orchestration import (
+    ExecutionContext,
+    ExecutionObserver,
+    PipelineStage,
+    RowSet,
+    RowStream,
+    run_in_thread,
+)
+from ..prompts import JinjaTemplate, Schema, Template, parse_schema
+from ..providers import LOCAL_CONCURRENCY, Provider, Settings, is_local
+from ..providers.dask import check_dask
+from ..sending import SessionBudget, question_key
+from ..stages import LoadStage, ParseStage, PromptStage
+from .build import (
+    RunPlan,
+    asker_of,
+    budget_of,
+    check_batches,
+    check_packs,
+    executor_of,
+    produced,
+    provider_of,
+    settings_of,
+)
+from .estimate import Estimator
+from .options import Options
+from .records import (
+    DECIDING,
+    check_frame,
+    check_question,
+    check_stages,
+    find,
+    options_of,
+    recall_costs,
+    record,
+    run_id,
+    state_manager,
+)
+from .run import Run
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """A prompt over the rows of a pandas or polars DataFrame, or of whatever `open_source` takes.
+
+    `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. A polars LazyFrame,
+    a Dask DataFrame, the path of a CSV, Parquet or JSONL file or of a folder of Parquet files and
+    an iterator of rows (dicts) or frames stream: only a window of their rows is in memory. The
+    options are those of `%%ondine`, with underscores:
+    `model schema column overwrite budget concurrency max_tokens effort thinking system params jinja
+    sample fresh batch pack timeout on_error cache to executor chunk_size base_url price_in
+    price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
+    `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
+    messages. `provider` is an object of your own that satisfies `ondine_nb.providers.Provider`
+    (with `pack`, `Twinned`) and answers instead of the one that key, base URL and model choose:
+    each run opens and closes it once, its `identity` stands in the journal's keys and in the run's
+    record. Raises `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent
+    by then.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        prompt: str,
+        *,
+        observers: Sequence[ExecutionObserver] = (),
+        stages: Sequence[PipelineStage] = (),
+        journal: Journal | Path | str | None = None,
+        name: str = "data",
+        provider: Provider | None = None,
+        **options: Any,
+    ) -> None:
+        self.options: Options = Options.of(options)
+        self._given_provider = provider
+        self.prompt = prompt
+        self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
+        self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
+        self.name = name
+        self.recorded = True
+        self._journal = journal
+        self._session: SessionBudget | None = None
+        self.source: Source = open_source(data, name)
+        columns = self.source.columns
+        kind = JinjaTemplate if self.options.jinja else Template
+        self.template: JinjaTemplate | Template = kind.compile(
+            prompt, columns, self.options.params, name
+        )
+        self.schema: Schema | None = self._parse_schema()
+        added = [column.name for column in produced(self.extra_stages)]
+        self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
+        self.frame: Frame = self._rows_in_memory()
+        self.provider: Provider = self._provider()
+        self.settings: Settings = settings_of(
+            self.options, self.provider, self.schema, self.template.head
+        )
+        self._check_budget()
+        self._check_executor()
+        if self.options.batch:
+            check_batches(self.provider)
+        if self.options.pack > 1:
+            check_packs(self.provider)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the rows are read part by part, because they aren't in memory."""
+        return self.options.sample is None and not isinstance(self.source, FrameSource)
+
+    def _rows_in_memory(self) -> Frame:
+        """The frame whose rows are asked; of a stream, one without rows."""
+        source, sample = self.source, self.options.sample
+        if not isinstance(source, FrameSource):
+            return source.empty() if sample is None else source.head(sample)
+        frame = source.frame
+        return frame if sample is None else frame.take(frame.sample_positions(sample))
+
+    def within(self, session: SessionBudget) -> Pipeline:
+        """This pipeline, its runs under a ceiling that they share with others of the session."""
+        self._session = session
+        self._check_budget()
+        return self
+
+    @property
+    def new_columns(self) -> tuple[str, ...]:
+        """The names of the columns that the answers go into."""
+        if self.schema is None:
+            return (self.options.column,)
+        return tuple(known.name for known in self.schema.fields)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of this pipeline's runs."""
+        given = self._journal
+        return given if isinstance(given, Journal) else shared(given)
+
+    def estimate(self) -> CostEstimate:
+        """What running the pipeline would send and cost; answers in the journal are free.
+
+        Input tokens are counted by the API on a sample where there is a key, and rough otherwise.
+        Usable with or without a running loop, which it blocks meanwhile.
+        """
+        return run_in_thread(self.estimate_async)
+
+    async def estimate_async(self) -> CostEstimate:
+        """`estimate` on the running loop."""
+        return await Estimator(self.plan()).estimate()
+
+    async def quick_estimate(self, plan: RunPlan) -> CostEstimate | None:
+        """An estimate of `plan` by 200 of its rows that asks nobody; None where there is none."""
+        if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
+            return None
+        with contextlib.suppress(OndineError):  # the run itself will say so
+            some = RowSet(self.frame.take(self.frame.sample_positions(200)))
+            return (await Estimator(self.plan(some)).quick()).scaled(len(self.frame))
+        return None
+
+    def preview(self, n: int = 5) -> Any:
+        """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
+
+        Of a stream, its first `n` rows.
+        """
+        frame = self.frame
+        some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
+        return self._over(some.native).execute().data
+
+    def start(self) -> Run:
+        """Start on the running loop; gives the `Run` at once."""
+        return self._run().start()
+
+    async def execute_async(self) -> ExecutionResult:
+        """Run on the running loop. Raises the error that ended the run."""
+        return await self._run().execute_async()
+
+    def execute(self) -> ExecutionResult:
+        """Run to the end, in a thread with a loop of its own. Raises the error that ended it."""
+        return self._run().execute()
+
+    def stream(self) -> Iterator[Any]:
+        """Frames of `chunk_size` rows in input order, as they are finished.
+
+        Only a window of rows is in memory. Leaving the loop early stops the run. Raises the error
+        that ends it behind the chunks that are complete.
+        """
+        return self._run(streaming=True).stream()
+
+    def stream_async(self) -> AsyncIterator[Any]:
+        """`stream` on the running loop."""
+        return self._run(streaming=True).stream_async()
+
+    @classmethod
+    def resume(
+        cls,
+        run_id: str,
+        data: Any,
+        *,
+        observers: Sequence[ExecutionObserver] = (),
+        stages: Sequence[PipelineStage] = (),
+        journal: Journal | Path | str | None = None,
+        name: str | None = None,
+        session: SessionBudget | None = None,
+        provider: Provider | None = None,
+        **options: Any,
+    ) -> Run:
+        """Go on with a recorded run, in this process or after its kernel died; gives its `Run`.
+
+        Await the run or call its `execute()`. `run_id` is the run's id or its result's name,
+        `data` the data again (only its name and fingerprint are recorded). The settings are those
+        of the record, the budget included: what was spent stays spent, and what was in flight when
+        the process died is charged as possibly billed. `options` replace recorded ones; `stages`
+        and a `provider` of your own are given again. Raises `ConfigurationError`, naming what
+        differs, for other data and for a run that isn't recorded.
+        """
+        folder = journal if isinstance(journal, Journal) else shared(journal)
+        earlier = find(state_manager(folder.folder), run_id)
+        settings = earlier.settings
+        pipeline = cls(
+            data,
+            settings["prompt"],
+            observers=observers,
+            stages=stages,
+            journal=folder,
+            name=name or settings["frame"]["name"],
+            provider=provider,
+            **(options_of(settings) | options),
+        )
+        if session is not None:
+            pipeline.within(session)
+        pipeline.check_resumed(settings, options)
+        plan = pipeline.plan(earlier=earlier)
+        return Run(pipeline, name=settings["out"], plan=plan)
+
+    def check_resumed(self, settings: dict[str, Any], replaced: Container[str]) -> None:
+        """Raises `ConfigurationError` where this isn't the recorded run once more."""
+        check_stages(settings, [stage.name for stage in self.extra_stages])
+        if not self.streams:
+            check_frame(settings, self.frame)
+        if not any(option in replaced for option in DECIDING):
+            check_question(settings, self.provider.identity, self._question())
+
+    def _question(self) -> str:
+        digest: str = question_key(self.provider.identity, self.settings).hexdigest()
+        return digest
+
+    def plan(
+        self,
+        rowset: RowSet | None = None,
+        fresh: bool | None = None,
+        earlier: ExecutionContext | None = None,
+        streaming: bool = False,
+    ) -> RunPlan:
+        """A run of this pipeline, over all of its rows or over those that `rowset` names.
+
+        `earlier` is the state of the run that it goes on with.
+        """
+        options = self.options
+        local = is_local(self._provider())
+        width = options.width(LOCAL_CONCURRENCY if local else None)
+        context = self._context(earlier)
+        records = state_manager(self.journal.folder) if self.recorded and not rowset else None
+        budget = budget_of(options, context, self._session, records)
+        rows = rowset or (RowStream(self.source) if self.streams else RowSet(self.frame))
+        invoke = asker_of(
+            options,
+            self._provider(),
+            self.settings,
+            head=self.template.head,
+            tail=self.template.tail,
+            journal=self.journal,
+            budget=budget,
+            run_id=run_id(context.session_id),
+            concurrency=width,
+            grows=options.concurrency == "auto" and not local,
+            fresh=options.fresh if fresh is None else fresh,
+            resumed=earlier is not None,
+            accepted=rowset is not None and rowset.any_answered(),
+        )
+        stages: list[PipelineStage] = [
+            LoadStage(rows),
+            PromptStage(self.template),
+            invoke,
+            ParseStage(self.schema, invoke, column=options.column),
+            *self.extra_stages,
+        ]
+        streams = streaming or self.streams
+        executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
+        return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
+
+    def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
+        context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
+        context.settings = record(
+            name=self.name,
+            frame=self.frame,
+            columns=self.template.columns,
+            prompt=self.prompt,
+            options=self.options,
+            question=self._question(),
+            provider=self.provider.identity,
+            stages=[stage.name for stage in self.extra_stages],
+        )
+        if earlier is not None:
+            context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
+            context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
+            run_in_thread(lambda: recall_costs(context, self.journal, self.provider.price))
+        return context
+
+    def _run(self, streaming: bool = False) -> Run:
+        return Run(self, plan=self.plan(streaming=streaming))
+
+    def _over(self, data: Any) -> Pipeline:
+        """The same pipeline over other rows of the same frame."""
+        other = {"sample": None, "to": None, "executor": None, "batch": False}
+        options = {**vars(self.options), **other}
+        pipeline = Pipeline(
+            data,
+            self.prompt,
+            observers=self.observers,
+            stages=self.extra_stages,
+            journal=self.journal,
+            name=self.name,
+            provider=self._given_provider,
+            **options,
+        )
+        pipeline.recorded = False
+        return pipeline if self._session is None else pipeline.within(self._session)
+
+    def _parse_schema(self) -> Schema | None:
+        spec = self.options.schema
+        if spec is None or spec == "":
+            return None
+        return parse_schema(spec, column=self.options.column)
+
+    def _provider(self) -> Provider:
+        return provider_of(self.options, self._given_provider)
+
+    def _check_executor(self) -> None:
+        executor = self.options.executor_name
+        if self.streams and executor not in (None, "streaming", "dask"):
+            raise ConfigurationError(
+                f"{self.name} streams, and --executor is '{executor}': leave "
+                "--executor out, or read it into a DataFrame first"
+            )
+        if executor == "dask":
+            check_dask(self.provider)
+        if self.options.to is not None:
+            open_target(self.options.to).discard()
+
+    def _check_budget(self) -> None:
+        shared = self._session is not None and self._session.ceiling is not None
+        if (self.options.budget is not None or shared) and self.provider.price is None:
+            name = "session_budget" if self.options.budget is None else "--budget"
+            raise ConfigurationError(
+                f"the price of model '{self.provider.model}' is not known, so a budget can't be "
+                f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
+            )
+
+
+def _checked(stage: Any) -> PipelineStage:
+    """Raises `ConfigurationError` for what can't run as a stage."""
+    if isinstance(getattr(stage, "name", None), str) and hasattr(stage, "process"):
+        return stage  # type: ignore[no-any-return]
+    raise ConfigurationError(
+        f"stages has {stage!r}, which is no stage: give an object of a class on "
+        "`ondine_nb.stages.PipelineStage`, with process(input_data, context)"
+    )

@@ -1,0 +1,303 @@
+"""What a later kernel needs to go on with a run: its settings and its frame's name and fingerprint.
+
+The record is part of the run's checkpoint: a summary, never rows or keys. The answers are in the
+journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from ..data import Frame
+from ..errors import CheckpointError, ConfigurationError, JournalError, nearest
+from ..journal import Entry, Journal, home
+from ..orchestration import ExecutionContext, LocalFileCheckpointStorage, StateManager
+from ..prompts import as_text
+from ..providers import Answer, ModelPrice, without_login
+from .options import Options
+
+__all__ = [
+    "DECIDING",
+    "check_frame",
+    "check_question",
+    "check_stages",
+    "digests",
+    "find",
+    "fingerprint",
+    "keeper",
+    "options_of",
+    "recall_costs",
+    "record",
+    "recorded",
+    "run_id",
+    "same_question",
+    "schema_class",
+    "state_manager",
+]
+
+_VERSION = 1
+DECIDING = ("model", "schema", "system", "effort", "thinking", "base_url")
+
+
+def state_manager(folder: Path) -> StateManager:
+    """Where the runs of a journal folder are recorded: one file a run."""
+    return StateManager(_Records(folder / "runs"))
+
+
+class _Records(LocalFileCheckpointStorage):
+    """Run records: without what stages of the user's own keep, which may be rows, or not JSON."""
+
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        return super().save(session_id, {**data, "intermediate_data": {}})
+
+
+def run_id(session_id: UUID) -> str:
+    """The short name of a run, as in its journal entries (12 hex digits)."""
+    return session_id.hex[:12]
+
+
+def record(
+    *,
+    name: str,
+    frame: Frame,
+    columns: Sequence[str],
+    prompt: str,
+    options: Options,
+    question: str,
+    provider: str,
+    stages: Sequence[str],
+) -> dict[str, Any]:
+    """The settings of a run as JSON. `columns` are those that the prompt reads."""
+    return {
+        "version": _VERSION,
+        "out": name,
+        "frame": {
+            "name": name,
+            "rows": len(frame),
+            "columns": list(frame.columns),
+            "read": list(columns),
+            "digests": None,
+        },
+        "prompt": prompt,
+        "options": _plain_options(options),
+        "question": question,
+        "provider": without_login(provider),
+        "stages": list(stages),
+    }
+
+
+def _plain_options(options: Options) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if value is not None and not (option.name == "base_url" and _secret(value)):
+            plain[option.name] = _plain(option.name, value)
+    return plain
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, Decimal | Path):
+        return str(value)
+    if name == "executor" and not isinstance(value, str):
+        return value.name
+    if name == "params":
+        return {key: as_text(each) for key, each in value.items()}
+    if name == "schema" and isinstance(value, type):
+        return {"model": value.__name__, "json_schema": value.model_json_schema()}  # type: ignore[attr-defined]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _secret(url: str) -> bool:
+    """Whether a URL carries a password, which is no business of a record."""
+    return urlsplit(url).password is not None
+
+
+def options_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a recorded run, by name, as `Pipeline` takes them."""
+    options = dict(settings["options"])
+    schema = options.get("schema")
+    if isinstance(schema, dict) and set(schema) == {"model", "json_schema"}:
+        options["schema"] = schema["json_schema"]
+    return options
+
+
+def recorded(run: str) -> dict[str, Any]:
+    """The settings of a run that this process's journal folder has a record of."""
+    return find(state_manager(home()), run).settings
+
+
+def schema_class(
+    settings: Mapping[str, Any], namespace: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The pydantic model of the run's schema, by its name in a notebook, as an option."""
+    schema = settings["options"].get("schema")
+    name = schema.get("model") if isinstance(schema, dict) else None
+    model = namespace.get(name) if isinstance(name, str) else None
+    return {"schema": model} if isinstance(model, type) and "schema" not in given else {}
+
+
+def digests(frame: Frame, columns: Sequence[str]) -> dict[str, str]:
+    """A fingerprint of each column's values in row order (32 hex digits)."""
+    found = {}
+    for column in columns:
+        digest = hashlib.blake2b(digest_size=16)
+        for part in frame.iter_rows([column], size=10_000):
+            digest.update(repr(part).encode("utf-8", "surrogatepass"))
+        found[column] = digest.hexdigest()
+    return found
+
+
+def check_frame(settings: Mapping[str, Any], frame: Frame) -> None:
+    """Raises `ConfigurationError`, naming what differs, where the frame isn't the run's."""
+    was, name = settings["frame"], frame.name
+    missing = [column for column in was["read"] if column not in frame.columns]
+    if missing:
+        raise _differs(name, f"it has no column '{missing[0]}'")
+    if len(frame) != was["rows"]:
+        raise _differs(name, f"it has {len(frame):,} rows, the run had {was['rows']:,}")
+    now = digests(frame, was["read"]) if was["digests"] else {}
+    for column, digest in now.items():
+        if digest != was["digests"][column]:
+            raise _differs(name, f"column '{column}' has other values")
+
+
+def check_question(settings: Mapping[str, Any], provider: str, question: str) -> None:
+    """Raises `ConfigurationError` where the same settings would ask something else here."""
+    here = without_login(provider)
+    if settings["provider"] != here:
+        raise ConfigurationError(
+            f"the run asked {settings['provider']}, and here {here} would answer. "
+            "Set the same key or base URL as then, or give the model to go on with"
+        )
+    if settings["question"] != question:
+        raise ConfigurationError(
+            "the recorded settings can't be rebuilt here: give the same schema again "
+            "(schema=Model), as the run had it"
+        )
+
+
+def check_stages(settings: Mapping[str, Any], stages: Sequence[str]) -> None:
+    """Raises `ConfigurationError` where the run had other stages of the user's own."""
+    if list(stages) != settings["stages"]:
+        had = ", ".join(settings["stages"]) or "none"
+        raise ConfigurationError(
+            f"the run had these stages of its own: {had}. Give the same by stages=[…]"
+        )
+
+
+async def recall_costs(
+    context: ExecutionContext, journal: Journal, price: ModelPrice | None
+) -> None:
+    """Add what the journal knows that the run has spent until now: exact to the last answer."""
+    await journal.refresh()
+    attempts: Counter[bytes] = Counter()
+
+    def see(entry: Entry) -> None:
+        if entry.readable or entry.cost is not None:
+            attempt = attempts[entry.key] + 1
+            attempts[entry.key] += entry.readable
+            usage, cost = Answer.read(entry.body).usage, Decimal(entry.cost or 0)
+            kinds = {} if price is None else price.by_kind(usage)
+            if sum(kinds.values()) != cost:  # at other prices than today's
+                kinds = {"earlier": cost}
+            context.add_usage(cost, usage, "invoke", kinds, attempt)
+
+    await journal.visit(run_id(context.session_id), see)
+
+
+def _differs(name: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} is not the frame of this run: {what}. Give the same data, or start a new run: "
+        "a row whose prompt is the same comes from the journal"
+    )
+
+
+def find(manager: StateManager, run: str) -> ExecutionContext:
+    """The newest recorded run with this id or this name of a result.
+
+    Raises `ConfigurationError` where there is none, `CheckpointError` for one that is damaged.
+    """
+    wanted = str(run).removesuffix("_run")
+    names = []
+    for info in manager.list_checkpoints():
+        context = manager.load_checkpoint(info.session_id)
+        if context is None or context.settings.get("version") is None:
+            continue
+        names.append(context.settings["out"])
+        if wanted in (context.settings["out"], run_id(info.session_id), str(info.session_id)):
+            return _readable(context)
+    near = nearest(wanted, names)
+    hint = f" Did you mean {near}?" if near else ""
+    known = f" Recorded: {', '.join(dict.fromkeys(names))}." if names else ""
+    raise ConfigurationError(
+        f"no run '{run}' is recorded in this journal folder.{known}{hint} "
+        "Running its cell again does the same: what is answered isn't paid again"
+    )
+
+
+def same_question(folder: Path, settings: Mapping[str, Any], most: int = 50) -> list[str]:
+    """The ids of the newest recorded runs that asked the same prompt with the same settings.
+
+    `most` records are looked into; those that can't be read are passed over.
+    """
+    found = []
+    storage = LocalFileCheckpointStorage(folder / "runs")
+    for path in sorted(storage.checkpoint_dir.glob("*.json"), key=_changed, reverse=True)[:most]:
+        with contextlib.suppress(CheckpointError, OSError, ValueError, AttributeError):
+            was = (storage.load(UUID(path.stem)) or {}).get("settings", {})
+            if all(was.get(name) == settings[name] for name in ("prompt", "question")):
+                found.append(run_id(UUID(path.stem)))
+    return found
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # deleted meanwhile
+        return 0.0
+
+
+async def fingerprint(context: ExecutionContext, frame: Frame, manager: StateManager) -> None:
+    """Record the frame's digests, beside the run."""
+    settings = context.settings["frame"]
+    with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
+        settings["digests"] = await asyncio.to_thread(digests, frame, settings["read"])
+        await asyncio.to_thread(manager.save_checkpoint, context)
+
+
+def _readable(context: ExecutionContext) -> ExecutionContext:
+    if context.settings["version"] > _VERSION:
+        raise ConfigurationError(
+            f"run {run_id(context.session_id)} was recorded by a newer ondine_nb. Upgrade, or run "
+            "its cell again"
+        )
+    return context
+
+
+def keeper(
+    context: ExecutionContext, manager: StateManager
+) -> Callable[[Decimal], Coroutine[Any, Any, None]]:
+    """Makes durable what may be billed beyond what is known (USD), before it may be.
+
+    What is given raises `JournalError` where the record can't be written.
+    """
+
+    async def keep(bound: Decimal) -> None:
+        context.reserved = bound
+        if not await asyncio.to_thread(manager.save_checkpoint, context):
+            raise JournalError(
+                "the run's record can't be written, so its budget can't be kept: make room in the "
+                "journal folder, or set ONDINE_HOME to a folder that can be written"
+            )
+
+    return keep

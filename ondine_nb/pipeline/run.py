@@ -1,0 +1,407 @@
+"""A run: what is there now, how it stands, and how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
+from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, dollars
+from ..orchestration import (
+    AsyncExecutor,
+    ExecutionContext,
+    RowSet,
+    RowStage,
+    RowStream,
+    StreamingExecutor,
+    SyncExecutor,
+    run_in_thread,
+)
+from .build import RunPlan
+from .output import Output, errors_frame, failures_of, rows_frame
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One run of a pipeline. Awaiting it gives its `ExecutionResult`, or raises what ended it.
+
+    Its properties can be read at any time, from any thread. In a notebook it shows itself as the
+    run's card. `result` is what it came to and `error` what ended it (None until then, and where
+    nothing did), `estimate` what it was expected to cost (None where that isn't known).
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        name: str = "",
+        plan: RunPlan | None = None,
+        retry: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.name: str = name or pipeline.name
+        self.plan: RunPlan = plan or pipeline.plan()
+        self.plan.context.settings["out"] = self.name
+        self.is_retry = retry
+        self._output = self._new_output(keeps=True)
+        self.context: ExecutionContext = self.plan.context
+        self.result: ExecutionResult | None = None
+        self.error: BaseException | None = None
+        self.estimate: CostEstimate | None = None
+        self.interrupt_only = False
+        self._begun = False
+        self._task: asyncio.Task[None] | None = None
+        self._fingerprint: asyncio.Task[None] | None = None
+        self._ended: asyncio.Event | None = None
+        self._over = False
+        self._when_over: list[Callable[[Run], None]] = []
+        self._when_retried: Callable[[Run], None] | None = None
+
+    # -- what it is
+
+    @property
+    def id(self) -> str:
+        """The run's id, as in its journal entries."""
+        return self.plan.id
+
+    @property
+    def source(self) -> str:
+        """The frame's name."""
+        return self.pipeline.name
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self.pipeline.provider.model
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the new columns."""
+        return tuple(column.name for column in self.plan.columns)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the model's price is known."""
+        return self.pipeline.provider.price is not None
+
+    @property
+    def note(self) -> str:
+        """A line on who answers, where that needs saying; else ""."""
+        return self.pipeline.provider.note
+
+    # -- how it stands
+
+    @property
+    def state(self) -> str:
+        """One of `pending running paused stopping done stopped failed`."""
+        if self._over:
+            return self._final_state()
+        if self.context.control.stopping:
+            return "stopping"
+        if self.context.control.paused or self.context.control.outage:
+            return "paused"
+        return "running" if self._begun else "pending"
+
+    def _final_state(self) -> str:
+        context = self.context
+        if self.error is not None:
+            return "failed"
+        if context.control.stopping:
+            return "stopped"
+        return "failed" if context.failed_rows and not context.processed_rows else "done"
+
+    @property
+    def frame(self) -> Any:
+        """The input with the new columns, as far as they are answered by now.
+
+        Of a stream, the chunks that are finished, or with `to` the path that they are written to.
+        """
+        if self.result is not None and self.result.data is not None and self._over:
+            return self.result.data
+        return self._output.data
+
+    @property
+    def errors(self) -> Any:
+        """A frame of the failed rows: row (position), stage, error_type, message, attempts."""
+        return errors_frame(self.pipeline.frame.kind, self._failures())
+
+    @property
+    def rows(self) -> Any:
+        """A frame of every row: row (position), status, cost (USD), tokens, latency, attempts.
+
+        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds. Of a
+        stream only the rows that failed are kept, the first 10,000.
+        """
+        return rows_frame(self.pipeline.frame.kind, list(self.plan.rowset.rows), priced=self.priced)
+
+    @property
+    def costs(self) -> CostEstimate:
+        """What was really spent until now; `total_cost` is None where the price is unknown."""
+        costs = self.context.get_costs()
+        if not self.priced:
+            costs.total_cost = None
+        return costs
+
+    @property
+    def cost(self) -> Decimal | None:
+        """USD spent until now, or None where the price is unknown."""
+        return self.costs.total_cost
+
+    @property
+    def stats(self) -> ProcessingStats:
+        """Counts of rows, rate (rows a second) and durations (seconds)."""
+        return self.context.get_stats()
+
+    def _failures(self) -> list[Failure]:
+        return failures_of(self.plan.rowset.rows) + self.context.metrics.later
+
+    # -- what to do with it
+
+    def start(self) -> Run:
+        """Start on the running loop."""
+        self._begin()
+        self._ended = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._main())
+        return self
+
+    def execute(self) -> ExecutionResult:
+        """Run to the end in a thread with a loop of its own, requests in flight included.
+
+        Raises the error that ended the run; KeyboardInterrupt after what is in flight has ended.
+        """
+        run_in_thread(self._complete, on_interrupt=self.stop)
+        return self._outcome()
+
+    async def execute_async(self) -> ExecutionResult:
+        """Run on the running loop; where who waits is cancelled, nothing more is sent."""
+        try:
+            return await self._wait()
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+
+    def stream(self) -> Iterator[Any]:
+        """Frames in input order as they are finished, in a thread with a loop of its own."""
+        executor = self._streaming()
+        self.plan.record()
+        with self._until_over(executor):
+            for chunk in executor.execute(self.plan.stages, self.context):
+                self._output.write(chunk)
+                yield chunk
+        self.plan.record_end()
+
+    async def stream_async(self) -> AsyncIterator[Any]:
+        """`stream` on the running loop."""
+        executor = self._streaming()
+        await self._record()
+        with self._until_over(executor):
+            chunks = executor.execute_async(self.plan.stages, self.context)
+            async with contextlib.aclosing(chunks):
+                async for chunk in chunks:
+                    await asyncio.to_thread(self._output.write, chunk)
+                    yield chunk
+        await asyncio.to_thread(self.plan.record_end)
+
+    def _streaming(self) -> StreamingExecutor:
+        executor = self.plan.executor
+        if not isinstance(executor, StreamingExecutor):
+            raise RunError("this run doesn't stream: take `Pipeline.stream()`")
+        self._begin()
+        self._output = self._new_output(keeps=False)
+        return executor
+
+    @contextlib.contextmanager
+    def _until_over(self, executor: StreamingExecutor) -> Iterator[None]:
+        """The run is over when its last chunk is taken, or when no more are wanted."""
+        try:
+            yield
+        except Exception as error:  # kept for whoever looks at the run
+            self.error = error
+            raise
+        finally:
+            if not sys.is_finalizing():  # else a script left it open: nobody looks any more
+                self._output.close(failed=self.error is not None)
+                self.result = executor.result
+                if self.result is not None:
+                    self.result.data = self._output.data
+                self._finish()
+
+    def _new_output(self, *, keeps: bool) -> Output:
+        own = self.pipeline.extra_stages
+        return Output(
+            self.plan.rowset,
+            self.plan.columns,
+            to=None if self.is_retry else self.pipeline.options.to,
+            keeps=keeps,
+            reshaped=any(not isinstance(stage, RowStage) for stage in own),
+        )
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RunError("this run was started before: start a new one from its pipeline")
+        self._begun = True
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight goes on to the journal. Again: cancel that too."""
+        if not self._over:
+            self.context.control.stop("stopped")
+
+    def pause(self) -> None:
+        """Send nothing more until `resume`; what is in flight goes on."""
+        self.context.control.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.context.control.resume()
+
+    def show(self) -> None:
+        """Show the results view: the rows with status, cost and answer, to look through."""
+        from ..notebook.results import show_results  # a run shows itself: one of the listed ways up
+
+        show_results(self)
+
+    def retry_failed(self, rows: Sequence[int] | None = None) -> Run:
+        """Ask just the failed rows again, on the running loop; gives the new run.
+
+        With `rows`, only those of them at these positions. The new run's `frame` is the whole
+        frame, with the other rows as they were. Raises `RunError` where there is nothing to ask.
+        """
+        if isinstance(self.plan.rowset, RowStream):
+            raise RunError(
+                "the rows of a stream aren't kept: run it again, and what failed is sent again"
+            )
+        if not self._over:
+            raise RunError("this run is still going: wait for it, or stop it first")
+        failed = [failure.row for failure in failures_of(self.plan.rowset.rows)]
+        if rows is not None:
+            failed = sorted(set(failed) & set(rows))
+        if not failed:
+            raise RunError("no row of this run failed: there is nothing to ask again")
+        rowset = RowSet(self.pipeline.frame, list(self.plan.rowset.rows), rerun=failed)
+        plan = self.pipeline.plan(rowset, fresh=True)
+        retry = Run(self.pipeline, name=self.name, plan=plan, retry=True)
+        if self._when_retried is not None:
+            self._when_retried(retry)
+        return retry.start()
+
+    def when_retried(self, callback: Callable[[Run], None]) -> None:
+        """Call `callback(retry)` for the run that each `retry_failed` starts, before its start."""
+        self._when_retried = callback
+
+    def when_over(self, callback: Callable[[Run], None]) -> None:
+        """Call `callback(run)` when nothing of the run is in flight any more (or now)."""
+        if self._over:
+            callback(self)
+        else:
+            self._when_over.append(callback)
+
+    def __await__(self) -> Generator[Any, None, ExecutionResult]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> ExecutionResult:
+        if self._task is None:
+            self.start()
+        assert self._task is not None
+        assert self._ended is not None
+        if self._task.get_loop() is asyncio.get_running_loop():
+            await self._ended.wait()
+        else:  # it runs in a thread with a loop of its own, and no loop can wait for another's
+            while not self._over:
+                await asyncio.sleep(0.05)
+        return self._outcome()
+
+    def _outcome(self) -> ExecutionResult:
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+    async def _complete(self) -> None:
+        self.start()
+        assert self._task is not None
+        await self._task
+
+    async def _main(self) -> None:
+        """Execute, let those go who wait, then see what is in flight through."""
+        assert self._ended is not None
+        try:
+            await self._record()
+            self.estimate = self.estimate or await self.pipeline.quick_estimate(self.plan)
+            self.result = await self._execute()
+        except asyncio.CancelledError:
+            if not self.context.control.stopping:  # a second stop would cancel what is in flight
+                self.context.control.stop("cancelled")
+            self.error = RunError("the run was cancelled")
+        except Exception as error:  # kept for whoever awaits the run, and for its card
+            self.error = error
+        try:
+            if not self.context.control.draining:
+                await self._complete_and_finish()
+        finally:
+            self._ended.set()
+        await self.context.control.drained()
+        await self._complete_and_finish()
+        await asyncio.to_thread(self.plan.record_end)
+
+    async def _execute(self) -> ExecutionResult:
+        executor, stages = self.plan.executor, self.plan.stages
+        if isinstance(executor, AsyncExecutor):
+            return await executor.execute(stages, self.context)
+        if isinstance(executor, SyncExecutor):
+            return await asyncio.to_thread(executor.execute, stages, self.context)
+        try:
+            async for chunk in executor.execute_async(stages, self.context):
+                await asyncio.to_thread(self._output.write, chunk)
+        except BaseException:
+            self._output.close(failed=True)
+            raise
+        await asyncio.to_thread(self._output.close)
+        assert executor.result is not None
+        executor.result.data = self._output.data
+        return executor.result
+
+    async def _record(self) -> None:
+        """Record the run before anything is sent, and its frame's fingerprint beside it."""
+        await asyncio.to_thread(self.plan.record)
+        fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.frame)
+        self._fingerprint = asyncio.create_task(fingerprint)
+
+    async def _complete_and_finish(self) -> None:
+        if self.result is not None and self.context.control.stopping and not self._over:
+            # A large frame would hold the loop up.
+            self.result.data = await asyncio.to_thread(lambda: self._output.data)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        if self.result is not None:
+            self._complete_result(self.result)
+        self._over = True
+        self.context.notify_progress()
+        for callback in self._when_over:
+            callback(self)
+
+    def _complete_result(self, result: ExecutionResult) -> None:
+        """What the executor can't know: failures, unknown prices, what came in after a stop."""
+        result.errors = self._failures()
+        result.costs = self.costs
+        if self.context.control.stopping:
+            result.metrics = self.stats
+            result.metadata["possibly_billed"] = str(self.context.metrics.possibly_billed)
+
+    def __repr__(self) -> str:
+        context = self.context
+        cost = "price unknown" if self.cost is None else dollars(self.cost)
+        return (
+            f"<Run {self.name}: {self.state}, {context.done_rows} of {context.total_rows} rows, "
+            f"{context.failed_rows} failed, {context.journal_rows} from the journal, {cost}>"
+        )

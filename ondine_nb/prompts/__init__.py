@@ -1,0 +1,9 @@
+"""Prompt templates and schemas: what a row is asked, and what its answer has to be."""
+
+from __future__ import annotations
+
+from .jinja import JinjaTemplate
+from .schema import Schema, parse_schema
+from .template import Template, as_text, is_missing
+
+__all__ = ["JinjaTemplate", "Schema", "Template", "as_text", "is_missing", "parse_schema"]

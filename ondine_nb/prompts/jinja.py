@@ -1,0 +1,177 @@
+"""Prompt templates in Jinja2, in its sandbox: conditions, loops and filters over a row's values.
+
+A column is a variable; one whose name is no identifier is ``row["the name"]``. A missing value is
+None, so that ``{% if note %}`` holds alike for pandas and polars; what `{{ }}` shows has the text
+that it has in the usual templates. Nothing by chance: the filter `random` would ask anew at every
+run. No file is read: there is nothing to include.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import PromptError, nearest
+from .template import as_text, is_missing
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, nodes
+
+__all__ = ["JinjaTemplate"]
+
+_ROW = "row"
+
+
+@dataclass(frozen=True, slots=True)
+class JinjaTemplate:
+    """A Jinja2 prompt, compiled against a frame's columns; `render` as `Template.render`.
+
+    `columns` are those that the prompt names, `head` and `tail` what every rendered prompt begins
+    and ends with.
+    """
+
+    columns: tuple[str, ...]
+    head: str
+    tail: str
+    _render: Any
+    _fixed: Mapping[str, Any]
+    _by_row: bool
+
+    @classmethod
+    def compile(
+        cls,
+        text: str,
+        columns: Sequence[str],
+        params: Mapping[str, Any] | None = None,
+        frame_name: str = "data",
+    ) -> JinjaTemplate:
+        """The template of `text` over `columns`, with `params` as variables beside them.
+
+        Raises PromptError for what Jinja2 can't read, an unknown name, a prompt that names no
+        column, a parameter that is unused or named like a column, and includes.
+        """
+        from jinja2 import TemplateSyntaxError, meta
+
+        params = params or {}
+        environment, bare = _environment(), _environment()
+        bare.globals.clear()  # or a column that is named like one of them isn't found
+        try:
+            tree = bare.parse(text)
+            render = environment.from_string(text).render
+        except TemplateSyntaxError as error:
+            said = f"line {error.lineno}: {error.message}"
+            raise PromptError(f"The prompt is no Jinja2 template ({said}).") from None
+        _refuse_includes(tree)
+        named = meta.find_undeclared_variables(tree)
+        named -= set(environment.globals) - {*columns, *params}
+        by_row = _ROW in named and _ROW not in columns and _ROW not in params
+        used = [name for name in columns if name in named]
+        if by_row:
+            named -= {_ROW}
+            used = list(dict.fromkeys([*used, *_of_row(tree, columns, frame_name)]))
+        _check(named, used, columns, params, frame_name)
+        fixed = {name: value for name, value in params.items() if name in named}
+        return cls(tuple(used), _edge(tree, 0), _edge(tree, -1), render, fixed, by_row)
+
+    def render(self, values: Sequence[Any]) -> str | None:
+        """One row's prompt, or None if every column that the prompt names is missing.
+
+        Raises PromptError where the template can't be rendered for these values.
+        """
+        if len(values) != len(self.columns):
+            raise ValueError(f"{len(values)} values for {len(self.columns)} columns")
+        known = [None if is_missing(value) else value for value in values]
+        if all(value is None for value in known):
+            return None
+        row = dict(zip(self.columns, known, strict=True))
+        names = {_ROW: row, **row} if self._by_row else row
+        try:
+            return as_text(self._render({**self._fixed, **names}))
+        except Exception as error:  # whatever an expression of the user's raises
+            said = " ".join(str(error).split())
+            raise PromptError(f"The prompt can't be rendered for this row: {said}") from error
+
+
+def _environment() -> Environment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, finalize=as_text, keep_trailing_newline=True, autoescape=False
+    )
+    del made.filters["random"], made.globals["lipsum"]
+    return made
+
+
+def _refuse_includes(tree: nodes.Template) -> None:
+    from jinja2 import nodes
+
+    kinds = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+    for found in tree.find_all(kinds):
+        raise PromptError(
+            f"Line {found.lineno} of the prompt wants another template, and there is no other: "
+            "write its text into the prompt."
+        )
+
+
+def _of_row(tree: nodes.Template, columns: Sequence[str], frame_name: str) -> list[str]:
+    """The columns that ``row["…"]`` names; all of them where it is used in another way."""
+    from jinja2 import nodes
+
+    whole = sum(name.name == _ROW for name in tree.find_all(nodes.Name))
+    asked = [each for each in tree.find_all(nodes.Getitem) if _is_row(each.node)]
+    names = [each.arg.value for each in asked if isinstance(each.arg, nodes.Const)]
+    for name in names:
+        if name not in columns:
+            raise PromptError(_unknown(str(name), columns, frame_name))
+    return list(dict.fromkeys(names)) if len(names) == whole else list(columns)
+
+
+def _is_row(node: nodes.Node) -> bool:
+    return getattr(node, "name", None) == _ROW
+
+
+def _check(
+    named: set[str],
+    used: Sequence[str],
+    columns: Sequence[str],
+    params: Mapping[str, Any],
+    frame_name: str,
+) -> None:
+    for name in sorted(named - set(columns) - set(params)):
+        raise PromptError(_unknown(name, [*columns, *params], frame_name))
+    for name in params:
+        if name in columns:
+            raise PromptError(
+                f"Parameter {name!r} has the name of a column of `{frame_name}`: name the "
+                "parameter differently."
+            )
+        if name not in named:
+            raise PromptError(
+                f"Parameter {name!r} is not used: write {{{{ {name} }}}} in the prompt, or drop "
+                "the parameter."
+            )
+    doubled = [name for name in used if list(columns).count(name) > 1]
+    if doubled:
+        raise PromptError(f"Column {doubled[0]!r} stands twice in `{frame_name}`: rename one.")
+    if not used:
+        raise PromptError(
+            f"The prompt names no column of `{frame_name}` ({', '.join(columns)}), so every row "
+            f"would ask the same. Write {{{{ {next(iter(columns), 'column')} }}}}."
+        )
+
+
+def _unknown(name: str, known: Sequence[str], frame_name: str) -> str:
+    near = nearest(name, known)
+    hint = f" Did you mean {{{{ {near} }}}}?" if near is not None else ""
+    return f"Column {name!r} is not in `{frame_name}` ({', '.join(known)}).{hint}"
+
+
+def _edge(tree: nodes.Template, at: int) -> str:
+    """The text at the beginning (0) or the end (-1) that no row's values bear on."""
+    from jinja2 import nodes
+
+    outer = tree.body[at] if tree.body else None
+    inner = outer.nodes[at] if isinstance(outer, nodes.Output) and outer.nodes else None
+    return as_text(inner.data) if isinstance(inner, nodes.TemplateData) else ""

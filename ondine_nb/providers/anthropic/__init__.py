@@ -1,0 +1,16 @@
+"""The Anthropic Messages API, by the SDK and a fast path around it."""
+
+from __future__ import annotations
+
+from .batches import BatchResult, MessageBatches, ServerBatch
+from .client import AnthropicProvider, has_credentials, list_models, sdk
+
+__all__ = [
+    "AnthropicProvider",
+    "BatchResult",
+    "MessageBatches",
+    "ServerBatch",
+    "has_credentials",
+    "list_models",
+    "sdk",
+]

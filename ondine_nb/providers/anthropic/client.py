@@ -1,0 +1,441 @@
+"""Claude, and any server that speaks the Messages API, through the official SDK.
+
+The only module that imports the SDK, and only on first use: its import takes over a second.
+The SDK's own retries are off, since a retry that it doesn't count may be paid unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import importlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import cache
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from ...errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    FatalProviderError,
+    RejectedRequestError,
+    RowError,
+)
+from ..base import Reply, Settings, without_login
+from ..pricing import FREE, ModelPrice, find_price
+from .errors import causes, said, timed_out, transient
+from .fast_path import BodyTemplate, FastPath
+
+__all__ = ["AnthropicProvider", "TimeLimit", "has_credentials", "list_models", "thinking_of"]
+
+
+# What a request's schema adds to its prompt on the server, in tokens: the API describes the
+# expected format to the model in a system prompt of its own, which no client can count.
+_FORMAT_TOKENS = 512
+# Framing of roles and turns that isn't in the bytes of the texts.
+_FRAME_BYTES = 256
+# The share of an attempt's time that it may take to connect: if that fails, nothing was sent.
+_CONNECTING = 0.9
+_SPEND_CODES = {
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+}
+
+
+_Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
+
+
+def sdk() -> Any:
+    """The SDK's module."""
+    return importlib.import_module("anthropic")
+
+
+def has_credentials() -> bool:
+    """Whether the SDK finds a key, a token or a profile on this machine."""
+    if os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN"):
+        return True
+    httpx2 = importlib.import_module("httpx2")
+    # It sends nothing, so that it needs none of the certificates, which take 30 ms to read.
+    idle = httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport(), trust_env=False)
+    try:
+        client = sdk().AsyncAnthropic(max_retries=0, http_client=idle)
+    except sdk().AnthropicError:
+        return False
+    return any((client.api_key, client.auth_token, client.credentials is not None))
+
+
+@cache
+def _certificates(file: str | None, folder: str | None) -> Any:
+    """What a server's certificate is checked by, read once a process: each time takes 30 ms."""
+    try:
+        return importlib.import_module("httpx2").create_ssl_context()
+    except OSError as error:  # not there, or no certificate
+        name, value = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
+        raise ConfigurationError(
+            f"the certificates of {name}={value!r} can't be read ({error}). Correct or unset it"
+        ) from error
+
+
+def thinking_of(model: str, thinking: str) -> dict[str, Any] | None:
+    """The `thinking` parameter to send, or None to send none.
+
+    Models from 5 on think unless told otherwise, and thinking is billed as output. Haiku 5.5 can be
+    told not to, Sonnet 5.5 takes `between_tools` (no thinking where there are no tools), Opus 5.5,
+    Fable and Mythos always think; older models and other servers don't unless asked.
+    """
+    if thinking == "auto":
+        return {"type": "adaptive"} if re.match(r"claude-[a-z]+-(4-[6-9]|5)", model) else None
+    if model.startswith("claude-haiku-5"):
+        return {"type": "disabled"}
+    if model.startswith("claude-sonnet-5-5"):
+        return {"type": "between_tools"}
+    return None
+
+
+class AnthropicProvider:
+    """One model behind one URL.
+
+    `base_url` and `api_key` default to what the SDK finds. `identity` stands for the provider in
+    the journal's keys. The embedded model is this provider with another URL and the price 0.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        identity: str | None = None,
+        free: bool = False,
+        note: str = "",
+        price_in: Decimal | None = None,
+        price_out: Decimal | None = None,
+        start: Callable[[], tuple[str, str]] | None = None,
+    ) -> None:
+        self.model = model
+        self.note = note
+        self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
+        self.identity: str = identity or (self.base_url or "anthropic")
+        self.price: ModelPrice | None = (
+            FREE if free else find_price(model, price_in=price_in, price_out=price_out)
+        )
+        self._api_key = api_key
+        self._needs_key = False  # known of one that came from another machine
+        self._start = start
+        self._client: Any = None
+        self._http: Any = None
+        self._fast_path: FastPath | None = None
+        self._skeletons: tuple[BodyTemplate, BodyTemplate] | None = None
+        self._fixed: dict[str, Any] = {}
+        self._max_tokens = 1
+        self._timeout = 120.0
+        self._constant_bytes = 0
+        self._head = ""
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        """Get the client ready in a thread; it connects on the loop of its first request."""
+        await asyncio.to_thread(self._prepare, settings, concurrency)
+
+    def _prepare(self, settings: Settings, concurrency: int) -> None:
+        """All that takes time: the SDK's import, the child process, the certificates."""
+        anthropic = sdk()
+        if self._start is not None:
+            self.base_url, self._api_key = self._start()
+        self._fixed = self._fixed_parameters(settings)
+        self._max_tokens, self._timeout = settings.max_tokens, settings.timeout
+        self._head = settings.cached_head
+        constant = json.dumps(self._fixed, ensure_ascii=False).encode("utf-8", "replace")
+        format_tokens = _FORMAT_TOKENS if settings.schema is not None else 0
+        self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
+        self._client = self._connect(anthropic, settings.timeout, concurrency)
+        _ = self._client.messages.with_raw_response  # built on first use otherwise, on the loop
+        self._fast_path, self._skeletons = None, self._new_skeletons()
+
+    def _connect(self, anthropic: Any, timeout: float, concurrency: int) -> Any:
+        httpx2 = importlib.import_module("httpx2")
+        bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
+        options: dict[str, Any] = {"max_retries": 0, "timeout": bounds}
+        if self._needs_key and not (self._api_key or has_credentials()):
+            raise ConfigurationError("there is no key: set ANTHROPIC_API_KEY there")
+        if self.base_url:
+            options["base_url"] = self.base_url
+        if self._api_key or (self.base_url and not has_credentials()):
+            # Servers that need no key get a word that says so: the SDK sends nothing without one.
+            options["api_key"] = self._api_key or "no-key-needed"
+        try:
+            limits = httpx2.Limits(
+                max_connections=concurrency, max_keepalive_connections=concurrency
+            )
+            verify = _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            self._http = anthropic.DefaultAioHttpClient(
+                limits=limits, timeout=bounds, verify=verify
+            )
+            options["http_client"] = self._http
+            return anthropic.AsyncAnthropic(**options)
+        except (ValueError, TypeError, RuntimeError, anthropic.AnthropicError) as error:
+            raise ConfigurationError(
+                f"no client for {self.base_url or self.model}: {error}"
+            ) from error
+
+    def twin(self) -> AnthropicProvider:
+        """Another one like it, not open."""
+        other = copy.copy(self)  # by `__getstate__`, which leaves out what may not travel
+        for name in ("_api_key", "_start", "price", "_needs_key"):
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without key and connections: whoever has it elsewhere sends with a key from there."""
+        keyed = not self.base_url or bool(self._api_key) or has_credentials()
+        gone = ("_api_key", "_start", "_client", "_http", "_fast_path", "_skeletons", "price")
+        return {**vars(self), **dict.fromkeys(gone), "_needs_key": keyed}
+
+    async def close(self) -> None:
+        """Let go of the client's connections."""
+        client, self._client, self._fast_path = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    def _fixed_parameters(self, settings: Settings) -> dict[str, Any]:
+        """What `count_tokens` takes too, the same for every request."""
+        parameters: dict[str, Any] = {"model": settings.model}
+        if settings.system:
+            parameters["system"] = (
+                [_marked(settings.system)] if settings.cached_system else settings.system
+            )
+        thinking = thinking_of(settings.model, settings.thinking)
+        if thinking:
+            parameters["thinking"] = thinking
+        output: dict[str, Any] = {}
+        if settings.effort:
+            output["effort"] = settings.effort
+        if settings.schema is not None:
+            schema = sdk().transform_schema(settings.schema)
+            output["format"] = {"type": "json_schema", "schema": schema}
+        if output:
+            parameters["output_config"] = output
+        return parameters
+
+    async def send(self, prompt: str) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
+        started = time.perf_counter()
+        reply = None if self._fast_path is None else await self._by_courier(self._fast_path, prompt)
+        body, headers = reply or await self._by_sdk(prompt)
+        return Reply(body, headers, time.perf_counter() - started)
+
+    async def _by_courier(self, courier: FastPath, prompt: str) -> _Got | None:
+        """The body and headers of the answer; None for a redirect, which the SDK follows."""
+        body = self._rendered(prompt)
+        try:
+            async with TimeLimit(self._timeout):
+                taken = await courier.post(body)
+        except TimeoutError as error:
+            raise timed_out(self._timeout, error) from None
+        except Exception as error:  # whatever it is: the request may have gone out, and be billed
+            raise self._of_connection(error) from None
+        if taken.status >= 400:
+            response = courier.as_sdk(taken.status, taken.headers, taken.body)
+            raise self._of_status(self._client._make_status_error_from_response(response))
+        return (taken.body, taken.headers) if taken.status < 300 else None
+
+    async def _by_sdk(self, prompt: str) -> _Got:
+        anthropic, timeout = sdk(), self._timeout
+        try:
+            # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
+            async with TimeLimit(timeout):
+                response = await self._client.messages.with_raw_response.create(
+                    **self._parameters(_turn(prompt, self._head))
+                )
+                body = await _body(response)
+        except (TimeoutError, anthropic.APITimeoutError) as error:
+            raise timed_out(timeout, error) from None
+        except anthropic.APIStatusError as error:
+            raise self._of_status(error) from None
+        except (anthropic.APIConnectionError, OSError) as error:
+            raise self._of_connection(error) from None
+        except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
+            raise self._of_connection(error) from None
+        connecting = timeout * _CONNECTING
+        self._fast_path = FastPath.of(self._client, self._http, response, connecting)
+        return body, {name.lower(): value for name, value in response.headers.items()}
+
+    def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"max_tokens": self._max_tokens, "messages": messages, **self._fixed}
+
+    def _new_skeletons(self) -> tuple[BodyTemplate, BodyTemplate]:
+        """Of a request whose prompt is in one piece, and of one with its head apart."""
+        head = self._head or "-"
+        return (
+            BodyTemplate(lambda prompt: self._parameters(_turn(prompt, ""))),
+            BodyTemplate(lambda rest: self._parameters(_turn(head + rest, head))),
+        )
+
+    def _rendered(self, prompt: str) -> bytes:
+        """The JSON of what the SDK would send."""
+        assert self._skeletons is not None
+        whole, behind_head = self._skeletons
+        if _is_split(prompt, self._head):
+            return behind_head.around(prompt[len(self._head) :])
+        return whole.around(prompt)
+
+    async def count_tokens(self, prompt: str) -> int | None:
+        """The input tokens of a request by the API's own count; None where it can't be had."""
+        anthropic = sdk()
+        try:
+            async with asyncio.timeout(min(self._timeout, 20)):
+                counted = await self._client.messages.count_tokens(
+                    messages=_turn(prompt, self._head), **self._fixed
+                )
+        except (anthropic.AnthropicError, TimeoutError, OSError, ValueError):
+            return None
+        return int(counted.input_tokens)
+
+    def batch_request(self, custom_id: str, prompt: str) -> bytes:
+        """The JSON of what `send` would send, as one request of a batch."""
+        params = self._parameters(_turn(prompt, self._head))
+        whole = {"custom_id": custom_id, "params": params}
+        return json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
+
+    def request_bytes(self, prompt: str) -> int:
+        """A bound on input tokens: one token holds at least one byte of the request's texts."""
+        return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+
+    def _of_status(self, error: Any) -> RowError | FatalProviderError:
+        """Which of our errors an HTTP status means."""
+        status = int(error.status_code)
+        told = self._hidden(said(error))
+        if status in (401, 403):
+            return FatalProviderError(
+                f"{self._where()} refused the key ({status}: {told}). Set ANTHROPIC_API_KEY to a "
+                "valid key"
+            )
+        if status == 402 or (error.error_code or "") in _SPEND_CODES:
+            return FatalProviderError(
+                f"the account can't pay for more ({status}: {told}). Nothing further is sent"
+            )
+        if status == 404:
+            return FatalProviderError(
+                f"{self._where()} does not know model '{self.model}' ({status}: {told}). "
+                "`%ondine models` lists what there is"
+            )
+        if status in (408, 409, 429) or status >= 500:
+            return transient(status, told, error.response.headers)
+        return RejectedRequestError(f"the request was rejected ({status}: {told})")
+
+    def _of_connection(self, error: BaseException) -> ConnectionLostError | FatalProviderError:
+        chain = causes(error)
+        told = " ".join((self._hidden(str(chain[-1])) or type(chain[-1]).__name__).split())
+        # Not by httpx2's ConnectError: a connection reset after the request went out is one too.
+        kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+        if "ClientConnectorError" in kinds:
+            return ConnectionLostError(
+                f"no server answers at {self._where()}. Is it running, and is --base-url right?"
+                if self.base_url
+                else f"{self._where()} can't be reached. Is this machine online?",
+                unreachable=True,
+            )
+        if type(chain[-1]) is ValueError:  # headers that can't be sent: a key with a line break
+            return FatalProviderError(
+                f"no request can be sent to {self._where()}: {told[:200]}. Check the key and "
+                "--base-url"
+            )
+        return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
+
+    def _where(self) -> str:
+        return without_login(self.base_url) if self.base_url else "the Anthropic API"
+
+    def _hidden(self, text: str) -> str:
+        """`text` without the key: a server may repeat it."""
+        client = self._client
+        keys = (self._api_key, *(getattr(client, name, None) for name in ("api_key", "auth_token")))
+        for key in keys:
+            if isinstance(key, str) and len(key) > 3:
+                text = text.replace(key, "…")
+        return text
+
+
+def _turn(prompt: str, head: str) -> list[dict[str, Any]]:
+    """The user's turn, with `head` as a block of its own where the prompt begins with it."""
+    if not _is_split(prompt, head):
+        return [{"role": "user", "content": prompt}]
+    rest = {"type": "text", "text": prompt[len(head) :]}
+    return [{"role": "user", "content": [_marked(head), rest]}]
+
+
+def _is_split(prompt: str, head: str) -> bool:
+    """Whether there is a head, and more than white space behind: the API refuses such a block."""
+    return bool(head) and prompt.startswith(head) and bool(prompt[len(head) :].strip())
+
+
+def _marked(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+
+
+async def _body(response: Any) -> bytes:
+    """The body's bytes; the raw response reads eagerly or lazily, as the SDK's version has it."""
+    read = getattr(response, "read", None)
+    content = read() if read is not None else response.content
+    if hasattr(content, "__await__"):
+        content = await content
+    return bytes(content)
+
+
+async def list_models(provider: AnthropicProvider) -> list[dict[str, Any]]:
+    """What the server offers: id, name, lifecycle, limits. Raises what `send` raises."""
+    anthropic = sdk()
+    try:
+        page = await provider._client.models.list(limit=100)
+        return [model.model_dump() async for model in page]
+    except anthropic.APIStatusError as error:
+        raise provider._of_status(error) from None
+    except anthropic.APIConnectionError as error:
+        raise provider._of_connection(error) from None
+
+
+# A loop that is so late with a timer was held up; then answers get so long to be taken.
+_LATE_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
+
+
+class TimeLimit:
+    """`asyncio.timeout`, but fair after a cell has held the loop: `async with TimeLimit(seconds)`.
+
+    When the loop goes on, time-outs are due at once, before answers that came meanwhile are taken
+    from their sockets: they would be thrown away and paid again. So one that is due late waits.
+    """
+
+    __slots__ = ("_limit", "_loop", "_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._limit.__aenter__()
+        self._wait_until(self._loop.time() + self._seconds)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def _wait_until(self, at: float) -> None:
+        self._timer = self._loop.call_at(at, self._due, at)
+
+    def _due(self, at: float) -> None:
+        now = self._loop.time()
+        if now - at > _LATE_SECONDS:
+            self._wait_until(now + _GRACE_SECONDS)
+        else:
+            self._limit.reschedule(now)

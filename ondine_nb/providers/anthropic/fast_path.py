@@ -1,0 +1,120 @@
+"""The short way of a request: over the SDK's own connections, without building each one anew.
+
+Most of what the SDK does for a request is the same for every row: it walks the parameters, joins
+URL and headers, and makes objects of the answer that nobody asks for. So only the first request of
+a client goes that way. The ones behind it go to the same URL with the same headers over the same
+pool of connections, and only their bodies differ.
+
+No library is imported here: whoever has a client has them loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["BodyTemplate", "FastPath", "RawResponse"]
+
+_MARK = "the prompt 7f6d2c1b"
+_UNTRACED = ("ProxyTracerProvider", "NoOpTracerProvider")
+
+
+class BodyTemplate:
+    """The JSON of a request around its prompt: everything else is written once."""
+
+    def __init__(self, parameters: Callable[[str], dict[str, Any]]) -> None:
+        whole = json.dumps(parameters(_MARK), ensure_ascii=False, separators=(",", ":"))
+        before, _, behind = whole.partition(json.dumps(_MARK))
+        self._before, self._behind = _utf8(before), _utf8(behind)
+
+    def around(self, prompt: str) -> bytes:
+        """The body of the request with this prompt."""
+        return self._before + _utf8(json.dumps(prompt, ensure_ascii=False)) + self._behind
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """An answer as it came: status, headers (found in any case) and the decoded body."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+
+class FastPath:
+    """Posts bodies to where the request of an SDK's `response` went, in the same way."""
+
+    def __init__(self, session: Any, request: Any, connecting: float | None) -> None:
+        self._session, self._request = session, request
+        aiohttp, yarl = sys.modules["aiohttp"], sys.modules["yarl"]
+        self._url = yarl.URL(str(request.url))
+        # Who asks bounds the whole attempt: timers for its parts would only cost.
+        self._options = {
+            "headers": _same_for_all(request.headers),
+            "allow_redirects": False,
+            "auto_decompress": False,
+            "compress": False,
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=connecting),
+            "server_hostname": request.extensions.get("sni_hostname"),
+        }
+
+    @classmethod
+    def of(
+        cls, client: Any, http: Any, response: Any, connecting: float | None = None
+    ) -> FastPath | None:
+        """The short way beside `client`, whose request over `http` got the raw `response`.
+
+        A new connection may take `connecting` seconds (None: any time).
+
+        None where each request needs the SDK: tokens that expire, redirects, a proxy, tracing,
+        another transport than the one that is known here.
+        """
+        request, redirected = response.http_request, response.http_response.history
+        find = getattr(http, "_transport_for_url", None)
+        if client.credentials is not None or redirected or find is None or _traced():
+            return None
+        session = _plain_session(find(request.url))
+        return None if session is None else cls(session, request, connecting)
+
+    async def post(self, body: bytes) -> RawResponse:
+        """Post `body`. Raises what aiohttp raises."""
+        async with self._session.post(self._url, data=body, **self._options) as response:
+            content = await response.read()
+        status, headers = response.status, response.headers
+        if status >= 300 or "content-encoding" in headers:
+            content = self.as_sdk(status, headers, content).content
+        return RawResponse(status, headers, content)
+
+    def as_sdk(self, status: int, headers: Any, raw: bytes) -> Any:
+        """The same answer as the SDK's HTTP library has it; it undoes the content's encoding."""
+        return sys.modules["httpx2"].Response(
+            status, headers=list(headers.items()), content=raw, request=self._request
+        )
+
+
+def _same_for_all(headers: Any) -> Any:
+    """What every request sends; its length is its own."""
+    kept = [(name, value) for name, value in headers.multi_items() if name != "content-length"]
+    return sys.modules["multidict"].CIMultiDict(kept)
+
+
+def _plain_session(transport: Any) -> Any:
+    """The session of aiohttp behind the SDK's transport; None where there is more to it."""
+    session = getattr(transport, "client", None)
+    known = getattr(transport, "proxy", transport) is None
+    aiohttp = sys.modules.get("aiohttp")
+    plain = known and aiohttp is not None and isinstance(session, aiohttp.ClientSession)
+    return session if plain else None
+
+
+def _traced() -> bool:
+    """Whether somebody records the SDK's calls as spans of OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace is not None and type(trace.get_tracer_provider()).__name__ not in _UNTRACED

@@ -1,0 +1,188 @@
+"""Who answers: the `Provider` protocol and the nouns of its wire.
+
+A provider sends one request and gives back the raw answer. Retries, journal, budget and views are
+not its concern: it raises what `errors` names, and the run does the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jiter import from_json
+
+from ..errors import (
+    AnswerError,
+    CutAnswerError,
+    EmptyAnswerError,
+    MalformedAnswerError,
+    RefusalError,
+)
+from ..models import Usage
+from .pricing import ModelPrice
+
+__all__ = ["Answer", "Clonable", "Provider", "Reply", "Settings", "without_login"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is the same for every request of a run; a request adds its prompt.
+
+    `schema` is a JSON Schema that the answer has to meet, `timeout` seconds for one attempt.
+    `cached_system` and `cached_head`, what every prompt begins with, ask for these texts to be
+    marked for the provider's cache: a price, not another question.
+    """
+
+    model: str
+    max_tokens: int = 1024
+    system: str | None = None
+    schema: dict[str, Any] | None = None
+    effort: str | None = None
+    thinking: str = "off"
+    timeout: float = 120.0
+    cached_system: bool = False
+    cached_head: str = ""
+
+    @property
+    def caches(self) -> bool:
+        """Whether anything is marked for the provider's cache."""
+        return self.cached_system or bool(self.cached_head)
+
+    def deciding(self) -> dict[str, Any]:
+        """Everything here that decides an answer. `max_tokens` only cuts it, so isn't in it."""
+        return {
+            "model": self.model,
+            "system": self.system,
+            "schema": self.schema,
+            "effort": self.effort,
+            "thinking": self.thinking,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came: the body's bytes, headers by lower-case name, latency in seconds."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    latency: float = 0.0
+
+
+@dataclass(slots=True)  # as `journal.Entry`: one is made for each journaled row, too
+class Answer:
+    """A Messages API answer that could be read."""
+
+    text: str
+    stop_reason: str | None
+    usage: Usage
+    blocks: int = 0
+
+    @classmethod
+    def read(cls, body: bytes) -> Answer:
+        """Raises `MalformedAnswerError` where `body` isn't a message."""
+        try:
+            message = _json(body)
+            blocks = message["content"]
+            # Thinking blocks come first: text is found by its type, never by its place.
+            texts = [str(block["text"]) for block in blocks if block["type"] == "text"]
+            return cls(
+                "".join(texts), message.get("stop_reason"), Usage.of_message(message), len(blocks)
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            start = body[:60].decode("utf-8", "replace").replace("\n", " ")
+            raise MalformedAnswerError(
+                f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
+            ) from error
+
+    def usable_text(self) -> str:
+        """The text. Raises the reason why there is none to use, an `AnswerError`."""
+        problem = self._problem()
+        if problem is not None:
+            raise problem
+        return self.text
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer ended for want of tokens."""
+        return self.stop_reason in ("max_tokens", "model_context_window_exceeded")
+
+    def _problem(self) -> AnswerError | None:
+        if self.stop_reason == "refusal":
+            said = f": {self.text[:200]}" if self.text else ""
+            return RefusalError(f"the model refused to answer (stop_reason: refusal){said}")
+        if self.cut:
+            return CutAnswerError(
+                f"the answer was cut (stop_reason: {self.stop_reason}). Raise --max-tokens: only "
+                "the rows that were cut are sent again"
+            )
+        if not self.text.strip():
+            return EmptyAnswerError(
+                f"the answer is empty: {self.blocks} content blocks without text "
+                f"(stop_reason: {self.stop_reason})"
+            )
+        return None
+
+
+def _json(body: bytes) -> Any:
+    """What `json.loads` makes of `body`, mostly in a third of the time: one is read for each row,
+    journaled ones too. What jiter won't take (a lone surrogate, another encoding) goes the old way.
+    """
+    try:
+        return from_json(body)
+    except ValueError:
+        return json.loads(body)
+
+
+def without_login(url: str) -> str:
+    """A base URL, or an identity that is one, as it may be shown: without name and password."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+class Provider(Protocol):
+    """Sends requests to one model.
+
+    `identity` names who answers in the journal's keys (never a port that changes), `price` is None
+    where it isn't known, `note` one line for the user or "".
+    """
+
+    identity: str
+    model: str
+    price: ModelPrice | None
+    note: str
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        """Get ready for these settings on the running loop. Raises `ConfigurationError`."""
+
+    async def send(self, prompt: str) -> Reply:
+        """One attempt.
+
+        Raises a `TransientError` for what may go well another time, a `RejectedRequestError` for
+        what this row will never get, a `FatalProviderError` for what no row will ever get.
+        """
+        ...
+
+    async def count_tokens(self, prompt: str) -> int | None:
+        """The input tokens of a request, or None where they can't be counted."""
+        ...
+
+    def request_bytes(self, prompt: str) -> int:
+        """The UTF-8 bytes of a request: no request has more input tokens than that."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Clonable(Provider, Protocol):
+    """A provider that can be had twice, which packing needs: it asks in two ways in one run.
+
+    Rows in packs are sent by the one, opened for the packs' settings (a schema and `max_tokens` of
+    their own), and rows that go alone by the other.
+    """
+
+    def twin(self) -> Provider:
+        """Another one that is like it, and not open. It may share whatever can be shared."""
+        ...

@@ -1,0 +1,157 @@
+"""The models that a server offers: the last list that was had, kept in the journal folder.
+
+It says what a model can do before anything is sent, and is shown where the network isn't there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+
+__all__ = ["Model", "ModelCatalog", "keep", "kept"]
+
+_FILE = "models.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a server says of a model, limits in tokens; None or "" where it doesn't say."""
+
+    id: str
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+    lifecycle: str = ""
+    retires: date | None = None
+    efforts: frozenset[str] | None = None
+    structured: bool | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Model:
+        """Reads an entry of the Models API; raises ValueError for what is none."""
+        can = said.get("capabilities") or {}
+        retires = said.get("retires_at")
+        try:
+            return cls(
+                id=str(said["id"]),
+                max_input_tokens=_count(said.get("max_input_tokens")),
+                max_tokens=_count(said.get("max_tokens")),
+                lifecycle=str(said.get("lifecycle") or ""),
+                retires=datetime.fromisoformat(str(retires)).date() if retires else None,
+                efforts=_efforts(can.get("effort")),
+                structured=_supported(can.get("structured_outputs")),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a model: {str(said)[:60]}") from error
+
+    @property
+    def end(self) -> str:
+        """Whether and when it ends, in words: `retires 30 Nov 2026`; "" where it doesn't."""
+        day = f" {self.retires:%d %b %Y}" if self.retires else ""
+        if self.lifecycle == "retired":
+            return f"retired{day}, answers no more"
+        coming = f"retires{day}" if day else ""
+        return ", ".join(part for part in (self.lifecycle, coming) if part and part != "active")
+
+    def check(self, *, max_tokens: int, effort: str | None, schema: bool, as_of: date) -> None:
+        """Raises `ConfigurationError` for what the model won't take."""
+        told = f"by the list of {as_of:%d %b %Y} (`%ondine models` brings it up to date)"
+        if self.lifecycle == "retired":
+            raise ConfigurationError(
+                f"model '{self.id}' is {self.end}, {told}. Choose another with --model"
+            )
+        if self.max_tokens is not None and max_tokens > self.max_tokens:
+            raise ConfigurationError(
+                f"--max-tokens is {max_tokens:,}, and '{self.id}' writes {self.max_tokens:,} at "
+                f"most, {told}. Give {self.max_tokens} or less"
+            )
+        if effort is not None and self.efforts is not None and effort not in self.efforts:
+            can = ", ".join(sorted(self.efforts)) or "none: leave --effort out"
+            raise ConfigurationError(f"--effort is '{effort}', and '{self.id}' takes {can}, {told}")
+        if schema and self.structured is False:
+            raise ConfigurationError(
+                f"'{self.id}' can't be held to a schema, {told}. Choose another with --model, or "
+                "leave --schema out"
+            )
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None
+
+
+def _supported(capability: Any) -> bool | None:
+    return bool(capability.get("supported")) if capability else None
+
+
+def _efforts(capability: Any) -> frozenset[str] | None:
+    if not capability:
+        return None
+    named = {name: each for name, each in capability.items() if isinstance(each, Mapping)}
+    return frozenset(name for name, each in named.items() if each.get("supported"))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCatalog:
+    """The models of one server, as of a day."""
+
+    as_of: date
+    models: tuple[Model, ...]
+
+    def find(self, model: str) -> Model | None:
+        """The model with this id, or None."""
+        return next((each for each in self.models if each.id == model), None)
+
+
+def keep(folder: Path, identity: str, offered: Sequence[Mapping[str, Any]]) -> ModelCatalog:
+    """The list as it came from the server `identity`, kept in `folder` where that can be written.
+
+    What isn't an entry of a list of models is left out.
+    """
+    said = json.loads(json.dumps(list(offered), default=str))
+    servers = _read(folder)
+    servers[_shown(identity)] = {"as_of": datetime.now().date().isoformat(), "models": said}
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{_FILE}.{os.getpid()}"
+        part.write_text(json.dumps({"format": _FORMAT, "servers": servers}), encoding="utf-8")
+        part.replace(folder / _FILE)
+    return _catalogue(servers[_shown(identity)])
+
+
+def kept(folder: Path, identity: str) -> ModelCatalog | None:
+    """The last list of the server `identity`, or None."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return _catalogue(_read(folder)[_shown(identity)])
+    return None
+
+
+def _catalogue(entry: Mapping[str, Any]) -> ModelCatalog:
+    models = []
+    for said in entry["models"]:
+        with contextlib.suppress(ValueError, AttributeError):
+            models.append(Model.of(said))
+    return ModelCatalog(date.fromisoformat(entry["as_of"]), tuple(models))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What is kept, by server; a file that can't be read counts for nothing: it is a copy."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        if known["format"] == _FORMAT and isinstance(known["servers"], dict):
+            servers: dict[str, Any] = known["servers"]
+            return servers
+    return {}
+
+
+def _shown(identity: str) -> str:
+    """The server's name without the password that its URL may have."""
+    return re.sub(r"//[^/@]*@", "//", identity)

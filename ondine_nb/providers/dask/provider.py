@@ -1,0 +1,78 @@
+"""A provider whose requests are sent by the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ...errors import ConfigurationError
+from ..base import Provider, Reply, Settings
+from ..choose import is_local
+from ..pricing import ModelPrice
+from .cluster import check_installed
+from .pool import WorkerPool
+
+__all__ = [
+    "DaskProvider",
+    "check_dask",
+]
+
+
+class DaskProvider(Provider):
+    """Answers as `own` does, which is opened on the workers of `fleet` and sends from there.
+
+    It is opened here too, for what a request weighs; nothing is sent from here.
+    """
+
+    def __init__(self, own: Provider, fleet: WorkerPool) -> None:
+        self.own, self.pool = own, fleet
+        self.identity, self.model, self.note = own.identity, own.model, own.note
+        self.price: ModelPrice | None = own.price
+        self._line: int | None = None
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        """Have every worker open it. Raises `ConfigurationError`, naming a worker that can't."""
+        check_dask(self.own)
+        order = await asyncio.to_thread(_packed, self.own, settings, concurrency)
+        await self.own.open(settings, 1)
+        self._line = await self.pool.open_line(order)
+
+    async def send(self, prompt: str) -> Reply:
+        assert self._line is not None
+        return await self.pool.send(self._line, prompt)
+
+    async def count_tokens(self, prompt: str) -> int | None:
+        return await self.own.count_tokens(prompt)
+
+    def request_bytes(self, prompt: str) -> int:
+        return self.own.request_bytes(prompt)
+
+    async def close(self) -> None:
+        try:
+            await self.pool.close_line(self._line)
+        finally:
+            await self.own.close()
+
+
+def check_dask(provider: Provider) -> None:
+    """Raises `ConfigurationError` where it is known that workers can't send for `provider`."""
+    check_installed()
+    if is_local(provider):
+        raise ConfigurationError(
+            "--executor dask sends from Dask's workers, and the embedded model answers on this "
+            "machine only: leave --executor out, or set ANTHROPIC_API_KEY"
+        )
+    _packed(provider)
+
+
+def _packed(provider: Provider, *more: Any) -> bytes:
+    import cloudpickle
+
+    try:
+        packed: bytes = cloudpickle.dumps((provider, *more))
+    except Exception as error:  # whatever an object in it raises
+        raise ConfigurationError(
+            f"--executor dask sends the provider to workers, and {provider.identity} can't be "
+            f"pickled ({type(error).__name__}: {error}): connect in open(), not before"
+        ) from error
+    return packed

@@ -1,0 +1,36 @@
+"""Sends requests: deduplication, retries, rate and concurrency limits, budget, circuit breaker."""
+
+from __future__ import annotations
+
+from .budget import Budget, Reservation, SessionBudget
+from .circuit_breaker import CircuitBreaker, Outage
+from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
+from .prompt_cache import CachePoints, cache_points
+from .question import Question, Rejections, count_paid, question_key, read
+from .rate_limit import RateLimiter
+from .request import AnswerShare, Endpoint, Request
+from .retry import Attempts, Backoff
+
+__all__ = [
+    "AdaptiveConcurrency",
+    "AnswerShare",
+    "Attempts",
+    "Backoff",
+    "Budget",
+    "CachePoints",
+    "CircuitBreaker",
+    "ConcurrencyLimit",
+    "Endpoint",
+    "FairAdmission",
+    "Outage",
+    "Question",
+    "RateLimiter",
+    "Rejections",
+    "Request",
+    "Reservation",
+    "SessionBudget",
+    "cache_points",
+    "count_paid",
+    "question_key",
+    "read",
+]

@@ -1,0 +1,71 @@
+"""Retries: exponential back-off with jitter, and the history of attempts at one request."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ..errors import TransientError
+from .rate_limit import Turn
+
+__all__ = ["Attempts", "Backoff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often and when a request goes again: exponential with equal jitter, times in seconds.
+
+    Half of each wait is fixed, so that all `attempts` together always outlast a short outage (Marc
+    Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, compares the kinds).
+    `patience` is how long an outage may last before rows fail of it, `opening_patience` the same
+    before the first success.
+    """
+
+    attempts: int = 8
+    base: float = 0.5
+    longest: float = 20.0
+    patience: float = 300.0
+    opening_patience: float = 45.0
+
+    def delay(
+        self, attempt: int, retry_after: float | None = None, *, stretch: float = 1.0
+    ) -> float:
+        """Seconds before attempt `attempt + 1`, never less than the server's `retry_after`."""
+        most = stretch * min(self.longest, self.base * 2.0 ** (attempt - 1))
+        jitter = random.uniform(most / 2, most)  # noqa: S311
+        return jitter if retry_after is None else retry_after + jitter * 0.5
+
+    def probe(self, failed: int) -> float:
+        """Seconds before the next probe of an outage, after so many that failed: 1, 2, 4, … 30."""
+        return min(30.0, 2 * self.base * 2.0 ** min(failed, 16))
+
+
+class Attempts:
+    """One question's attempts so far.
+
+    `tries` were sent, `counted` of them count against its row, `blamed` failed while others
+    succeeded; `error` is the last one's. `late` says that it began when patience was lost.
+    """
+
+    __slots__ = (
+        "blamed",
+        "counted",
+        "error",
+        "late",
+        "probing",
+        "seen",
+        "sent_at",
+        "tries",
+        "turn",
+    )
+
+    def __init__(self) -> None:
+        self.tries: int = 0
+        self.counted: int = 0
+        self.blamed: int = 0
+        self.seen: int = 0
+        self.sent_at: float = 0.0
+        self.probing: bool = False
+        self.late: bool = False
+        self.error: TransientError | None = None
+        self.turn: Turn | None = None

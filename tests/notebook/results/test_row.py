@@ -1,0 +1,118 @@
+"""One row in full: the prompt, every answer, what was made of it and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ondine_nb import Run
+from ondine_nb.notebook.results.page import render
+from ondine_nb.notebook.results.query import Results
+from ondine_nb.notebook.results.row import LONGEST, Detail, detail_of
+from tests.asking import Asker, texts
+from tests.server import MessagesServer
+
+from .results import EVIL, ended_run, journal_answer, reviews
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    made = ended_run(reviews(300), tmp_path, failing=0.1)
+    yield made
+    made.pipeline.journal.close()
+
+
+def detail(run: Run, at: int) -> Detail:
+    return detail_of(Results(run), at)
+
+
+def test_an_answered_row_shows_prompt_answer_and_values(run: Run) -> None:
+    at = int(run.rows["status"].eq("answered").idxmax())
+    journal_answer(run, at, '{"sentiment": "positive"}')
+    found = detail(run, at)
+    assert found.prompt.startswith("How does the writer of this review feel? ")
+    assert [said.text for said in found.answers] == ['{"sentiment": "positive"}']
+    assert found.answers[0].about == (
+        f"answer · {run.model} · end_turn · 152 tokens · $0.000024 · 1.9 s"
+    )
+    assert '"stop_reason": "end_turn"' in found.answers[0].body
+    assert [name for name, _ in found.parsed] == ["sentiment", "score", "stars", "why"]
+    assert found.facts[0] == "asked once"
+    assert (found.error, found.note) == ("", "")
+
+
+def test_a_failed_row_says_why_and_how_often_it_was_asked(run: Run) -> None:
+    (at, *_) = Results(run).failures()["schema not met"]
+    found = detail(run, at)
+    assert found.status == "failed"
+    assert found.error.startswith("schema not met: score: 'very good' is not a number")
+    assert found.parsed == ()
+    assert found.note == "the journal has no answer to this prompt"
+
+
+def test_every_answer_of_a_row_that_was_asked_again_is_there(tmp_path: Path) -> None:
+    plan = {1: "bad_schema", 2: "bad_schema"}
+    with MessagesServer(plan=lambda _, attempt: plan.get(attempt)) as server:
+        asker = Asker(server, tmp_path)
+        run = asker.run(texts(1), schema="n: int")
+        found = detail(run, 0)
+        asker.end_process()
+    assert [said.about.split(" · ")[0] for said in found.answers] == [
+        *("answer 1 of 3", "answer 2 of 3", "answer 3 of 3")
+    ]
+    assert found.facts[0] == "3 attempts"
+
+
+def test_a_row_with_nothing_to_ask_says_so(tmp_path: Path) -> None:
+    data = pd.DataFrame({"text": [None, "a"], "other": [1, 2]})
+    run = ended_run(data, tmp_path, prompt="Tell {text}")
+    run.plan.rowset.rows[0] = None
+    found = detail(run, 0)
+    assert (found.word, found.prompt, found.answers) == ("not run", "", ())
+    assert "nothing was asked" in found.note
+
+
+def test_an_answer_that_cannot_be_read_shows_its_bytes(run: Run) -> None:
+    import asyncio
+
+    from ondine_nb.journal.entries import Entry
+    from ondine_nb.stages import InvokeStage
+
+    stage = next(it for it in run.plan.stages if isinstance(it, InvokeStage))
+    ((values,),) = run.pipeline.frame.iter_rows(["text"], positions=[0])
+    key = stage.key(run.pipeline.template.render(values) or "")
+    asyncio.run(stage.journal.append(Entry(key, run.id, b"<html>\xff<script>", 10)))
+    (said,) = detail(run, 0).answers
+    assert "<html>" in said.body
+    assert said.text == "(not a message that can be read)"
+    assert "<script>" not in render("detail", detail=detail(run, 0))
+
+
+def test_hurtful_rows_are_shown_as_text_and_long_ones_are_cut(tmp_path: Path) -> None:
+    data = pd.DataFrame({"text": pd.Series(list(EVIL), dtype=object)})
+    run = ended_run(data, tmp_path, prompt="{text}", schema="", failing=0)
+    for at, text in enumerate(EVIL):
+        row = run.plan.rowset.rows[at]
+        assert row is not None
+        row.outputs = {"response": text}
+        journal_answer(run, at, text.replace("\ud800", "").replace("\udfff", ""))
+        found = detail(run, at)
+        html = render("detail", detail=found)
+        for hurtful in ("<script>", "<img", "\x1b", "\x00", "\u202e", "\ud800"):
+            assert hurtful not in html
+        assert html.count("<pre") == html.count("</pre>")
+        assert len(found.prompt) < LONGEST + 60
+    assert "and 80,000 more characters" in detail(run, 3).prompt
+    run.pipeline.journal.close()
+
+
+def test_lines_of_a_prompt_stay_lines(tmp_path: Path) -> None:
+    data = pd.DataFrame({"text": ["one\n\n  two\tthree\r\nfour"]})
+    run = ended_run(data, tmp_path, prompt="{text}", schema="")
+    found = detail(run, 0)
+    assert found.prompt == "one\n\n  two\tthree\nfour"
+    assert "one\n\n  two\tthree\nfour" in render("detail", detail=found)
+    run.pipeline.journal.close()

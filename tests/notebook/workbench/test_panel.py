@@ -1,0 +1,267 @@
+"""The panel: what it takes, what its widgets do, in a kernel and where there is none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+import ondine_nb
+from ondine_nb.errors import ConfigurationError
+from ondine_nb.notebook.workbench.widgets import ACTIONS, control
+from tests.server import MessagesServer
+
+from .kernels import KEY, Kernel
+from .test_front_ends import execute, html_of, notebook, outputs, run
+from .test_front_ends import surroundings as surroundings  # a fixture
+
+FRAME = "import pandas as pd\nreviews = pd.DataFrame({'text': [f'r {at}' for at in range(40)]})"
+OPEN = (
+    "import ondine_nb\n"
+    "given = {'tone': ['dry', 'warm']}\n"
+    "bench = ondine_nb.panel(reviews, 'Judge {tone}: {text}', given, sample=6)\n"
+    "kit = bench._screen.widgets\n"
+    "bench"
+)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, server: MessagesServer) -> Iterator[Kernel]:
+    with Kernel(tmp_path / "home", ANTHROPIC_BASE_URL=server.url) as running:
+        assert running.run(FRAME).status == "ok"
+        yield running
+
+
+def click(kernel: Kernel, name: str) -> None:
+    kernel.wait(f"not kit.buttons[{name!r}].disabled")
+    assert kernel.run(f"kit.buttons[{name!r}].click()").status == "ok"
+
+
+# --- controls ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "value"),
+    [
+        ((1, 5), "IntSlider", 3),
+        ((1, 5, 2), "IntSlider", 3),
+        ((0.0, 1.0), "FloatSlider", 0.5),
+        (["formal", "dry"], "Dropdown", "formal"),
+        ({"Formal": "formal"}, "Dropdown", "formal"),
+        (True, "Checkbox", True),
+        ("plain", "Text", "plain"),
+        (7, "IntSlider", 7),
+    ],
+)
+def test_a_control_is_what_interact_would_make_of_it(given: Any, kind: str, value: Any) -> None:
+    made = control("tone", given)
+    assert (type(made).__name__, made.value, made.description) == (kind, value, "tone")
+
+
+def test_a_widget_stays_itself_and_what_is_none_is_refused() -> None:
+    own = ipywidgets.IntText(4, description="how")
+    assert control("tone", own) is own
+    assert own.description == "how"
+    for given in (object(), None, (5, 1), ipywidgets.HBox()):
+        with pytest.raises(ConfigurationError, match="control 'tone'"):
+            control("tone", given)
+
+
+def test_labels_are_a_column_and_a_name_that_is_none_is_told() -> None:
+    frame = pd.DataFrame({"text": ["a"], "mood": ["good"]})
+    bench = ondine_nb.panel(frame, "Judge: {text}", labels="mood")
+    assert bench.bench.labels == "mood"
+    assert "labels: mood" in repr(bench)
+    with pytest.raises(ConfigurationError, match=r"no column 'moods': did you mean 'mood'\?"):
+        ondine_nb.panel(frame, "Judge: {text}", labels="moods")
+
+
+# --- in a kernel ---------------------------------------------------------------------------------
+
+
+def test_it_is_displayed_once_as_widgets_with_a_static_twin(kernel: Kernel) -> None:
+    cell = kernel.run(OPEN)
+    assert cell.status == "ok", cell.traceback
+    shown = [content["data"] for content in cell.of_type("display_data")]
+    assert [WIDGET in data for data in shown] == [True, False]
+    assert not cell.of_type("execute_result")
+    assert shown[1]["text/html"].count('class="ondine-panel-static"') == 1
+    assert "%%ondine labeled -i reviews" in shown[1]["text/plain"]
+    again = kernel.run("bench")
+    assert len(again.of_type("display_data")) == 2
+    assert kernel.value("[*kit.buttons]") == [*ACTIONS, "Stop"]
+    assert KEY not in str(kernel.messages)
+
+
+def test_preview_compare_and_run_all_by_their_buttons(
+    kernel: Kernel, server: MessagesServer
+) -> None:
+    kernel.run(OPEN)
+    click(kernel, "Preview")
+    kernel.wait("bench.a and bench.a.ended and not bench._work.busy")
+    assert server.arrived == 6
+    assert kernel.value("kit.buttons['Compare'].disabled")
+    kernel.run("kit.controls['tone'].value = 'warm'")
+    click(kernel, "Compare")
+    kernel.wait("bench.b and bench.b.ended and not bench._work.busy")
+    assert server.arrived == 12
+    assert "A: tone dry" in kernel.value("kit.results.value")
+    click(kernel, "Run all")
+    kernel.wait("bench.run and bench.run.state == 'done'")
+    kernel.wait("'labeled' in globals()")
+    assert kernel.value("(len(labeled), labeled_run is bench.run)") == (40, True)
+    assert server.arrived == 12 + 34
+    kernel.wait("'labeled: done' in kit.message.value")
+    code = kernel.value("bench.code")
+    assert kernel.run(code).status == "ok"
+    assert server.arrived == 46
+
+
+def test_what_a_method_found_is_saved_before_its_cell_ends(kernel: Kernel) -> None:
+    """What comes later is dropped where no person runs the notebook; the forecast comes with it."""
+    kernel.run(OPEN)
+    cell = kernel.run("kit.controls['tone'].value = 'warm'\nlen(await bench.preview_async())")
+    assert cell.status == "ok", cell.traceback
+    saved = [content["data"]["text/plain"] for content in cell.of_type("update_display_data")]
+    assert "A: 6 rows" in saved[-1]
+    assert "by the answers of 6 rows tried" in saved[-1]
+
+
+def test_its_methods_do_what_its_buttons_do(kernel: Kernel, server: MessagesServer) -> None:
+    kernel.run(OPEN)
+    assert kernel.run("len(await bench.preview_async())").status == "ok"
+    assert kernel.run("kit.controls['tone'].value = 'warm'\nbench.compare()").status == "ok"
+    assert server.arrived == 12
+    kernel.wait("'A: tone dry' in kit.results.value")
+    assert not kernel.value("kit.buttons['Preview'].disabled")
+    assert kernel.value("len(kit._stop_place.children)") == len(ACTIONS)
+    again = kernel.run("bench.compare()")  # the same once more: B, for nothing
+    assert again.status == "ok"
+    assert server.arrived == 12
+    kernel.run("kit.controls['tone'].value = 'dry'")
+    assert "nothing has changed since A" in kernel.run("bench.compare()").traceback
+
+
+def test_the_run_is_displayed_where_the_panel_is(kernel: Kernel) -> None:
+    opened = kernel.start(OPEN)
+    kernel.finish(opened)
+    click(kernel, "Run all")
+    kernel.wait("bench.run and bench.run.state == 'done'")
+    below = kernel.finish(opened)
+    assert below.of_type("display_data")[-1]["data"]["text/plain"].startswith("labeled:")
+
+
+def test_the_twin_follows_what_is_done(kernel: Kernel) -> None:
+    kernel.run(OPEN)
+    click(kernel, "Preview")
+    kernel.wait("bench.a and bench.a.ended and 'Judge dry: r' in str(bench._screen._saved)")
+    twin = kernel.value("bench._screen._twins[0]")
+    updates = [
+        message["content"]
+        for message in kernel.messages
+        if message["msg_type"] == "update_display_data"
+    ]
+    assert updates[-1]["transient"]["display_id"] == twin
+    assert "6 rows" in updates[-1]["data"]["text/html"]
+
+
+def test_a_prompt_set_by_code_is_checked_like_one_typed(kernel: Kernel) -> None:
+    kernel.run(OPEN)
+    kernel.run("bench.prompt = 'Tell {txt}'")
+    kernel.wait("'Did you mean {text}' in kit.says.value")
+    assert kernel.value("kit.prompt.value") == "Tell {txt}"
+    assert kernel.value("kit.buttons['Preview'].disabled")
+    kernel.run("bench.prompt = 'Tell {text} to {whom}'")
+    kernel.wait("'whom' in kit.controls")
+    kernel.run("kit.controls['whom'].value = 'all'")
+    kernel.wait("not kit.buttons['Preview'].disabled")
+    assert kernel.value("bench.options") == {"params": {"whom": "all"}}
+
+
+def test_the_line_opens_a_workbench_with_the_session_s_options(kernel: Kernel) -> None:
+    kernel.run("%config OndineMagics.budget = 3\n%config OndineMagics.effort = 'low'")
+    cell = kernel.run("%ondine panel reviews --schema 'mood: good|bad'")
+    assert cell.status == "ok", cell.traceback
+    assert kernel.value("ondine_panel.options") == {
+        "budget": 3, "effort": "low", "schema": "mood: good|bad",
+    }  # fmt: skip
+    assert kernel.value("ondine_panel._screen.widgets.budget.label") == "$3.00"
+    wrong = kernel.run("%ondine panel reveiws")
+    assert "UsageError" in wrong.error + wrong.text + str(wrong.of_type("stream"))
+    assert "Did you mean" in wrong.error + str(wrong.messages)
+
+
+def test_a_frame_without_a_name_gets_one_that_the_code_can_use(kernel: Kernel) -> None:
+    kernel.run("import ondine_nb\nbench = ondine_nb.panel(reviews.head(3), 'Tell {text}')")
+    code = kernel.value("bench.code")
+    assert "-i panel_data" in code
+    cell = kernel.run(code)
+    assert cell.card["done"] == "3"
+
+
+def test_what_can_t_be_meant_is_one_line(kernel: Kernel) -> None:
+    for words in ("[1]", "reviews, budgte=2", "reviews, '', {'text': 1}", "reviews, effort='hi'"):
+        cell = kernel.run(f"import ondine_nb\nondine_nb.panel({words})")
+        assert cell.status == "error", words
+        assert len(cell.traceback.splitlines()) == 1, cell.traceback
+
+
+def test_the_loop_is_free_while_a_large_frame_is_estimated(kernel: Kernel) -> None:
+    kernel.run("reviews = pd.concat([reviews] * 2500, ignore_index=True)")
+    kernel.run(OPEN)
+    kernel.wait("bench.forecast is not None", 60)
+    assert "100,000 rows" in kernel.value("bench.forecast.headline")
+    assert "by 5,000 of 100,000 rows" in kernel.value("bench.forecast.basis")
+
+
+# --- without widgets -----------------------------------------------------------------------------
+
+
+def test_nbconvert_shows_the_facts_and_no_dead_widget(
+    tmp_path: Path, surroundings: dict[str, str]
+) -> None:
+    path = notebook(tmp_path, "%load_ext ondine_nb\n" + FRAME, OPEN)
+    execute(path, surroundings)
+    assert len(outputs(path, 1)) == 2
+    assert "%%ondine labeled -i reviews" in html_of(path, 1)
+    page = run(surroundings, "nbconvert", "--to", "html", str(path))
+    assert page.returncode == 0, page.stderr
+    html = (tmp_path / "made.html").read_text()
+    assert html.count('class="ondine-panel-static"') == 1
+
+
+def test_in_a_terminal_it_is_text_and_its_methods_work(
+    shell: InteractiveShell,
+    server: MessagesServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+    shell.user_ns["reviews"] = pd.DataFrame({"text": [f"r {at}" for at in range(9)]})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    made = ondine_nb.panel(
+        shell.user_ns["reviews"], "Tell {text} {tone}", {"tone": "dry"}, sample=4
+    )
+    shown = capsys.readouterr().out
+    assert "Prompt workbench: reviews (9 rows, 1 columns)" in shown
+    assert "%%ondine labeled -i reviews -p tone=dry" in shown
+    assert len(made.preview()) == 4
+    made.prompt = "Say {text}"
+    assert len(made.compare()) == 4
+    assert server.arrived == 8
+    assert "B: 4 rows" in repr(made)
+
+
+def test_in_a_plain_interpreter_it_is_text_too(tmp_path: Path) -> None:
+    code = f"{FRAME}\nimport ondine_nb\nondine_nb.panel(reviews, 'Tell {{text}}', name='reviews')"
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert "%%ondine labeled -i reviews" in ended.stdout

@@ -1,0 +1,141 @@
+"""Options: defaults as documented, values checked, near misses named."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ondine_nb.errors import ConfigurationError
+from ondine_nb.pipeline.options import Options
+
+
+def test_the_documented_defaults() -> None:
+    options = Options()
+    assert (options.model, options.column, options.thinking) == (
+        "claude-haiku-5-5",
+        "response",
+        "off",
+    )
+    assert (options.budget, options.concurrency, options.timeout) == (None, "auto", 120.0)
+    assert (options.on_error, options.fresh, options.overwrite) == ("keep", False, False)
+    assert options.answer_tokens() == 1024
+
+
+def test_none_leaves_an_option_at_its_default() -> None:
+    assert Options.of({"model": None, "budget": None, "timeout": None}) == Options()
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"no option 'budgte'.*'budget'"):
+        Options.of({"budgte": 2})
+    with pytest.raises(ConfigurationError, match=r"no option 'zzzzzz'\.$"):
+        Options.of({"zzzzzz": 2})
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"budget": "$0.10"}, Decimal("0.10")),
+        ({"budget": 0.1}, Decimal("0.1")),
+        ({"max_tokens": "12"}, 12),
+        ({"concurrency": "7"}, 7),
+        ({"pack": "20"}, 20),
+        ({"concurrency": "auto"}, "auto"),
+        ({"timeout": "2.5"}, 2.5),
+        ({"base_url": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
+    ],
+)
+def test_values_may_be_text_as_a_magic_has_them(given: dict[str, Any], value: Any) -> None:
+    ((name, _),) = given.items()
+    assert getattr(Options.of(given), name) == value
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"budget": -1},
+        {"budget": "x"},
+        {"price_in": "nan"},
+        {"max_tokens": 0},
+        {"max_tokens": 1.5},
+        {"max_tokens": True},
+        {"sample": 0},
+        {"pack": 0},
+        {"pack": 101},
+        {"pack": "all"},
+        {"concurrency": 0},
+        {"concurrency": "lots"},
+        {"timeout": 0},
+        {"timeout": "inf"},
+        {"timeout": "soon"},
+        {"effort": "hihg"},
+        {"thinking": "on"},
+        {"on_error": "halt"},
+        {"model": " "},
+        {"model": 5},
+        {"column": ""},
+        {"base_url": "localhost:8080"},
+        {"system": 5},
+    ],
+    ids=str,
+)
+def test_what_cant_be_meant_is_an_error_that_names_its_flag(given: dict[str, Any]) -> None:
+    ((name, _),) = given.items()
+    with pytest.raises(ConfigurationError, match="--" + name.replace("_", "-")):
+        Options.of(given)
+
+
+def test_a_near_miss_of_a_choice_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="Did you mean 'high'"):
+        Options(effort="hihg")
+
+
+@pytest.mark.parametrize(
+    ("given", "local", "tokens"),
+    [
+        ({}, None, 1024),
+        ({}, 256, 256),
+        ({"max_tokens": 5}, 256, 5),
+        ({"thinking": "auto"}, None, 8192),
+        ({"model": "claude-opus-5-5"}, None, 8192),
+        ({"model": "claude-fable-5-2"}, None, 8192),
+        ({"model": "claude-mythos-5-2"}, None, 8192),
+        ({"model": "claude-sonnet-5-5"}, None, 1024),
+        ({"model": "claude-opus-5-5", "max_tokens": 7}, None, 7),
+    ],
+)
+def test_max_tokens_is_larger_where_the_model_thinks(
+    given: dict[str, Any], local: int | None, tokens: int
+) -> None:
+    assert Options.of(given).answer_tokens(local) == tokens
+
+
+def test_width_is_what_was_asked_for_or_what_the_answerer_has() -> None:
+    assert Options(concurrency=3).width(local=4) == 3
+    assert Options().width(local=4) == 4
+    assert Options().width() == 256
+
+
+@pytest.mark.parametrize(
+    ("given", "width", "rows"),
+    [
+        ({}, 256, 256),
+        ({"pack": 20}, 256, 5_120),
+        ({"pack": 100}, 256, 5_120),
+        ({"pack": 100, "concurrency": 256}, 256, 25_600),
+        ({"pack": 2, "concurrency": 3}, 3, 6),
+    ],
+    ids=str,
+)
+def test_so_many_rows_are_on_their_way_at_once(
+    given: dict[str, Any], width: int, rows: int
+) -> None:
+    assert Options(**given).rows_at_once(width) == rows
+
+
+def test_packs_and_batches_exclude_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="--pack and --batch can't go together"):
+        Options(pack=2, batch=True)
+    assert Options(pack=1, batch=True).batch

@@ -1,0 +1,20 @@
+"""The tests' own HTTP server: faults, limits, batches, and a ledger of what was billed to whom."""
+
+from __future__ import annotations
+
+from .ledger import Arrival, Billed, Ledger
+from .rules import MODELS
+from .server import FAULTS, THINKING_TOKENS, MessagesServer, Servers, echo_of, value_of
+
+__all__ = [
+    "FAULTS",
+    "MODELS",
+    "THINKING_TOKENS",
+    "Arrival",
+    "Billed",
+    "Ledger",
+    "MessagesServer",
+    "Servers",
+    "echo_of",
+    "value_of",
+]

@@ -1,0 +1,479 @@
+"""A loopback server that speaks the Anthropic Messages API over real HTTP, and keeps its own books.
+
+    with MessagesServer(latency=0.05, faults={"429": 0.05}) as server:
+        client = AsyncAnthropic(base_url=server.url, api_key="any", max_retries=0)
+        ...
+        assert server.ledger.requests == 100
+
+It runs in a thread with a loop of its own, so that sync tests, kernels and subprocesses reach it;
+`python -m tests.server --latency 0.05` runs it as a process that prints its URL and ends when its
+stdin closes. `GET /_ledger` gives the books as JSON to whoever is in another process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import math
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, replace
+from typing import Any, Self
+
+from aiohttp import web
+
+from .answers import (
+    FAULTS,
+    LOST_FAULTS,
+    THINKING_TOKENS,
+    Answer,
+    Draw,
+    Latency,
+    Usage,
+    check_names,
+    compose,
+    echo_of,
+    latency_of,
+    prompt_of,
+    value_of,
+)
+from .batches import Batches, BatchRules
+from .cache import PromptCache
+from .ledger import Arrival, Billed, Ledger
+from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
+
+__all__ = [
+    "FAULTS",
+    "MODELS",
+    "THINKING_TOKENS",
+    "Arrival",
+    "Billed",
+    "Ledger",
+    "MessagesServer",
+    "Servers",
+    "echo_of",
+    "value_of",
+]
+
+Plan = Callable[[Any, int], str | None]
+
+HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body>Sign in</body></html>"
+MAX_BYTES = 32 * 1024 * 1024
+SLOW_DOWN = ("429", "529")
+
+
+class MessagesServer:
+    """The server; every parameter is a keyword. See `FAULTS` for the names of faults.
+
+    `plan(body, attempt)` names the fault of one request exactly; where it gives None, `faults`
+    draws one by chance. `plan`, `answer` and `usage` are called on the server's loop with bodies
+    that passed validation; an exception in one of them is raised at the end of `with`. `limits`
+    are per minute, as {"requests": 600}, with `burst` at once; with `windows` they are counted in
+    fixed windows of so many seconds instead. `tells` is what it says of them: "limits" in headers,
+    "retry-after" with a 429. Started again after `stop`, the
+    server has the same URL and the same books.
+    """
+
+    def __init__(
+        self,
+        *,
+        answer: Answer | None = None,
+        latency: Latency = 0.0,
+        faults: Mapping[str, float] | None = None,
+        plan: Plan | None = None,
+        seed: int = 0,
+        key: str | None = None,
+        models: Sequence[str] | None = None,
+        limits: Mapping[str, int] | None = None,
+        burst: int | None = None,
+        windows: float | None = None,
+        tells: Sequence[str] = ("limits", "retry-after"),
+        retry_after: float | None = None,
+        retry_after_ms: int | None = None,
+        thinking: bool = False,
+        usage: Usage | None = None,
+        port: int = 0,
+        batches: BatchRules | None = None,
+    ) -> None:
+        self.ledger = Ledger()
+        self.requests: list[Arrival] = []
+        self.calls: Counter[str] = Counter()
+        self.in_flight = self.peak_in_flight = 0
+        self._answer, self._thinking, self._usage = answer, thinking, usage
+        self._latency, self._rng = latency_of(latency), random.Random(seed)
+        self._plan, self._draw = plan, Draw(faults or {}, seed)
+        self._key, self._models, self._port = key, models, port
+        self._limits = Limits(limits or {}, burst, windows)
+        self._tells = frozenset(tells)
+        self._slow_down = _retry_headers(retry_after, retry_after_ms)
+        self._attempts: Counter[str] = Counter()
+        self.cache = PromptCache()
+        self._ids = itertools.count(1)
+        self._mistakes: list[Exception] = []
+        self.batches = Batches(self, batches or BatchRules())
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    # From any thread
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def arrived(self) -> int:
+        """How many POST /v1/messages have come in, refused and failed ones included."""
+        return len(self.requests)
+
+    def attempts(self, prompt: str) -> int:
+        return self._attempts[prompt]
+
+    def start(self) -> Self:
+        started: Future[int] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(started)), name="messages-server", daemon=True
+        )
+        self._thread.start()
+        self._port = started.result(10)
+        return self
+
+    def stop(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread and thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            thread.join(10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        self.stop()
+        # A plan or answer that raised looks like a 500 from outside: say so in the test itself.
+        if kind is None and self._mistakes:
+            raise self._mistakes[0]
+
+    def pause(self) -> None:
+        """Hold every message request before it is billed, failed or answered."""
+        self._on_loop(self._gate.clear)
+
+    def resume(self) -> None:
+        self._on_loop(self._gate.set)
+
+    def wait_for(self, n: int, timeout: float = 10) -> None:
+        """Block until `n` requests have arrived since the start."""
+        self._wait(lambda: self.arrived >= n, f"{n} arrivals", timeout)
+
+    def wait_idle(self, timeout: float = 10) -> None:
+        """Block until nothing is in flight, so that the ledger stands still."""
+        self._wait(lambda: self.in_flight == 0, "nothing in flight", timeout)
+
+    def books(self) -> dict[str, Any]:
+        """What GET /_ledger gives."""
+        self.batches.settle()
+        return {
+            "requests": self.ledger.requests,
+            "arrived": self.arrived,
+            "batches": self.batches.books(),
+            "batch_calls": self.batches.calls,
+            "in_flight": self.in_flight,
+            "peak_in_flight": self.peak_in_flight,
+            "by_prompt": self.ledger.by_prompt(),
+            "entries": [asdict(entry) for entry in self.ledger.entries],
+        }
+
+    def _wait(self, reached: Callable[[], bool], what: str, timeout: float) -> None:
+        with self._changed:
+            if not self._changed.wait_for(reached, timeout):
+                raise TimeoutError(
+                    f"waited {timeout} s for {what}: {self.arrived} arrived, "
+                    f"{self.in_flight} in flight"
+                )
+
+    def _on_loop(self, act: Callable[[], None]) -> None:
+        """Run `act` in the server's thread and wait, so that it holds when this returns."""
+        if threading.current_thread() is self._thread:
+            act()
+            return
+        done = threading.Event()
+        self._loop.call_soon_threadsafe(act)
+        self._loop.call_soon_threadsafe(done.set)
+        done.wait(10)
+
+    # On the server's loop
+
+    async def _run(self, started: Future[int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping, self._gate = asyncio.Event(), asyncio.Event()
+        self._gate.set()
+        server = web.Server(self._handle, access_log=None)
+        try:
+            # The backlog takes a thousand clients that connect at once.
+            listener = await self._loop.create_server(server, "127.0.0.1", self._port, backlog=4096)
+        except OSError as error:
+            started.set_exception(error)
+            return
+        started.set_result(listener.sockets[0].getsockname()[1])
+        await self._stopping.wait()
+        listener.close()
+        server.pre_shutdown()
+        await server.shutdown(0.02)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = f"{request.method} {request.path}"
+        self.calls[call] += 1
+        if call == "POST /v1/messages":
+            return await self._messages(request)
+        if call == "GET /_ledger":
+            return self._reply(self.books())
+        if not self._is_known(request):
+            return self._fail(ERRORS["401"])
+        if request.path.startswith("/v1/messages/batches"):
+            return await self.batches.handle(request)
+        if call == "GET /v1/models":
+            return self._reply(model_page(self._models or MODELS))
+        if call.startswith("GET /v1/models/"):
+            return self._model(request.path.removeprefix("/v1/models/"))
+        if call == "POST /v1/messages/count_tokens":
+            return self._count(await request.content.read())
+        return self._fail(replace(ERRORS["404"], message=f"Not Found: {call}"))
+
+    def _is_known(self, request: web.BaseRequest) -> bool:
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self._key is None or self._key in (bearer, request.headers.get("x-api-key"))
+
+    def _model(self, model: str) -> web.Response:
+        if model not in (self._models or MODELS):
+            return self._fail(replace(ERRORS["404"], message=f"model: {model}"))
+        return self._reply(model_page([model])["data"][0])
+
+    def _count(self, raw: bytes) -> web.Response:
+        problem = problem_of(_parsed(raw), self._models, counting=True)
+        tokens = {"input_tokens": max(1, len(raw) // 4)}
+        return self._fail(problem) if problem else self._reply(tokens)
+
+    async def _messages(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.content.read()
+        arrival = self._arrive(request, _parsed(raw))
+        try:
+            problem = self._refuse(request, raw, arrival.body)
+            if problem is None:
+                arrival.fault = self._fault(arrival)
+                arrival.cached = self.cache.look(arrival.body)
+                await self._take_time()
+            await self._gate.wait()
+            return self._fail(problem) if problem else await self._meet(request, raw, arrival)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._mistakes.append(error)
+            raise
+        finally:
+            with self._changed:
+                self.in_flight -= 1
+                self._changed.notify_all()
+
+    async def _take_time(self) -> None:
+        seconds = self._latency(self._rng)
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def _arrive(self, request: web.BaseRequest, body: Any) -> Arrival:
+        prompt = prompt_of(body)
+        attempt = self._attempts[prompt] + 1
+        arrival = Arrival(prompt, body, request.headers, attempt)
+        with self._changed:
+            self._attempts[prompt] = attempt
+            self.requests.append(arrival)
+            self.in_flight += 1
+            self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+            self._changed.notify_all()
+        return arrival
+
+    def _fault(self, arrival: Arrival) -> str | None:
+        planned = self._plan(arrival.body, arrival.attempt) if self._plan else None
+        if planned:
+            check_names({planned})
+        return planned or self._draw.fault(arrival.prompt, arrival.attempt)
+
+    def _refuse(self, request: web.BaseRequest, raw: bytes, body: Any) -> Problem | None:
+        if not self._is_known(request):
+            return ERRORS["401"]
+        if len(raw) > MAX_BYTES:
+            return ERRORS["413"]
+        problem = problem_of(body, self._models)
+        if problem:
+            return problem
+        wait = self._limits.admit()
+        after = self._slow_down
+        if not after and "retry-after" in self._tells:
+            after = {"retry-after": str(math.ceil(wait))}
+        return replace(ERRORS["429"], headers=after) if wait else None
+
+    async def _meet(
+        self, request: web.BaseRequest, raw: bytes, arrival: Arrival
+    ) -> web.StreamResponse:
+        """What becomes of a valid request: its fault if it has one, else its answer."""
+        fault = arrival.fault
+        if fault is not None and fault in ERRORS:
+            headers = self._slow_down if fault in SLOW_DOWN else {}
+            return self._fail(replace(ERRORS[fault], headers=headers))
+        if fault in ("html", "html_502"):
+            return self._send(HTML, 200 if fault == "html" else 502, kind="text/html")
+        if fault == "hang":
+            while not _is_gone(request):
+                await asyncio.sleep(0.02)
+        if fault in ("hang", "reset_before"):
+            return _reset(request)
+        return await self._pay(request, raw, arrival)
+
+    async def _pay(
+        self, request: web.BaseRequest, raw: bytes, arrival: Arrival
+    ) -> web.StreamResponse:
+        request_id, fault = self._request_id(), arrival.fault
+        message = compose(
+            arrival.body,
+            request_id,
+            len(raw),
+            answer=self._answer,
+            thinking=self._thinking,
+            usage=self._usage,
+            fault=fault,
+            cached=arrival.cached,
+        )
+        self.cache.keep(arrival.cached)
+        # Booked before the first byte leaves: who has the answer finds it in the ledger.
+        delivered = fault not in LOST_FAULTS and not _is_gone(request)
+        self.ledger.add(_entry(arrival, message, delivered, request_id))
+        self._limits.charge(message["usage"])
+        payload = json.dumps(message).encode()
+        if fault == "reset_after":
+            return _reset(request)
+        if fault == "half":
+            return await _break_off(request, payload, request_id)
+        if fault == "malformed":
+            payload = payload[: len(payload) // 2]
+        return self._send(payload, request_id=request_id)
+
+    def _request_id(self) -> str:
+        return f"req_{next(self._ids):024x}"
+
+    def _fail(self, problem: Problem) -> web.Response:
+        request_id = self._request_id()
+        payload = json.dumps(problem.body(request_id)).encode()
+        return self._send(payload, problem.status, problem.headers, request_id)
+
+    def _reply(self, body: Mapping[str, Any]) -> web.Response:
+        return self._send(json.dumps(body).encode())
+
+    def _send(
+        self,
+        payload: bytes,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        request_id: str = "",
+        kind: str = "application/json",
+    ) -> web.Response:
+        identity = {"request-id": request_id or self._request_id(), "content-type": kind}
+        limits = self._limits.headers() if "limits" in self._tells else {}
+        sent = {**identity, **limits, **(headers or {})}
+        return web.Response(body=payload, status=status, headers=sent)
+
+
+Servers = Callable[..., MessagesServer]  # starts one; the fixture `serve` of notebook tests
+
+
+def _retry_headers(seconds: float | None, milliseconds: int | None) -> dict[str, str]:
+    given = {"retry-after": seconds, "retry-after-ms": milliseconds}
+    return {name: f"{value:g}" for name, value in given.items() if value is not None}
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _entry(
+    arrival: Arrival, message: Mapping[str, Any], delivered: bool, request_id: str
+) -> Billed:
+    usage = message["usage"]
+    return Billed(
+        prompt=arrival.prompt,
+        model=message["model"],
+        input_tokens=usage["input_tokens"],
+        output_tokens=usage["output_tokens"],
+        cache_creation_input_tokens=usage["cache_creation_input_tokens"] or 0,
+        cache_read_input_tokens=usage["cache_read_input_tokens"] or 0,
+        delivered=delivered,
+        fault=arrival.fault,
+        at=time.time(),
+        request_id=request_id,
+        max_tokens=arrival.body["max_tokens"],
+    )
+
+
+def _is_gone(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _reset(request: web.BaseRequest) -> web.Response:
+    """Drop the connection; without lingering, so that the client sees a reset, not an end."""
+    transport = request.transport
+    if transport is not None:
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+    return web.Response()
+
+
+async def _break_off(
+    request: web.BaseRequest, payload: bytes, request_id: str
+) -> web.StreamResponse:
+    """Promise the whole payload, send half of it and hang up."""
+    headers = {"content-type": "application/json", "request-id": request_id}
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(payload)
+    await response.prepare(request)
+    await response.write(payload[: len(payload) // 2])
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+def _pairs(text: str, number: Callable[[str], Any]) -> dict[str, Any]:
+    """ "a=1,b=2" as a dict."""
+    return {name: number(value) for name, value in (pair.split("=") for pair in text.split(","))}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.server")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", default="0", help="S, LOW:HIGH or lognormal:MEDIAN:SIGMA")
+    parser.add_argument("--faults", type=lambda text: _pairs(text, float), help="429=.05,500=.01")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--key")
+    parser.add_argument("--models", type=lambda text: text.split(","))
+    parser.add_argument("--limits", type=lambda text: _pairs(text, int), help="requests=600")
+    parser.add_argument("--burst", type=int)
+    parser.add_argument("--retry-after", type=float)
+    parser.add_argument("--retry-after-ms", type=int)
+    parser.add_argument("--thinking", action="store_true")
+    parser.add_argument("--batches", type=lambda text: BatchRules(**_pairs(text, float)))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the URL, serve until stdin closes: the server dies with whoever started it."""
+    with MessagesServer(**vars(_parser().parse_args(argv))) as server:
+        print(server.url, flush=True)
+        sys.stdin.buffer.read()
