@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree
+
+import pytest
 
 from ondine_nb.providers import Answer
 from tests.bench.compare import NAMES, Cell
 from tests.bench.contestants import Figures
 from tests.bench.peers import environments
 from tests.bench.plot import Chart, Line, drawn
-from tests.bench.report import measure, ratio, table
+from tests.bench.report import ROOT, measure, ratio, table
+from tests.bench.trace import Counts, added, counts, traced
 from tests.bench.wire import FIELDS, TEXT, answer, serving
 
 
@@ -70,3 +74,51 @@ def test_charts_are_one_drawing_with_every_point() -> None:
     curves = [path.get("d", "") for path in root.iter("{http://www.w3.org/2000/svg}path")]
     assert sum(path.count("L") == 2 for path in curves) == 3
     assert "in <memory>" in "".join(root.itertext())
+
+
+def test_a_trace_counts_what_each_row_adds_and_shows_its_way() -> None:
+    rows, more = 2, 3
+    found = traced(ROOT, (rows, rows + 1, rows + more), repeat=1)
+    further = [figure.middle for figure in found.further(rows, more)]
+    modules, calls, changes, starts, start_changes, return_changes = further
+    assert 1 < modules < changes < calls
+    assert 1 < start_changes < starts < calls
+    assert changes < return_changes
+    way = [block for piece in found.way(rows) for block in piece]
+    assert len({block.module for block in way}) >= modules
+    # The way is as long as the trace counts; now and then the loop turns once more.
+    names = [name for block in way for name in block.functions]
+    assert abs(len(names) - calls) <= 10
+    assert abs(sum(name.startswith("…") for name in names) - (calls - starts)) <= 10
+
+
+def test_a_trace_of_another_checkout_without_the_wire_has_no_module_of_it(tmp_path: Path) -> None:
+    copytree(ROOT / "ondine_nb", tmp_path / "ondine_nb", ignore=ignore_patterns("__pycache__"))
+    found = traced(tmp_path, (2, 3), repeat=1, own=True)
+    modules = {block.module for piece in found.way(2) for block in piece}
+    assert modules
+    assert not any("anthropic" in module for module in modules)
+
+
+def test_a_change_is_a_call_into_another_module_than_the_call_before_it() -> None:
+    functions = [("a", "f"), ("a", "g"), ("b", "h")]
+    start, resume, back = 0, 1, 2
+    # f calls g, which returns, then h, which returns, and is resumed.
+    walk = [(start, 0), (start, 1), (back, 0), (start, 2), (back, 0), (resume, 0), (resume, 2)]
+    assert counts(walk, functions) == Counts(
+        modules=2, calls=5, changes=3, starts=3, start_changes=1, return_changes=3
+    )
+
+
+def test_what_a_further_row_adds_to_a_walk_begins_where_its_loop_does() -> None:
+    row = [(0, number) for number in (3, 4, 4, 5, 6, 3, 7)]
+    before, after = [(0, number) for number in range(20, 40)], [(0, 1)] * 20
+    three, four = ([*before, *row * rows, *after] for rows in (3, 4))
+    assert added(three, four) == [row]
+    assert added([*before, (0, 9), *row * 3, *after], four) == [row]  # a tick, in the other only
+    assert added(four, four) == []
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"{tmp_path} has no folder ondine_nb"):
+        traced(tmp_path, (1,))

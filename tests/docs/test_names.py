@@ -24,7 +24,7 @@ OF_OTHERS = {"--execute", "--to", "--jp"}  # nbconvert's, and JupyterLab's colou
 OF_BENCH = {
     flag
     for path in (ROOT / "tests" / "bench").glob("*.py")
-    for flag in re.findall(r'add(?:_argument)?\("(--[a-z-]+)"', path.read_text(encoding="utf-8"))
+    for flag in re.findall(r'add(?:_argument)?\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
 }
 LINES = {"runs", "stop", "resume", "models", "cost", "panel", "doctor"}
 KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
