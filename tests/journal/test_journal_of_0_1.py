@@ -32,7 +32,7 @@ from tests.fixtures.runs_of_0_1 import (
     plain,
 )
 from tests.server import MessagesServer, echo_of
-from tests.server_batches import BatchRules
+from tests.server.batches import BatchRules
 
 TOLD = json.loads(EXPECTED.read_text(encoding="utf-8"))
 READ = [name for name in RUNS if name != UNREAD]

@@ -28,9 +28,11 @@ HELD = (
     "ondine_nb.providers.anthropic",
     "ondine_nb.providers.base",
     "ondine_nb.providers.choose",
-    "ondine_nb.providers.local",
+    "ondine_nb.providers.local.process",
     "ondine_nb.providers.pricing",
-    "ondine_nb.stages",
+    "ondine_nb.stages.load",
+    "ondine_nb.stages.parse",
+    "ondine_nb.stages.prompt",
 )
 # Here the types of attributes are said by what is assigned alone.
 INFERRED = {"logger", "local_face"}
