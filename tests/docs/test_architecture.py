@@ -13,11 +13,13 @@ from typing import Any
 import ondine_nb
 from tests.asking import Asker, texts
 from tests.docs.generate import PICTURE
+from tests.docs.pages import DOCS
 from tests.docs.picture import WAY, rooms, svg
 from tests.server import MessagesServer
 from tests.test_layers import WAYS_UP, room
 
 ROOT = Path(ondine_nb.__file__).parent
+PAGE = DOCS / "architecture.md"
 AGAIN = "run python -m tests.docs.generate"
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+(\.+)([\w.]*)", re.MULTILINE)
 
@@ -84,3 +86,18 @@ def test_a_row_goes_the_way_of_the_picture(server: MessagesServer, tmp_path: Pat
     steps = [(place, function) for _, place, function in WAY]
     assert [step for step in steps if step not in called] == []
     assert sorted(steps, key=called.__getitem__) == steps
+
+
+def test_everything_that_a_newcomer_looks_for_is_where_the_page_says() -> None:
+    page = (PAGE).read_text(encoding="utf-8")
+    asked = re.findall(r"^\| [^|]+\? \| (.*) \|$", page, re.MULTILINE)
+    assert len(asked) == 6
+    for answer in asked:
+        paths = re.findall(r"`(ondine_nb/[\w/]+\.py)`", answer)
+        assert paths
+        assert [path for path in paths if not (ROOT.parent / path).is_file()] == []
+
+
+def test_the_words_that_are_ours_fit_on_25_lines() -> None:
+    words = PAGE.read_text(encoding="utf-8").split("## Words that are ours")[1].split("\n## ")[0]
+    assert 5 < len(re.findall(r"^\| ", words, re.MULTILINE)) <= 25
