@@ -22,8 +22,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ondine_nb.models import CostEstimate, Failure, Usage
-from ondine_nb.notebook.card import Pace
 from ondine_nb.notebook.card.card import Card, render
+from ondine_nb.notebook.card.throughput import Throughput
 from ondine_nb.notebook.ui.templates import css
 from ondine_nb.orchestration import ExecutionContext, RunMetrics, Sample
 
@@ -160,9 +160,9 @@ NO_FAILURES: dict[str, Any] = {"failures": Counter(), "last_error": None, "first
 LOCAL = "SmolLM2-135M on this machine: small, free, often wrong; set ANTHROPIC_API_KEY for Claude"
 
 
-def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
+def samples() -> dict[str, tuple[FakeRun, Throughput | None, bool]]:
     """Name to (run, pace, live)."""
-    pace = Pace(61.4, TREND, SPENDING, TREND, SPENDING)
+    pace = Throughput(61.4, TREND, SPENDING, TREND, SPENDING)
     two = ("answer", "why")
     odd = Sample(12, {"name": "مرحبا بالعالم", "stars": 4, "note": None, "more": [1, {"a": "b"}]},
                  {"answer": "An answer in plain words. " * 9, "why": float("nan")})  # fmt: skip
@@ -188,7 +188,7 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
             live_run(state="stopping", metrics={"possibly_billed": Decimal("0.0042")}), None, True),
         "one button, plain answers, odd data": (
             FakeRun(columns=two, context=context(64, total_rows=20, processed_rows=13,
-                    metrics={"recent": deque([odd])})), Pace(0.05), True),
+                    metrics={"recent": deque([odd])})), Throughput(0.05), True),
         "under %%time, unknown price": (
             live_run(interrupt_only=True, priced=False, name="a_rather_long_variable_name",
                      columns=("sentiment", "score", "topic", "language", "reason")), pace, True),
@@ -196,9 +196,9 @@ def samples() -> dict[str, tuple[FakeRun, Pace | None, bool]]:
             live_run(counts=local, model="embedded", note=LOCAL,
                      metrics={**NO_FAILURES, **NOTHING_SAVED, "paid_cost": Decimal(0), "retries": 0,
                              "concurrency": 2, "in_flight": 2, "concurrency_note": ""}),
-            Pace(1.3), True),
+            Throughput(1.3), True),
         "failed rows open": (live_run(), pace, True),
-        "paused by an outage": (outage_run(), Pace(None, TREND, SPENDING), True),
+        "paused by an outage": (outage_run(), Throughput(None, TREND, SPENDING), True),
         "a stream, end unknown": (
             live_run(counts={"max_budget": None}, metrics={"open_ended": True}), pace, True),
         "over the budget at the end": (

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ondine_nb.models import CostEstimate, Failure, Usage
-from ondine_nb.notebook.card import ENDED, Pace
 from ondine_nb.notebook.card.card import Card, plain, render
+from ondine_nb.notebook.card.figures import ENDED
+from ondine_nb.notebook.card.throughput import Throughput
 from ondine_nb.notebook.ui.text import clean, money, rate, safe, short, span, time_left
 from ondine_nb.orchestration import Sample
-
-from .shots import (
+from tests.notebook.shots import (
     ESTIMATE,
     NO_FAILURES,
     NOTHING_SAVED,
@@ -68,7 +68,7 @@ class Page(HTMLParser):
         return root
 
 
-def page(run: Any, pace: Pace | None = None, live: bool = False) -> Page:
+def page(run: Any, pace: Throughput | None = None, live: bool = False) -> Page:
     return Page(render(Card.of(run, pace), live))
 
 
@@ -89,13 +89,13 @@ def test_there_is_one_root_and_it_carries_the_facts(live: bool) -> None:
 
 @pytest.mark.parametrize("run", [live_run(), done_run()])
 def test_a_card_that_is_only_shown_live_looks_the_same(run: Any) -> None:
-    pace = Pace(61.4)
+    pace = Throughput(61.4)
     only = Card.of(run, pace, live=True)
     assert render(only, live=True) == render(Card.of(run, pace), live=True)
 
 
 def test_the_live_card_counts_rows_by_their_outcome() -> None:
-    text = page(live_run(), Pace(61.4), live=True).text
+    text = page(live_run(), Throughput(61.4), live=True).text
     assert (
         "5,904 of 10,000 rows · 4,604 answered · 1,200 from journal · 100 failed · 300 in flight"
     ) in text
@@ -196,7 +196,7 @@ def test_the_embedded_model_costs_nothing_and_says_what_it_is() -> None:
 @pytest.mark.parametrize("state", ["pending", "running", "done", "stopped", "failed"])
 def test_no_rows_shows_well(live: bool, state: str) -> None:
     run = done_run(state=state, counts={**NOTHING, "total_rows": 0}, metrics=NO_FAILURES)
-    shown = page(run, Pace(0.0), live=live)
+    shown = page(run, Throughput(0.0), live=live)
     assert shown.root["data-total"] == "0"
     assert "0 rows" in shown.text
     assert "nan" not in shown.text
@@ -213,7 +213,7 @@ def test_nothing_is_estimated_before_there_is_data() -> None:
 
 
 def test_a_stream_that_does_not_know_its_total_shows_no_total() -> None:
-    text = page(FakeRun(context=context(5, processed_rows=70)), Pace(7.0), live=True).text
+    text = page(FakeRun(context=context(5, processed_rows=70)), Throughput(7.0), live=True).text
     assert "70 rows · 70 answered" in text
     assert "of 70" not in text
     assert "left" not in text
@@ -500,7 +500,7 @@ def test_a_run_that_writes_to_a_file_names_it() -> None:
 
 
 def test_trends_of_rate_and_spending_are_drawn_live_and_at_the_end() -> None:
-    pace = Pace(61.4, TREND, SPENDING, TREND, SPENDING)
+    pace = Throughput(61.4, TREND, SPENDING, TREND, SPENDING)
     for run, live, when in (
         (live_run(), True, "in the last 2 minutes"),
         (done_run(), False, "from start to end"),
@@ -508,7 +508,7 @@ def test_trends_of_rate_and_spending_are_drawn_live_and_at_the_end() -> None:
         shown = page(run, pace, live)
         labels = [at.get("aria-label") for tag, at in shown.elements if tag == "svg"]
         assert labels == [f"rows/s {when}", f"USD a minute {when}"]
-    assert "<svg" not in render(Card.of(done_run(), Pace(61.4, (0.0, 0.0, 0.0))), live=False)
+    assert "<svg" not in render(Card.of(done_run(), Throughput(61.4, (0.0, 0.0, 0.0))), live=False)
 
 
 def test_what_will_pass_the_budget_says_so_and_the_meter_shows_how_far() -> None:

@@ -7,8 +7,7 @@ from decimal import Decimal
 import pytest
 
 from ondine_nb.notebook.card.throughput import POINTS, History
-
-from .shots import PausableRun, context
+from tests.notebook.shots import PausableRun, context
 
 
 def paces(run: PausableRun, rows: list[tuple[float, int, int]]) -> list[float | None]:

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.notebook.kernels import Cell, Kernel
 from tests.server import MessagesServer
-
-from .kernels import Cell, Kernel
 
 ROWS = 50_000
 # Beside the run: how late the loop is, and how long it draws, in seconds of this thread's CPU.
 METER = f"""
 import asyncio, time, pandas as pd
-from ondine_nb.notebook.run_view import WidgetObserver
+from ondine_nb.notebook.card.view import WidgetObserver
 frame = pd.DataFrame({{'text': [f'text {{at % 2000}} <b>' for at in range({ROWS})],
                        'at': range({ROWS})}})
 lags, drawn = [], []

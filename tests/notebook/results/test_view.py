@@ -16,12 +16,11 @@ from ondine_nb import Run
 from ondine_nb.notebook.results import view as results_view
 from ondine_nb.notebook.results.view import ResultsView, show_results
 from tests.asking import Asker, ended, statuses, texts
+from tests.notebook.ended import ended_run, reviews
+from tests.notebook.kernels import Kernel, environment
+from tests.notebook.test_front_ends import FRAME, execute, html_of, notebook, outputs
+from tests.notebook.test_front_ends import run as command
 from tests.server import MessagesServer
-
-from .kernels import Kernel, environment
-from .results import ended_run, reviews
-from .test_front_ends import FRAME, execute, html_of, notebook, outputs
-from .test_front_ends import run as command
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -243,7 +242,7 @@ def test_what_goes_wrong_in_the_view_is_a_line_in_it(
 
 def test_in_a_kernel_100_000_rows_send_one_page(tmp_path: Path) -> None:
     made = (
-        "from pathlib import Path; from tests.notebook.results import *\n"
+        "from pathlib import Path; from tests.notebook.ended import *\n"
         f"run = ended_run(reviews(100_000), Path({str(tmp_path)!r}))"
     )
     with Kernel(tmp_path / "home") as kernel:

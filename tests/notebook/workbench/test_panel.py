@@ -16,11 +16,10 @@ from IPython.core.interactiveshell import InteractiveShell
 import ondine_nb
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.notebook.workbench.widgets import ACTIONS, control
+from tests.notebook.kernels import KEY, Kernel
+from tests.notebook.test_front_ends import execute, html_of, notebook, outputs, run
+from tests.notebook.test_front_ends import surroundings as surroundings  # a fixture
 from tests.server import MessagesServer
-
-from .kernels import KEY, Kernel
-from .test_front_ends import execute, html_of, notebook, outputs, run
-from .test_front_ends import surroundings as surroundings  # a fixture
 
 FRAME = "import pandas as pd\nreviews = pd.DataFrame({'text': [f'r {at}' for at in range(40)]})"
 OPEN = (
