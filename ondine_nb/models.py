@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID, uuid4
 
 from .errors import ConfigurationError
@@ -24,6 +24,8 @@ __all__ = [
     "ExecutionResult",
     "Failure",
     "ProcessingStats",
+    "Prompt",
+    "PromptPart",
     "Savings",
     "Usage",
     "ValidationResult",
@@ -89,6 +91,114 @@ class Usage:
 def _usage(fresh: int, output: int, read: int, written: int) -> Usage:
     """Short answers have few usages between them: equal ones are one object."""
     return Usage(fresh, output, read, written)
+
+
+class PromptPart(Protocol):
+    """A part of a prompt that isn't text, such as an image or a document.
+
+    `kind` is one word (`image`, `document`), `key_bytes` what identifies its content in the
+    journal's keys, `size` the most input tokens that it can be, `text` a word for it in views.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def key_bytes(self) -> bytes: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+Part: TypeAlias = "str | PromptPart"
+_FRAMED = b"\xff"  # a byte that no text has in UTF-8, so that no text can pass for framed parts
+
+
+class Prompt:
+    """A rendered prompt: what one request asks, in parts; it doesn't change.
+
+    `parts` are texts and, between them, what isn't text; neighbouring texts are one. `text` is
+    the prompt where it `is_text` only, else its texts with a word for each other part: for views.
+    `size` is its UTF-8 bytes, with the other parts' sizes: it has no more input tokens than that.
+    """
+
+    __slots__ = ("is_text", "parts", "size", "text")
+
+    is_text: bool
+    parts: tuple[Part, ...]
+    size: int
+    text: str
+
+    def __init__(self, *parts: Part) -> None:
+        if len(parts) != 1:
+            parts = _joined(parts)
+        text = parts[0]
+        is_text = len(parts) == 1 and isinstance(text, str)
+        if isinstance(text, str) and is_text:  # nearly every row: made without a further call
+            size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        else:
+            text = "".join(part if isinstance(part, str) else part.text for part in parts)
+            size = sum(
+                len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
+                for part in parts
+            )
+        _put(self, "is_text", is_text)
+        _put(self, "parts", parts)
+        _put(self, "size", size)
+        _put(self, "text", text)
+
+    @property
+    def key_bytes(self) -> bytes:
+        """What stands for it in the journal's keys: of a text alone, the text in UTF-8.
+
+        Several parts are framed by kind and length, so that no two prompts are alike.
+        """
+        if self.is_text:
+            return self.text.encode("utf-8", "replace")
+        framed = [_FRAMED]
+        for part in self.parts:
+            kind, content = (
+                ("text", part.encode("utf-8", "replace"))
+                if isinstance(part, str)
+                else (part.kind, part.key_bytes)
+            )
+            framed += [f"{kind}:{len(content)}:".encode(), content]
+        return b"".join(framed)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
+
+    def __eq__(self, other: object) -> bool:
+        return self.parts == other.parts if isinstance(other, Prompt) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def __reduce__(self) -> tuple[type[Prompt], tuple[Part, ...]]:
+        return Prompt, self.parts
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Prompt({', '.join(map(repr, self.parts))})"
+
+
+_put = object.__setattr__
+
+
+def _joined(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The same parts with neighbouring texts as one, without empty ones; at least one part."""
+    joined: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(before := joined[-1], str):
+            joined[-1] = before + part
+        elif part != "":
+            joined.append(part)
+    return tuple(joined) or ("",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +21,27 @@ from ondine_nb.models import (
     CostEstimate,
     ExecutionResult,
     ProcessingStats,
+    Prompt,
     Usage,
     ValidationResult,
 )
 
 counts = st.integers(0, 10**9)
 usages = st.builds(Usage, counts, counts, counts, counts)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A part of a prompt that isn't text."""
+
+    key_bytes: bytes
+    kind: str = "image"
+    size: int = 500
+    text: str = "[image]"
+
+
+pictures = st.builds(Picture, st.binary(), st.sampled_from(["image", "document"]))
+parts = st.lists(st.text() | pictures, max_size=5)
 DATA = {"a": [1, 2], "b": ["x", None]}
 
 
@@ -137,3 +155,50 @@ def test_a_result_shows_itself_in_one_line_without_its_frame() -> None:
     assert shown == "<ExecutionResult: 2 of 4 rows, 1 failed, 1 skipped, $1>"
     unpriced = result(costs=CostEstimate(None, 3, 2, 1, 4))
     assert repr(unpriced).endswith("price unknown>")
+
+
+@given(st.text())
+def test_a_prompt_of_one_text_has_its_utf_8_as_key_and_size(text: str) -> None:
+    prompt, encoded = Prompt(text), text.encode("utf-8", "replace")
+    assert (prompt.key_bytes, prompt.size, prompt.text) == (encoded, len(encoded), text)
+    assert (prompt.parts, prompt.is_text, str(prompt)) == ((text,), True, text)
+
+
+@given(parts, parts)
+def test_prompts_have_the_same_key_only_if_they_are_the_same(
+    one: list[Any], two: list[Any]
+) -> None:
+    first, second = Prompt(*one), Prompt(*two)
+    assert (first.key_bytes == second.key_bytes) == (first == second)
+
+
+@given(parts)
+def test_no_text_has_the_key_of_a_prompt_with_other_parts(made: list[Any]) -> None:
+    prompt = Prompt(*made)
+    as_text = Prompt(prompt.key_bytes.decode("utf-8", "replace"))
+    assert prompt.is_text or prompt.key_bytes != as_text.key_bytes
+    assert prompt.is_text == all(isinstance(part, str) for part in made)
+
+
+@given(parts)
+def test_neighbouring_texts_are_one_part_and_size_and_text_count_them_all(made: list[Any]) -> None:
+    prompt = Prompt(*made)
+    kinds = [isinstance(part, str) for part in prompt.parts]
+    assert (True, True) not in pairwise(kinds)
+    whole = "".join(part if isinstance(part, str) else part.text for part in made)
+    others = [part for part in made if not isinstance(part, str)]
+    assert prompt.text == whole
+    texts = "".join(part for part in made if isinstance(part, str))
+    assert prompt.size == len(texts.encode("utf-8", "replace")) + 500 * len(others)
+
+
+@given(parts)
+def test_a_prompt_travels_between_processes(made: list[Any]) -> None:
+    prompt = Prompt(*made)
+    came = pickle.loads(pickle.dumps(prompt))
+    assert (came, hash(came), came.key_bytes) == (prompt, hash(prompt), prompt.key_bytes)
+
+
+def test_a_prompt_does_not_change() -> None:
+    with pytest.raises(AttributeError, match="make another one"):
+        Prompt("a").text = "b"

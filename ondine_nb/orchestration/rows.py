@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..data import Column, Frame, Source
 from ..errors import RowError
-from ..models import NO_USAGE, ZERO, Failure, Usage
+from ..models import NO_USAGE, ZERO, Failure, Prompt, Usage
 
 __all__ = ["AskAgain", "Halted", "NewColumn", "Row", "RowSet", "RowStream"]
 
@@ -62,7 +62,7 @@ class Row:
         self.position: int = position
         self.values: tuple[Any, ...] = values
         self.names: dict[str, int] = names
-        self.prompt: str | None = None
+        self.prompt: Prompt | None = None
         self.question: Any = None
         self.answer: Any = None
         self.outputs: dict[str, Any] | None = None

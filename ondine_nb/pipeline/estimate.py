@@ -14,7 +14,7 @@ from statistics import fmean, linear_regression
 from typing import Any
 
 from ..errors import MalformedAnswerError
-from ..models import CostEstimate, Usage
+from ..models import CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row
 from ..providers import Answer, ModelPrice, Settings
 from ..sending import Endpoint, Question
@@ -56,7 +56,7 @@ class Tally:
     unpacked_bytes: int = 0
     ceiling: Decimal = Decimal(0)
     first_prompts: list[str] = field(default_factory=list)
-    sample: list[tuple[Endpoint, str]] = field(default_factory=list)
+    sample: list[tuple[Endpoint, str | Prompt]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
 
@@ -73,7 +73,7 @@ class Estimator:
         self._constant = {line: _constant(line.settings) for line in self.invoke.lines}
         self._unopened = False
         self._pack: Any = None
-        self._in_pack: list[tuple[bytes, str]] = []
+        self._in_pack: list[tuple[bytes, Prompt]] = []
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
@@ -129,7 +129,7 @@ class Estimator:
                 tally.skipped += 1
                 continue
             if len(tally.first_prompts) < _FIRST_PROMPTS:
-                tally.first_prompts.append(row.prompt)
+                tally.first_prompts.append(row.prompt.text)
             if row.question.answers:
                 tally.from_journal += 1
                 if len(tally.outputs) < _MOST_REMEMBERED:
@@ -140,11 +140,11 @@ class Estimator:
                 seen.add(row.question.key)
                 self._count_question(row.question, row.prompt)
 
-    def _count_question(self, question: Question, prompt: str) -> None:
+    def _count_question(self, question: Question, prompt: Prompt) -> None:
         """One more; packs are filled one after another, so theirs follow one another too."""
         tally, line = self.tally, self.invoke.line
         tally.questions += 1
-        tally.unpacked_bytes += _size(prompt) + self._constant[line]
+        tally.unpacked_bytes += prompt.size + self._constant[line]
         tally.ceiling += self._worst(line, prompt) * self._asked_at_most()
         if question.pack is None:
             self._count_request(line, prompt)
@@ -163,40 +163,45 @@ class Estimator:
             return
         self.tally.packed += len(asked)
         ids = ids_of([key for key, _ in asked])
-        prompts = dict(zip(ids, (prompt for _, prompt in asked), strict=True))
-        line, text = self.invoke.packed, self.invoke.form.request(prompts)
+        prompts = dict(zip(ids, (prompt.text for _, prompt in asked), strict=True))
+        line, prompt = self.invoke.packed, Prompt(self.invoke.form.request(prompts))
         # Two halves may follow it, and then each of its rows alone.
-        self.tally.ceiling += self._worst(line, text) * 3
-        self._count_request(line, text)
+        self.tally.ceiling += self._worst(line, prompt) * 3
+        self._count_request(line, prompt)
 
-    def _count_request(self, line: Endpoint, text: str) -> None:
+    def _count_request(self, line: Endpoint, prompt: Prompt) -> None:
         tally = self.tally
         tally.requests += 1
-        tally.text_bytes += _size(text) + self._constant[line]
-        tally.prompt_bytes += self._bound(line, text)
+        tally.text_bytes += prompt.size + self._constant[line]
+        tally.prompt_bytes += self._bound(line, prompt)
         if len(tally.sample) < _COUNTED:
-            tally.sample.append((line, text))
+            tally.sample.append((line, line.given(prompt)))
         elif (place := self._random.randrange(tally.requests)) < _COUNTED:
-            tally.sample[place] = (line, text)  # all have the same chance: rows may be sorted
+            tally.sample[place] = (
+                line,
+                line.given(prompt),
+            )  # all have the same chance: rows may be sorted
 
-    def _bound(self, line: Endpoint, text: str) -> int:
+    def _bound(self, line: Endpoint, prompt: Prompt) -> int:
         """Input tokens that a request can't pass."""
         unknown = self._constant[line] + _UNOPENED_BYTES if self._unopened else 0
-        return line.provider.request_bytes(text) + unknown
+        return line.provider.request_bytes(line.given(prompt)) + unknown
 
-    def _worst(self, line: Endpoint, text: str) -> Decimal:
+    def _worst(self, line: Endpoint, prompt: Prompt) -> Decimal:
         price = self.invoke.price
         if price is None:
             return Decimal(0)
-        return price.ceiling(self._bound(line, text), line.settings.max_tokens)
+        return price.ceiling(self._bound(line, prompt), line.settings.max_tokens)
 
     async def _input_tokens(self) -> tuple[int, bool]:
         """Tokens in of all requests together, and whether they rest on counts of the API."""
         sample = self.tally.sample
-        counts = await asyncio.gather(*(line.provider.count_tokens(text) for line, text in sample))
+        counts = await asyncio.gather(
+            *(line.provider.count_tokens(given) for line, given in sample)
+        )
         known = [
-            (count, line.provider.request_bytes(text))
-            for count, (line, text) in zip(counts, sample, strict=True)
+            (count, line.provider.request_bytes(given))
+            for count, (line, given) in zip(counts, sample, strict=True)
             if count is not None
         ]
         if not known:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..models import Prompt
 from .jinja import JinjaTemplate
 from .schema import Schema, parse_schema
 from .template import Template, as_text, is_missing
 
-__all__ = ["JinjaTemplate", "Schema", "Template", "as_text", "is_missing", "parse_schema"]
+__all__ = ["JinjaTemplate", "Prompt", "Schema", "Template", "as_text", "is_missing", "parse_schema"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PromptError, nearest
+from ..models import Prompt
 from .template import as_text, is_missing
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class JinjaTemplate:
         fixed = {name: value for name, value in params.items() if name in named}
         return cls(tuple(used), _edge(tree, 0), _edge(tree, -1), render, fixed, by_row)
 
-    def render(self, values: Sequence[Any]) -> str | None:
+    def render(self, values: Sequence[Any]) -> Prompt | None:
         """One row's prompt, or None if every column that the prompt names is missing.
 
         Raises PromptError where the template can't be rendered for these values.
@@ -87,7 +88,7 @@ class JinjaTemplate:
         row = dict(zip(self.columns, known, strict=True))
         names = {_ROW: row, **row} if self._by_row else row
         try:
-            return as_text(self._render({**self._fixed, **names}))
+            return Prompt(as_text(self._render({**self._fixed, **names})))
         except Exception as error:  # whatever an expression of the user's raises
             said = " ".join(str(error).split())
             raise PromptError(f"The prompt can't be rendered for this row: {said}") from error

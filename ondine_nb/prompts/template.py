@@ -30,6 +30,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import PromptError, nearest
+from ..models import Prompt
 
 __all__ = ["Template", "as_text", "escape", "is_missing"]
 
@@ -90,7 +91,7 @@ class Template:
         """What every rendered prompt ends with: the text behind the last column."""
         return last if isinstance(last := self._parts[-1], str) else ""
 
-    def render(self, values: Sequence[Any]) -> str | None:
+    def render(self, values: Sequence[Any]) -> Prompt | None:
         """One row's prompt, or None if every column that the prompt names is missing.
 
         `values` are the row's values in the order of `columns`. The text can be encoded as
@@ -101,7 +102,7 @@ class Template:
         texts = [as_text(value) for value in values]
         if not any(texts) and all(is_missing(value) for value in values):
             return None
-        return "".join([part if isinstance(part, str) else texts[part] for part in self._parts])
+        return Prompt("".join([it if isinstance(it, str) else texts[it] for it in self._parts]))
 
 
 def escape(text: str) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .base import Answer, Clonable, Provider, Reply, Settings, without_login
+from .base import (
+    Answer,
+    Capabilities,
+    Clonable,
+    Provider,
+    Reply,
+    Settings,
+    capabilities,
+    without_login,
+)
 from .catalog import Model, ModelCatalog, keep, kept
 from .choose import LOCAL_CONCURRENCY, LOCAL_MAX_TOKENS, choose, is_local
 from .pricing import FREE, ModelPrice, find_batch_price, find_price
@@ -12,6 +21,7 @@ __all__ = [
     "LOCAL_CONCURRENCY",
     "LOCAL_MAX_TOKENS",
     "Answer",
+    "Capabilities",
     "Clonable",
     "Model",
     "ModelCatalog",
@@ -19,6 +29,7 @@ __all__ = [
     "Provider",
     "Reply",
     "Settings",
+    "capabilities",
     "choose",
     "find_batch_price",
     "find_price",

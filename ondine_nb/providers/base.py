@@ -24,7 +24,16 @@ from ..errors import (
 from ..models import Usage
 from .pricing import ModelPrice
 
-__all__ = ["Answer", "Clonable", "Provider", "Reply", "Settings", "without_login"]
+__all__ = [
+    "Answer",
+    "Capabilities",
+    "Clonable",
+    "Provider",
+    "Reply",
+    "Settings",
+    "capabilities",
+    "without_login",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,9 @@ class Provider(Protocol):
 
     `identity` names who answers in the journal's keys (never a port that changes), `price` is None
     where it isn't known, `note` one line for the user or "".
+
+    What else there is to say of it has a usual value and may be left out: see `Capabilities`. So a
+    prompt is a `str`, unless the attribute `parts` names more than `"text"`.
     """
 
     identity: str
@@ -156,19 +168,19 @@ class Provider(Protocol):
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get ready for these settings on the running loop. Raises `ConfigurationError`."""
 
-    async def send(self, prompt: str) -> Reply:
-        """One attempt.
+    async def send(self, prompt: Any) -> Reply:
+        """One attempt, with the prompt's text; with a `Prompt`, where more than text is in `parts`.
 
         Raises a `TransientError` for what may go well another time, a `RejectedRequestError` for
         what this row will never get, a `FatalProviderError` for what no row will ever get.
         """
         ...
 
-    async def count_tokens(self, prompt: str) -> int | None:
+    async def count_tokens(self, prompt: Any) -> int | None:
         """The input tokens of a request, or None where they can't be counted."""
         ...
 
-    def request_bytes(self, prompt: str) -> int:
+    def request_bytes(self, prompt: Any) -> int:
         """The UTF-8 bytes of a request: no request has more input tokens than that."""
         ...
 
@@ -186,3 +198,27 @@ class Clonable(Provider, Protocol):
     def twin(self) -> Provider:
         """Another one that is like it, and not open. It may share whatever can be shared."""
         ...
+
+
+_TEXT = frozenset({"text"})
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider can do, by attributes that it may leave out; `capabilities` reads them.
+
+    `parts` are the kinds of a prompt's parts that it takes. With more than `text` among them, its
+    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`.
+    """
+
+    parts: frozenset[str] = _TEXT
+
+    @property
+    def takes_text_only(self) -> bool:
+        """Whether prompts are given as `str`."""
+        return self.parts <= _TEXT
+
+
+def capabilities(provider: Any) -> Capabilities:
+    """What `provider` says of itself, with the usual values for what it leaves out."""
+    return Capabilities(parts=frozenset(getattr(provider, "parts", _TEXT)))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from ..errors import TransientError
-from ..models import NO_USAGE, ZERO, Usage
+from ..errors import FatalProviderError, TransientError
+from ..models import NO_USAGE, ZERO, Prompt, Usage
 from ..orchestration import Row
-from ..providers import Answer, Provider, Reply, Settings
+from ..providers import Answer, Capabilities, Provider, Reply, Settings, capabilities
 from .budget import Reservation
 from .prompt_cache import CacheWarmUp
 from .question import Question
@@ -28,6 +28,8 @@ class Endpoint:
     def __init__(self, provider: Provider, settings: Settings) -> None:
         self.provider = provider
         self.settings = settings
+        self.can: Capabilities = capabilities(provider)
+        self._as_text = self.can.takes_text_only
         self.lead: CacheWarmUp = CacheWarmUp(wanted=settings.caches)
         self.usual_output: float = 64.0
         self._opened: asyncio.Task[None] | None = None
@@ -47,12 +49,25 @@ class Endpoint:
             await asyncio.wait({opened})
             await self.provider.close()
 
-    def worst_case(self, prompt: str) -> Decimal:
+    def given(self, prompt: Prompt) -> str | Prompt:
+        """The prompt as the provider takes it: its text, unless it declares other parts too.
+
+        Raises `FatalProviderError` where the prompt has a part that the provider doesn't take.
+        """
+        if self._as_text:
+            if prompt.is_text:
+                return prompt.text
+            raise FatalProviderError(
+                f"{self.provider.identity} takes text, and the prompt has more: {prompt.text[:200]}"
+            )
+        return prompt
+
+    def worst_case(self, given: str | Prompt) -> Decimal:
         """The most that a request can cost, in USD; 0 where the price isn't known."""
         price = self.provider.price
         if price is None:
             return ZERO
-        return price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
+        return price.ceiling(self.provider.request_bytes(given), self.settings.max_tokens)
 
     def cost(self, usage: Usage) -> Decimal | None:
         """What a request with this usage costs, in USD; None where the price isn't known."""
@@ -61,16 +76,21 @@ class Endpoint:
 
 @dataclass(slots=True)
 class Request:
-    """What is sent at once: its text, and the questions in it, each with the row that asks it.
+    """What is sent at once: its prompt, and the questions in it, each with the row that asks it.
 
-    `ids` name the questions where there are several, in their order.
+    `ids` name the questions where there are several, in their order; `given` is the prompt as the
+    provider takes it.
     """
 
     line: Endpoint
-    prompt: str
+    prompt: Prompt
     asked: Sequence[tuple[Question, Row]]
     ids: Sequence[str] = ()
     trial: Attempts = field(default_factory=Attempts)
+    given: str | Prompt = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = self.line.given(self.prompt)
 
     @property
     def attempt(self) -> int:
@@ -80,7 +100,7 @@ class Request:
     async def send(self, reservation: Reservation) -> Reply:
         """One attempt; the reservation ends with it, unless there is a reply. Raises as `send`."""
         try:
-            return await self.line.provider.send(self.prompt)
+            return await self.line.provider.send(self.given)
         except asyncio.CancelledError:
             reservation.lose()
             raise

@@ -19,7 +19,7 @@ from ..errors import (
     RunError,
 )
 from ..journal import ENDED, BatchRecord
-from ..models import ZERO, Usage
+from ..models import ZERO, Prompt, Usage
 from ..orchestration import ExecutionContext, Halted, Row
 from ..providers import ModelPrice, Reply, Settings
 from ..providers.anthropic import AnthropicProvider, BatchResult, MessageBatches
@@ -90,10 +90,11 @@ class BatchInvokeStage(InvokeStage):
         for row in rows:
             refused = self._refusal is not None
             if self.holds(row) and row.question.key not in self._asked and not refused:
-                self._want(row.question, row.prompt or "")
+                assert row.prompt is not None  # it has a question
+                self._want(row.question, row.prompt)
 
-    def _want(self, question: Question, prompt: str) -> None:
-        self._bytes += len(prompt)
+    def _want(self, question: Question, prompt: Prompt) -> None:
+        self._bytes += prompt.size
         self._asked.add(question.key)
         self._wanted[question.key] = BatchedQuestion(question, prompt, ZERO)
 
@@ -172,7 +173,7 @@ class BatchInvokeStage(InvokeStage):
         wire, chosen, requests = self.carrier.wire, list[BatchedQuestion](), list[bytes]()
         for item in self._wanted.values():
             priced = replace(item, ceiling=self._ceiling(item.prompt))
-            request = wire.request(f"{prefix}-{len(requests)}", item.prompt)
+            request = wire.request(f"{prefix}-{len(requests)}", self.line.given(item.prompt))
             size, total = size + len(request) + 1, total + priced.ceiling
             full = len(requests) >= self.pace.requests or size > self.pace.size
             if chosen and (full or (room is not None and total > room)):
@@ -183,10 +184,12 @@ class BatchInvokeStage(InvokeStage):
                 await asyncio.sleep(0)
         return chosen, requests, prefix
 
-    def _ceiling(self, prompt: str) -> Decimal:
+    def _ceiling(self, prompt: Prompt) -> Decimal:
         if self.price is None:
             return ZERO
-        return self.price.ceiling(self.provider.request_bytes(prompt), self.settings.max_tokens)
+        return self.price.ceiling(
+            self.provider.request_bytes(self.line.given(prompt)), self.settings.max_tokens
+        )
 
     async def _start(
         self, chosen: list[BatchedQuestion], requests: list[bytes], prefix: str

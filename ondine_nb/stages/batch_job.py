@@ -23,7 +23,7 @@ from ..errors import (
     TransientError,
 )
 from ..journal import CREATED, ENDED, BatchRecord, Journal
-from ..models import ZERO
+from ..models import ZERO, Prompt
 from ..orchestration import ExecutionContext
 from ..providers.anthropic import BatchResult, MessageBatches, ServerBatch
 from ..sending import Backoff, ConcurrencyLimit, Question, Reservation
@@ -69,7 +69,7 @@ class BatchedQuestion:
     """What is to be asked, and the most that it can cost in a batch (USD)."""
 
     question: Question
-    prompt: str
+    prompt: Prompt
     ceiling: Decimal
 
 

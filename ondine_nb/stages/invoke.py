@@ -17,7 +17,7 @@ from ..errors import (
     TransientError,
 )
 from ..journal import Entry, Journal
-from ..models import ZERO
+from ..models import ZERO, Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage
 from ..providers import Answer, ModelPrice, Provider, Reply, Settings
 from ..sending import (
@@ -124,13 +124,13 @@ class InvokeStage(RowStage):
         for line in self.lines:
             await line.close()
 
-    def key(self, prompt: str) -> bytes:
+    def key(self, prompt: Prompt) -> bytes:
         """The journal's key of this prompt under the run's settings (20 bytes)."""
         hasher = self._hash.copy()
-        hasher.update(prompt.encode("utf-8", "replace"))
+        hasher.update(prompt.key_bytes)
         return bytes(hasher.digest())
 
-    def keys(self, prompt: str) -> list[bytes]:
+    def keys(self, prompt: Prompt) -> list[bytes]:
         """The keys that an answer may have in the journal, the best one first."""
         return [self.key(prompt)]
 
@@ -255,7 +255,7 @@ class InvokeStage(RowStage):
         """One attempt. The slot is free again only when its answer is durable."""
         line, trial = request.line, request.trial
         await line.open(self.gate.width)
-        worst = line.worst_case(request.prompt)
+        worst = line.worst_case(request.given)
         keys = [question.key for question, _ in request.asked]
         async with line.lead.follow(), self.gate, self.journal.single_flight.hold(*keys):
             probing = self.breaker.open
@@ -265,7 +265,7 @@ class InvokeStage(RowStage):
                     raise trial.error
                 if self.beside_others and await self._answered_beside(request):
                     return False
-                size = line.provider.request_bytes(request.prompt)
+                size = line.provider.request_bytes(request.given)
                 turn = await self.pacer.turn(size / 4, line.usual_output)
                 reservation = await self.budget.reserve(worst)
                 if context.control.stopping:

@@ -17,7 +17,7 @@ from ..errors import (
     TransientError,
 )
 from ..journal import Entry
-from ..models import Usage
+from ..models import Prompt, Usage
 from ..orchestration import ExecutionContext, Halted, Row
 from ..providers import Answer, Provider, Reply, Settings
 from ..sending import AnswerShare, Endpoint, Question, Request
@@ -98,10 +98,10 @@ class PackInvokeStage(InvokeStage):
 
     # -- the journal: a key of its own, and the answers of one-row requests beside it
 
-    def key(self, prompt: str) -> bytes:
+    def key(self, prompt: Prompt) -> bytes:
         return super().key(prompt) + _MARK
 
-    def keys(self, prompt: str) -> list[bytes]:
+    def keys(self, prompt: Prompt) -> list[bytes]:
         return [self.key(prompt), super().key(prompt)]
 
     async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
@@ -120,7 +120,7 @@ class PackInvokeStage(InvokeStage):
         self._carried = self._open
 
     def _place(self, question: Question, row: Row) -> None:
-        size = len(self.form.own(row.prompt or "").encode("utf-8", "replace"))
+        size = len(self.form.own(_text(row)).encode("utf-8", "replace"))
         if size > _LONG_BYTES:
             return
         pack = self._open
@@ -204,8 +204,8 @@ class PackInvokeStage(InvokeStage):
 
     def _request(self, asked: Asked) -> Request:
         ids = ids_of([question.key for question, _ in asked])
-        prompts = {name: row.prompt or "" for name, (_, row) in zip(ids, asked, strict=True)}
-        return Request(self.packed, self.form.request(prompts), asked, ids)
+        prompts = {name: _text(row) for name, (_, row) in zip(ids, asked, strict=True)}
+        return Request(self.packed, Prompt(self.form.request(prompts)), asked, ids)
 
     def _judge(self, asked: Asked, lost: Asked, context: ExecutionContext) -> None:
         """See whether packing does any good; where it doesn't, say so."""
@@ -270,6 +270,10 @@ class PackInvokeStage(InvokeStage):
         metrics = context.metrics
         how = f"{self.most} rows a request"
         metrics.concurrency_note = ", ".join(filter(None, [metrics.concurrency_note, how]))
+
+
+def _text(row: Row) -> str:
+    return "" if row.prompt is None else row.prompt.text
 
 
 def _settled(question: Question) -> bool:

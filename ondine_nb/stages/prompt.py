@@ -24,9 +24,10 @@ class PromptStage(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         columns = self.template.columns
+        places = [rows[0].names[name] for name in columns] if rows else []
         for row in rows:
             try:
-                row.prompt = self.template.render([row[name] for name in columns])
+                row.prompt = self.template.render([row.values[at] for at in places])
             except Exception as error:  # a cell's own __str__ may raise anything
                 row.fail(error, self.name)
             else:

@@ -108,6 +108,6 @@ def journal_answer(run: Run, position: int, text: str, **fields: Any) -> None:
     body = {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage}
     known = {"latency": 1.9, "model": run.model, "cost": "0.000024", **fields}
     entry = Entry(
-        stage.key(template.render(values) or ""), run.id, json.dumps(body).encode(), 1024, **known
+        stage.key(template.render(values)), run.id, json.dumps(body).encode(), 1024, **known
     )
     asyncio.run(stage.journal.append(entry))

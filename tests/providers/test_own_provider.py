@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.errors import ConfigurationError
-from ondine_nb.providers import Provider, find_price
+from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.models import Prompt
+from ondine_nb.providers import Provider, Reply, Settings, find_price
+from ondine_nb.sending.request import Endpoint
 from tests.asking import ended, journaled, texts
 from tests.echo import Echo
+from tests.test_models import Picture
 
 PROMPT = "Tell: {text}"
 PRICE = find_price("mine", price_in=Decimal(1), price_out=Decimal(2))
@@ -66,3 +70,48 @@ def test_a_run_goes_on_with_the_same_one_and_not_with_another(home: Path) -> Non
 def test_it_knows_its_own_place_and_price() -> None:
     with pytest.raises(ConfigurationError, match="leave base_url, price_in and price_out out"):
         Pipeline(texts(3), PROMPT, provider=Echo(), base_url="http://127.0.0.1:1")
+
+
+class Seeing(Echo):
+    """Declares more than text, so that it is given prompts with their parts."""
+
+    parts = frozenset({"text", "image"})
+
+    async def send(self, prompt: Any) -> Reply:
+        assert type(prompt) is Prompt
+        return await super().send("|".join(str(part) for part in prompt.parts))
+
+    def request_bytes(self, prompt: Any) -> int:
+        assert type(prompt) is Prompt
+        return prompt.size
+
+
+class Plain(Echo):
+    """Declares nothing, so that it is given texts."""
+
+    async def send(self, prompt: str) -> Reply:
+        assert type(prompt) is str
+        return await super().send(prompt)
+
+    def request_bytes(self, prompt: str) -> int:
+        assert type(prompt) is str
+        return len(prompt)
+
+
+@pytest.mark.parametrize("kind", [Seeing, Plain])
+def test_it_is_given_parts_where_it_declares_them_and_text_otherwise(
+    kind: type[Echo], home: Path
+) -> None:
+    pipeline = Pipeline(
+        texts(2), PROMPT, provider=kind(price=PRICE), budget=1, max_tokens=10, journal=home
+    )
+    assert pipeline.estimate().total_cost
+    assert list(pipeline.execute().data["response"]) == ["Tell: text 0", "Tell: text 1"]
+
+
+def test_a_part_that_it_does_not_take_is_never_given_to_it_as_a_word() -> None:
+    prompt = Prompt("Tell: ", Picture(b"..."))
+    for endpoint in (Endpoint(Plain(), Settings("echo")), Endpoint(Echo(), Settings("echo"))):
+        with pytest.raises(FatalProviderError, match=r"echo takes text.*Tell: \[image\]"):
+            endpoint.given(prompt)
+    assert Endpoint(Seeing(), Settings("echo")).given(prompt) is prompt

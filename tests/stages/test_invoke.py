@@ -27,6 +27,7 @@ from ondine_nb.errors import (
 )
 from ondine_nb.journal.entries import Entry
 from ondine_nb.journal.journal import Journal
+from ondine_nb.models import Prompt
 from ondine_nb.orchestration import AskAgain, ExecutionContext, Row, RowStage
 from ondine_nb.orchestration.window import Window
 from ondine_nb.providers import FREE, ModelPrice, Reply, Settings
@@ -97,7 +98,7 @@ class Prompts(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         for row in rows:
-            row.prompt = row.values[0]
+            row.prompt = Prompt(row.values[0])
 
 
 class Asked:
@@ -249,7 +250,7 @@ def test_of_finished_rows_only_failed_questions_are_kept(runs: Runs) -> None:
         lambda prompt, attempt: RejectedRequestError("too long") if prompt == too_long else None
     )
     asked = runs.ask(provider, ["a", "b", "a"], [too_long, "c"], ["c", "d"])
-    assert list(asked.stage._questions) == [asked.stage.key(too_long)]
+    assert list(asked.stage._questions) == [asked.stage.key(Prompt(too_long))]
 
 
 def test_a_paid_answer_that_cant_be_used_isnt_bought_again_either(runs: Runs) -> None:
@@ -585,7 +586,7 @@ def test_an_answer_is_durable_before_it_is_counted(
     monkeypatch.setattr(runs.journal, "extend", noted)
 
     def check(row: Row, asker: InvokeStage) -> None:
-        assert asker.key(f"{row.position}") in durable
+        assert asker.key(Prompt(f"{row.position}")) in durable
 
     asked = runs.ask(Scripted(), [str(n) for n in range(40)], check=check)
     assert asked.statuses == ["answered"] * 40
@@ -596,7 +597,7 @@ def test_an_entry_says_what_it_was_and_holds_no_more(runs: Runs) -> None:
     asked = runs.ask(Scripted(), ["a"])
 
     async def found() -> list[Entry]:
-        key = asked.stage.key("a")
+        key = asked.stage.key(Prompt("a"))
         return (await runs.journal.lookup([key]))[key]
 
     (entry,) = asyncio.run(found())

@@ -19,7 +19,7 @@ from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.journal.entries import Entry
 from ondine_nb.journal.journal import shared
-from ondine_nb.models import Usage
+from ondine_nb.models import Prompt, Usage
 from ondine_nb.prompts.schema import parse_schema
 from ondine_nb.providers import Clonable, ModelPrice, Provider, find_price
 from ondine_nb.stages import PackInvokeStage
@@ -229,7 +229,7 @@ def test_a_pack_is_journaled_at_once_and_row_by_row(asker: Asker) -> None:
     stage = stage_of(run)
 
     async def found() -> dict[bytes, list[Entry]]:
-        return await shared(asker.folder).lookup([stage.key(p) for p in prompts(texts(3))])
+        return await shared(asker.folder).lookup([stage.key(Prompt(p)) for p in prompts(texts(3))])
 
     entries = [entry for each in asyncio.run(found()).values() for entry in each]
     assert len(entries) == 3

@@ -108,7 +108,7 @@ async def prompted(template: str, *texts: Any) -> list[Row]:
 
 async def test_prompts_are_rendered_and_rows_without_any_value_skipped() -> None:
     rows = await prompted("Say {t}!", "a", None, float("nan"), "")
-    assert [row.prompt for row in rows] == ["Say a!", None, None, "Say !"]
+    assert [row.prompt and row.prompt.text for row in rows] == ["Say a!", None, None, "Say !"]
     assert [row.status for row in rows] == ["not_run", "skipped", "skipped", "not_run"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import MalformedAnswerError
 from ...journal import Entry
+from ...models import Prompt
 from ...orchestration import Row
 from ...providers import Answer
 from ...stages import InvokeStage
@@ -63,14 +64,14 @@ def detail_of(results: Results, position: int) -> Detail:
         word=status_word(status),
         facts=_facts(row, results.run.priced),
         error=_error(row),
-        prompt="" if prompt is None else lines(prompt, LONGEST, whole=True),
+        prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
         parsed=_parsed(row, results.run.columns),
         note=note,
     )
 
 
-def _prompt(run: Any, position: int) -> tuple[str | None, str]:
+def _prompt(run: Any, position: int) -> tuple[Prompt | None, str]:
     """The prompt, rendered again from the frame, and why there is none."""
     template, frame = run.pipeline.template, run.pipeline.frame
     try:
@@ -80,10 +81,10 @@ def _prompt(run: Any, position: int) -> tuple[str | None, str]:
         return None, f"the prompt can't be rendered: {type(error).__name__}: {safe(error)}"
     if prompt is None:
         return None, "every column that the prompt names is missing here: nothing was asked"
-    return str(prompt), ""
+    return prompt, ""
 
 
-def _entries(run: Any, prompt: str) -> tuple[list[Entry], str]:
+def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:
     """What the journal has for this prompt, oldest first, and why it has nothing."""
     stage = next((it for it in run.plan.stages if isinstance(it, InvokeStage)), None)
     if stage is None:

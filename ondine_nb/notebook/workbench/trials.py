@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from ...data import Frame
-from ...models import NO_USAGE, Usage
+from ...models import NO_USAGE, Prompt, Usage
 from ...orchestration import NewColumn, Row
 from ...prompts import as_text, is_missing
 from ..ui import clean, safe
@@ -188,10 +188,10 @@ class _Column:
 
 def _rendered(template: Any, values: Sequence[Any]) -> str | None:
     try:
-        text: str | None = template.render(values)
+        prompt: Prompt | None = template.render(values)
     except Exception as error:  # a cell's own __str__ may raise anything; the run tells it too
         return f"({type(error).__name__}: {safe(error)})"
-    return text
+    return None if prompt is None else prompt.text
 
 
 def cells_at(

@@ -78,8 +78,8 @@ class MessageBatches:
     def __init__(self, provider: AnthropicProvider) -> None:
         self._provider = provider
 
-    def request(self, custom_id: str, prompt: str) -> bytes:
-        """One request's JSON, as it stands in a create call."""
+    def request(self, custom_id: str, prompt: Any) -> bytes:
+        """One request's JSON, as it stands in a create call; `prompt` as in `Provider.send`."""
         return self._provider.batch_request(custom_id, prompt)
 
     async def create(self, requests: Sequence[bytes]) -> ServerBatch:

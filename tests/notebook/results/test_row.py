@@ -82,7 +82,7 @@ def test_an_answer_that_cannot_be_read_shows_its_bytes(run: Run) -> None:
 
     stage = next(it for it in run.plan.stages if isinstance(it, InvokeStage))
     ((values,),) = run.pipeline.frame.iter_rows(["text"], positions=[0])
-    key = stage.key(run.pipeline.template.render(values) or "")
+    key = stage.key(run.pipeline.template.render(values))
     asyncio.run(stage.journal.append(Entry(key, run.id, b"<html>\xff<script>", 10)))
     (said,) = detail(run, 0).answers
     assert "<html>" in said.body
