@@ -94,23 +94,27 @@ def _usage(fresh: int, output: int, read: int, written: int) -> Usage:
 
 
 class PromptPart(Protocol):
-    """A part of a prompt that isn't text, such as an image or a document.
-
-    `kind` is one word (`image`, `document`), `key_bytes` what identifies its content in the
-    journal's keys, `size` the most input tokens that it can be, `text` a word for it in views.
-    """
+    """A part of a prompt that isn't text, such as an image or a document."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """One word for what it is: `image`, `document`."""
+        ...
 
     @property
-    def key_bytes(self) -> bytes: ...
+    def key_bytes(self) -> bytes:
+        """What identifies its content, and how it is sent, in the journal's keys."""
+        ...
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """A bound on its input tokens."""
+        ...
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """A few words for it in views."""
+        ...
 
 
 Part: TypeAlias = "str | PromptPart"

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -20,15 +21,15 @@ from ..providers import (
     Model,
     ModelCatalog,
     ModelPrice,
+    Provider,
     Settings,
+    capabilities,
     choose,
     find_price,
-    is_local,
     keep,
     kept,
     without_login,
 )
-from ..providers.anthropic import AnthropicProvider, list_models
 from .ui import clean
 
 __all__ = ["costs", "doctor", "models", "plain", "show"]
@@ -45,12 +46,12 @@ def models(base_url: str | None, price_in: Any = None, price_out: Any = None) ->
     """
     provider = choose("claude-haiku-5-5", base_url=base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
-    if is_local(provider):
+    ask = capabilities(provider).models
+    if ask is None:
         lines = [f"{provider.model:<28} $0 in, $0 out   embedded, answers while there is no key"]
         return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
-    assert isinstance(provider, AnthropicProvider)
     try:
-        offered = run_in_thread(lambda: _offered(provider))
+        offered = run_in_thread(lambda: _offered(provider, ask))
     except OndineError as error:
         failed = f"The list can't be had: {clean(error, 400)}"
         return "\n".join([failed, *_unasked(provider.identity, prices)])
@@ -58,10 +59,12 @@ def models(base_url: str | None, price_in: Any = None, price_out: Any = None) ->
     return "\n".join(_lines(listed, prices)) or "No model is offered."
 
 
-async def _offered(provider: AnthropicProvider) -> list[dict[str, Any]]:
+async def _offered(
+    provider: Provider, ask: Callable[[], Awaitable[list[dict[str, Any]]]]
+) -> list[dict[str, Any]]:
     await provider.open(Settings(model=provider.model, timeout=20), 1)
     try:
-        return await list_models(provider)
+        return await ask()
     finally:
         await provider.close()
 

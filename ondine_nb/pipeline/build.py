@@ -26,17 +26,15 @@ from ..orchestration import (
 )
 from ..prompts import Schema
 from ..providers import (
-    LOCAL_MAX_TOKENS,
     Model,
     ModelCatalog,
     Provider,
     Settings,
+    capabilities,
     choose,
     find_batch_price,
-    is_local,
     kept,
 )
-from ..providers.anthropic import AnthropicProvider
 from ..sending import Budget, CachePoints, Endpoint, SessionBudget, cache_points
 from ..stages import WRAPPING_TOKENS, BatchInvokeStage, Form, InvokeStage, PackInvokeStage
 from .options import Options
@@ -86,7 +84,7 @@ def settings_of(options: Options, provider: Provider, schema: Schema | None, hea
     marks = _marks(options, provider, head)
     settings = Settings(
         model=provider.model,
-        max_tokens=options.answer_tokens(LOCAL_MAX_TOKENS if is_local(provider) else None),
+        max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens),
         system=options.system or None,
         schema=None if schema is None else schema.json_schema,
         effort=options.effort,
@@ -128,25 +126,26 @@ def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]
 
 def check_batches(provider: Provider) -> None:
     """Raises `ConfigurationError` where it is known that there are no batches."""
-    if is_local(provider) or not isinstance(provider, AnthropicProvider):
-        who = "the embedded model" if is_local(provider) else provider.identity
+    can = capabilities(provider)
+    if can.batches is None:
         raise ConfigurationError(
-            f"--batch needs the Anthropic API, and {who} would answer: leave --batch out, or set "
-            "ANTHROPIC_API_KEY"
+            f"--batch needs the Anthropic API, and {can.title} would answer: leave --batch "
+            "out, or set ANTHROPIC_API_KEY"
         )
 
 
 def check_packs(provider: Provider) -> None:
     """Raises `ConfigurationError` where it is known that several rows can't be asked at once."""
-    if is_local(provider):
+    can = capabilities(provider)
+    if not can.keeps_rows_apart:
         raise ConfigurationError(
-            "--pack needs a model that keeps many rows apart, and the embedded model would answer: "
+            f"--pack needs a model that keeps many rows apart, and {can.title} would answer: "
             "leave --pack out, or set ANTHROPIC_API_KEY"
         )
-    if not callable(getattr(provider, "twin", None)):
+    if can.clone is None:
         raise ConfigurationError(
-            f"--pack asks in two ways in one run, and {provider.identity} has no twin() that gives "
-            "another provider like it (`ondine_nb.providers.Twinned`): add it, or leave --pack out"
+            f"--pack asks in two ways in one run, and {provider.identity} has no clone() for "
+            "another provider like it (`ondine_nb.providers.Clonable`): add it, or leave --pack out"
         )
     _, model = _known_model(provider)
     if model is not None and model.structured is False:
@@ -171,19 +170,16 @@ def asker_of(
     """
     if options.pack > 1:
         form = Form(settings.schema, head, tail)
-        packed = Endpoint(_twin(provider), _packed(settings, options, provider, form))
+        clone = capabilities(provider).clone
+        assert clone is not None  # by check_packs
+        packed = Endpoint(clone(), _packed(settings, options, provider, form))
         return PackInvokeStage(
             provider, settings, packed=packed, form=form, most=options.pack, **given
         )
-    if not options.batch or not isinstance(provider, AnthropicProvider):
+    if not options.batch:
         return InvokeStage(provider, settings, **given)
     price = find_batch_price(provider.model, price_in=options.price_in, price_out=options.price_out)
     return BatchInvokeStage(provider, settings, price=price, **given)
-
-
-def _twin(provider: Any) -> Provider:
-    twin: Provider = provider.twin()
-    return twin
 
 
 def _packed(settings: Settings, options: Options, provider: Provider, form: Form) -> Settings:

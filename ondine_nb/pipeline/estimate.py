@@ -16,8 +16,8 @@ from typing import Any
 from ..errors import MalformedAnswerError
 from ..models import CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row
-from ..providers import Answer, ModelPrice, Settings
-from ..sending import Endpoint, Question
+from ..providers import ModelPrice, Settings
+from ..sending import Endpoint, Question, answer_in
 from ..stages import BatchInvokeStage, InvokeStage, PackInvokeStage, ParseStage, PromptStage, ids_of
 from .records import same_question
 
@@ -106,9 +106,10 @@ class Estimator:
             return
         settings = self.plan.context.settings
         runs = await asyncio.to_thread(same_question, journal.folder, settings)
+        read = self.invoke.line.can.read
         for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
             with contextlib.suppress(MalformedAnswerError):
-                tally.outputs.append(Answer.read(entry.body).usage.output_tokens)
+                tally.outputs.append(answer_in(entry, read).usage.output_tokens)
 
     async def _walk(self) -> None:
         seen: set[bytes] = set()

@@ -103,10 +103,10 @@ class Options:
         if self.system is not None and not isinstance(self.system, str):
             raise ConfigurationError(f"--system has to be text, not {type(self.system).__name__}")
 
-    def width(self, local: int | None = None) -> int:
-        """Rows at once, at most; `local` is the number of slots of the embedded model."""
+    def width(self, most: int | None = None) -> int:
+        """Rows at once, at most; `most` is how many the provider says that it takes."""
         if self.concurrency == "auto":
-            return local or _MOST_AT_ONCE
+            return most or _MOST_AT_ONCE
         return int(self.concurrency)
 
     def rows_at_once(self, width: int) -> int:
@@ -129,12 +129,15 @@ class Options:
         """Rows of a chunk that is streamed; many for batches, which wait for one another."""
         return max(self.chunk_size, _BATCH_CHUNK) if self.batch else self.chunk_size
 
-    def answer_tokens(self, local: int | None = None) -> int:
-        """`max_tokens`, or its default: larger where the model can't be told not to think."""
+    def answer_tokens(self, usual: int | None = None) -> int:
+        """`max_tokens`, or its default: larger where the model can't be told not to think.
+
+        `usual` is the provider's own default.
+        """
         if self.max_tokens is not None:
             return self.max_tokens
-        if local is not None:
-            return local
+        if usual is not None:
+            return usual
         thinks = self.thinking == "auto" or _ALWAYS_THINKS.match(self.model)
         return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
 

@@ -20,7 +20,7 @@ from ..orchestration import (
     run_in_thread,
 )
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
-from ..providers import LOCAL_CONCURRENCY, Provider, Settings, is_local
+from ..providers import Provider, Settings, capabilities
 from ..providers.dask import check_dask
 from ..sending import SessionBudget, question_key
 from ..stages import LoadStage, ParseStage, PromptStage
@@ -66,7 +66,7 @@ class Pipeline:
     price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
     `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
     messages. `provider` is an object of your own that satisfies `ondine_nb.providers.Provider`
-    (with `pack`, `Twinned`) and answers instead of the one that key, base URL and model choose:
+    (with `pack`, `Clonable`) and answers instead of the one that key, base URL and model choose:
     each run opens and closes it once, its `identity` stands in the journal's keys and in the run's
     record. Raises `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent
     by then.
@@ -266,8 +266,8 @@ class Pipeline:
         `earlier` is the state of the run that it goes on with.
         """
         options = self.options
-        local = is_local(self._provider())
-        width = options.width(LOCAL_CONCURRENCY if local else None)
+        most = capabilities(self.provider).max_concurrency
+        width = options.width(most)
         context = self._context(earlier)
         records = state_manager(self.journal.folder) if self.recorded and not rowset else None
         budget = budget_of(options, context, self._session, records)
@@ -282,7 +282,7 @@ class Pipeline:
             budget=budget,
             run_id=run_id(context.session_id),
             concurrency=width,
-            grows=options.concurrency == "auto" and not local,
+            grows=options.concurrency == "auto" and most is None,
             fresh=options.fresh if fresh is None else fresh,
             resumed=earlier is not None,
             accepted=rowset is not None and rowset.any_answered(),
@@ -313,7 +313,7 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal, self.provider.price))
+            run_in_thread(lambda: recall_costs(context, self.journal, self.provider))
         return context
 
     def _run(self, streaming: bool = False) -> Run:

@@ -23,7 +23,8 @@ from ..errors import CheckpointError, ConfigurationError, JournalError, nearest
 from ..journal import Entry, Journal, home
 from ..orchestration import ExecutionContext, LocalFileCheckpointStorage, StateManager
 from ..prompts import as_text
-from ..providers import Answer, ModelPrice, without_login
+from ..providers import Provider, capabilities, without_login
+from ..sending import answer_in
 from .options import Options
 
 __all__ = [
@@ -195,10 +196,9 @@ def check_stages(settings: Mapping[str, Any], stages: Sequence[str]) -> None:
         )
 
 
-async def recall_costs(
-    context: ExecutionContext, journal: Journal, price: ModelPrice | None
-) -> None:
+async def recall_costs(context: ExecutionContext, journal: Journal, provider: Provider) -> None:
     """Add what the journal knows that the run has spent until now: exact to the last answer."""
+    price, read = provider.price, capabilities(provider).read
     await journal.refresh()
     attempts: Counter[bytes] = Counter()
 
@@ -206,7 +206,7 @@ async def recall_costs(
         if entry.readable or entry.cost is not None:
             attempt = attempts[entry.key] + 1
             attempts[entry.key] += entry.readable
-            usage, cost = Answer.read(entry.body).usage, Decimal(entry.cost or 0)
+            usage, cost = answer_in(entry, read).usage, Decimal(entry.cost or 0)
             kinds = {} if price is None else price.by_kind(usage)
             if sum(kinds.values()) != cost:  # at other prices than today's
                 kinds = {"earlier": cost}

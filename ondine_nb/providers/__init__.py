@@ -13,13 +13,11 @@ from .base import (
     without_login,
 )
 from .catalog import Model, ModelCatalog, keep, kept
-from .choose import LOCAL_CONCURRENCY, LOCAL_MAX_TOKENS, choose, is_local
+from .choose import choose
 from .pricing import FREE, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
-    "LOCAL_CONCURRENCY",
-    "LOCAL_MAX_TOKENS",
     "Answer",
     "Capabilities",
     "Clonable",
@@ -33,7 +31,6 @@ __all__ = [
     "choose",
     "find_batch_price",
     "find_price",
-    "is_local",
     "keep",
     "kept",
     "without_login",

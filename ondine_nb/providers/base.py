@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from jiter import from_json
@@ -82,7 +82,12 @@ class Reply:
 
 @dataclass(slots=True)  # as `journal.Entry`: one is made for each journaled row, too
 class Answer:
-    """A Messages API answer that could be read."""
+    """An answer that could be read, in the words of the Messages API.
+
+    `stop_reason` is `end_turn` or `stop_sequence` for a whole answer, `max_tokens` or
+    `model_context_window_exceeded` for one that is cut, `refusal` where the model refused; `usage`
+    is what it is billed for, `blocks` how many blocks of content it has.
+    """
 
     text: str
     stop_reason: str | None
@@ -195,7 +200,7 @@ class Clonable(Provider, Protocol):
     their own), and rows that go alone by the other.
     """
 
-    def twin(self) -> Provider:
+    def clone(self) -> Provider:
         """Another one that is like it, and not open. It may share whatever can be shared."""
         ...
 
@@ -208,10 +213,28 @@ class Capabilities:
     """What a provider can do, by attributes that it may leave out; `capabilities` reads them.
 
     `parts` are the kinds of a prompt's parts that it takes. With more than `text` among them, its
-    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`.
+    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`. `read` makes an `Answer`
+    of a body, or raises `MalformedAnswerError`: of a Messages API answer, if it is left out.
+    `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its Message
+    Batches, once it is open; `models` asks what models the server offers, as dicts. Each of these
+    three is None where it can't be had.
+
+    `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
+    run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
+    `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
+    send from another machine. `title` is what it is called in messages, its identity by default.
     """
 
     parts: frozenset[str] = _TEXT
+    read: Callable[[bytes], Answer] = Answer.read
+    clone: Callable[[], Provider] | None = None
+    batches: Callable[[], Any] | None = None
+    models: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None
+    max_concurrency: int | None = None
+    default_max_tokens: int | None = None
+    keeps_rows_apart: bool = True
+    travels: bool = True
+    title: str = ""
 
     @property
     def takes_text_only(self) -> bool:
@@ -221,4 +244,30 @@ class Capabilities:
 
 def capabilities(provider: Any) -> Capabilities:
     """What `provider` says of itself, with the usual values for what it leaves out."""
-    return Capabilities(parts=frozenset(getattr(provider, "parts", _TEXT)))
+    said = {
+        each.name: getattr(provider, each.name)
+        for each in fields(Capabilities)
+        if hasattr(provider, each.name)
+    }
+    said["parts"] = frozenset(said.get("parts", _TEXT))
+    if "read" in said:
+        said["read"] = _safely(said["read"])
+    return Capabilities(**{"title": provider.identity, **said})
+
+
+def _safely(read: Callable[[bytes], Answer]) -> Callable[[bytes], Answer]:
+    """`read`, whose own faults are unreadable answers too: the body is paid, and is kept."""
+
+    def reading(body: bytes) -> Answer:
+        try:
+            return read(body)
+        except MalformedAnswerError:
+            raise
+        except Exception as error:  # whatever a body that nobody expected makes it raise
+            start = body[:60].decode("utf-8", "replace").replace("\n", " ")
+            raise MalformedAnswerError(
+                f"the answer can't be read ({type(error).__name__}: {error}): {start!r}",
+                possibly_billed=True,
+            ) from error
+
+    return reading

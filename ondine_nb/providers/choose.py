@@ -9,11 +9,7 @@ from pathlib import Path
 from .anthropic import AnthropicProvider, has_credentials
 from .base import Provider
 
-__all__ = ["LOCAL_CONCURRENCY", "LOCAL_MAX_TOKENS", "choose", "is_local"]
-
-# The embedded model has 4 slots of 1,024 tokens for prompt and answer together.
-LOCAL_CONCURRENCY = 4
-LOCAL_MAX_TOKENS = 256
+__all__ = ["choose"]
 
 
 def choose(
@@ -33,25 +29,10 @@ def choose(
     return _embedded()
 
 
-def is_local(provider: Provider) -> bool:
-    """Whether this is the embedded model."""
-    return provider.identity.startswith("local:")
-
-
 def _embedded() -> Provider:
-    from . import local
+    from .local import LocalProvider
 
-    def start() -> tuple[str, str]:
-        model = local.shared()
-        return model.url, model.key
-
-    return AnthropicProvider(
-        local.MODEL_ID,
-        identity=f"local:{local.MODEL_SHA256[:16]}",
-        free=True,
-        note=local.notice(),
-        start=start,
-    )
+    return LocalProvider()
 
 
 def _has_key() -> bool:

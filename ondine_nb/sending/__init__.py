@@ -6,12 +6,20 @@ from .budget import Budget, Reservation, SessionBudget
 from .circuit_breaker import CircuitBreaker, Outage
 from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
 from .prompt_cache import CachePoints, cache_points
-from .question import Question, Rejections, count_paid, question_key, read
+from .question import (
+    PACK_MARK,
+    Question,
+    Rejections,
+    answer_in,
+    count_paid,
+    question_key,
+)
 from .rate_limit import RateLimiter
 from .request import AnswerShare, Endpoint, Request
 from .retry import Attempts, Backoff
 
 __all__ = [
+    "PACK_MARK",
     "AdaptiveConcurrency",
     "AnswerShare",
     "Attempts",
@@ -29,8 +37,8 @@ __all__ = [
     "Request",
     "Reservation",
     "SessionBudget",
+    "answer_in",
     "cache_points",
     "count_paid",
     "question_key",
-    "read",
 ]

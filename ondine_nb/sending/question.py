@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from ..errors import FatalProviderError, MalformedAnswerError, RejectedRequestError, RowError
+from ..errors import FatalProviderError, RejectedRequestError, RowError
+from ..journal import Entry
 from ..models import Usage
 from ..orchestration import ExecutionContext
-from ..providers import FREE, Answer, ModelPrice, Reply, Settings
+from ..providers import FREE, Answer, ModelPrice, Settings
 
-__all__ = ["Question", "Rejections", "count_paid", "question_key", "read"]
+__all__ = ["PACK_MARK", "Question", "Rejections", "answer_in", "count_paid", "question_key"]
 
+KEY_BYTES = 20
+PACK_MARK = b"p"  # behind a question's key: an answer from a pack, which may differ from one alone
 _EQUAL_REJECTIONS = 20
 
 
@@ -26,7 +30,7 @@ def question_key(identity: str, settings: Settings) -> Any:
     deciding = {"provider": identity, **settings.deciding()}
     # Not sorted: the order of a schema's fields decides what is answered first.
     text = json.dumps(deciding, ensure_ascii=False, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=20)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=KEY_BYTES)
 
 
 class Question:
@@ -81,12 +85,13 @@ class Rejections:
             ) from error
 
 
-def read(reply: Reply) -> tuple[Answer | None, MalformedAnswerError | None]:
-    """The answer, or why it can't be read."""
-    try:
-        return Answer.read(reply.body), None
-    except MalformedAnswerError as error:
-        return None, error
+def answer_in(entry: Entry, read: Callable[[bytes], Answer]) -> Answer:
+    """A journaled answer, by the `read` of the provider that gave it.
+
+    A pack's answer is kept in shares that were written here, as messages, whatever came over the
+    wire. Raises `MalformedAnswerError`.
+    """
+    return (Answer.read if entry.key.endswith(PACK_MARK, KEY_BYTES) else read)(entry.body)
 
 
 def count_paid(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from ..errors import FatalProviderError, TransientError
+from ..errors import FatalProviderError, MalformedAnswerError, TransientError
 from ..models import NO_USAGE, ZERO, Prompt, Usage
 from ..orchestration import Row
 from ..providers import Answer, Capabilities, Provider, Reply, Settings, capabilities
@@ -61,6 +61,13 @@ class Endpoint:
                 f"{self.provider.identity} takes text, and the prompt has more: {prompt.text[:200]}"
             )
         return prompt
+
+    def read(self, body: bytes) -> tuple[Answer | None, MalformedAnswerError | None]:
+        """The answer in a body as it came, or why it can't be read."""
+        try:
+            return self.can.read(body), None
+        except MalformedAnswerError as error:
+            return None, error
 
     def worst_case(self, given: str | Prompt) -> Decimal:
         """The most that a request can cost, in USD; 0 where the price isn't known."""

@@ -21,9 +21,9 @@ from ..errors import (
 from ..journal import ENDED, BatchRecord
 from ..models import ZERO, Prompt, Usage
 from ..orchestration import ExecutionContext, Halted, Row
-from ..providers import ModelPrice, Reply, Settings
-from ..providers.anthropic import AnthropicProvider, BatchResult, MessageBatches
-from ..sending import Question, count_paid, read
+from ..providers import ModelPrice, Provider, Reply, Settings
+from ..providers.anthropic import BatchResult
+from ..sending import Question, count_paid
 from .batch_job import (
     Batch,
     BatchedQuestion,
@@ -51,7 +51,7 @@ class BatchInvokeStage(InvokeStage):
 
     def __init__(
         self,
-        provider: AnthropicProvider,
+        provider: Provider,
         settings: Settings,
         *,
         price: ModelPrice | None,
@@ -59,10 +59,12 @@ class BatchInvokeStage(InvokeStage):
         **given: Any,
     ) -> None:
         super().__init__(provider, settings, **given)
+        batches = self.line.can.batches
+        assert batches is not None, f"{provider.identity} has no batches"
         self.price = price
         self.pace: BatchPolicy = pace or PACE
         self.carrier: BatchJob = BatchJob(
-            MessageBatches(provider),
+            batches(),
             self.journal,
             self,
             gate=self.gate,
@@ -276,7 +278,7 @@ class BatchInvokeStage(InvokeStage):
 
     async def _buy(self, batch: Batch, bought: Sequence[tuple[Question, bytes]]) -> None:
         """Journal answers, then count them."""
-        readings = [(question, body, *read(Reply(body))) for question, body in bought]
+        readings = [(question, body, *self.line.read(body)) for question, body in bought]
         entries, costs = [], []
         for question, body, answer, _ in readings:
             cost = self.price.cost(answer.usage) if self.price and answer else None
@@ -299,7 +301,7 @@ class BatchInvokeStage(InvokeStage):
             question.answers.append(answer)
 
     def _remember(self, question: Question, body: bytes) -> None:
-        answer, _ = read(Reply(body))
+        answer, _ = self.line.read(body)
         if answer is not None and not question.answers:
             question.answers.append(answer)
             question.earlier = 1

@@ -36,9 +36,9 @@ from ..sending import (
     Rejections,
     Request,
     Reservation,
+    answer_in,
     count_paid,
     question_key,
-    read,
 )
 
 __all__ = ["InvokeStage"]
@@ -169,7 +169,7 @@ class InvokeStage(RowStage):
         """Take over journaled answers, unless one was cut and could be longer now."""
         answers, earlier = [], 0
         for entry in entries:
-            answer = Answer.read(entry.body)
+            answer = answer_in(entry, self.line.can.read)
             if answer.cut and entry.max_tokens < self.settings.max_tokens:
                 question.begins = True
                 return
@@ -321,7 +321,7 @@ class InvokeStage(RowStage):
     ) -> None:
         reply = await request.send(reservation)
         self.pacer.learn(reply.headers, request.trial.turn)
-        answer, unreadable = read(reply)
+        answer, unreadable = request.line.read(reply.body)
         if answer is not None:  # now, not once it is durable: the disk's delay is not the server's
             self._alive(reply.latency)
         try:

@@ -20,7 +20,7 @@ from ..journal import Entry
 from ..models import Prompt, Usage
 from ..orchestration import ExecutionContext, Halted, Row
 from ..providers import Answer, Provider, Reply, Settings
-from ..sending import AnswerShare, Endpoint, Question, Request
+from ..sending import PACK_MARK, AnswerShare, Endpoint, Question, Request
 from .invoke import InvokeStage
 
 __all__ = ["MOST_BYTES", "WRAPPING_TOKENS", "Form", "PackInvokeStage", "body_of", "ids_of"]
@@ -30,7 +30,6 @@ MOST_BYTES = 40_000  # of the rows' own text in a pack: about 10,000 tokens
 _LONG_BYTES = MOST_BYTES // 4  # who has more to say than that isn't short, and goes alone
 _IN_VAIN = 3  # packs in a row without one usable answer: then packing does no good here
 _FEW = 4  # so many lost ones go alone, not in halves
-_MARK = b"p"
 _OTHERS = "another run's answer"
 
 Asked = Sequence[tuple[Question, Row]]
@@ -99,14 +98,14 @@ class PackInvokeStage(InvokeStage):
     # -- the journal: a key of its own, and the answers of one-row requests beside it
 
     def key(self, prompt: Prompt) -> bytes:
-        return super().key(prompt) + _MARK
+        return super().key(prompt) + PACK_MARK
 
     def keys(self, prompt: Prompt) -> list[bytes]:
         return [self.key(prompt), super().key(prompt)]
 
     async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
         found = await super()._journaled(keys)
-        others = {key.removesuffix(_MARK): key for key in keys if key not in found}
+        others = {key.removesuffix(PACK_MARK): key for key in keys if key not in found}
         alone = await super()._journaled(list(others)) if others else {}
         return found | {others[key]: entries for key, entries in alone.items()}
 

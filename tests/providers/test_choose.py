@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ondine_nb.models import Usage
-from ondine_nb.providers import FREE, choose, is_local
+from ondine_nb.providers import FREE, choose
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.choose import _profiles
+from ondine_nb.providers.local import LocalProvider
 from ondine_nb.providers.local import process as local
 
 HAIKU = "claude-haiku-5-5"
@@ -25,7 +26,7 @@ def chosen(model: str = HAIKU, **given: object) -> AnthropicProvider:
 
 def test_without_a_key_the_embedded_model_answers_whatever_the_model_says() -> None:
     provider = chosen("claude-opus-5-5")
-    assert is_local(provider)
+    assert isinstance(provider, LocalProvider)
     assert (provider.model, provider.price) == (local.MODEL_ID, FREE)
     assert provider.note
     assert provider.identity == f"local:{local.MODEL_SHA256[:16]}"
@@ -35,7 +36,7 @@ def test_without_a_key_the_embedded_model_answers_whatever_the_model_says() -> N
 def test_with_a_key_claude_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "sk-x")
     provider = chosen()
-    assert not is_local(provider)
+    assert not isinstance(provider, LocalProvider)
     assert (provider.model, provider.identity, provider.base_url) == (HAIKU, "anthropic", None)
     assert provider.price is not None
     assert provider.price.cost(Usage(1_000_000, 0)) > 0
@@ -43,7 +44,7 @@ def test_with_a_key_claude_answers(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "")
-    assert is_local(chosen())
+    assert isinstance(chosen(), LocalProvider)
 
 
 def test_a_base_url_answers_with_or_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +72,9 @@ def test_a_folder_of_profiles_without_a_profile_is_no_key(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
     assert _profiles() == tmp_path
-    assert is_local(chosen())
+    assert isinstance(chosen(), LocalProvider)
 
 
 def test_without_a_sign_of_a_key_the_sdk_isnt_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anthropic", None)  # importing it would raise
-    assert is_local(chosen())
+    assert isinstance(chosen(), LocalProvider)

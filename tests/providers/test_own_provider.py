@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 import pytest
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.errors import ConfigurationError, FatalProviderError
-from ondine_nb.models import Prompt
-from ondine_nb.providers import Provider, Reply, Settings, find_price
+from ondine_nb.errors import ConfigurationError, FatalProviderError, MalformedAnswerError
+from ondine_nb.models import Prompt, Usage
+from ondine_nb.notebook.results.query import Results
+from ondine_nb.notebook.results.row import detail_of
+from ondine_nb.providers import Answer, Provider, Reply, Settings, capabilities, find_price
 from ondine_nb.sending.request import Endpoint
 from tests.asking import ended, journaled, texts
 from tests.echo import Echo
+from tests.server.packs import questions_of
 from tests.test_models import Picture
 
 PROMPT = "Tell: {text}"
@@ -115,3 +120,126 @@ def test_a_part_that_it_does_not_take_is_never_given_to_it_as_a_word() -> None:
         with pytest.raises(FatalProviderError, match=r"echo takes text.*Tell: \[image\]"):
             endpoint.given(prompt)
     assert Endpoint(Seeing(), Settings("echo")).given(prompt) is prompt
+
+
+class OtherWire(Echo):
+    """Answers in a form of its own, which only its `read` knows."""
+
+    async def send(self, prompt: str) -> Reply:
+        whole = json.loads((await super().send(prompt)).body)
+        message = {"said": whole["content"][0]["text"], "why": "stop", "tokens": [5, 4]}
+        if "text 1" in prompt:
+            message = {"said": "I", "why": "length", "tokens": [5, 4]}
+        return Reply(json.dumps(message).encode())
+
+    def read(self, body: bytes) -> Answer:
+        told = json.loads(body)
+        reason = {"stop": "end_turn", "length": "max_tokens"}[told["why"]]
+        return Answer(told["said"], reason, Usage(*told["tokens"]), 1)
+
+
+def test_it_reads_its_own_answers_wherever_they_are_read(home: Path) -> None:
+    asker = {"provider": OtherWire(price=PRICE), "budget": 1, "max_tokens": 10, "journal": home}
+    run = Run(Pipeline(texts(4), PROMPT, **asker))
+    asyncio.run(ended(run))
+    assert list(run.frame["response"].dropna()) == ["Tell: text 0", "Tell: text 2", "Tell: text 3"]
+    assert list(run.errors["error_type"]) == ["CutAnswerError"]
+    assert run.costs.input_tokens == 20
+
+    asker["provider"] = other = OtherWire(price=PRICE)
+    again = Run(Pipeline(texts(4), PROMPT, **asker))
+    asyncio.run(ended(again))
+    assert list(again.rows["status"]) == ["journal", "failed", "journal", "journal"]
+    assert (other.asked, again.costs.total_cost) == ([], 0)
+
+    cut = detail_of(Results(again), 1).answers[0]
+    assert (cut.text, "max_tokens" in cut.about) == ("I", True)
+    resumed = Pipeline.resume(run.id, texts(4), journal=home, provider=OtherWire(price=PRICE))
+    assert resumed.costs.input_tokens == 20
+
+
+def test_whatever_its_reading_raises_is_an_answer_that_cant_be_read() -> None:
+    read = capabilities(OtherWire()).read
+    for body, said in ((b"<html>", "JSONDecodeError"), (b'{"why": "stop"}', "KeyError: 'said'")):
+        with pytest.raises(MalformedAnswerError, match=f"(?s)can't be read.*{said}") as caught:
+            read(body)
+        assert caught.value.possibly_billed
+
+
+def test_packs_of_it_are_kept_in_a_form_that_is_read_here(home: Path) -> None:
+    for asked in (3, 0):
+        provider = OtherWirePacked()
+        pipeline = Pipeline(texts(25), PROMPT, provider=provider, journal=home, pack=10)
+        result = pipeline.execute()
+        assert list(result.data["response"]) == [f"answer to Tell: text {n}" for n in range(25)]
+        assert len(provider.asked or ()) == asked
+
+
+class OtherWirePacked(OtherWire):
+    """Answers packs, too, in its own form."""
+
+    async def send(self, prompt: str) -> Reply:
+        assert self.asked is not None
+        self.asked.append(prompt)
+        answers = [
+            {"id": name, "answer": f"answer to {question}"}
+            for name, question in questions_of(prompt).items()
+        ]
+        told = {"said": json.dumps({"answers": answers}), "why": "stop", "tokens": [50, 40]}
+        return Reply(json.dumps(told).encode())
+
+    def clone(self) -> Provider:
+        return copy.copy(self)
+
+
+class Declared(Echo):
+    """Says of itself what may be left out."""
+
+    max_concurrency, default_max_tokens = 3, 77
+    keeps_rows_apart = travels = False
+    title = "the model next door"
+
+    def __init__(self) -> None:
+        super().__init__(latency=0.01)
+        self.under_way = self.most = self.max_tokens = 0
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        self.max_tokens = settings.max_tokens
+
+    async def send(self, prompt: str) -> Reply:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super().send(prompt)
+        finally:
+            self.under_way -= 1
+
+    def clone(self) -> Provider:
+        return copy.copy(self)
+
+
+def test_what_it_says_of_itself_is_kept_to(home: Path) -> None:
+    declared = Declared()
+    Pipeline(texts(30), PROMPT, provider=declared, journal=home).execute()
+    assert (declared.most, declared.max_tokens) == (3, 77)
+    given = Declared()
+    Pipeline(
+        texts(30, 100), PROMPT, provider=given, journal=home, concurrency=5, max_tokens=99
+    ).execute()
+    assert (given.most, given.max_tokens) == (5, 99)
+
+
+@pytest.mark.parametrize("asked", [{"pack": 5}, {"batch": True}, {"executor": "dask"}])
+def test_what_it_cant_do_is_refused_by_its_title(asked: dict[str, Any], home: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ConfigurationError, match="the model next door"):
+        Pipeline(texts(2), PROMPT, provider=Declared(), journal=home, **asked)
+
+
+def test_what_it_leaves_out_has_its_usual_value() -> None:
+    can = capabilities(Echo())
+    assert (can.parts, can.read, can.title) == ({"text"}, Answer.read, "echo")
+    assert (can.clone, can.batches, can.models) == (None, None, None)
+    assert (can.max_concurrency, can.default_max_tokens) == (None, None)
+    assert can.travels
+    assert can.keeps_rows_apart

@@ -156,8 +156,8 @@ def test_no_order_of_new_and_known_rows_holds_a_run_up(
     """The provider is in this process: what would hang here is told by the time-out."""
     folder = tmp_path_factory.mktemp("journal")
     data = texts(len(known))
-    Pipeline(data[known], PROMPT, provider=Twin(), journal=folder, pack=2).execute()
-    twin = Twin()
+    Pipeline(data[known], PROMPT, provider=Packed(), journal=folder, pack=2).execute()
+    twin = Packed()
     pipeline = Pipeline(
         data,
         PROMPT,
@@ -527,15 +527,15 @@ def test_an_estimate_of_what_is_packed_and_journaled_is_nothing(asker: Asker) ->
 # -- who can be asked in packs
 
 
-class Twin(Echo):
+class Packed(Echo):
     """A provider of one's own that reads packs."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.questions: list[str] = []
 
-    def twin(self) -> Provider:
-        other = Twin(latency=self.latency, identity=self.identity, price=self.price)
+    def clone(self) -> Provider:
+        other = Packed(latency=self.latency, identity=self.identity, price=self.price)
         other.asked, other.questions = self.asked, self.questions
         return other
 
@@ -553,12 +553,12 @@ class Twin(Echo):
         return Reply(answer(json.dumps({"answers": answers})), latency=self.latency)
 
 
-def test_a_provider_of_ones_own_packs_where_it_has_a_twin(home: Path) -> None:
-    twin: Clonable = (mine := Twin())
+def test_a_provider_of_ones_own_packs_that_can_be_cloned(home: Path) -> None:
+    twin: Clonable = (mine := Packed())
     result = Pipeline(texts(25), PROMPT, provider=twin, journal=home, pack=10).execute()
     assert list(result.data["response"]) == prompts(texts(25))
     assert len(mine.asked or ()) == 3
-    with pytest.raises(ConfigurationError, match=r"echo has no twin\(\)"):
+    with pytest.raises(ConfigurationError, match=r"echo has no clone\(\)"):
         Pipeline(texts(25), PROMPT, provider=Echo(), journal=home, pack=10)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,8 @@ from ...errors import MalformedAnswerError
 from ...journal import Entry
 from ...models import Prompt
 from ...orchestration import Row
-from ...providers import Answer
+from ...providers import Answer, capabilities
+from ...sending import answer_in
 from ...stages import InvokeStage
 from ..ui import MESSAGE, clean, lines, money, safe, short, span
 from .query import Results, status_word
@@ -57,7 +58,8 @@ def detail_of(results: Results, position: int) -> Detail:
         entries, problem = _entries(results.run, prompt)
         note = note or problem
     status = results.status(position)
-    answers = tuple(_said(entry, at, len(entries)) for at, entry in enumerate(entries))
+    read = capabilities(results.run.pipeline.provider).read
+    answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     return Detail(
         position=position,
         status=status,
@@ -100,10 +102,10 @@ def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:
     return [], "the journal has no answer to this prompt"
 
 
-def _said(entry: Entry, at: int, of: int) -> Said:
+def _said(entry: Entry, read: Callable[[bytes], Answer], at: int, of: int) -> Said:
     about = [f"answer {at + 1} of {of}" if of > 1 else "answer", clean(entry.model)]
     try:
-        answer = Answer.read(entry.body)
+        answer = answer_in(entry, read)
     except MalformedAnswerError:
         text = "(not a message that can be read)"
     else:

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import ConfigurationError
 from ...models import CostEstimate
 from ...pipeline import Run
-from ...providers import LOCAL_CONCURRENCY, is_local
+from ...providers import FREE, capabilities
 from ..ui import clean, lines, money, row_count, safe
 from .as_code import Code
 from .draft import Workbench
@@ -108,17 +108,18 @@ class Work:
         rows = len(bench.frame)
         walked = MOST_WALKED if rows > MOST_WALKED else None
         pipeline = await asyncio.to_thread(self._walked, draft, walked)
-        local = is_local(pipeline.provider)
-        known = _free(rows) if local else await pipeline.estimate_async()
+        most = capabilities(pipeline.provider).max_concurrency
+        free = pipeline.provider.price is FREE
+        known = _free(rows) if free else await pipeline.estimate_async()
         options = pipeline.options
         self.forecast = forecast(
             known if walked is None else _scaled(known, rows, walked),
             pipeline.provider.price,
             Experience.of(trial for trial in self._trials if _alike(trial.draft, draft)),
-            width=options.width(LOCAL_CONCURRENCY if local else None),
-            grows=options.concurrency == "auto" and not local,
+            width=options.width(most),
+            grows=options.concurrency == "auto" and most is None,
             budget=options.budget,
-            free=local,
+            free=free,
         )
         return self.forecast
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .batches import BatchResult, MessageBatches, ServerBatch
-from .client import AnthropicProvider, has_credentials, list_models, sdk
+from .client import AnthropicProvider, has_credentials, sdk
 
 __all__ = [
     "AnthropicProvider",
@@ -11,6 +11,5 @@ __all__ = [
     "MessageBatches",
     "ServerBatch",
     "has_credentials",
-    "list_models",
     "sdk",
 ]

@@ -31,7 +31,7 @@ from ..pricing import FREE, ModelPrice, find_price
 from .errors import causes, said, timed_out, transient
 from .fast_path import BodyTemplate, FastPath
 
-__all__ = ["AnthropicProvider", "TimeLimit", "has_credentials", "list_models", "thinking_of"]
+__all__ = ["AnthropicProvider", "TimeLimit", "has_credentials", "thinking_of"]
 
 
 # What a request's schema adds to its prompt on the server, in tokens: the API describes the
@@ -183,7 +183,24 @@ class AnthropicProvider:
                 f"no client for {self.base_url or self.model}: {error}"
             ) from error
 
-    def twin(self) -> AnthropicProvider:
+    def batches(self) -> Any:
+        """Message Batches over this provider's connections."""
+        from .batches import MessageBatches
+
+        return MessageBatches(self)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """What the server offers: id, name, lifecycle, limits. Raises what `send` raises."""
+        anthropic = sdk()
+        try:
+            page = await self._client.models.list(limit=100)
+            return [model.model_dump() async for model in page]
+        except anthropic.APIStatusError as error:
+            raise self._of_status(error) from None
+        except anthropic.APIConnectionError as error:
+            raise self._of_connection(error) from None
+
+    def clone(self) -> AnthropicProvider:
         """Another one like it, not open."""
         other = copy.copy(self)  # by `__getstate__`, which leaves out what may not travel
         for name in ("_api_key", "_start", "price", "_needs_key"):
@@ -384,18 +401,6 @@ async def _body(response: Any) -> bytes:
     if hasattr(content, "__await__"):
         content = await content
     return bytes(content)
-
-
-async def list_models(provider: AnthropicProvider) -> list[dict[str, Any]]:
-    """What the server offers: id, name, lifecycle, limits. Raises what `send` raises."""
-    anthropic = sdk()
-    try:
-        page = await provider._client.models.list(limit=100)
-        return [model.model_dump() async for model in page]
-    except anthropic.APIStatusError as error:
-        raise provider._of_status(error) from None
-    except anthropic.APIConnectionError as error:
-        raise provider._of_connection(error) from None
 
 
 # A loop that is so late with a timer was held up; then answers get so long to be taken.

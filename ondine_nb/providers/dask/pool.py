@@ -41,7 +41,7 @@ class _PendingRequest:
 
     __slots__ = ("at", "came", "line", "number", "prompt")
 
-    def __init__(self, number: int, line: int, prompt: str) -> None:
+    def __init__(self, number: int, line: int, prompt: Any) -> None:
         self.number, self.line, self.prompt = number, line, prompt
         self.came: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.at: _Worker | None = None
@@ -178,7 +178,7 @@ class WorkerPool:
             raise
         return number
 
-    async def send(self, line: int, prompt: str) -> Reply:
+    async def send(self, line: int, prompt: Any) -> Reply:
         """The reply to a request that a worker sends. Raises what the provider raises there."""
         errand = _PendingRequest(next(self._numbers), line, prompt)
         self._place(errand)

@@ -6,8 +6,7 @@ import asyncio
 from typing import Any
 
 from ...errors import ConfigurationError
-from ..base import Provider, Reply, Settings
-from ..choose import is_local
+from ..base import Provider, Reply, Settings, capabilities
 from ..pricing import ModelPrice
 from .cluster import check_installed
 from .pool import WorkerPool
@@ -28,6 +27,8 @@ class DaskProvider(Provider):
         self.own, self.pool = own, fleet
         self.identity, self.model, self.note = own.identity, own.model, own.note
         self.price: ModelPrice | None = own.price
+        can = capabilities(own)
+        self.parts, self.read = can.parts, can.read
         self._line: int | None = None
 
     async def open(self, settings: Settings, concurrency: int) -> None:
@@ -37,14 +38,14 @@ class DaskProvider(Provider):
         await self.own.open(settings, 1)
         self._line = await self.pool.open_line(order)
 
-    async def send(self, prompt: str) -> Reply:
+    async def send(self, prompt: Any) -> Reply:
         assert self._line is not None
         return await self.pool.send(self._line, prompt)
 
-    async def count_tokens(self, prompt: str) -> int | None:
+    async def count_tokens(self, prompt: Any) -> int | None:
         return await self.own.count_tokens(prompt)
 
-    def request_bytes(self, prompt: str) -> int:
+    def request_bytes(self, prompt: Any) -> int:
         return self.own.request_bytes(prompt)
 
     async def close(self) -> None:
@@ -57,9 +58,10 @@ class DaskProvider(Provider):
 def check_dask(provider: Provider) -> None:
     """Raises `ConfigurationError` where it is known that workers can't send for `provider`."""
     check_installed()
-    if is_local(provider):
+    can = capabilities(provider)
+    if not can.travels:
         raise ConfigurationError(
-            "--executor dask sends from Dask's workers, and the embedded model answers on this "
+            f"--executor dask sends from Dask's workers, and {can.title} answers on this "
             "machine only: leave --executor out, or set ANTHROPIC_API_KEY"
         )
     _packed(provider)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import pickle
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ... import __version__
 from ...errors import RowError
@@ -19,7 +19,7 @@ from ..base import Provider, Reply, Settings
 
 __all__ = ["Handed", "Outcome", "clear", "collect", "greet", "hand_in", "open_line"]
 
-Handed: TypeAlias = "tuple[int, int, str]"  # a request's number, its line, its prompt
+Handed: TypeAlias = "tuple[int, int, Any]"  # a request's number, its line, its prompt
 Outcome: TypeAlias = "tuple[int, Reply | bytes]"  # its number, and a reply or a pickled error
 
 _WAIT_SECONDS = 5.0  # how long a call waits for an answer, before it asks again
@@ -47,13 +47,13 @@ class WorkerSender:
             self._alarm.cancel()
         self._alarm = loop.call_later(_SILENCE_SECONDS, lambda: loop.create_task(clear(self.name)))
 
-    def take(self, number: int, line: int, prompt: str) -> None:
+    def take(self, number: int, line: int, prompt: Any) -> None:
         """Send a request, unless it was handed in before."""
         if number not in self.sending and number not in self.done:
             sending = self._send(number, self.lines[line], prompt)
             self.sending[number] = asyncio.create_task(sending)
 
-    async def _send(self, number: int, provider: Provider, prompt: str) -> None:
+    async def _send(self, number: int, provider: Provider, prompt: Any) -> None:
         try:
             reply = await provider.send(prompt)
             # The headers as a dict: those of the HTTP library can't travel.

@@ -13,12 +13,14 @@ from .process import (
     notice,
     shared,
 )
+from .provider import LocalProvider
 
 __all__ = [
     "MODEL_ID",
     "MODEL_NAME",
     "MODEL_SHA256",
     "LocalModel",
+    "LocalProvider",
     "diagnose",
     "fetch_model",
     "model_path",

@@ -226,7 +226,7 @@ def test_the_key_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = AnthropicProvider("claude-haiku-5-5", api_key="sk-given")
     packed = cloudpickle.dumps(provider)
     assert b"sk-" not in packed
-    assert provider.twin()._api_key == "sk-given"
+    assert provider.clone()._api_key == "sk-given"
 
 
 def test_a_worker_with_another_version_is_named(

@@ -37,7 +37,6 @@ from ondine_nb.providers import Answer, Reply, Settings
 from ondine_nb.providers.anthropic.client import (
     AnthropicProvider,
     has_credentials,
-    list_models,
     thinking_of,
 )
 from ondine_nb.providers.anthropic.errors import retry_after
@@ -226,7 +225,7 @@ async def test_tokens_are_counted_or_unknown(server: MessagesServer) -> None:
 
 async def test_models_are_listed(server: MessagesServer) -> None:
     async with opened(server.url) as provider:
-        listed = await list_models(provider)
+        listed = await provider.models()
     assert [model["id"] for model in listed] == list(MODELS)
 
 
