@@ -13,10 +13,9 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from ..data import ENDINGS, frames_in
 from ..errors import ConfigurationError, nearest
-from ..pipeline import DEFAULT_MODEL, EFFORTS, EXECUTORS
+from ..pipeline import OPTIONS, Kind, Option, Surface
 
 __all__ = [
-    "MODELS",
     "HelpRequested",
     "candidates",
     "matcher",
@@ -69,60 +68,28 @@ def parser() -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
     )
-    made.add_argument("out", nargs="?", metavar="OUT", help="name of the result (_ondine)")
-    made.add_argument("-h", "--help", action="store_true", help="show this text")
-    made.add_argument(
-        "-i", "--input", metavar="FRAME", help="a DataFrame: a variable or a Python expression"
-    )
-    _add_asking(made)
-    _add_running(made)
+    groups: dict[str, Any] = {"": made}
+    for option in OPTIONS.values():
+        if option.on(Surface.CELL):
+            if option.group not in groups:
+                groups[option.group] = made.add_argument_group(option.group)
+            _add(groups[option.group], option)
     return made
 
 
-def _add_asking(made: argparse.ArgumentParser) -> None:
-    """Options that decide what is asked."""
-    made.add_argument("-m", "--model", help=f"the model that answers ({DEFAULT_MODEL})")
-    made.add_argument(
-        "--schema", help="typed answers: 'name: type, …', a pydantic model, or $a_json_schema"
-    )
-    made.add_argument("--column", metavar="NAME", help="new column of plain answers (response)")
-    _switch(made, "--overwrite", "replace columns that are there already")
-    made.add_argument("--system", metavar="TEXT", help="system prompt, the same for all rows")
-    made.add_argument(
-        "-p", "--param", action="append", metavar="NAME=VALUE", help="fills {NAME}; repeatable"
-    )
-    made.add_argument("--max-tokens", metavar="N", help="most tokens of an answer (1024)")
-    made.add_argument("--effort", metavar="|".join(EFFORTS), help="how hard the model tries")
-    made.add_argument("--thinking", metavar="off|auto", help="thinking is billed as output (off)")
-
-
-def _add_running(made: argparse.ArgumentParser) -> None:
-    """Options that decide how it is run."""
-    made.add_argument("--budget", metavar="USD", help="a ceiling that is never passed (none)")
-    made.add_argument("--concurrency", metavar="N|auto", help="requests in flight (auto)")
-    made.add_argument("--sample", metavar="N", help="only N rows, always the same ones")
-    _switch(made, "--dry-run", "estimate and show the first prompts; nothing is sent")
-    _switch(made, "--background", "return at once; OUT is bound when the run is done")
-    _switch(made, "--fresh", "ask anew, whatever the journal has")
-    _switch(made, "--jinja", "the prompt is a Jinja2 template: {{ column }}, conditions, filters")
-    _switch(made, "--batch", "Message Batches: half the price, answers within 24 hours")
-    made.add_argument("--pack", metavar="N", help="N short rows in one request (1)")
-    made.add_argument("--timeout", metavar="S", help="seconds for one attempt (120)")
-    made.add_argument("--on-error", metavar="keep|stop", help="stop at the first failed row (keep)")
-    made.add_argument("--cache", metavar="auto|off", help="pay less for equal beginnings (auto)")
-    made.add_argument(
-        "--to", metavar="PATH", help="write as it goes: .csv, .parquet, .jsonl, folder/"
-    )
-    made.add_argument("--executor", metavar="|".join(EXECUTORS), help="how the rows are run")
-    made.add_argument("--chunk-size", metavar="N", help="rows of a chunk that is streamed (1000)")
-    made.add_argument("--base-url", metavar="URL", help="a server that speaks the Messages API")
-    made.add_argument("--price-in", metavar="USD", help="USD per million input tokens")
-    made.add_argument("--price-out", metavar="USD", help="USD per million output tokens")
-    _switch(made, "--quiet", "no live view")
-
-
-def _switch(made: argparse.ArgumentParser, flag: str, text: str) -> None:
-    made.add_argument(flag, action="store_true", default=None, help=text)
+def _add(to: Any, option: Option) -> None:
+    text = option.help_line.replace("%", "%%")
+    if not option.flags:
+        to.add_argument(option.name, nargs="?", metavar=option.value_name, help=text)
+    elif option.kind is Kind.SWITCH:
+        to.add_argument(
+            *option.flags, dest=option.name, action="store_true", default=None, help=text
+        )
+    else:
+        action = "append" if option.kind is Kind.PAIRS else "store"
+        to.add_argument(
+            *option.flags, dest=option.name, action=action, metavar=option.value_name, help=text
+        )
 
 
 def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,8 +104,8 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
     options = {
         name: _value(value, name, namespace) for name, value in given.items() if value is not None
     }
-    if "param" in options:
-        options["params"] = _params(options.pop("param"), namespace)
+    if "params" in options:
+        options["params"] = _params(options["params"], namespace)
     out = options.get("out")
     if out is not None and (not str(out).isidentifier() or keyword.iskeyword(str(out))):
         raise ConfigurationError(f"'{out}' can't be a variable: name the result like `labeled`")
@@ -275,16 +242,7 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         ) from error
 
 
-MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
 _COMMANDS = ("cost", "doctor", "models", "panel", "runs", "stop")
-_VALUES = {
-    "--effort": EFFORTS,
-    "--thinking": ("off", "auto"),
-    "--on-error": ("keep", "stop"),
-    "--concurrency": ("auto",),
-    "-m": MODELS,
-    "--model": MODELS,
-}
 
 
 def matcher(magics: Any) -> Callable[[Any], Any]:
@@ -314,13 +272,19 @@ def candidates(line: str, namespace: dict[str, Any]) -> list[str]:
     """What the last word of `line` (up to the cursor) can become."""
     words = line.split(" ")
     word, before = words[-1], words[-2] if len(words) > 1 else ""
-    if before in ("-i", "--input"):
+    if before in OPTIONS["input"].flags:
         return [name for name in frames_in(namespace) if name.startswith(word)]
-    if before in _VALUES:
-        return [value for value in _VALUES[before] if value.startswith(word)]
+    if values := _values(before):
+        return [value for value in values if value.startswith(word)]
     if word.startswith("$"):
         return [f"${name}" for name in variables(namespace) if name.startswith(word[1:])]
     if not word.startswith("-"):
         return []
-    flags = [flag for action in parser()._actions for flag in action.option_strings]
+    offered = [option for option in OPTIONS.values() if option.on(Surface.CELL)]
+    flags = [flag for option in offered for flag in option.flags]
     return [flag for flag in flags if flag.startswith(word) and flag not in words[:-1]]
+
+
+def _values(flag: str) -> tuple[str, ...]:
+    """What can be offered behind a flag."""
+    return next((option.values for option in OPTIONS.values() if flag in option.flags), ())

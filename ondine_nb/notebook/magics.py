@@ -17,49 +17,47 @@ from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
 from ..models import usd
-from .session import NOT_FOR_THE_PIPELINE, CellRequest, Session, shown
+from ..pipeline import OPTIONS, Kind, Option, Surface
+from .session import CellRequest, Session, shown
 
 __all__ = ["OndineMagics"]
 
+_TEXTS = (Kind.TEXT, Kind.NAME, Kind.CHOICE, Kind.URL, Kind.PATH)
 _GRACE_SECONDS = 0.4  # how long a cell's end waits for what is in flight, to show the final card
+
+
+def _settings() -> dict[str, Any]:
+    """A trait for each option that `%config` sets."""
+    return {
+        option.name: _trait(option).tag(config=True)
+        for option in OPTIONS.values()
+        if option.on(Surface.CONFIG)
+    }
+
+
+def _trait(option: Option) -> Any:
+    help_text = ": ".join(filter(None, [option.usage, option.help_line]))
+    if option.kind is Kind.SWITCH:
+        return Bool(False, help=help_text)
+    if option.kind is Kind.PAIRS:
+        return Dict(help=help_text)
+    kind = Unicode if option.kind in _TEXTS else AnyTrait
+    return kind(None, allow_none=True, help=help_text)
 
 
 @magics_class
 class OndineMagics(Magics):
     """Each option of `%%ondine` can be set for the session: `%config OndineMagics.budget = 5`."""
 
-    input = Unicode(None, allow_none=True, help="-i: the DataFrame").tag(config=True)
-    model = Unicode(None, allow_none=True, help="--model").tag(config=True)
-    schema = AnyTrait(None, allow_none=True, help="--schema").tag(config=True)
-    column = Unicode(None, allow_none=True, help="--column").tag(config=True)
-    overwrite = Bool(False, help="--overwrite").tag(config=True)
-    budget = AnyTrait(None, allow_none=True, help="--budget, in USD").tag(config=True)
-    concurrency = AnyTrait(None, allow_none=True, help="--concurrency").tag(config=True)
-    max_tokens = AnyTrait(None, allow_none=True, help="--max-tokens").tag(config=True)
-    effort = Unicode(None, allow_none=True, help="--effort").tag(config=True)
-    thinking = Unicode(None, allow_none=True, help="--thinking").tag(config=True)
-    system = Unicode(None, allow_none=True, help="--system").tag(config=True)
-    params = Dict(help="-p: values for names in the prompt").tag(config=True)
-    sample = AnyTrait(None, allow_none=True, help="--sample, in rows").tag(config=True)
-    dry_run = Bool(False, help="--dry-run").tag(config=True)
-    background = Bool(False, help="--background").tag(config=True)
-    fresh = Bool(False, help="--fresh").tag(config=True)
-    jinja = Bool(False, help="--jinja").tag(config=True)
-    batch = Bool(False, help="--batch").tag(config=True)
-    pack = AnyTrait(None, allow_none=True, help="--pack, in rows").tag(config=True)
-    timeout = AnyTrait(None, allow_none=True, help="--timeout, in seconds").tag(config=True)
-    on_error = Unicode(None, allow_none=True, help="--on-error").tag(config=True)
-    cache = Unicode(None, allow_none=True, help="--cache").tag(config=True)
-    to = Unicode(None, allow_none=True, help="--to: a path").tag(config=True)
-    executor = Unicode(None, allow_none=True, help="--executor").tag(config=True)
-    chunk_size = AnyTrait(None, allow_none=True, help="--chunk-size, in rows").tag(config=True)
-    base_url = Unicode(None, allow_none=True, help="--base-url").tag(config=True)
-    price_in = AnyTrait(None, allow_none=True, help="--price-in").tag(config=True)
-    price_out = AnyTrait(None, allow_none=True, help="--price-out").tag(config=True)
-    quiet = Bool(False, help="--quiet").tag(config=True)
-    session_budget = AnyTrait(None, allow_none=True, help="USD, for all runs").tag(config=True)
+    vars().update(_settings())
 
     shell: Any
+    input: str | None
+    params: dict[str, Any]
+    base_url: str | None
+    price_in: Any
+    price_out: Any
+    session_budget: Any
 
     def __init__(self, shell: Any) -> None:
         self._session = Session()
@@ -210,7 +208,7 @@ class OndineMagics(Magics):
         frame = resolve_frame(source, self.shell.user_ns)
         options = self._configured() | {"input": source, "out": settings["out"]} | given
         given |= schema_class(settings, self.shell.user_ns, given)
-        wanted = {name: each for name, each in given.items() if name not in NOT_FOR_THE_PIPELINE}
+        wanted = {name: each for name, each in given.items() if OPTIONS[name].on(Surface.KEYWORD)}
         session = self._session.budget
         run = Pipeline.resume(name, frame, name=shown(source), session=session, **wanted)
         return CellRequest(options, frame, settings["prompt"], session), run

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..pipeline import OPTIONS, Surface
 from ..sending import SessionBudget
 from .ui import money
 
-__all__ = ["NOT_FOR_THE_PIPELINE", "CellRequest", "Session", "shown"]
+__all__ = ["CellRequest", "Session", "shown"]
 
 
 _ACTIVE = ("pending", "running", "paused", "stopping")
@@ -84,9 +85,6 @@ def _summary(run: Any) -> str:
     )
 
 
-NOT_FOR_THE_PIPELINE = ("out", "input", "dry_run", "background", "quiet")
-
-
 @dataclass
 class CellRequest:
     """One cell: its options, its frame and its prompt."""
@@ -117,7 +115,7 @@ class CellRequest:
         wanted = {
             option: value
             for option, value in self.options.items()
-            if option not in NOT_FOR_THE_PIPELINE and value is not None and value is not False
+            if OPTIONS[option].on(Surface.KEYWORD) and value is not None and value is not False
         }
         return Pipeline(
             self.frame, self.prompt, name=shown(self.options["input"]), **wanted

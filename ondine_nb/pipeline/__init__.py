@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from .estimate import Estimator, Tally, projected
-from .options import DEFAULT_MODEL, EFFORTS, EXECUTORS, Options
+from .option_kinds import Kind, Option, Surface
+from .options import CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options
 from .pipeline import Pipeline
 from .records import recorded, schema_class
 from .run import Run
 from .spending import Spent, costs, spending, write_csv
 
 __all__ = [
+    "CONFLICTS",
     "DEFAULT_MODEL",
-    "EFFORTS",
-    "EXECUTORS",
+    "OPTIONS",
+    "Conflict",
     "Estimator",
+    "Kind",
+    "Option",
     "Options",
     "Pipeline",
     "Run",
     "Spent",
+    "Surface",
     "Tally",
     "costs",
     "projected",

@@ -1,29 +1,36 @@
-"""What a run can be told, checked: one set of options behind magic, API and `%config`."""
+"""The options of a run, each declared once: cell, `%config`, `Pipeline`, Tab, docs and workbench.
+
+A new option is one field of `Options` (or an entry of `_OF_THE_CELL`), and what it can't go with
+an entry of `CONFLICTS`.
+"""
 
 from __future__ import annotations
 
-import os
+import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, nearest
-from ..models import usd
+from .option_kinds import EVERYWHERE, Kind, Option, Surface, option
 
-__all__ = ["DEFAULT_MODEL", "EFFORTS", "EXECUTORS", "Options"]
+__all__ = ["CONFLICTS", "DEFAULT_MODEL", "OPTIONS", "Conflict", "Options", "takes_options"]
 
 DEFAULT_MODEL = "claude-haiku-5-5"
-EXECUTORS = ("async", "sync", "streaming", "dask")
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
 _MOST_AT_ONCE = 256
 _MAX_TOKENS = 1024
 _BATCH_CHUNK = 25_000
-_MOST_IN_A_PACK = 100
 _MOST_PACKED = 20 * _MOST_AT_ONCE
 _THINKING_MAX_TOKENS = 8192
 _ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
+_WHOLE_RUN = EVERYWHERE - {Surface.WORKBENCH}
+_CELL = frozenset({Surface.CELL, Surface.CONFIG})
+# Groups, as `--help` has them.
+_ASKED, _ROWS, _COST = "what is asked", "rows in and out", "what it costs"
+_SENT, _SHOWN = "how it is sent", "the cell"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,34 +39,185 @@ class Options:
     rows, `to` a path ending in .csv, .parquet, .jsonl or / (a folder of Parquet files). `executor`
     None chooses by the data; it may be a `DaskExecutor`, too, for its cluster.
 
-    Raises `ConfigurationError` for a value that can't be meant.
+    Raises `ConfigurationError` for a value that can't be meant, and for options that can't go
+    together.
     """
 
-    model: str = DEFAULT_MODEL
-    schema: Any = None
-    column: str = "response"
-    overwrite: bool = False
-    budget: Decimal | None = None
-    concurrency: int | str = "auto"
-    max_tokens: int | None = None
-    effort: str | None = None
-    thinking: str = "off"
-    system: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    jinja: bool = False
-    sample: int | None = None
-    fresh: bool = False
-    batch: bool = False
-    pack: int = 1
-    timeout: float = 120.0
-    on_error: str = "keep"
-    cache: str = "auto"
-    to: str | None = None
-    executor: Any = None
-    chunk_size: int = 1000
-    base_url: str | None = None
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
+    model: str = option(
+        DEFAULT_MODEL,
+        "the model that answers",
+        Kind.NAME,
+        short="-m",
+        suggested=_MODELS,
+        decides=True,
+        group=_ASKED,
+    )
+    schema: Any = option(
+        None,
+        "typed answers: 'name: type, …', a pydantic model, or $a_json_schema",
+        Kind.OBJECT,
+        decides=True,
+        group=_ASKED,
+    )
+    column: str = option(
+        "response", "new column of plain answers", Kind.NAME, metavar="NAME", group=_ASKED
+    )
+    overwrite: bool = option(
+        False, "replace columns that are there already", Kind.SWITCH, group=_ASKED
+    )
+    system: str | None = option(
+        None,
+        "system prompt, the same for all rows",
+        metavar="TEXT",
+        decides=True,
+        group=_ASKED,
+    )
+    params: Mapping[str, Any] = option(
+        {},
+        "fills {NAME}; repeatable",
+        Kind.PAIRS,
+        short="-p",
+        flag="--param",
+        metavar="NAME=VALUE",
+        group=_ASKED,
+    )
+    max_tokens: int | None = option(
+        None,
+        "most tokens of an answer",
+        Kind.WHOLE,
+        metavar="N",
+        shown=str(_MAX_TOKENS),
+        unit="tokens",
+        group=_ASKED,
+    )
+    effort: str | None = option(
+        None,
+        "how hard the model tries",
+        Kind.CHOICE,
+        choices=("low", "medium", "high", "xhigh", "max"),
+        decides=True,
+        group=_ASKED,
+    )
+    thinking: str = option(
+        "off",
+        "thinking is billed as output",
+        Kind.CHOICE,
+        choices=("off", "auto"),
+        decides=True,
+        group=_ASKED,
+    )
+    jinja: bool = option(
+        False,
+        "the prompt is a Jinja2 template: {{ column }}, conditions, filters",
+        Kind.SWITCH,
+        group=_ASKED,
+    )
+    budget: Decimal | None = option(
+        None,
+        "a ceiling that is never passed",
+        Kind.USD,
+        metavar="USD",
+        shown="none",
+        unit="USD",
+        group=_COST,
+    )
+    batch: bool = option(
+        False,
+        "Message Batches: half the price, answers within 24 hours",
+        Kind.SWITCH,
+        surfaces=_WHOLE_RUN,
+        group=_COST,
+    )
+    pack: int = option(
+        1,
+        "N short rows in one request",
+        Kind.WHOLE,
+        metavar="N",
+        most=100,
+        unit="rows",
+        hint="From 20 on there is little left to save",
+        group=_COST,
+    )
+    cache: str = option(
+        "auto",
+        "pay less for equal beginnings",
+        Kind.CHOICE,
+        choices=("auto", "off"),
+        group=_COST,
+    )
+    fresh: bool = option(False, "ask anew, whatever the journal has", Kind.SWITCH, group=_COST)
+    price_in: Decimal | None = option(
+        None, "USD per million input tokens", Kind.USD, metavar="USD", group=_COST
+    )
+    price_out: Decimal | None = option(
+        None, "USD per million output tokens", Kind.USD, metavar="USD", group=_COST
+    )
+    concurrency: int | str = option(
+        "auto",
+        "requests in flight",
+        Kind.WHOLE,
+        choices=("auto",),
+        metavar="N|auto",
+        unit="requests",
+        group=_SENT,
+    )
+    timeout: float = option(
+        120.0,
+        "seconds for one attempt",
+        Kind.SECONDS,
+        metavar="S",
+        unit="seconds",
+        group=_SENT,
+    )
+    on_error: str = option(
+        "keep",
+        "stop at the first failed row",
+        Kind.CHOICE,
+        choices=("keep", "stop"),
+        group=_SENT,
+    )
+    base_url: str | None = option(
+        None,
+        "a server that speaks the Messages API",
+        Kind.URL,
+        metavar="URL",
+        decides=True,
+        group=_SENT,
+    )
+    executor: Any = option(
+        None,
+        "how the rows are run",
+        Kind.CHOICE,
+        choices=("async", "sync", "streaming", "dask"),
+        objects=("dask",),
+        surfaces=_WHOLE_RUN,
+        group=_SENT,
+    )
+    sample: int | None = option(
+        None,
+        "only N rows, always the same ones",
+        Kind.WHOLE,
+        metavar="N",
+        unit="rows",
+        group=_ROWS,
+    )
+    to: str | None = option(
+        None,
+        "write as it goes: .csv, .parquet, .jsonl, folder/",
+        Kind.PATH,
+        metavar="PATH",
+        surfaces=_WHOLE_RUN,
+        group=_ROWS,
+    )
+    chunk_size: int = option(
+        1000,
+        "rows of a chunk that is streamed",
+        Kind.WHOLE,
+        metavar="N",
+        unit="rows",
+        surfaces=_WHOLE_RUN,
+        group=_ROWS,
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -76,32 +234,14 @@ class Options:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
-        for name in ("budget", "price_in", "price_out"):
-            object.__setattr__(self, name, usd(getattr(self, name), _flag(name)))
-        self._whole("max_tokens", 1)
-        self._whole("sample", 1)
-        self._whole("chunk_size", 1)
-        self._check_pack()
-        if self.concurrency != "auto":
-            self._whole("concurrency", 1)
-        self._one_of("effort", EFFORTS)
-        self._one_of("thinking", ("off", "auto"))
-        self._one_of("on_error", ("keep", "stop"))
-        self._one_of("cache", ("auto", "off"))
-        self._check_executor()
-        self._check_to()
-        self._text("model")
-        self._text("column")
-        self._check_timeout()
-        if self.base_url and not re.match(r"https?://[^/\s]+", self.base_url):
-            raise ConfigurationError(
-                f"--base-url: '{self.base_url}' is not a URL. Write it like http://127.0.0.1:8080"
-            )
-        if not isinstance(self.params, Mapping):
-            kind = type(self.params).__name__
-            raise ConfigurationError(f"--param has to be names with values (a dict), not {kind}")
-        if self.system is not None and not isinstance(self.system, str):
-            raise ConfigurationError(f"--system has to be text, not {type(self.system).__name__}")
+        for name in vars(self).copy():
+            object.__setattr__(self, name, OPTIONS[name].checked(getattr(self, name)))
+        for conflict in CONFLICTS:
+            conflict.check(self)
+
+    def given(self, name: str) -> bool:
+        """Whether the option is more than its default."""
+        return OPTIONS[name].given(getattr(self, name))
 
     def width(self, most: int | None = None) -> int:
         """Rows at once, at most; `most` is how many the provider says that it takes."""
@@ -141,76 +281,135 @@ class Options:
         thinks = self.thinking == "auto" or _ALWAYS_THINKS.match(self.model)
         return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
 
-    def _whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = least - 1
-        if number < least or isinstance(value, bool):
-            auto = " or 'auto'" if name == "concurrency" else ""
+
+# What a cell or a session takes beside the options of a run.
+_OF_THE_CELL = (
+    Option(
+        name="out",
+        help="name of the result",
+        flag="",
+        metavar="OUT",
+        shown="_ondine",
+        surfaces=frozenset({Surface.CELL}),
+    ),
+    Option(
+        name="help",
+        help="show this text",
+        kind=Kind.SWITCH,
+        short="-h",
+        surfaces=frozenset({Surface.CELL}),
+    ),
+    Option(
+        name="input",
+        help="a DataFrame: a variable or a Python expression",
+        short="-i",
+        metavar="FRAME",
+        surfaces=_CELL,
+    ),
+    Option(
+        name="dry_run",
+        help="estimate and show the first prompts; nothing is sent",
+        kind=Kind.SWITCH,
+        group=_SHOWN,
+        surfaces=_CELL,
+    ),
+    Option(
+        name="background",
+        help="return at once; OUT is bound when the run is done",
+        kind=Kind.SWITCH,
+        group=_SHOWN,
+        surfaces=_CELL,
+    ),
+    Option(name="quiet", help="no live view", kind=Kind.SWITCH, group=_SHOWN, surfaces=_CELL),
+    Option(
+        name="session_budget",
+        help="a ceiling in USD, for all runs of the session",
+        kind=Kind.USD,
+        flag="",
+        unit="USD",
+        surfaces=frozenset({Surface.CONFIG}),
+    ),
+)
+_OF_A_RUN = tuple(replace(each.metadata["option"], name=each.name) for each in fields(Options))
+
+OPTIONS: dict[str, Option] = {
+    each.name: each
+    for group in ("", _ASKED, _ROWS, _COST, _SENT, _SHOWN)
+    for each in (*_OF_THE_CELL, *_OF_A_RUN)
+    if each.group == group
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two options that can't go together, each as on the line: `--batch`, `--executor dask`."""
+
+    one: str
+    other: str
+    why: str
+    remedy: str = "leave one of them out"
+
+    @property
+    def sides(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The name of each option, and the value that it is about ("" for any)."""
+        return _side(self.one), _side(self.other)
+
+    def check(self, options: Options) -> None:
+        """Raises `ConfigurationError` where `options` has both."""
+        if all(_has(options, name, value) for name, value in self.sides):
             raise ConfigurationError(
-                f"{_flag(name)} is {value}: it has to be a whole number of {least} or more{auto}"
-            )
-        object.__setattr__(self, name, number)
-
-    def _one_of(self, name: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value is not None and value not in allowed:
-            near = nearest(str(value), allowed)
-            hint = f" Did you mean '{near}'?" if near else ""
-            raise ConfigurationError(
-                f"{_flag(name)} is '{value}': it has to be one of {', '.join(allowed)}.{hint}"
+                f"{self.one} and {self.other} can't go together: {self.remedy}. {self.why}"
             )
 
-    def _text(self, name: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, str) or not value.strip():
-            raise ConfigurationError(f"{_flag(name)} has to be a name, not {value!r}")
 
-    def _check_pack(self) -> None:
-        self._whole("pack", 1)
-        if self.pack > _MOST_IN_A_PACK:
-            raise ConfigurationError(
-                f"--pack is {self.pack}: it has to be {_MOST_IN_A_PACK} rows or fewer. From 20 on "
-                "there is little left to save"
-            )
-        if self.pack > 1 and self.batch:
-            raise ConfigurationError(
-                "--pack and --batch can't go together: leave one of them out. --batch halves the "
-                "price of every token, --pack sends what all rows have in common fewer times"
-            )
-
-    def _check_executor(self) -> None:
-        if getattr(self.executor, "name", None) != "dask":
-            self._one_of("executor", EXECUTORS)
-        if self.executor_name == "dask" and self.batch:
-            raise ConfigurationError(
-                "--batch and --executor dask can't go together: leave one of them out. A batch is "
-                "a few large requests, which go from here"
-            )
-
-    def _check_to(self) -> None:
-        if self.to is None:
-            return
-        object.__setattr__(self, "to", os.fspath(self.to))
-        if self.executor_name not in (None, "streaming", "dask"):
-            raise ConfigurationError(
-                f"--to writes as the rows stream, and --executor is '{self.executor}': "
-                "leave --executor out"
-            )
-
-    def _check_timeout(self) -> None:
-        try:
-            seconds = float(self.timeout)
-        except (TypeError, ValueError):
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise ConfigurationError(f"--timeout is {self.timeout}: it has to be seconds above 0")
-        object.__setattr__(self, "timeout", seconds)
+def _side(text: str) -> tuple[str, str]:
+    flag, _, value = text.partition(" ")
+    return next(name for name, each in OPTIONS.items() if flag in each.flags), value
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _has(options: Options, name: str, value: str) -> bool:
+    held = options.executor_name if name == "executor" else getattr(options, name)
+    return OPTIONS[name].given(held) and value in ("", held)
+
+
+CONFLICTS: tuple[Conflict, ...] = (
+    Conflict(
+        "--pack",
+        "--batch",
+        "--batch halves the price of every token, --pack sends what all rows have in common fewer "
+        "times",
+    ),
+    Conflict(
+        "--batch",
+        "--executor dask",
+        "A batch is a few large requests, which go from here",
+    ),
+    *(
+        Conflict(
+            "--to",
+            f"--executor {name}",
+            "--to writes as the rows stream",
+            remedy="leave --executor out",
+        )
+        for name in ("async", "sync")
+    ),
+)
+
+Made = TypeVar("Made", bound=type)
+
+
+def takes_options(made: Made) -> Made:
+    """Gives a class that takes `**options` their names and defaults in its signature, and a
+    paragraph on each in its docstring: for `help()`, Shift-Tab and Tab."""
+    of_a_run = [each for each in OPTIONS.values() if each.on(Surface.KEYWORD)]
+    constructor: Any = made.__init__  # type: ignore[misc]
+    taken = inspect.signature(constructor)
+    own = [it for it in taken.parameters.values() if it.kind is not it.VAR_KEYWORD]
+    keywords = [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default)
+        for each in of_a_run
+    ]
+    constructor.__signature__ = taken.replace(parameters=[*own, *keywords])
+    lines = [f"    {each.name}: {each.help_line}" for each in of_a_run]
+    made.__doc__ = "\n".join([inspect.cleandoc(made.__doc__ or ""), "", "Options:", *lines])
+    return made

@@ -36,9 +36,9 @@ from .build import (
     settings_of,
 )
 from .estimate import Estimator
-from .options import Options
+from .option_kinds import Surface
+from .options import OPTIONS, Options, takes_options
 from .records import (
-    DECIDING,
     check_frame,
     check_question,
     check_stages,
@@ -54,22 +54,21 @@ from .run import Run
 __all__ = ["Pipeline"]
 
 
+@takes_options
 class Pipeline:
     """A prompt over the rows of a pandas or polars DataFrame, or of whatever `open_source` takes.
 
     `data` is the frame, `prompt` a template such as ``"Is this good? {text}"``. A polars LazyFrame,
     a Dask DataFrame, the path of a CSV, Parquet or JSONL file or of a folder of Parquet files and
     an iterator of rows (dicts) or frames stream: only a window of their rows is in memory. The
-    options are those of `%%ondine`, with underscores:
-    `model schema column overwrite budget concurrency max_tokens effort thinking system params jinja
-    sample fresh batch pack timeout on_error cache to executor chunk_size base_url price_in
-    price_out`. `observers` are told of each run, `stages` run behind the answer's parsing,
-    `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for the frame in
-    messages. `provider` is an object of your own that satisfies `ondine_nb.providers.Provider`
-    (with `pack`, `Clonable`) and answers instead of the one that key, base URL and model choose:
-    each run opens and closes it once, its `identity` stands in the journal's keys and in the run's
-    record. Raises `ConfigurationError` (a `ValueError`) for whatever can't be run; nothing is sent
-    by then.
+    options are those of `%%ondine`, with underscores, as `model`, `schema` and `max_tokens`:
+    `help(Pipeline)` has them all. `observers` are told of each run, `stages` run behind the
+    answer's parsing, `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for
+    the frame in messages. `provider` is an object of your own that satisfies
+    `ondine_nb.providers.Provider` (with `pack`, `Clonable`) and answers instead of the one that key,
+    base URL and model choose: each run opens and closes it once, its `identity` stands in the
+    journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
+    whatever can't be run; nothing is sent by then.
     """
 
     def __init__(
@@ -247,7 +246,7 @@ class Pipeline:
         check_stages(settings, [stage.name for stage in self.extra_stages])
         if not self.streams:
             check_frame(settings, self.frame)
-        if not any(option in replaced for option in DECIDING):
+        if not any(each.decides and each.name in replaced for each in OPTIONS.values()):
             check_question(settings, self.provider.identity, self._question())
 
     def _question(self) -> str:
@@ -321,8 +320,11 @@ class Pipeline:
 
     def _over(self, data: Any) -> Pipeline:
         """The same pipeline over other rows of the same frame."""
-        other = {"sample": None, "to": None, "executor": None, "batch": False}
-        options = {**vars(self.options), **other}
+        options = {
+            name: value
+            for name, value in vars(self.options).items()
+            if OPTIONS[name].on(Surface.WORKBENCH) and name != "sample"
+        }
         pipeline = Pipeline(
             data,
             self.prompt,

@@ -28,7 +28,6 @@ from ..sending import answer_in
 from .options import Options
 
 __all__ = [
-    "DECIDING",
     "check_frame",
     "check_question",
     "check_stages",
@@ -47,7 +46,6 @@ __all__ = [
 ]
 
 _VERSION = 1
-DECIDING = ("model", "schema", "system", "effort", "thinking", "base_url")
 
 
 def state_manager(folder: Path) -> StateManager:

@@ -10,14 +10,11 @@ import ast
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.pipeline.options import Options
+from ondine_nb.pipeline import OPTIONS, Option, Surface
 from tests.docs.pages import DOCS, PAGES
 from tests.docs.picture import svg
 from tests.test_layers import ALLOWED, FLOORS, ROOT
@@ -27,32 +24,25 @@ __all__ = ["PARTS", "PICTURE", "main", "renewed"]
 PICTURE = DOCS / "pictures" / "architecture.svg"
 
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_DEFAULT = re.compile(r"^(.*) \(([^()]+)\)$", re.DOTALL)
-_NOT_A_KEYWORD = {"out", "help", "input", "dry_run", "background", "quiet"}
 
 
 def options() -> str:
-    """The table of options, from the parser of the magic."""
-    keywords = {option.name for option in fields(Options)}
+    """The table of options, from their declaration."""
     lines = [
         "| option | what it does | default | keyword of `Pipeline` |",
         "| --- | --- | --- | --- |",
     ]
-    for action in parser()._actions:
-        name = "params" if action.dest == "param" else action.dest
-        assert (name in keywords) != (name in _NOT_A_KEYWORD), name
-        text, default = _split(action.help or "")
-        keyword = f"`{name}`" if name in keywords else ""
-        lines.append(f"| {_flags(action)} | {_escaped(text)} | {default} | {keyword} |")
+    for option in OPTIONS.values():
+        if option.on(Surface.CELL):
+            unit = option.unit if option.usual.isdigit() and option.usual != "1" else ""
+            default = f"`{option.usual}` {unit}".strip() if option.usual else ""
+            keyword = f"`{option.name}`" if option.on(Surface.KEYWORD) else ""
+            lines.append(f"| {_flags(option)} | {_escaped(option.help)} | {default} | {keyword} |")
     return "\n".join(lines) + "\n"
 
 
-def _flags(action: Any) -> str:
-    metavar = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
-    if not action.option_strings:
-        return f"`{metavar}`"
-    shown = [*action.option_strings[:-1], f"{action.option_strings[-1]} {metavar}".strip()]
-    return ", ".join(map(_code, shown))
+def _flags(option: Option) -> str:
+    return ", ".join(map(_code, [*option.flags[:-1], option.usage or option.value_name]))
 
 
 def _code(text: str) -> str:
@@ -60,28 +50,19 @@ def _code(text: str) -> str:
     return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
-def _split(text: str) -> tuple[str, str]:
-    """A help text and the default behind it, in parentheses."""
-    found = _DEFAULT.match(text)
-    return (found[1], f"`{found[2]}`") if found else (text, "")
-
-
 def _escaped(text: str) -> str:
     return text.replace("|", "&#124;")
-
-
-def _coded(text: str) -> str:
-    return re.sub(r"(?<!\S)--?[a-z][a-z-]*", lambda flag: f"`{flag[0]}`", _escaped(text))
 
 
 def traits() -> str:
     """The table of settings, from the traits of the magic."""
     lines = ["| setting | stands for | default |", "| --- | --- | --- |"]
-    made = OndineMagics.class_own_traits(config=True)
-    for name, trait in made.items():
-        default = trait.default()
+    for name, trait in OndineMagics.class_own_traits(config=True).items():
+        option, default = OPTIONS[name], trait.default()
         shown = "" if default is None else f"`{default}`"
-        lines.append(f"| `OndineMagics.{name}` | {_coded(trait.help)} | {shown} |")
+        stands = [_code(option.usage)] if option.usage else []
+        text = ": ".join([*stands, _escaped(option.help)])
+        lines.append(f"| `OndineMagics.{name}` | {text} | {shown} |")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ondine_nb.errors import ConfigurationError
-from ondine_nb.notebook.arguments import HelpRequested, parse_line, resolve_frame, split, variables
+from ondine_nb.notebook.arguments import (
+    HelpRequested,
+    candidates,
+    parse_line,
+    parser,
+    resolve_frame,
+    split,
+    variables,
+)
+from ondine_nb.notebook.magics import OndineMagics
+from ondine_nb.notebook.workbench.as_code import as_code
+from ondine_nb.pipeline import OPTIONS, Kind, Option, Surface
+from tests.docs.generate import PARTS
 
 DF = pd.DataFrame({"text": ["a", "b"]})
 # A backslash in front of a quote is the one thing that a quoted word can't say of itself.
@@ -155,6 +167,44 @@ def test_help_names_every_option_and_wins_over_what_is_missing() -> None:
     for flag in ("-i FRAME", "--schema", "--budget USD", "--dry-run", "--background", "--quiet"):
         assert flag in str(help_text.value)
     assert str(help_text.value).startswith("usage: %%ondine [OUT] -i FRAME")
+
+
+def test_line_and_config_offer_what_is_declared_for_them() -> None:
+    actions = {action.dest: action for action in parser()._actions}
+    assert set(actions) == {each.name for each in OPTIONS.values() if each.on(Surface.CELL)}
+    for name, action in actions.items():
+        assert tuple(action.option_strings) == OPTIONS[name].flags
+        assert (action.metavar or "") == OPTIONS[name].value_name
+    traits = OndineMagics.class_own_traits(config=True)
+    assert set(traits) == {each.name for each in OPTIONS.values() if each.on(Surface.CONFIG)}
+    for name, trait in traits.items():
+        assert OPTIONS[name].help in trait.help
+
+
+def test_an_option_that_is_declared_is_parsed_explained_completed_documented_and_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warmth = Option(
+        name="warm_up",
+        help="how 100% warm",
+        kind=Kind.CHOICE,
+        choices=("mild", "hot"),
+        default="mild",
+        short="-w",
+        group="the weather",
+    )
+    monkeypatch.setitem(OPTIONS, "warm_up", warmth)
+    assert parse_line("--warm-up hot", {}) == parse_line("-w hot", {}) == {"warm_up": "hot"}
+    with pytest.raises(HelpRequested, match=r"the weather:\n.*mild.hot\s+how 100% warm \(mild\)"):
+        parse_line("-h", {})
+    with pytest.raises(ConfigurationError, match="Did you mean --warm-up"):
+        parse_line("--warm-upp hot", {})
+    assert candidates("%%ondine --warm", {}) == ["--warm-up"]
+    assert candidates("%%ondine -w h", {}) == ["hot"]
+    row = "| `-w`, <code>--warm-up mild&#124;hot</code> | how 100% warm | `mild` | `warm_up` |"
+    assert row in PARTS["options"]()
+    cell = as_code("out", "df", "{text}", {"warm_up": "hot", "model": "m"}, {}).cell
+    assert cell.splitlines()[0] == "%%ondine out -i df -m m -w hot"
 
 
 def test_the_notebook_s_own_names_are_the_user_s() -> None:

@@ -1,13 +1,20 @@
-"""Options: defaults as documented, values checked, near misses named."""
+"""Options: declared once for every surface, defaults as documented, values checked."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+from dataclasses import fields
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ondine_nb
+from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError
+from ondine_nb.pipeline import CONFLICTS, OPTIONS, Surface
 from ondine_nb.pipeline.options import Options
 
 
@@ -139,3 +146,47 @@ def test_packs_and_batches_exclude_each_other() -> None:
     with pytest.raises(ConfigurationError, match="--pack and --batch can't go together"):
         Options(pack=2, batch=True)
     assert Options(pack=1, batch=True).batch
+
+
+EXAMPLES: dict[str, Any] = {"batch": True, "pack": 2, "to": "x.csv"}
+
+
+@pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda it: f"{it.one} {it.other}")
+def test_options_that_can_t_go_together_are_refused_in_one_line_that_names_both(
+    conflict: Any,
+) -> None:
+    given = {name: value or EXAMPLES[name] for name, value in conflict.sides}
+    with pytest.raises(ConfigurationError) as caught:
+        Options.of(given)
+    assert str(caught.value).startswith(f"{conflict.one} and {conflict.other} can't go together: ")
+    assert "\n" not in str(caught.value)
+    for name, value in given.items():
+        assert Options.of({name: value}).given(name), "each of them alone is fine"
+
+
+# --- one declaration for every surface
+
+
+def test_the_keywords_of_a_pipeline_are_the_declared_ones_with_their_defaults() -> None:
+    signature = inspect.signature(Pipeline)
+    keywords = {name: each for name, each in OPTIONS.items() if each.on(Surface.KEYWORD)}
+    assert set(keywords) == {each.name for each in fields(Options)}
+    assert "options" not in signature.parameters
+    for name, each in keywords.items():
+        assert signature.parameters[name].default == each.default == getattr(Options(), name)
+        assert f"\n    {name}: {each.help_line}" in str(Pipeline.__doc__)
+
+
+def test_an_option_s_help_stands_in_its_declaration_and_nowhere_else() -> None:
+    said = {each.help for each in OPTIONS.values()}
+    root = Path(ondine_nb.__file__).parent
+    for path in root.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        if path != root / "pipeline" / "options.py":
+            assert not texts & said, path
+
+
+def test_no_two_options_share_a_flag() -> None:
+    flags = [flag for each in OPTIONS.values() for flag in each.flags]
+    assert len(flags) == len(set(flags))

@@ -12,22 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ConfigurationError
+from ...pipeline import OPTIONS
 from ..arguments import parse_line
 
 __all__ = ["Code", "as_code", "name_of"]
-
-_ORDER = (
-    "model",
-    "schema",
-    "column",
-    "overwrite",
-    "system",
-    "max_tokens",
-    "effort",
-    "thinking",
-    "budget",
-    "concurrency",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ def as_code(
     writer = _CellWriter(out, namespace)
     words = ["%%ondine", out, writer.flag("-i", "input", source)]
     given = {name: value for name, value in options.items() if name != "params"}
-    words += [writer.flag(_flag(name), name, given[name]) for name in sorted(given, key=_rank)]
+    words += [writer.flag(OPTIONS[name].flags[0], name, given[name]) for name in _ordered(given)]
     words += [writer.param(name, value) for name, value in options.get("params", {}).items()]
     cell = " ".join(word for word in words if word) + "\n" + prompt
     return Code(cell, "\n".join(writer.lines), writer.bindings)
@@ -66,12 +54,9 @@ def name_of(value: Any, namespace: Mapping[str, Any]) -> str | None:
     return next((name for name in names if not name.startswith("_") and name.isidentifier()), None)
 
 
-def _rank(name: str) -> tuple[int, str]:
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
-
-
-def _flag(name: str) -> str:
-    return {"model": "-m"}.get(name) or "--" + name.replace("_", "-")
+def _ordered(options: Mapping[str, Any]) -> list[str]:
+    """The names in the order in which they are declared."""
+    return [name for name in OPTIONS if name in options]
 
 
 class _CellWriter:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from ...data import Frame, wrap
 from ...errors import ConfigurationError, OndineError
 from ...journal import Journal
-from ...pipeline import Options, Pipeline
+from ...pipeline import OPTIONS, Options, Pipeline, Surface
 from ...prompts import JinjaTemplate, Template, as_text, parse_schema
 from ..ui import clean
 from .as_code import Code, as_code
@@ -21,11 +20,6 @@ from .trials import Draft, Trial
 __all__ = ["LARGEST_SAMPLE", "Workbench"]
 
 LARGEST_SAMPLE, USUAL_SAMPLE = 200, 20  # rows
-_DEFAULTS = {
-    option.name: option.default for option in fields(Options) if option.default is not MISSING
-}
-_WHOLE_RUN = ("batch", "chunk_size", "executor", "to")  # of no use, or no good, on a few rows
-_EMPTIED = ("budget", "system", "schema")  # options that a line can set back to nothing
 
 
 class Workbench:
@@ -183,7 +177,7 @@ class Workbench:
         """Whether an option needn't be said: it is off, or what every cell has anyway."""
         if name in self.session:
             return False
-        return _unset(value) or value == "" or value == _DEFAULTS.get(name)
+        return value == "" or not OPTIONS[name].given(value)
 
     def set(self, option: str, value: Any) -> None:
         """Set an option; None (or an empty text) leaves it at its default."""
@@ -209,15 +203,17 @@ class Workbench:
         options = dict(draft.options)
         if positions is not None:
             frame = frame.take(positions)
-            options = {name: it for name, it in options.items() if name not in _WHOLE_RUN}
+            options = {
+                name: it for name, it in options.items() if OPTIONS[name].on(Surface.WORKBENCH)
+            }
         return Pipeline(frame.native, draft.prompt, journal=self.journal, name=self.name, **options)
 
     def code(self, source: str, namespace: Mapping[str, Any]) -> Code:
         """The cell that does what is on the bench; `source` is the frame's name or expression."""
         draft = self.draft()
         options = dict(draft.options)
-        for name in _EMPTIED:
-            if name in self.session and name not in options:
+        for name in self.session:
+            if OPTIONS[name].can_be_emptied and name not in options:
                 options[name] = ""
         return as_code(self.out, source, draft.prompt, options, namespace)
 

@@ -5,13 +5,12 @@ They hold no state of their own and decide nothing: `panel.py` reads them and dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from ...errors import ConfigurationError
-from ...pipeline import DEFAULT_MODEL, EFFORTS
-from ..arguments import MODELS
+from ...pipeline import OPTIONS
 from ..ui import Kit, clean, css, money
 from .draft import LARGEST_SAMPLE, Workbench
 
@@ -86,10 +85,8 @@ class Widgets:
 
     def _make_settings(self, bench: Workbench) -> None:
         options = bench.options
-        model = options.get("model") or DEFAULT_MODEL
-        self.model = self._menu("model", [(it, it) for it in _with(MODELS, model)], model)
-        efforts = [("default", OFF), *((it, it) for it in EFFORTS)]
-        self.effort = self._menu("effort", efforts, options.get("effort") or OFF)
+        self.model = self._option("model", options)
+        self.effort = self._option("effort", options)
         most = max(1, min(LARGEST_SAMPLE, len(bench.frame)))
         self.sample = self._kit.IntSlider(
             value=bench.sample, min=1, max=max(2, most), description="sample rows"
@@ -114,6 +111,14 @@ class Widgets:
 
     def _menu(self, label: str, options: Sequence[tuple[str, Any]], value: Any) -> Any:
         return self._kit.Dropdown(options=list(options), value=value, description=label)
+
+    def _option(self, name: str, options: Mapping[str, Any]) -> Any:
+        """A menu of an option's values; its first entry is the default."""
+        option = OPTIONS[name]
+        value = options.get(name) or option.default or OFF
+        off = [("default", OFF)] if option.default is None else []
+        values = _with(option.values, value or None)
+        return self._menu(name, [*off, *((it, it) for it in values)], value)
 
     def _counts(self, label: str, off: str, values: Sequence[int], value: int | None) -> Any:
         options = [(off, OFF), *((f"{count:,}", count) for count in _with(values, value))]

@@ -1,0 +1,223 @@
+"""What an option is: its name on each surface, the kind of its value, and how that is checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from ..errors import ConfigurationError, nearest
+from ..models import usd
+
+__all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option"]
+
+
+class Kind(Enum):
+    """The kind of an option's value, which decides its check and its trait."""
+
+    SWITCH = auto()  # on or off
+    TEXT = auto()
+    NAME = auto()  # a text that isn't empty
+    CHOICE = auto()  # one of `choices`
+    WHOLE = auto()  # a whole number from `least` to `most`, or one of `choices`
+    USD = auto()
+    SECONDS = auto()
+    URL = auto()
+    PATH = auto()
+    PAIRS = auto()  # names with values
+    OBJECT = auto()  # whoever takes it checks it
+
+
+class Surface(Enum):
+    """Where an option can be given."""
+
+    CELL = auto()  # on the line of `%%ondine`
+    CONFIG = auto()  # by `%config OndineMagics.…`
+    KEYWORD = auto()  # to `Pipeline`
+    WORKBENCH = auto()  # there, and by `preview`: for a few of the rows
+
+
+EVERYWHERE: frozenset[Surface] = frozenset(Surface)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: everything that a surface needs to offer, explain and check it.
+
+    `default` None is "not given"; `shown` says what holds then. `short` is a flag of one letter,
+    `flag` the long one where it isn't the name with dashes, "" with `short` "" an argument by
+    position. `choices` are values by name, `suggested` examples for Tab and menus, `unit` that of a
+    number. `hint` says why there is a `most`. `objects` are names whose objects (by their `name`)
+    may be given too. `decides` tells that the answer depends on it.
+    """
+
+    help: str
+    kind: Kind = Kind.TEXT
+    name: str = ""
+    default: Any = None
+    shown: str = ""
+    short: str = ""
+    flag: str | None = None
+    metavar: str = ""
+    group: str = ""
+    choices: tuple[str, ...] = ()
+    suggested: tuple[str, ...] = ()
+    unit: str = ""
+    least: int = 1
+    most: int | None = None
+    hint: str = ""
+    objects: tuple[str, ...] = ()
+    decides: bool = False
+    surfaces: frozenset[Surface] = EVERYWHERE
+
+    @property
+    def long(self) -> str:
+        """The long flag, "" of an argument by position."""
+        return "--" + self.name.replace("_", "-") if self.flag is None else self.flag
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags, the short one first; none of an argument by position."""
+        return tuple(flag for flag in (self.short, self.long) if flag)
+
+    @property
+    def value_name(self) -> str:
+        """What stands for the value in help and tables; "" of a switch."""
+        if self.kind is Kind.SWITCH:
+            return ""
+        return self.metavar or "|".join(self.choices) or self.name.upper()
+
+    @property
+    def usage(self) -> str:
+        """The long flag with what stands for its value, as `--budget USD`."""
+        return f"{self.long} {self.value_name}".strip() if self.flags else ""
+
+    @property
+    def usual(self) -> str:
+        """What holds where the option isn't given, as text; "" where nothing does."""
+        if self.shown or self.default in (None, False, {}):
+            return self.shown
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
+    def help_line(self) -> str:
+        """The help, with what holds otherwise in parentheses."""
+        return f"{self.help} ({self.usual})" if self.usual else self.help
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Values that can be offered."""
+        return self.choices or self.suggested
+
+    @property
+    def can_be_emptied(self) -> bool:
+        """Whether an empty text on the line takes back what the session has set."""
+        return self.default is None and self.kind in (Kind.TEXT, Kind.USD, Kind.OBJECT)
+
+    def on(self, surface: Surface) -> bool:
+        """Whether it can be given there."""
+        return surface in self.surfaces
+
+    def given(self, value: Any) -> bool:
+        """Whether `value` is more than the option's default."""
+        return value is not None and value is not False and value != self.default
+
+    def checked(self, value: Any) -> Any:
+        """The value as it is meant; None stays None.
+
+        Raises `ConfigurationError`, naming flag, value and remedy, for what can't be meant.
+        """
+        check = _CHECKS.get(self.kind)
+        return value if check is None or value is None else check(self, value)
+
+
+def option(default: Any, help: str, kind: Kind = Kind.TEXT, **more: Any) -> Any:
+    """A field of a dataclass that is an option, named as the field."""
+    declared = Option(help=help, kind=kind, default=default, **more)
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"option": declared})
+    return field(default=default, metadata={"option": declared})
+
+
+def _whole(option: Option, value: Any) -> Any:
+    if value in option.choices:
+        return value
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = option.least - 1
+    if number < option.least or isinstance(value, bool):
+        others = "".join(f" or '{choice}'" for choice in option.choices)
+        raise ConfigurationError(
+            f"{option.long} is {value}: it has to be a whole number of {option.least} or "
+            f"more{others}"
+        )
+    if option.most is not None and number > option.most:
+        raise ConfigurationError(
+            f"{option.long} is {value}: it has to be {option.most} {option.unit} or fewer. "
+            f"{option.hint}"
+        )
+    return number
+
+
+def _choice(option: Option, value: Any) -> Any:
+    if value in option.choices or getattr(value, "name", None) in option.objects:
+        return value
+    near = nearest(str(value), option.choices)
+    hint = f" Did you mean '{near}'?" if near else ""
+    raise ConfigurationError(
+        f"{option.long} is '{value}': it has to be one of {', '.join(option.choices)}.{hint}"
+    )
+
+
+def _name(option: Option, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{option.long} has to be a name, not {value!r}")
+    return value
+
+
+def _text(option: Option, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{option.long} has to be text, not {type(value).__name__}")
+    return value
+
+
+def _seconds(option: Option, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"{option.long} is {value}: it has to be seconds above 0")
+    return seconds
+
+
+def _url(option: Option, value: Any) -> Any:
+    if value and not re.match(r"https?://[^/\s]+", value):
+        raise ConfigurationError(
+            f"{option.long}: '{value}' is not a URL. Write it like http://127.0.0.1:8080"
+        )
+    return value
+
+
+def _pairs(option: Option, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        kind = type(value).__name__
+        raise ConfigurationError(f"{option.long} has to be names with values (a dict), not {kind}")
+    return value
+
+
+_CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
+    Kind.TEXT: _text,
+    Kind.NAME: _name,
+    Kind.CHOICE: _choice,
+    Kind.WHOLE: _whole,
+    Kind.USD: lambda option, value: usd(value, option.long),
+    Kind.SECONDS: _seconds,
+    Kind.URL: _url,
+    Kind.PATH: lambda option, value: os.fspath(value),
+    Kind.PAIRS: _pairs,
+}
