@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .estimate import Estimator, Tally, projected
 from .option_kinds import Kind, Option, Surface
-from .options import CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options
+from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
 from .pipeline import Pipeline
 from .records import recorded, schema_class
 from .run import Run
 from .spending import Spent, costs, spending, write_csv
 
 __all__ = [
+    "COMBINED",
     "CONFLICTS",
     "DEFAULT_MODEL",
     "OPTIONS",
@@ -24,6 +25,7 @@ __all__ = [
     "Spent",
     "Surface",
     "Tally",
+    "conflict",
     "costs",
     "projected",
     "recorded",

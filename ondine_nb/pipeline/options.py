@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError, nearest
 from .option_kinds import EVERYWHERE, Kind, Option, Surface, option
 
-__all__ = ["CONFLICTS", "DEFAULT_MODEL", "OPTIONS", "Conflict", "Options", "takes_options"]
+__all__ = [
+    "COMBINED",
+    "CONFLICTS",
+    "DEFAULT_MODEL",
+    "OPTIONS",
+    "Conflict",
+    "Options",
+    "conflict",
+    "takes_options",
+]
 
 DEFAULT_MODEL = "claude-haiku-5-5"
 _MODELS = (DEFAULT_MODEL, "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
@@ -394,6 +403,19 @@ CONFLICTS: tuple[Conflict, ...] = (
         for name in ("async", "sync")
     ),
 )
+
+# What changes how rows become requests and results, as on the line: docs have a table of all pairs.
+COMBINED: tuple[str, ...] = tuple(
+    " ".join(filter(None, [OPTIONS[name].long, value]))
+    for name in ("batch", "pack", "to", "executor")
+    for value in OPTIONS[name].choices or [""]
+)
+
+
+def conflict(one: str, other: str) -> Conflict | None:
+    """Why two of `COMBINED` can't go together; None where they can."""
+    return next((each for each in CONFLICTS if {each.one, each.other} == {one, other}), None)
+
 
 Made = TypeVar("Made", bound=type)
 

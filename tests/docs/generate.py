@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 from ondine_nb.notebook.magics import OndineMagics
-from ondine_nb.pipeline import OPTIONS, Option, Surface
+from ondine_nb.pipeline import COMBINED, CONFLICTS, OPTIONS, Option, Surface, conflict
 from tests.docs.pages import DOCS, PAGES
 from tests.docs.picture import svg
 from tests.test_layers import ALLOWED, FLOORS, ROOT
@@ -66,6 +66,28 @@ def traits() -> str:
     return "\n".join(lines) + "\n"
 
 
+def combinations() -> str:
+    """The table of all pairs of options that change how rows become requests and results."""
+    heads = [each for each in COMBINED if each.split()[0] != COMBINED[-1].split()[0]]
+    lines = ["| | " + " | ".join(f"`{head}`" for head in heads) + " |"]
+    lines.append("| --- |" + " --- |" * len(heads))
+    for at, one in enumerate(COMBINED[1:], 1):
+        cells = [_together(one, head) if COMBINED.index(head) < at else "" for head in heads]
+        lines.append(f"| `{one}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _together(one: str, other: str) -> str:
+    return "refused" if conflict(one, other) else "works"
+
+
+def refusals() -> str:
+    """Why what can't go together can't."""
+    lines = ["| together | why not |", "| --- | --- |"]
+    lines += [f"| `{each.one}` and `{each.other}` | {each.why}. |" for each in CONFLICTS]
+    return "\n".join(lines) + "\n"
+
+
 def room_list() -> str:
     """What each room is for, in the first line of its own words."""
     lines = ["| room | what it is for |", "| --- | --- |"]
@@ -90,6 +112,8 @@ def libraries() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "options": options,
+    "combinations": combinations,
+    "refusals": refusals,
     "traits": traits,
     "rooms": room_list,
     "libraries": libraries,

@@ -1,0 +1,81 @@
+"""Options that change how rows become requests: each pair works or is refused, as docs say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ondine_nb.errors import ConfigurationError
+from ondine_nb.orchestration import DaskExecutor
+from ondine_nb.pipeline import COMBINED, OPTIONS, conflict
+from ondine_nb.stages import batch as batching
+from ondine_nb.stages.batch_job import BatchPolicy
+from tests.asking import Asker, echoes, texts
+from tests.docs.generate import PARTS
+from tests.server import MessagesServer
+from tests.server.batches import BatchRules
+
+PAIRS = [
+    (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
+]
+ROWS = texts(9)
+
+
+@pytest.fixture
+def server() -> Iterator[MessagesServer]:
+    with MessagesServer(batches=BatchRules(delay=0.05)) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
+    monkeypatch.setattr(batching, "PACE", quick)
+
+
+def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The keywords that a pair stands for."""
+    examples: dict[str, Any] = {"--batch": True, "--pack": 4, "--to": folder / "out.csv"}
+    given: dict[str, Any] = {}
+    for flag, _, value in (each.partition(" ") for each in pair):
+        name = next(option.name for option in OPTIONS.values() if flag == option.long)
+        given[name] = value or examples[flag]
+    if given.get("executor") == "dask" and conflict(*pair) is None:
+        given["executor"] = DaskExecutor(request.getfixturevalue("two_dask_workers"))
+    return given
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
+def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_is_sent(
+    pair: tuple[str, str],
+    server: MessagesServer,
+    home: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    asker, given = Asker(server, home), _given(pair, tmp_path, request)
+    if conflict(*pair) is not None:
+        with pytest.raises(ConfigurationError, match="can't go together: leave ") as caught:
+            asker.pipeline(ROWS, **given)
+        assert all(each in str(caught.value) for each in pair)
+        assert server.arrived == 0
+        return
+    run = asker.run(ROWS, **given)
+    assert run.error is None
+    assert run.state == "done"
+    frame = pd.read_csv(given["to"]) if "to" in given else run.frame
+    assert list(frame["text"]) == list(ROWS["text"])
+    assert list(frame["response"]) == echoes(ROWS)
+
+
+def test_the_table_of_the_docs_has_every_pair() -> None:
+    table = PARTS["combinations"]()
+    cells = [cell.strip() for cell in table.replace("\n", "|").split("|")]
+    refused = [pair for pair in PAIRS if conflict(*pair)]
+    assert cells.count("refused") == len(refused) == PARTS["refusals"]().count(" and `--")
+    assert cells.count("works") == len(PAIRS) - len(refused)
