@@ -18,6 +18,7 @@ __all__ = [
     "INTENDED",
     "BatchRecord",
     "batch_rows",
+    "batch_steps",
     "known_ids",
     "open_batches",
     "put_batch",
@@ -106,6 +107,11 @@ def known_ids(connections: Sequence[Any]) -> set[str]:
 def batch_rows(connection: Any) -> list[tuple[Any, ...]]:
     """A file's records, as `put_rows` takes them."""
     return list(_rows(connection))
+
+
+def batch_steps(connection: Any) -> int:
+    """How many steps the batches of a file have made: it grows with each that is recorded."""
+    return sum(1 + int(row[8]) for row in _rows(connection))
 
 
 def put_rows(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:

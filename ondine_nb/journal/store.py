@@ -10,15 +10,15 @@ import contextlib
 import ctypes
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
 from .batches import BATCHES, put_rows
-from .entries import COLUMNS, TABLE
+from .entries import COLUMNS, TABLE, columns_of, intact
 
-__all__ = ["VERSION", "Store", "check_version", "damage", "keep_for_good"]
+__all__ = ["VERSION", "Store", "check_version", "damage", "keep_for_good", "text_of"]
 
 VERSION = 1
 _WAIT_SECONDS = 10.0
@@ -32,6 +32,7 @@ class Store:
         self.path = path
         self._kept: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # which file that is: it may have been replaced
+        self.columns: str = COLUMNS  # as the file that is read can give them
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -54,8 +55,11 @@ class Store:
             return None
         check_version(kept, self.path)
         kept.execute("BEGIN")
-        made = kept.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone()
-        return kept if made else None  # else who was to fill it is about to, or was killed before
+        if not _made(kept):
+            return None  # who was to fill it is about to, or was killed before
+        if self.columns is not COLUMNS:
+            self.columns = columns_of(kept)  # once more: the next to fill it adds what is missing
+        return kept
 
     def _opened(self) -> sqlite3.Connection | None:
         try:
@@ -68,6 +72,7 @@ class Store:
             self._kept = self._connection()
             self._kept.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             self._file = found.st_dev, found.st_ino
+            self.columns = ""
         return self._kept
 
     def _connection(self) -> sqlite3.Connection:
@@ -76,21 +81,74 @@ class Store:
             self.path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
 
-    def put(self, source: str, rows: Iterable[tuple[Any, ...]], batches: Sequence[Any]) -> None:
-        """Add the rows of the file named `source`, all or none; only a few are in memory."""
+    def put(
+        self,
+        rows: Iterable[tuple[Any, ...]],
+        batches: Sequence[Any],
+        epoch: Callable[[], int] = lambda: 0,
+    ) -> int:
+        """Add rows of a source's name, a sequence number and `COLUMNS`, all of them or none.
+
+        Only a few are in memory. `epoch`, asked at the end, gives the newest one that they are of.
+        Gives how many answers are new.
+        """
         with contextlib.closing(self._connection()) as store, damage(self.path):
             check_version(store, self.path)
             store.execute("PRAGMA synchronous=FULL")
             store.executescript(TABLE + BATCHES)
-            store.execute(f"PRAGMA user_version={VERSION}")
+            if columns_of(store) != COLUMNS:
+                store.execute("ALTER TABLE answers ADD COLUMN checked INTEGER")
             store.execute("BEGIN IMMEDIATE")
+            store.execute(f"PRAGMA user_version={VERSION}")
+            before = store.total_changes
             store.executemany(
                 f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) "  # noqa: S608
-                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                ((source, *row) for row in rows),
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                rows,
             )
+            added = store.total_changes - before
             put_rows(store, batches)
+            store.execute(f"PRAGMA application_id={epoch()}")
             store.execute("COMMIT")
+        return added
+
+    def epoch(self) -> int:
+        """The newest epoch that anything in it may be of; 0 where that can't be found out."""
+        with contextlib.suppress(sqlite3.Error, JournalError), self.reading() as store:
+            if store is not None:
+                return int(store.execute("PRAGMA application_id").fetchone()[0])
+        return 0
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Bytes and POSIX nanoseconds of the file as it is now; None where there is none."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def verify(self) -> int:
+        """Read all of it, and give how many answers it has.
+
+        Raises `JournalError` where anything isn't as it was written.
+        """
+        with contextlib.closing(self._connection()) as store, damage(self.path):
+            store.text_factory = bytes  # a text may be none any more
+            check_version(store, self.path)
+            problem = store.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if problem != b"ok":
+                raise _damaged(self.path, problem.decode("utf-8", "replace"))
+            store.text_factory = text_of
+            if not _made(store):
+                return 0
+            query = f"SELECT n, {columns_of(store)} FROM answers"  # noqa: S608
+            answers = changed = 0
+            for row in store.execute(query):
+                answers += 1
+                changed += not intact(row)
+            if changed:
+                raise _damaged(self.path, f"{changed:,} answers aren't as they were written")
+            return answers
 
     def close(self) -> None:
         """Let go of the file; what reads it next opens it again. Never raises."""
@@ -120,6 +178,22 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def text_of(content: bytes) -> str:
+    """A text as sqlite holds it: one that is damaged is read, and then not as it was written."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _made(connection: sqlite3.Connection) -> bool:
+    made = "SELECT 1 FROM sqlite_master WHERE name = 'answers'"
+    return connection.execute(made).fetchone() is not None
+
+
+def _damaged(path: Path, how: str) -> JournalError:
+    return JournalError(
+        f"the journal {path} is damaged ({how}). Move it away to go on without its answers"
+    )
+
+
 @contextlib.contextmanager
 def damage(path: Path) -> Iterator[None]:
     """Says which file it is that can't be read, and what to do about it."""
@@ -128,6 +202,4 @@ def damage(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if type(error) is not sqlite3.DatabaseError:
             raise  # locked, full, not writable: not the file's fault
-        raise JournalError(
-            f"the journal {path} is damaged ({error}). Move it away to go on without its answers"
-        ) from error
+        raise _damaged(path, str(error)) from error

@@ -81,3 +81,72 @@ def test_an_interrupt_of_a_script_waits_for_what_is_in_flight(
     assert server.ledger.requests == server.arrived == 8
     ends_well(start(SCRIPT, server.url, out))
     assert server.ledger.requests == ROWS
+
+
+READ_MEANWHILE = f"""
+import contextlib, shutil, sys, threading, zipfile
+from pathlib import Path
+import pandas as pd
+from ondine_nb import Pipeline
+
+url, folder, elsewhere = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+done = threading.Event()
+
+def read():
+    while not done.wait(0.05):
+        with contextlib.suppress(OSError):  # what others delete in between
+            for path in folder.rglob("*.*"):
+                path.read_bytes()
+            shutil.copytree(folder, elsewhere, dirs_exist_ok=True)
+            with zipfile.ZipFile(elsewhere / "kept.zip", "w") as kept:
+                for path in folder.glob("live-*"):
+                    kept.write(path)
+
+reader = threading.Thread(target=read)
+data = pd.DataFrame({{"text": [f"text {{at}}" for at in range({ROWS})]}})
+pipeline = Pipeline(data, "Tell: {{text}}", base_url=url, concurrency={WIDTH}, schema="{SCHEMA}")
+folder.mkdir(exist_ok=True)
+reader.start()
+try:
+    pipeline.execute()
+finally:
+    done.set()
+    reader.join()
+"""
+TAKE_OVER = """
+import asyncio
+from ondine_nb.journal import shared
+
+async def main():
+    while True:
+        await shared().refresh()
+        await asyncio.sleep(0.02)
+
+print("begun", flush=True)
+asyncio.run(main())
+"""
+
+
+def test_what_reads_copies_and_zips_the_journal_in_the_kernel_lets_nobody_take_it_away(
+    tmp_path: Path, home: Path, server: MessagesServer
+) -> None:
+    """Beside two processes that take over whatever looks dead; the kernel is killed at the end."""
+    others = [start(TAKE_OVER) for _ in range(2)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    try:
+        for other in others:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "begun\n"
+        reading = start(READ_MEANWHILE, server.url, home, elsewhere)
+        server.wait_for(ROWS // 2, timeout=120)
+        kill(reading)
+        ends_well(start(READ_MEANWHILE, server.url, home, elsewhere))
+    finally:
+        for other in others:
+            kill(other)
+    arrived = server.arrived
+    assert ROWS <= arrived <= ROWS + WIDTH
+    ends_well(start(SCRIPT, server.url, tmp_path / "out.json"))
+    assert server.arrived == arrived
+    assert_undisturbed(tmp_path / "out.json", ROWS)
