@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from ondine_nb.journal import journal
+from ondine_nb import journal
 from tests.server import MessagesServer
 
 # No test asserts a time, and hypothesis would: 200 ms an example, which a busy machine passes.
@@ -49,9 +49,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ONDINE_HOME", str(folder))
     journal.use(None)
     yield folder
-    for (_, path), opened in list(journal._SHARED.items()):
-        if path.is_relative_to(tmp_path):
-            opened.close()
+    journal.close_below(tmp_path)
 
 
 @pytest.fixture

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
-from .journal import Journal, home, shared, use
+from .journal import Journal, close_below, home, shared, use
 
-__all__ = ["CREATED", "ENDED", "BatchRecord", "Bill", "Entry", "Journal", "home", "shared", "use"]
+__all__ = [
+    "CREATED",
+    "ENDED",
+    "BatchRecord",
+    "Bill",
+    "Entry",
+    "Journal",
+    "close_below",
+    "home",
+    "shared",
+    "use",
+]

@@ -15,12 +15,14 @@ import errno
 import os
 import queue
 import sqlite3
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ..errors import JournalError
@@ -29,59 +31,77 @@ from .entries import Bill, Entry
 from .files import Files
 from .single_flight import SingleFlight
 
-__all__ = ["Journal", "home", "shared", "use"]
+__all__ = ["Journal", "close_below", "home", "shared", "use"]
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 _RESOLVED_AT_ONCE = 8
+_NAME = "_ondine_nb_journals"
 
-_HOME: Path | None = None
+
+def _of_process() -> SimpleNamespace:
+    """What outlives this module, once a process: the folder, and the open journals.
+
+    A reload, or a purge of `sys.modules`, that forgot them would pay again what they hold: nobody
+    else can read the file of a process that lives. So they are kept where nobody purges.
+    """
+    kept = vars(sys).get(_NAME)
+    if kept is None:
+        kept = SimpleNamespace(home=None, shared={}, open=weakref.WeakSet(), lock=threading.Lock())
+        kept = vars(sys).setdefault(_NAME, kept)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_abandon_all, kept))
+    return kept
+
+
+def _abandon_all(kept: SimpleNamespace) -> None:
+    kept.lock = threading.Lock()  # another thread may have held it
+    for journal in list(kept.open):
+        journal._abandon()
+
+
+_PROCESS = _of_process()
 
 
 def home() -> Path:
     """The journal's folder: `ONDINE_HOME`, or `.ondine` where the process first asked."""
-    global _HOME
-    if _HOME is None:
+    if _PROCESS.home is None:
         given = os.environ.get("ONDINE_HOME")
-        _HOME = Path(given).expanduser().absolute() if given else Path.cwd() / ".ondine"
-    return _HOME
+        use(given or Path.cwd() / ".ondine")
+    found: Path = _PROCESS.home
+    return found
 
 
 def use(folder: Path | str | None) -> None:
     """From now on `home()` is `folder`; None: it is found anew when it is next asked for."""
-    global _HOME
-    _HOME = None if folder is None else Path(folder).expanduser().absolute()
-
-
-_SHARED: dict[tuple[int, Path], Journal] = {}
-_SHARED_LOCK = threading.Lock()
+    _PROCESS.home = None if folder is None else Path(folder).expanduser().absolute()
 
 
 def shared(folder: Path | str | None = None) -> Journal:
     """The one journal of this process in `folder` (default `home()`), opened on first use.
 
-    One for each folder: a second one couldn't see what the first has just written.
+    One for each folder: a second one couldn't see what the first has just written. It is the same
+    after a reload of this package.
     """
     path = home() if folder is None else Path(folder).expanduser().absolute()
-    with _SHARED_LOCK:
-        journal = _SHARED.get((os.getpid(), path))
+    opened: dict[tuple[int, Path], Journal] = _PROCESS.shared
+    with _PROCESS.lock:
+        journal = opened.get((os.getpid(), path))
         if journal is None or journal.closed:
-            journal = _SHARED[os.getpid(), path] = Journal(path)
+            journal = opened[os.getpid(), path] = Journal(path)
         return journal
 
 
-_OPEN: weakref.WeakSet[Journal] = weakref.WeakSet()
+def close_below(folder: Path | str) -> None:
+    """Close the journals that `shared` has opened in `folder` or in folders below it.
 
-
-def _abandon_all() -> None:
-    global _SHARED_LOCK
-    _SHARED_LOCK = threading.Lock()
-    for journal in list(_OPEN):
-        journal._abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+    What is queued is written first; `shared` opens a new one when it is next asked.
+    """
+    top = Path(folder).expanduser().absolute()
+    for (process, path), journal in list(_PROCESS.shared.items()):
+        if process == os.getpid() and path.is_relative_to(top):
+            journal.close()
+            del _PROCESS.shared[process, path]
 
 
 class Journal:
@@ -96,7 +116,7 @@ class Journal:
         self._files = Files(self.folder)
         self._thread = threading.Thread(target=self._work, name="ondine-journal", daemon=True)
         self._thread.start()
-        _OPEN.add(self)
+        _PROCESS.open.add(self)
         atexit.register(self.close)
 
     async def append(self, entry: Entry) -> None:
@@ -174,7 +194,7 @@ class Journal:
             self.closed = True
             self._writes.put(_Write(None))
         self._thread.join(timeout=10)
-        _OPEN.discard(self)
+        _PROCESS.open.discard(self)
         atexit.unregister(self.close)
 
     def _abandon(self) -> None:

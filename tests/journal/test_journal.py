@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import tracemalloc
@@ -171,15 +172,52 @@ async def test_an_unreadable_body_is_kept_but_is_no_answer(home: Path) -> None:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(st.booleans(), min_size=1, max_size=8), st.randoms())
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0, 9)), min_size=1, max_size=8),
+    st.booleans(),
+)
 def test_answers_are_valid_since_the_question_was_last_asked_anew(
-    tmp_path: Path, begins: list[bool], random: Any
+    tmp_path: Path, answers: list[tuple[bool, bool, float]], merging: bool
 ) -> None:
-    """Oldest first, in whatever order they were written."""
-    entries = [entry(1, body=b"%d" % at, begins=b, at=float(at)) for at, b in enumerate(begins)]
-    last = max((at for at, begin in enumerate(begins) if begin), default=0)
-    shuffled = random.sample(entries, len(entries))
-    assert journal_files._valid(shuffled) == entries[last:]
+    """In the order of writing, whatever the clock said, over processes that follow one another.
+
+    Of each answer: whether it begins anew, whether another process gives it, and the time.
+    """
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    journal = Journal(folder)
+    for at, (begins, restarted, clock) in enumerate(answers):
+        if restarted:
+            journal.close()
+            journal = Journal(folder)
+            if merging:
+                asyncio.run(journal.refresh())
+        asyncio.run(put(journal, entry(1, body=b"%d" % at, begins=begins, at=clock)))
+    journal.close()
+    last = max((at for at, (begins, *_) in enumerate(answers) if begins), default=0)
+    assert read_fresh(folder, [1]) == [b"%d" % at for at in range(last, len(answers))]
+
+
+def test_of_two_kernels_at_once_the_later_run_is_the_later_one_however_they_end(
+    home: Path,
+) -> None:
+    first, second = Journal(home), Journal(home)
+
+    async def asks_anew(journal: Journal, body: bytes, at: float) -> None:
+        await journal.refresh()
+        await put(journal, entry(1, body=body, at=at, begins=True))
+
+    asyncio.run(asks_anew(second, b"oldest", 30.0))
+    asyncio.run(asks_anew(first, b"older", 20.0))
+    asyncio.run(asks_anew(second, b"newest", 10.0))
+    second.close()
+    assert read_fresh(home, [1]) == [b"newest"]
+    first.close()
+    assert read_fresh(home, [1]) == [b"newest"]
+    (home / "lock").unlink()
+    again = Journal(home)
+    asyncio.run(asks_anew(again, b"after the lock was deleted", 0.0))
+    again.close()
+    assert read_fresh(home, [1]) == [b"after the lock was deleted"]
 
 
 async def test_the_folder_ignores_itself_in_git_and_keeps_a_users_own_word(home: Path) -> None:
