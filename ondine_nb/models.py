@@ -6,7 +6,7 @@ Money is `Decimal` in USD, durations are seconds, tokens and rows are counts.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -26,6 +26,7 @@ __all__ = [
     "ProcessingStats",
     "Prompt",
     "PromptPart",
+    "QualityReport",
     "Savings",
     "Usage",
     "ValidationResult",
@@ -296,6 +297,48 @@ class Savings:
 
 
 @dataclass
+class QualityReport:
+    """How many rows of a result have all of their outputs.
+
+    `null_outputs` lack one, `empty_outputs` have a blank text, `success_rate` is the percentage of
+    the others. `quality_score` is "excellent" from 95 percent on, "good" from 80, "poor" from 50,
+    else "critical".
+    """
+
+    total_rows: int
+    valid_outputs: int
+    null_outputs: int
+    empty_outputs: int
+    success_rate: float
+    quality_score: str
+    warnings: list[str] = field(default_factory=list)
+    issues: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, total: int, nulls: int, empty: int) -> QualityReport:
+        """The report on `total` rows."""
+        valid = total - nulls - empty
+        rate = 100.0 * valid / total if total else 100.0
+        steps = ((95.0, "excellent"), (80.0, "good"), (50.0, "poor"), (0.0, "critical"))
+        score = next(name for least, name in steps if rate >= least)
+        found = [(nulls, "without a value"), (empty, "with a blank text")]
+        lines = [f"{count:,} of {total:,} rows are {what}" for count, what in found if count]
+        acceptable = score in ("excellent", "good")
+        kept: dict[str, list[str]] = {"warnings" if acceptable else "issues": lines}
+        return cls(total, valid, nulls, empty, rate, score, **kept)
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether 80 percent of the rows or more have all of their outputs."""
+        return self.quality_score in ("excellent", "good")
+
+    @property
+    def has_issues(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self.warnings or self.issues)
+
+
+@dataclass
 class ExecutionResult:
     """What an executor gives back: the frame, its counts, its cost and its failures."""
 
@@ -351,6 +394,23 @@ class ExecutionResult:
         if pandas is not None and isinstance(self.data, pandas.DataFrame):
             return list(self.data.to_dict(orient="records"))
         return [] if self.data is None else list(self.data)
+
+    def validate_output_quality(self, output_columns: Sequence[str]) -> QualityReport:
+        """How many rows have a value in each of `output_columns`.
+
+        Raises `ConfigurationError` for a column that the data doesn't have.
+        """
+        frame = self.to_pandas()
+        unknown = [name for name in output_columns if name not in frame.columns]
+        if unknown:
+            known = ", ".join(map(str, frame.columns))
+            raise ConfigurationError(f"no column '{unknown[0]}' in the result: it has {known}")
+        cells = frame[list(output_columns)]
+        nulls = cells.isna().any(axis=1)
+        texts = cells.apply(lambda column: column.map(lambda cell: str(cell).strip() == ""))
+        return QualityReport.of(
+            len(frame), int(nulls.sum()), int((texts.any(axis=1) & ~nulls).sum())
+        )
 
     def __repr__(self) -> str:
         """One line: `await run` at the end of a cell shows this, and a frame would be pages."""

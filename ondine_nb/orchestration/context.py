@@ -1,21 +1,13 @@
-"""The nouns that name each other: context, stages, rows and observers.
-
-They live in one room so that a stage never reaches up into `orchestration/`, where users find
-them too (`ondine_nb.orchestration`, `ondine_nb.stages`).
-"""
+"""The execution context: how far a run is and what it cost, and its summary as a checkpoint."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .observers import ExecutionObserver
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from ..errors import CheckpointError
@@ -23,6 +15,9 @@ from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, Usage
 from .control import Control, RunMetrics
 from .dispatcher import ObserverDispatcher
 from .rows import Row
+
+if TYPE_CHECKING:
+    from .observers import ExecutionObserver
 
 __all__ = ["ExecutionContext", "describe", "restore"]
 
@@ -39,6 +34,11 @@ class ExecutionContext:
     """
 
     _counted_to = -1  # the `last_processed_row` that comes from counting rows
+    _dispatcher = None
+    _has_run = _restored = False
+    _by_rows = False  # row stages count
+    keeps_budget = False  # a stage of the run keeps to `max_budget` itself
+    _counted = (0, 0)  # the processed rows and the last of them, where no stage counts
 
     session_id: UUID = field(default_factory=uuid4)
     pipeline_id: UUID = field(default_factory=uuid4)
@@ -89,11 +89,45 @@ class ExecutionContext:
             return self.processed_rows
         return max(self.processed_rows, self._up_to(self.last_processed_row))
 
+    def begin(self) -> None:
+        """A run begins. One that has run before, or comes from a checkpoint, counts its rows anew;
+        what they had cost stays counted, and what had ended the last run doesn't end this one."""
+        if self._has_run:
+            self.begin_rows()
+            self.control.begin_again()
+            self.metrics.begin_again()
+        if self._has_run or self._restored:
+            self.total_rows = 0
+        self.end_time, self._has_run, self._by_rows = None, True, False
+        self._counted = self.processed_rows, self.last_processed_row
+
     def begin_rows(self) -> None:
-        """Count rows anew: a context that has run before, or comes from a checkpoint, runs all of
-        them again, and what they had cost stays counted."""
+        """Row stages begin, which count the rows: those that were counted before run again."""
         self.processed_rows = self.journal_rows = self.failed_rows = self.skipped_rows = 0
-        self.last_processed_row, self._counted_to = 0, -1
+        self.last_processed_row, self._counted_to, self._by_rows = 0, -1, True
+
+    def count_tables(self, rows: int) -> None:
+        """Table stages are through with so many rows, and none of them counts rows one by one.
+
+        What a stage has counted itself stays: the failed, the skipped, and how far it says it is.
+        """
+        if self._by_rows or self._counted != (self.processed_rows, self.last_processed_row):
+            return
+        self.total_rows = max(self.total_rows, rows)
+        self.processed_rows = max(0, rows - self.failed_rows - self.skipped_rows)
+        self.last_processed_row = self._counted_to = max(0, rows - 1)
+        self._counted = self.processed_rows, self.last_processed_row
+
+    def ended(self) -> bool:
+        """Whether nothing more is to be begun: the run was stopped, or its budget is used up.
+
+        A stage that asks a model keeps to the budget itself, before it sends (`keeps_budget`).
+        """
+        spent = self.max_budget is not None and self.accumulated_cost >= self.max_budget
+        if spent and not self.keeps_budget and not self.control.stopping:
+            self.metrics.message = f"the budget of ${self.max_budget} is used up"
+            self.control.stop("budget")
+        return self.control.stopping
 
     def complete_row(self, row: Row) -> None:
         """Count a finished row, in whatever order rows finish."""
@@ -136,10 +170,16 @@ class ExecutionContext:
 
     @property
     def dispatcher(self) -> ObserverDispatcher:
-        """Who tells this run's observers; made on first use."""
-        if self.observer_dispatcher is None:
-            self.observer_dispatcher = ObserverDispatcher(self)
-        return self.observer_dispatcher
+        """Who tells this run's observers; made on first use, around one of the user's own that has
+        just `dispatch`."""
+        given: Any = self.observer_dispatcher
+        if isinstance(given, ObserverDispatcher):
+            return given
+        if self._dispatcher is None or self._dispatcher.other not in (given, None):
+            self._dispatcher = ObserverDispatcher(self, given)
+            if given is None:
+                self.observer_dispatcher = self._dispatcher
+        return self._dispatcher
 
     @property
     def done_rows(self) -> int:
@@ -198,6 +238,7 @@ class ExecutionContext:
         try:
             context = cls(**restore(data))
             context._counted_to = int(data.get("counted_to", context.last_processed_row))
+            context._restored = True
             return context
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise CheckpointError(
@@ -216,41 +257,75 @@ class ExecutionContext:
 
 
 def describe(context: Any) -> dict[str, Any]:
-    """The fields of an `ExecutionContext`, with money, ids and times as text."""
+    """The fields of an `ExecutionContext` as JSON has them; money, ids and times as text.
+
+    Counts may be a library's integers. What is no JSON in `intermediate_data` and `settings`, a
+    frame for one, is left out, which is logged once.
+    """
     usage = context.usage
-    return {
+    left_out: list[str] = []
+    described = {
         "session_id": str(context.session_id),
         "pipeline_id": str(context.pipeline_id),
         "start_time": context.start_time.isoformat(),
         "end_time": context.end_time.isoformat() if context.end_time else None,
-        "current_stage_index": context.current_stage_index,
-        "last_processed_row": context.last_processed_row,
-        "counted_to": context._counted_to,
-        "total_rows": context.total_rows,
         "accumulated_cost": str(context.accumulated_cost),
-        "accumulated_tokens": context.accumulated_tokens,
-        "intermediate_data": context.intermediate_data,
-        "failed_rows": context.failed_rows,
-        "skipped_rows": context.skipped_rows,
+        "intermediate_data": _as_json(context.intermediate_data, "intermediate_data", left_out),
         "trace_id": context.trace_id,
         "span_id": context.span_id,
-        "processed_rows": context.processed_rows,
-        "journal_rows": context.journal_rows,
+        "counted_to": int(context._counted_to),
         "usage": [
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
+            int(usage.input_tokens),
+            int(usage.output_tokens),
+            int(usage.cache_read_tokens),
+            int(usage.cache_write_tokens),
         ],
         "max_budget": None if context.max_budget is None else str(context.max_budget),
-        "price_known": context.price_known,
-        "stage_durations": dict(context.stage_durations),
+        "price_known": bool(context.price_known),
+        "stage_durations": {name: float(s) for name, s in list(context.stage_durations.items())},
         "stage_costs": {name: str(cost) for name, cost in list(context.stage_costs.items())},
         "kind_costs": {name: str(cost) for name, cost in list(context.kind_costs.items())},
         "attempt_costs": {str(n): str(cost) for n, cost in list(context.attempt_costs.items())},
         "reserved": str(context.reserved),
-        "settings": context.settings,
+        "settings": _as_json(context.settings, "settings", left_out),
     }
+    described |= {name: int(getattr(context, name)) for name in _COUNTS}
+    if left_out:
+        what = ", ".join(left_out)
+        context.metrics.warn_once(f"a checkpoint is JSON and is saved without {what}")
+    return described
+
+
+_COUNTS = (
+    "current_stage_index",
+    "last_processed_row",
+    "total_rows",
+    "accumulated_tokens",
+    "failed_rows",
+    "skipped_rows",
+    "processed_rows",
+    "journal_rows",
+)
+_NOTHING = object()
+
+
+def _as_json(value: Any, place: str, left_out: list[str]) -> Any:
+    """`value` as JSON has it; what it can't have is named in `left_out`, and not there."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        pairs = [
+            (str(key), _as_json(each, f"{place}['{key}']", left_out))
+            for key, each in list(value.items())
+        ]
+        return {key: each for key, each in pairs if each is not _NOTHING}
+    if isinstance(value, list | tuple):
+        items = [_as_json(each, f"{place}[{at}]", left_out) for at, each in enumerate(value)]
+        return [each for each in items if each is not _NOTHING]
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy's
+        return _as_json(value.item(), place, left_out)
+    left_out.append(f"{place} ({type(value).__name__})")
+    return _NOTHING
 
 
 def restore(data: dict[str, Any]) -> dict[str, Any]:

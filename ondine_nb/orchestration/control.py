@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,12 @@ from ..models import ZERO, Failure, Savings
 
 __all__ = ["Control", "RowSample", "RunMetrics", "Sample"]
 
+logger = logging.getLogger("ondine_nb.run")
+
 _ENDED_ITSELF = ("budget", "failed", "on_error", "stream closed")
 _TEXT_SHOWN = 300
 _FAILURES_SHOWN = 5  # of each kind
+_FAILURES_KEPT = 10_000
 
 
 class Control:
@@ -58,6 +62,12 @@ class Control:
         if not self.stopping:
             self.stopping, self.reason, self.error = True, reason, error
         self._on_loop(self._stop_workers, self.cancelled)
+
+    def begin_again(self) -> None:
+        """Another run begins with the same context: what stopped the last one is over."""
+        self.stopping = self.cancelled = self._asked = self.outage = False
+        self.reason = self.error = self._loop = None
+        self._stop_workers, self._holds = [], []
 
     def on_pause(self, hold: Callable[[bool], None]) -> None:
         """Have `hold(paused)` called on the run's loop at each pause and resume (and now)."""
@@ -138,7 +148,8 @@ class RunMetrics:
     `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
-    of stages about their input, which are logged once.
+    of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
+    the order in which rows failed; where a view tells of them (`shown`) the log does not.
     """
 
     state: str = "pending"
@@ -163,18 +174,36 @@ class RunMetrics:
     recent: deque[Sample | RowSample] = field(default_factory=lambda: deque(maxlen=3))
     failures: Counter[str] = field(default_factory=Counter)
     last_error: Failure | None = None
+    failed: list[Failure] = field(default_factory=list)
+    shown: bool = False
     first_failures: dict[str, list[Failure]] = field(default_factory=dict)
     open_ended: bool = False
     later: list[Failure] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
 
+    def begin_again(self) -> None:
+        """Another run begins with the same context: its failures are its own."""
+        self.message, self.message_until, self.last_error = "", None, None
+        for kept in (self.failures, self.first_failures, self.failed, self.later, self.warnings):
+            kept.clear()
+
     def count_failure(self, failure: Failure) -> None:
-        """Count a failed row; the first few of each kind are kept, to be shown."""
+        """Count a failed row; the first few of each kind are kept to be shown, or logged."""
         self.failures[failure.label] += 1
         self.last_error = failure
-        kept = self.first_failures.setdefault(failure.label, [])
-        if len(kept) < _FAILURES_SHOWN:
-            kept.append(failure)
+        if len(self.failed) < _FAILURES_KEPT:
+            self.failed.append(failure)
+        first = self.first_failures.setdefault(failure.label, [])
+        if len(first) < _FAILURES_SHOWN:
+            first.append(failure)
+            if not self.shown:
+                _log(failure, last=len(first) == _FAILURES_SHOWN)
+
+    def warn_once(self, text: str) -> None:
+        """Log it once a run, not for each chunk of a stream."""
+        if text not in self.warnings:
+            self.warnings.add(text)
+            logger.warning(text)
 
     def add_saved(self, amount: Decimal, *, duplicate: bool) -> None:
         """An answer was not paid again: an equal row's, or one from the journal."""
@@ -195,3 +224,14 @@ class RunMetrics:
         journal = self.saved - self.saved_by_duplicates
         duplicates, cache = self.saved_by_duplicates, self.saved_by_cache
         return Savings(journal, duplicates, cache, self.saved_by_batches)
+
+
+def _log(failure: Failure, *, last: bool) -> None:
+    logger.warning(
+        "row %d failed in stage '%s': %s: %s%s",
+        failure.row,
+        failure.stage,
+        failure.error_type,
+        failure.message,
+        " (no more of this kind are logged: see `result.errors`)" if last else "",
+    )

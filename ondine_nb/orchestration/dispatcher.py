@@ -7,31 +7,58 @@ import contextlib
 import inspect
 import logging
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 __all__ = ["ObserverDispatcher"]
 
 logger = logging.getLogger("ondine_nb")
 _PROGRESS_SECONDS = 0.1
+_ARGUMENTS = {
+    "on_pipeline_start": ("pipeline", "context"),
+    "on_stage_start": ("stage", "context"),
+    "on_stage_complete": ("stage", "context", "result"),
+    "on_stage_error": ("stage", "context", "error"),
+    "on_pipeline_complete": ("context", "result"),
+    "on_pipeline_error": ("context", "error"),
+    "on_progress_update": ("context",),
+}
 
 
 class ObserverDispatcher:
-    """Calls the observers of a context; one that raises is logged once and dropped."""
+    """Calls the observers of a context; one that raises is logged once and dropped.
 
-    def __init__(self, context: Any) -> None:
+    An observer has the methods that it needs; of the others nothing is expected. `other` is a
+    dispatcher of the user's own, whose `dispatch(name, event)` is called for each event, behind the
+    observers: `name` as in "stage_start", `event` with the method's arguments as attributes.
+    """
+
+    def __init__(self, context: Any, other: Any = None) -> None:
         self.context = context
+        self.other = other
         self._pending: set[asyncio.Future[None]] = set()
         self._told = float("-inf")
 
     async def send(self, event: str, *arguments: Any) -> None:
         """Call `event` of every observer in turn, waiting for those that are async."""
         await self._progress_seen()
-        for observer in list(self.context.observers):
+        for observer, call in self._calls(event, arguments):
             with self._dropped_if_it_raises(observer, event):
-                result = getattr(observer, event)(*arguments)
+                result = call()
                 if inspect.isawaitable(result):
                     await result
+
+    def dispatch(self, event: str, *arguments: Any) -> None:
+        """Call `event` ("on_stage_start", or just "stage_start") of every observer, from any thread
+        and without waiting for those that are async."""
+        event = f"on_{event.removeprefix('on_')}"
+        for observer, call in self._calls(event, arguments):
+            with self._dropped_if_it_raises(observer, event):
+                result = call()
+                if inspect.isawaitable(result):
+                    self._await(self._finish(observer, event, result))
 
     def progress(self) -> None:
         """Call `on_progress_update` of the observers without waiting for async ones.
@@ -44,14 +71,18 @@ class ObserverDispatcher:
         if not ended and (self._pending or now - self._told < _PROGRESS_SECONDS):
             return
         self._told = now
-        for observer in list(self.context.observers):
-            with self._dropped_if_it_raises(observer, "on_progress_update"):
-                result = self._call(observer)
-                if inspect.isawaitable(result):
-                    self._await(self._finish(observer, result))
+        self.dispatch("on_progress_update", self.context)
 
-    def _call(self, observer: Any) -> Any:
-        return observer.on_progress_update(self.context)
+    def _calls(
+        self, event: str, arguments: tuple[Any, ...]
+    ) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        for observer in list(self.context.observers):
+            method = getattr(observer, event, None)
+            if method is not None:
+                yield observer, partial(method, *arguments)
+        if self.other is not None:
+            named = SimpleNamespace(**dict(zip(_ARGUMENTS.get(event, ()), arguments, strict=False)))
+            yield self.other, partial(self.other.dispatch, event.removeprefix("on_"), named)
 
     def _await(self, finishing: Coroutine[Any, Any, None]) -> None:
         try:
@@ -69,8 +100,8 @@ class ObserverDispatcher:
         if pending:
             await asyncio.wait(pending)
 
-    async def _finish(self, observer: Any, pending: Any) -> None:
-        with self._dropped_if_it_raises(observer, "on_progress_update"):
+    async def _finish(self, observer: Any, event: str, pending: Any) -> None:
+        with self._dropped_if_it_raises(observer, event):
             await pending
 
     @contextlib.contextmanager
@@ -81,8 +112,12 @@ class ObserverDispatcher:
             self._drop(observer, event, error)
 
     def _drop(self, observer: Any, event: str, error: Exception) -> None:
-        if observer in self.context.observers:
+        known = observer is self.other or observer in self.context.observers
+        if observer is self.other:
+            self.other = None
+        elif known:
             self.context.observers.remove(observer)
+        if known:
             logger.warning(
                 "observer %s raised in %s and is dropped: %s: %s",
                 type(observer).__name__,

@@ -1,7 +1,7 @@
-"""How parts of the data flow through stages: table stages one by one, row stages fused.
+"""How chunks of the data flow through stages: table stages one by one, row stages fused.
 
-A run over a frame is one part; a stream is many. Either way a stage is told of its start and its
-end once, and rows of the next part go on while the slowest of the last one is still under way.
+A run over a frame is one chunk; a stream is many. Either way a stage is told of its start and its
+end once, and rows of the next chunk go on while the slowest of the last one is still under way.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from ..data import wrap
+from ..data import Column, wrap
 from ..errors import ConfigurationError
 from .context import ExecutionContext
-from .rows import Row, RowSet
-from .stage import PipelineStage, RowStage
+from .rows import NewColumn, Row, RowSet
+from .stage import PipelineStage, RowStage, of_another_thread
 from .window import Window
 
 __all__ = ["Chunk", "flow", "native", "only"]
 
-logger = logging.getLogger("ondine_nb")
 _BUILT_ON_THE_LOOP = 5_000
 
 
@@ -43,7 +41,7 @@ class Chunk:
 
 
 def native(data: Any) -> Any:
-    """Part of a frame as the frame that it is."""
+    """A chunk of a frame as the frame that it is."""
     return data.frame.native if isinstance(data, RowSet) else data
 
 
@@ -54,7 +52,7 @@ async def only(data: Any = None) -> AsyncGenerator[Chunk, None]:
 
 async def flow(
     stages: Sequence[PipelineStage],
-    parts: AsyncGenerator[Chunk, None],
+    chunks: AsyncGenerator[Chunk, None],
     context: ExecutionContext,
     *,
     width: int,
@@ -62,55 +60,55 @@ async def flow(
     first_index: int = 0,
     ahead: int | None = None,
 ) -> AsyncGenerator[Chunk, None]:
-    """The parts that come out behind `stages`, in the order in which they went in.
+    """The chunks that come out behind `stages`, in the order in which they went in.
 
-    At most `width` rows are in a segment of row stages at once, and at most `ahead` rows (None: no
+    At most `width` rows are in neighbouring row stages at once, and at most `ahead` rows (None: no
     limit) are read before those in front of them are taken. Raises the error that ends the run.
     """
     index, counts = first_index, True
     for fused, group in groupby(stages, key=lambda stage: isinstance(stage, RowStage)):
-        segment: list[Any] = list(group)
+        neighbours: list[Any] = list(group)
         if fused:
-            window = Window(segment, context, width, on_error=on_error, counts=counts)
-            parts = _Rows(segment, index, context, window, ahead).through(parts)
+            window = Window(neighbours, context, width, on_error=on_error, counts=counts)
+            chunks = _Rows(neighbours, index, context, window, ahead).through(chunks)
             counts = False
         else:
-            for offset, stage in enumerate(segment):
-                parts = _through_table(stage, index + offset, context, parts)
-        index += len(segment)
-    async with contextlib.aclosing(parts):
-        async for part in parts:
-            yield part
+            for offset, stage in enumerate(neighbours):
+                chunks = _through_table(stage, index + offset, context, chunks)
+        index += len(neighbours)
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
 
 
 async def _through_table(
-    stage: PipelineStage, index: int, context: ExecutionContext, parts: AsyncGenerator[Chunk, None]
+    stage: PipelineStage, index: int, context: ExecutionContext, chunks: AsyncGenerator[Chunk, None]
 ) -> AsyncGenerator[Chunk, None]:
     begun, seconds = False, 0.0
-    async with contextlib.aclosing(parts):
-        async for part in parts:
-            if not part.whole:  # the run stops: what is there goes by as it is
-                yield part
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            if chunk.data is not None and context.ended():
+                chunk = replace(chunk, whole=False)
+            if not chunk.whole:  # the run stops: what is there goes by as it is
+                yield chunk
                 continue
             if not begun:
                 begun = True
                 context.update_stage(index)
                 await context.dispatcher.send("on_stage_start", stage, context)
             started = time.perf_counter()
-            result = await _process(stage, native(part.data), context)
+            result = await _process(stage, native(chunk.data), context)
             seconds += time.perf_counter() - started
-            if part.last:
+            if chunk.last:
                 context.stage_durations[stage.name] = seconds
                 await context.dispatcher.send("on_stage_complete", stage, context, result)
-            yield replace(part, data=result)
+            yield replace(chunk, data=result)
 
 
 async def _process(stage: PipelineStage, data: Any, context: ExecutionContext) -> Any:
     try:
         await _validate(stage, data, context)
-        result = _call_stage(stage, data, context)
-        if inspect.isawaitable(result):
-            result = await result
+        result = await _called(stage, stage.process, _execution(stage), data, context)
     except Exception as error:  # told, and raised again
         await context.dispatcher.send("on_stage_error", stage, context, error)
         raise
@@ -118,10 +116,31 @@ async def _process(stage: PipelineStage, data: Any, context: ExecutionContext) -
     return result
 
 
-def _call_stage(stage: PipelineStage, data: Any, context: ExecutionContext) -> Any:
+def _execution(stage: PipelineStage) -> Callable[..., Any]:
     """`process` with its hooks; just `process` of what only looks like a stage, as a mock."""
-    call = stage.execute if hasattr(type(stage), "execute") else stage.process
-    return call(data, context)
+    return stage.execute if hasattr(type(stage), "execute") else stage.process
+
+
+async def _called(
+    stage: PipelineStage, method: Callable[..., Any], call: Callable[..., Any], *given: Any
+) -> Any:
+    """What `call` gives, which ends in `method`: in a thread where that is plain, since it may take
+    long and the loop belongs to others too."""
+    in_thread = getattr(stage, "in_thread", True) is not False
+    try:
+        if in_thread and not inspect.iscoroutinefunction(method):
+            result = await asyncio.to_thread(call, *given)
+        else:
+            result = call(*given)
+        return await result if inspect.isawaitable(result) else result
+    except Exception as error:
+        if not of_another_thread(error):
+            raise
+        raise ConfigurationError(
+            f"stage '{stage.name}' uses an sqlite connection of another thread than the one it is "
+            "called in. Connect inside the stage, or with check_same_thread=False; `in_thread = "
+            "False` on the stage has it called on the loop's thread, AsyncExecutor's caller"
+        ) from error
 
 
 def _count_rows(result: Any, context: ExecutionContext) -> None:
@@ -131,38 +150,29 @@ def _count_rows(result: Any, context: ExecutionContext) -> None:
 
 
 async def _validate(stage: PipelineStage, data: Any, context: ExecutionContext) -> None:
-    verdict = _call_validation(stage, data, context)
-    if inspect.isawaitable(verdict):
-        verdict = await verdict
+    validate = getattr(stage, "validate_input", None)
+    if validate is None or getattr(validate, "__func__", None) is PipelineStage.validate_input:
+        return  # it only looks like a stage, or takes what it gets
+    given = (data, context) if _takes_both(validate) else (data,)
+    verdict = await _called(stage, validate, validate, *given)
     if not getattr(verdict, "is_valid", verdict is not False):
         told = getattr(verdict, "errors", ())
         reasons = "; ".join(str(error) for error in told) or "no reason given"
         raise ConfigurationError(f"stage '{stage.name}' can't take its input: {reasons}")
     warnings = getattr(verdict, "warnings", None)
     for warning in warnings if isinstance(warnings, list) else ():
-        _warn(f"stage '{stage.name}': {warning}", context)
+        context.metrics.warn_once(f"stage '{stage.name}': {warning}")
 
 
-def _warn(text: str, context: ExecutionContext) -> None:
-    """Log it once a run, not for each chunk of a stream."""
-    if text not in context.metrics.warnings:
-        context.metrics.warnings.add(text)
-        logger.warning(text)
-
-
-def _call_validation(stage: PipelineStage, data: Any, context: ExecutionContext) -> Any:
+def _takes_both(validate: Callable[..., Any]) -> bool:
     """Subclasses in the wild take `(data)` or `(data, context)`."""
-    validate: Any = getattr(stage, "validate_input", None)
-    if validate is None:  # it only looks like a stage, and takes what it gets
-        return None
     parameters = inspect.signature(validate).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    takes_both = len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return validate(data, context) if takes_both else validate(data)
+    return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
 class _PendingChunk:
-    """A part whose rows are under way, and how many of them have no outcome yet."""
+    """A chunk whose rows are under way, and how many of them have no outcome yet."""
 
     __slots__ = ("end", "last", "left", "rowset")
 
@@ -172,7 +182,7 @@ class _PendingChunk:
 
 
 class _Rows:
-    """A segment of neighbouring row stages, fused: one window over the rows of all parts."""
+    """Neighbouring row stages, fused: one window over the rows of all chunks."""
 
     def __init__(
         self,
@@ -188,32 +198,37 @@ class _Rows:
         self.window = window
         self.ahead = ahead
         self._columns = _columns(stages)
-        self._produced = [column for stage in stages for column in stage.produces]
-        self._shelves: deque[_PendingChunk] = deque()
+        self._produced = _produced(stages)
+        self._names = {column.name for column in self._produced}
+        self._pending: deque[_PendingChunk] = deque()
         self._read = 0
-        self._changed = asyncio.Event()  # a shelf may be complete, or the window has ended
-        self._taken = asyncio.Event()  # there may be room for another part
+        self._changed = asyncio.Event()  # a chunk may be complete, or the window has ended
+        self._taken = asyncio.Event()  # there may be room for another chunk
         self._begun: list[RowStage] = []
         self._feeding = False
         self._frame: Any = None
         self._started = 0.0
 
-    async def through(self, parts: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
-        first = await anext(parts, None)
+    async def through(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+        first = await anext(chunks, None)
         if first is None:
+            return
+        if not first.whole:  # the run has ended in front of these stages
+            async with contextlib.aclosing(chunks):
+                yield first
             return
         try:
             await self._begin(first)
-            async with contextlib.aclosing(self._parts(parts)) as finished:
-                async for part in finished:
-                    yield part
+            async with contextlib.aclosing(self._chunks(chunks)) as finished:
+                async for chunk in finished:
+                    yield chunk
         except Exception as error:  # told, and raised again
             for stage in self._begun:
                 await self.context.dispatcher.send("on_stage_error", stage, self.context, error)
             raise
         finally:
             if not self._feeding:  # else the feed closes them, when no worker is inside
-                await parts.aclose()
+                await chunks.aclose()
 
     async def _begin(self, first: Chunk) -> None:
         self.context.update_stage(self.index)
@@ -223,34 +238,36 @@ class _Rows:
         for stage in self.stages:
             await self.context.dispatcher.send("on_stage_start", stage, self.context)
             self._begun.append(stage)
-        await self._shelve(first)
+        await self._take_in(first)
 
-    async def _shelve(self, part: Chunk) -> RowSet:
+    async def _take_in(self, chunk: Chunk) -> RowSet:
         for stage in self.stages:
-            await _validate(stage, part.data, self.context)
-        given = part.data
+            await _validate(stage, chunk.data, self.context)
+        given = chunk.data
         rowset = given if isinstance(given, RowSet) else RowSet(wrap(given), start=self._read)
         self._read += rowset.asked
         if self.window.counts:
             self.context.total_rows = max(self.context.total_rows, self._read)
-        self._shelves.append(_PendingChunk(rowset, part.last))
-        if part.last:
+        self._pending.append(_PendingChunk(rowset, chunk.last))
+        if chunk.last:
             self.context.metrics.open_ended = False
         return rowset
 
-    async def _parts(self, parts: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
-        """Each part when its last row has its outcome; at a stop, what is there of the others."""
+    async def _chunks(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+        """Each chunk when its last row has its outcome; at a stop, what is there of the others."""
         self.window.when_finished = self._finished
-        feed = self._feed(self._shelves[0].rowset, parts)
+        feed = self._feed(self._pending[0].rowset, chunks)
         running = asyncio.create_task(self.window.run(feed))
         running.add_done_callback(lambda _: self._changed.set())
         try:
-            while (shelf := await self._complete(running)) is not None:
-                yield await self._part(shelf, last=shelf.last)
-            while self._shelves:
-                shelf = self._shelves.popleft()
-                if self._frame is None or shelf.left < shelf.rowset.asked:
-                    yield await self._part(shelf, last=not self._shelves, whole=shelf.left == 0)
+            while (pending := await self._complete(running)) is not None:
+                yield await self._chunk(pending, last=pending.last)
+            while self._pending:
+                pending = self._pending.popleft()
+                if self._frame is None or pending.left < pending.rowset.asked:
+                    yield await self._chunk(
+                        pending, last=not self._pending, whole=pending.left == 0
+                    )
             running.result()
             if self.context.control.error is not None:
                 raise self.context.control.error
@@ -259,58 +276,68 @@ class _Rows:
             cancelled = isinstance(left, asyncio.CancelledError)
             self.context.control.stop("cancelled" if cancelled else "stream closed")
             raise
-        except Exception as error:  # a part can't be put together: the window has to end, too
+        except Exception as error:  # a chunk can't be put together: the window has to end, too
             self.context.control.stop("failed", error)
             raise
         finally:
             await asyncio.wait({running})
 
     async def _feed(
-        self, rowset: RowSet, parts: AsyncGenerator[Chunk, None]
+        self, rowset: RowSet, chunks: AsyncGenerator[Chunk, None]
     ) -> AsyncGenerator[list[Row], None]:
-        """The rows of all parts, a chunk at a time, as far as there is room."""
+        """The rows of all chunks, some at a time, as far as there is room."""
         self._feeding = True
-        async with contextlib.aclosing(parts):
+        async with contextlib.aclosing(chunks):
             while True:
-                for chunk in rowset.chunks(self._columns):
-                    yield chunk
+                for rows in rowset.chunks(self._columns):
+                    yield rows
                 while self._full():
                     self._taken.clear()
                     await self._taken.wait()
-                part = await anext(parts, None)
-                if part is None:
+                chunk = await anext(chunks, None)
+                if chunk is None or not chunk.whole:
                     return
-                rowset = await self._shelve(part)
-                self._changed.set()  # a part without rows is complete at once
+                rowset = await self._take_in(chunk)
+                self._changed.set()  # a chunk without rows is complete at once
 
     def _full(self) -> bool:
-        waiting = sum(len(shelf.rowset) for shelf in self._shelves)
+        waiting = sum(len(pending.rowset) for pending in self._pending)
         return self.ahead is not None and waiting >= self.ahead
 
     def _finished(self, row: Row) -> None:
-        for shelf in self._shelves:
-            if row.position < shelf.end:
-                shelf.left -= 1
-                if shelf.left == 0:
+        if not row.outputs.keys() <= self._names:
+            raise ConfigurationError(self._undeclared(row))
+        for pending in self._pending:
+            if row.position < pending.end:
+                pending.left -= 1
+                if pending.left == 0:
                     self._changed.set()
                 return
 
+    def _undeclared(self, row: Row) -> str:
+        unknown = ", ".join(repr(name) for name in row.outputs if name not in self._names)
+        return (
+            f"row {row.position} has the output {unknown}, which none of the stages "
+            f"{', '.join(repr(stage.name) for stage in self.stages)} declares (declared: "
+            f"{', '.join(map(repr, sorted(self._names))) or 'none'}): add a Column to `produces`"
+        )
+
     async def _complete(self, running: asyncio.Task[None]) -> _PendingChunk | None:
-        """The first part, once it is complete; None when the window has ended before."""
+        """The first chunk, once it is complete; None when the window has ended before."""
         while True:
-            if self._shelves and self._shelves[0].left == 0:
-                shelf = self._shelves.popleft()
+            if self._pending and self._pending[0].left == 0:
+                pending = self._pending.popleft()
                 self._taken.set()
-                if shelf.last:  # the stages are closed before they are complete
+                if pending.last:  # the stages are closed before they are complete
                     await asyncio.wait({running})
-                return shelf
+                return pending
             if running.done():
                 return None
             self._changed.clear()
             await self._changed.wait()
 
-    async def _part(self, shelf: _PendingChunk, *, last: bool, whole: bool = True) -> Chunk:
-        rowset = shelf.rowset
+    async def _chunk(self, pending: _PendingChunk, *, last: bool, whole: bool = True) -> Chunk:
+        rowset = pending.rowset
         if rowset.when_done is not None:
             rowset.when_done(rowset)
         if len(rowset) < _BUILT_ON_THE_LOOP:
@@ -335,7 +362,30 @@ def _columns(stages: Sequence[RowStage]) -> list[str] | None:
     """The input columns that any of the stages reads, each once; None for all."""
     columns: dict[str, None] = {}
     for stage in stages:
+        if isinstance(stage.columns, str):
+            raise ConfigurationError(
+                f"stage '{stage.name}' has the columns '{stage.columns}': it has to be a list of "
+                f"names, ['{stage.columns}']"
+            )
         if stage.columns is None:
             return None
         columns.update(dict.fromkeys(stage.columns))
     return list(columns)
+
+
+def _produced(stages: Sequence[RowStage]) -> list[NewColumn]:
+    """The columns that the stages add. Raises `ConfigurationError` for what is no column."""
+    produced: list[NewColumn] = []
+    for stage in stages:
+        given: Any = stage.produces or ()
+        columns: list[Any] = [given] if isinstance(given, str) else list(given)
+        for column in columns:
+            try:
+                Column(column.name, column.kind, (), column.choices)
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ConfigurationError(
+                    f"stage '{stage.name}' produces {column!r}, which is no Column ({error}): "
+                    "write Column('name', 'str', ())"
+                ) from error
+            produced.append(column)
+    return produced

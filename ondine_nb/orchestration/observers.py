@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from typing import Any
+from abc import ABC
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..models import (
-    ExecutionResult,
-)
+from ..models import ExecutionResult
 from .context import ExecutionContext
 from .stage import PipelineStage
 
 __all__ = ["CostTrackingObserver", "ExecutionObserver", "LoggingObserver", "ProgressBarObserver"]
 
+T = TypeVar("T")
+
+
+if TYPE_CHECKING:  # a subclass may leave any of them out
+
+    def abstractmethod(method: T) -> T: ...
+else:
+    from abc import abstractmethod
+
+
+def _nothing(self: ExecutionObserver, *_: Any) -> None:
+    """What an observer does at an event that it has no method for."""
+
 
 class ExecutionObserver(ABC):
-    """Watches a run. Methods may be plain or `async`; one that raises is dropped, the run goes on.
+    """Watches a run: a base with a method for each event, of which a subclass has those it needs.
 
+    Methods may be plain or `async` and are called on the loop that runs the rows, in the caller's
+    thread with `AsyncExecutor` alone; an observer that raises is dropped, and the run goes on.
     `on_pipeline_start` comes first, `on_pipeline_complete` or `on_pipeline_error` last: the former
     also where a run was stopped, ran out of budget or lost its taker (`result.success` is False
     then), the latter where an error or a cancellation ended it. Between them each stage has
@@ -26,6 +39,12 @@ class ExecutionObserver(ABC):
     row stages start and end together, and the stages of a stream are under way side by side.
     `on_progress_update` comes at most ten times a second, before and behind the last event too.
     """
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        for name in ExecutionObserver.__abstractmethods__:
+            if getattr(cls, name) is getattr(ExecutionObserver, name):
+                setattr(cls, name, _nothing)
 
     @abstractmethod
     def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
@@ -61,32 +80,6 @@ class ExecutionObserver(ABC):
 
 def _usd(context: ExecutionContext) -> str:
     return f"${context.accumulated_cost:.4f}" if context.price_known else "price unknown"
-
-
-class _QuietObserver(ExecutionObserver):
-    """Does nothing at any event; what stands below says what it does at some."""
-
-    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
-        pass
-
-    def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
-        pass
-
-    def on_stage_complete(
-        self, stage: PipelineStage, context: ExecutionContext, result: Any
-    ) -> None:
-        pass
-
-    def on_stage_error(
-        self, stage: PipelineStage, context: ExecutionContext, error: Exception
-    ) -> None:
-        pass
-
-    def on_pipeline_complete(self, context: ExecutionContext, result: ExecutionResult) -> None:
-        pass
-
-    def on_pipeline_error(self, context: ExecutionContext, error: Exception) -> None:
-        pass
 
 
 class LoggingObserver(ExecutionObserver):
@@ -136,7 +129,7 @@ class LoggingObserver(ExecutionObserver):
         )
 
 
-class ProgressBarObserver(_QuietObserver):
+class ProgressBarObserver(ExecutionObserver):
     """A tqdm bar in a terminal; it opens as soon as the number of rows is known."""
 
     def __init__(self) -> None:
@@ -197,7 +190,7 @@ class ProgressBarObserver(_QuietObserver):
             self.progress_bar = None
 
 
-class CostTrackingObserver(_QuietObserver):
+class CostTrackingObserver(ExecutionObserver):
     """Warns once when `warning_threshold` (a fraction) of the run's budget is used.
 
     `max_budget` (USD) comes from the run unless it is set.

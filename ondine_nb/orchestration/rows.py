@@ -36,8 +36,9 @@ class Row:
     """One row on its way through the row stages, and its record afterwards.
 
     `position` counts from 0 in the input, `values` are the input columns that the stages asked
-    for (by name: `row["text"]`), `outputs` the new cells. `status` is one of `not_run answered
-    journal failed skipped`; cost is in USD, `latency` in seconds of the answering request.
+    for (by name: `row["text"]`), `outputs` the new cells by the names of columns that the stages
+    declare in `produces`. `status` is one of `not_run answered journal failed skipped`; cost is in
+    USD, `latency` in seconds of the answering request.
     """
 
     __slots__ = (
@@ -65,7 +66,7 @@ class Row:
         self.prompt: Prompt | None = None
         self.question: Any = None
         self.answer: Any = None
-        self.outputs: dict[str, Any] | None = None
+        self.outputs: dict[str, Any] = {}
         self.status: str = "not_run"
         self.failure: Failure | None = None
         self.cost: Decimal = ZERO
@@ -88,6 +89,10 @@ class Row:
         self.cost = self.cost + cost if self.cost else cost
         self.usage = usage if self.usage is NO_USAGE else self.usage + usage
 
+    def leave(self) -> None:
+        """The run ends before this row has its outcome: what it has by now is none."""
+        self.status, self.outputs = "not_run", {}
+
     def skip(self) -> None:
         """Nothing to ask: the row stays without an answer and costs nothing."""
         self.status = "skipped"
@@ -97,7 +102,7 @@ class Row:
         label = getattr(error, "label", "failed")
         text = str(error) or type(error).__name__
         self.status = "failed"
-        self.outputs = None
+        self.outputs = {}
         self.failure = Failure(
             self.position, stage, type(error).__name__, text, self.attempts, label
         )
@@ -160,7 +165,7 @@ class RowSet:
 
     def any_answered(self) -> bool:
         """Whether any row has an answer."""
-        return any(row is not None and row.outputs is not None for row in self.rows)
+        return any(row is not None and row.outputs for row in self.rows)
 
     def chunks(self, columns: Sequence[str] | None, size: int = _CHUNK) -> Iterator[list[Row]]:
         """The rows to be asked, in lists of at most `size`, with the values of `columns`."""
@@ -175,12 +180,12 @@ class RowSet:
                     self._whole.rows[row.position] = row
             yield chunk
 
-    def parts(self, size: int) -> Iterator[RowSet]:
+    def split(self, size: int) -> Iterator[RowSet]:
         """The same rows in sets of at most `size`, recorded here too; one set for no rows."""
         for low in range(0, max(1, len(self)), size):
-            part = RowSet(self.frame.take(range(low, min(low + size, len(self)))), start=low)
-            part._whole = self
-            yield part
+            chunk = RowSet(self.frame.take(range(low, min(low + size, len(self)))), start=low)
+            chunk._whole = self
+            yield chunk
 
     def to_frame(self, columns: Sequence[NewColumn]) -> Any:
         """The input frame with these columns at its end, empty where a row has no answer."""
@@ -199,7 +204,7 @@ def _column(rows: Sequence[Row | None], column: NewColumn) -> Column:
 
 
 class RowStream:
-    """A source that is read part by part, and what is kept of its rows: the first failed ones."""
+    """A source that is read chunk by chunk, and what is kept of its rows: the first failed ones."""
 
     rerun = None
 
@@ -219,7 +224,7 @@ class RowStream:
         """Never: a stream starts with no answers."""
         return False
 
-    def parts(self, size: int) -> Iterator[RowSet]:
+    def split(self, size: int) -> Iterator[RowSet]:
         """Sets of at most `size` rows in input order; one set for no rows."""
         start = 0
         for frame in self.source.frames(size):
@@ -228,8 +233,8 @@ class RowStream:
         if start == 0:
             yield RowSet(self.source.empty())
 
-    def _keep(self, part: RowSet) -> None:
-        failed = [row for row in part.rows if row is not None and row.failure is not None]
+    def _keep(self, chunk: RowSet) -> None:
+        failed = [row for row in chunk.rows if row is not None and row.failure is not None]
         self.failed += failed[: _MOST_KEPT - len(self.failed)]
 
     def chunks(self, columns: Sequence[str] | None, size: int = _CHUNK) -> Iterator[list[Row]]:
@@ -237,8 +242,8 @@ class RowStream:
         if not self.source.repeatable:
             yield from RowSet(self.source.head(1000)).chunks(columns, size)
             return
-        for part in self.parts(size):
-            yield from part.chunks(columns, size)
+        for chunk in self.split(size):
+            yield from chunk.chunks(columns, size)
 
     def to_frame(self, columns: Sequence[NewColumn]) -> Any:
         """No rows, with all columns: what there is of a stream without its chunks."""

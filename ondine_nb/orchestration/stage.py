@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic
 
 from ..models import (
     CostEstimate,
@@ -15,23 +17,46 @@ from ..models import (
 from .context import ExecutionContext
 from .rows import NewColumn, Row
 
-__all__ = ["PipelineStage", "RowStage"]
+if TYPE_CHECKING:  # of a plain `PipelineStage`, anything goes in and out
+    from typing_extensions import TypeVar
+
+    Given = TypeVar("Given", default=Any)
+    Made = TypeVar("Made", default=Any)
+else:
+    from typing import TypeVar
+
+    Given, Made = TypeVar("Given"), TypeVar("Made")
+
+__all__ = ["PipelineStage", "RowStage", "of_another_thread"]
 
 
-class PipelineStage(ABC):
+def of_another_thread(error: BaseException) -> bool:
+    """Whether sqlite refused a connection because it was made in another thread."""
+    return type(error).__name__ == "ProgrammingError" and "same thread" in str(error)
+
+
+class PipelineStage(ABC, Generic[Given, Made]):
     """A table stage: called once with everything, or once a chunk when streaming.
 
-    `process(input_data, context)` may be a plain or an `async` method. Subclasses may take
-    `validate_input(data)` or `validate_input(data, context)`.
+    `PipelineStage[DataFrame, DataFrame]` says what `process(input_data, context)` takes and gives.
+    A plain one is called in a worker thread, with its hooks and `validate_input`, so that the loop
+    stays free; an `async` one on the loop, and with `in_thread = False` a plain one too. Subclasses
+    may take `validate_input(data)` or `validate_input(data, context)`.
     """
 
     name: str = "stage"  # of one whose __init__ forgets to call this one's
+    in_thread: bool = True
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or type(self).__name__
 
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """For lines about this stage: `ondine_nb.stage` and its name."""
+        return logging.getLogger(f"ondine_nb.stage.{self.name}")
+
     @abstractmethod
-    def process(self, input_data: Any, context: ExecutionContext) -> Any:
+    def process(self, input_data: Given, context: ExecutionContext) -> Made:
         """Give the next stage's input."""
 
     def validate_input(self, input_data: Any, context: Any = None) -> ValidationResult:
@@ -64,13 +89,13 @@ class PipelineStage(ABC):
         self.after_process(result, context)
         return result
 
-    def before_process(self, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+    def before_process(self, context: ExecutionContext) -> None:
         """Called before `process`."""
 
-    def after_process(self, result: Any, context: ExecutionContext) -> None:  # noqa: B027 - a hook
+    def after_process(self, result: Any, context: ExecutionContext) -> None:
         """Called with the result of `process`."""
 
-    def on_error(self, error: Exception, context: ExecutionContext) -> Any:  # noqa: B027 - a hook
+    def on_error(self, error: Exception, context: ExecutionContext) -> Any:
         """Called when `process` raised; the error goes on to the run."""
 
 
@@ -79,9 +104,10 @@ class RowStage(PipelineStage):
 
     `prepare(rows, context)` sees each chunk before its rows enter the window: the place for what
     is cheaper for many at once. `process_row(row, context)` may wait; a `RowError` that it raises
-    (or any other exception) becomes that row's failure. Any of its methods may be plain instead of
-    `async`, if it never takes long. `columns` are the input columns it reads
-    (None: all), `produces` the columns it adds, by name in `row.outputs`.
+    (or any other exception) becomes that row's failure. All are called on the loop; any of them may
+    be plain instead of `async`, if it never takes long. `columns` are the input columns it reads
+    (None: all), `produces` the columns it adds, by name in the dict `row.outputs`; another key is a
+    `ConfigurationError`, which ends the run.
     """
 
     columns: Sequence[str] | None = None

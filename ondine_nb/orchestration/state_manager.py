@@ -9,14 +9,15 @@ import os
 import secrets
 import threading
 from abc import ABC, abstractmethod
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigurationError
 from ..models import CheckpointInfo
 from .context import ExecutionContext
+from .stage import of_another_thread
 
 __all__ = ["CheckpointStorage", "LocalFileCheckpointStorage", "StateManager"]
 
@@ -49,9 +50,16 @@ class CheckpointStorage(ABC):
 
 
 class LocalFileCheckpointStorage(CheckpointStorage):
-    """One JSON file a session in `checkpoint_dir`, replaced as a whole at each save."""
+    """One JSON file a session in `checkpoint_dir`, replaced as a whole at each save.
 
-    def __init__(self, checkpoint_dir: Path | str = Path(".ondine") / "checkpoints") -> None:
+    Raises `ConfigurationError` for `use_json=False`: a pickle runs whatever code somebody put in.
+    """
+
+    def __init__(
+        self, checkpoint_dir: Path | str = Path(".ondine") / "checkpoints", use_json: bool = True
+    ) -> None:
+        if not use_json:
+            raise ConfigurationError("use_json is False: checkpoints are JSON only. Leave it out")
         self.checkpoint_dir: Path = Path(checkpoint_dir)
 
     def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
@@ -107,6 +115,15 @@ class LocalFileCheckpointStorage(CheckpointStorage):
     def exists(self, session_id: UUID) -> bool:
         return self._path(session_id).exists()
 
+    def cleanup_old_checkpoints(self, days: float = 7) -> int:
+        """Delete checkpoints that were saved more than `days` ago; how many there were."""
+        before = datetime.now() - timedelta(days=days)
+        return sum(
+            self.delete(info.session_id)
+            for info in self.list_checkpoints()
+            if info.timestamp < before
+        )
+
     def _path(self, session_id: UUID) -> Path:
         return self.checkpoint_dir / f"{UUID(str(session_id))}.json"
 
@@ -142,9 +159,20 @@ def _info(path: Path, envelope: dict[str, Any]) -> CheckpointInfo:
 
 
 class StateManager:
-    """Saves a run's context every `checkpoint_interval` rows and gets it back."""
+    """Saves a run's context every `checkpoint_interval` rows and gets it back.
+
+    During a run the storage is called in a worker thread, one call at a time; where it turns out to
+    belong to another one (sqlite), on the loop's thread from then on (`in_thread` is False then).
+    Raises `ConfigurationError` for an interval of less than a row.
+    """
+
+    in_thread: bool = True
 
     def __init__(self, storage: CheckpointStorage, checkpoint_interval: int = 500) -> None:
+        if checkpoint_interval < 1:
+            raise ConfigurationError(
+                f"checkpoint_interval is {checkpoint_interval}: it has to be 1 row or more"
+            )
         self.storage = storage
         self.checkpoint_interval = checkpoint_interval
         self._last_checkpoint_row = 0
@@ -165,13 +193,19 @@ class StateManager:
             with self._saving:  # a later state is never overtaken by an earlier one
                 saved = self.storage.save(context.session_id, context.to_checkpoint())
         except Exception as error:  # a user's storage, or what they put in the context, may raise
-            if str(error) != self._told:
-                logger.error("no checkpoint: %s: %s", type(error).__name__, error)
-            self._told = str(error)
+            foreign = of_another_thread(error)
+            if not (foreign and self.in_thread):
+                self._tell(error, ". Connect with check_same_thread=False" if foreign else "")
+            self.in_thread = self.in_thread and not foreign
             return False
         if saved:
             self._last_checkpoint_row = context.last_processed_row
         return saved
+
+    def _tell(self, error: Exception, remedy: str) -> None:
+        if str(error) != self._told:
+            logger.error("no checkpoint: %s: %s%s", type(error).__name__, error, remedy)
+        self._told = str(error)
 
     def load_checkpoint(self, session_id: UUID) -> ExecutionContext | None:
         """The saved context, or None where there is none.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
@@ -17,10 +18,11 @@ from .control import RowSample
 from .rows import AskAgain, Halted, Row
 from .stage import RowStage
 
-__all__ = ["Window"]
+__all__ = ["Window", "check_on_error"]
 
 _MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
 _PORTION = 100
+_TURN_SECONDS = 0.02
 
 
 class Window:
@@ -43,6 +45,7 @@ class Window:
     ) -> None:
         if width < 1:
             raise ConfigurationError(f"the concurrency is {width}: it has to be 1 row or more")
+        check_on_error(on_error)
         self.stages = stages
         self.context = context
         self.width = width
@@ -59,6 +62,7 @@ class Window:
         self._chunks: AsyncGenerator[list[Row], None]
         self._workers: dict[asyncio.Task[None], Row | None] = {}
         self._stopped = asyncio.Event()
+        self._turn: float | None = None  # when the loop's turn began, if a row was taken in it
 
     async def run(self, chunks: AsyncGenerator[list[Row], None]) -> None:
         """Return when every row has its outcome, or at a stop, with rows in flight left draining.
@@ -132,8 +136,12 @@ class Window:
         try:
             while not self.context.control.stopping:
                 row = self._ready.popleft() if self._ready else await self._refill()
-                if row is None:
+                if row is None or self.context.ended():
                     return
+                if self._turn is None:
+                    self._begin_turn()
+                while self._turn is not None and perf_counter() - self._turn > _TURN_SECONDS:
+                    await asyncio.sleep(0)
                 self._workers[worker] = row
                 await self._through(row)
                 self._workers[worker] = None
@@ -143,6 +151,14 @@ class Window:
         except Exception as error:  # reading or preparing failed: the others must end too
             self.context.control.stop("failed", error)
             raise
+
+    def _begin_turn(self) -> None:
+        """Rows that await nothing could hold the loop: all of one turn of it share a short time."""
+        self._turn = perf_counter()
+        asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn = None
 
     async def _refill(self) -> Row | None:
         """The next row, after preparing the next chunk where none is ready; None at the end."""
@@ -193,10 +209,10 @@ class Window:
                 except AskAgain as again:
                     at = self._place(again.stage)
         except Halted:
-            row.status = "not_run"
+            row.leave()
             return
         except asyncio.CancelledError:
-            row.status = "not_run"
+            row.leave()
             raise
         except (RunError, ConfigurationError) as error:
             self._end(row, error)
@@ -211,7 +227,7 @@ class Window:
 
     def _end(self, row: Row, error: OndineError) -> None:
         """The run can't go on. A row that was on its way stays `not_run`, for the next run."""
-        row.status = "not_run"
+        row.leave()
         control = self.context.control
         if not control.stopping:
             self.context.metrics.message = str(error)
@@ -228,7 +244,7 @@ class Window:
                 metrics.later += [row.failure][: _MOST_KEPT - len(metrics.later)]
             if self.on_error == "stop":
                 self._end_by(row)
-        elif row.outputs is not None:
+        elif row.outputs:
             sample = RowSample(row.position, row.names, row.values, row.outputs)
             metrics.recent.append(sample)
         row.release()
@@ -243,6 +259,12 @@ class Window:
         if not self.context.control.stopping:
             self.context.metrics.message = str(error)
             self.context.control.stop("on_error", error)
+
+
+def check_on_error(on_error: str) -> None:
+    """Raises `ConfigurationError` for what `on_error` can't be."""
+    if on_error not in ("keep", "stop"):
+        raise ConfigurationError(f"on_error is '{on_error}': it has to be 'keep' or 'stop'")
 
 
 def _treats_rows(stage: RowStage) -> bool:

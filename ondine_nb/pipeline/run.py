@@ -53,6 +53,7 @@ class Run:
         self.is_retry = retry
         self._output = self._new_output(keeps=True)
         self.context: ExecutionContext = self.plan.context
+        self.context.metrics.shown = True
         self.result: ExecutionResult | None = None
         self.error: BaseException | None = None
         self.estimate: CostEstimate | None = None

@@ -71,7 +71,7 @@ class Work(RowStage):
     """
 
     columns: Sequence[str] | None = ("n",)
-    produces = (OutColumn(),)
+    produces: Sequence[OutColumn] = (OutColumn(),)
 
     def __init__(
         self,
@@ -103,7 +103,8 @@ class Work(RowStage):
                 raise error
             row.status = "answered"
             context.add_usage(Decimal("0.01"), Usage(3, 2), self.name)
-            row.outputs = {"out": row["n"] * 10}
+            name = self.produces[0].name if self.produces else "out"
+            row.outputs[name] = row["n"] * 10
         finally:
             self.now -= 1
 

@@ -418,10 +418,24 @@ async def test_one_that_raises_at_progress_is_dropped_too(
     assert len(caplog.records) == 1
 
 
-async def test_a_missing_method_drops_an_observer_like_any_other_fault() -> None:
-    context = ExecutionContext(observers=[object()])  # type: ignore[list-item]
+async def test_an_observer_has_just_the_methods_that_it_needs() -> None:
+    class Progress(ExecutionObserver):
+        seen = 0
+
+        def on_progress_update(self, context: ExecutionContext) -> None:
+            self.seen += 1
+
+    observer, nothing = Progress(), object()
+    context = ExecutionContext(observers=[observer, nothing])  # type: ignore[list-item]
+    await context.dispatcher.send("on_stage_start", None, context)
     context.notify_progress()
-    assert context.observers == []
+    assert observer.seen == 1
+    assert context.observers == [observer, nothing]
+
+
+def test_the_base_of_observers_is_no_observer_itself() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        ExecutionObserver()
 
 
 @pytest.mark.parametrize("rate", [7, 10, 100, 10_000])
@@ -475,12 +489,35 @@ def test_one_dispatcher_a_context() -> None:
     assert ExecutionContext(observer_dispatcher=mine).dispatcher is mine
 
 
-def test_an_observer_has_to_have_every_method_but_progress() -> None:
-    assert ExecutionObserver.__abstractmethods__ == {
-        "on_pipeline_start",
-        "on_stage_start",
-        "on_stage_complete",
-        "on_stage_error",
-        "on_pipeline_complete",
-        "on_pipeline_error",
-    }
+def test_dispatch_calls_the_observers_from_anywhere_by_either_name() -> None:
+    plain, later = Seen(), Seen(later=True)
+    context = ExecutionContext(observers=[plain, later])
+    context.dispatcher.dispatch("stage_start", None, context)
+    context.dispatcher.dispatch("on_stage_start", None, context)
+    assert plain.events == later.events == ["on_stage_start"] * 2
+
+
+class Own:
+    """A dispatcher of the user's own, as the documents have it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+
+    def dispatch(self, name: str, event: Any) -> None:
+        self.events.append((name, event))
+        if name == "stage_complete":
+            raise ValueError("no")
+
+
+async def test_a_dispatcher_of_the_users_own_gets_every_event_until_it_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own, seen = Own(), Seen()
+    context = ExecutionContext(observers=[seen], observer_dispatcher=own)  # type: ignore[arg-type]
+    for _ in range(2):
+        await context.dispatcher.send("on_stage_start", "the stage", context)
+        await context.dispatcher.send("on_stage_complete", "the stage", context, None)
+    assert [name for name, _ in own.events] == ["stage_start", "stage_complete"]
+    assert own.events[0][1].stage == "the stage"
+    assert seen.events == ["on_stage_start", "on_stage_complete"] * 2
+    assert "Own raised in on_stage_complete and is dropped" in caplog.text

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
-from ondine_nb.errors import CheckpointError
+from ondine_nb.errors import CheckpointError, ConfigurationError
 from ondine_nb.models import CheckpointInfo, Usage
 from ondine_nb.orchestration import (
+    AsyncExecutor,
     CheckpointStorage,
     ExecutionContext,
     LocalFileCheckpointStorage,
     StateManager,
+    SyncExecutor,
 )
+from tests.orchestration.parts import Load, Work, frame
 
 
 def context(**changes: Any) -> ExecutionContext:
@@ -274,9 +282,102 @@ def test_saves_from_several_threads_leave_the_last_state(
     assert caplog.records == []
 
 
-def test_the_same_trouble_is_logged_once(
+def test_the_same_trouble_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    manager = StateManager(LocalFileCheckpointStorage(tmp_path / "file"))
+    same = context()
+    for _ in range(3):
+        assert not manager.save_checkpoint(same)
+    assert len(caplog.records) == 1
+
+
+def test_what_is_no_json_in_a_context_costs_its_own_place_in_the_checkpoint_and_no_more(
     manager: StateManager, caplog: pytest.LogCaptureFixture
 ) -> None:
+    data = {
+        "frame": pd.DataFrame({"a": [1]}),
+        "counts": {np.int64(3): [np.float64(0.5), np.bool_(True), pl.DataFrame(), object()]},
+        "kept": (1, "two", None),
+    }
+    mixed: Any = context(intermediate_data=data, total_rows=np.int64(5))
+    mixed.failed_rows, mixed.accumulated_tokens = np.int32(1), np.uint8(7)
     for _ in range(3):
-        assert not manager.save_checkpoint(context(intermediate_data={"no": object()}))
-    assert len({record.message for record in caplog.records}) == len(caplog.records)
+        assert manager.save_checkpoint(mixed)
+    loaded = manager.load_checkpoint(mixed.session_id)
+    assert loaded is not None
+    assert loaded.intermediate_data == {"counts": {"3": [0.5, True]}, "kept": [1, "two", None]}
+    assert (loaded.total_rows, loaded.failed_rows, loaded.accumulated_tokens) == (5, 1, 7)
+    assert len(caplog.records) == 1
+    assert "intermediate_data['frame'] (DataFrame)" in caplog.text
+
+
+@pytest.mark.parametrize("interval", [0, -1])
+def test_an_interval_of_no_rows_is_an_error(interval: int, manager: StateManager) -> None:
+    with pytest.raises(ConfigurationError, match=f"checkpoint_interval is {interval}"):
+        StateManager(manager.storage, interval)
+
+
+def test_checkpoints_are_json_only(tmp_path: Path) -> None:
+    assert LocalFileCheckpointStorage(tmp_path, use_json=True).checkpoint_dir == tmp_path
+    with pytest.raises(ConfigurationError, match="JSON only"):
+        LocalFileCheckpointStorage(tmp_path, use_json=False)
+
+
+def test_old_checkpoints_are_cleaned_up_and_younger_ones_stay(
+    storage: LocalFileCheckpointStorage,
+) -> None:
+    for _ in range(3):
+        storage.save(uuid4(), {})
+    old = storage.list_checkpoints()[0]
+    path = Path(old.checkpoint_path)
+    saved = datetime.now().astimezone() - timedelta(days=8)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"saved": saved.isoformat()}))
+    assert storage.cleanup_old_checkpoints(days=9) == 0
+    assert storage.cleanup_old_checkpoints() == 1
+    assert not path.exists()
+    assert len(storage.list_checkpoints()) == 2
+
+
+class InSqlite(CheckpointStorage):
+    """Checkpoints in a database whose connection belongs to the thread that made this."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:")
+        self.connection.execute("create table kept (id text primary key, data text)")
+
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        row = (str(session_id), json.dumps(data))
+        self.connection.execute("insert or replace into kept values (?, ?)", row)
+        return True
+
+    def load(self, session_id: UUID) -> dict[str, Any] | None:
+        query = "select data from kept where id = ?"
+        found = self.connection.execute(query, (str(session_id),)).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def list_checkpoints(self) -> list[CheckpointInfo]:
+        return []
+
+    def delete(self, session_id: UUID) -> bool:
+        return False
+
+    def exists(self, session_id: UUID) -> bool:
+        return self.load(session_id) is not None
+
+
+async def test_a_storage_that_belongs_to_the_loops_thread_is_called_there() -> None:
+    manager, run = StateManager(InSqlite(), 3), ExecutionContext()
+    executor = AsyncExecutor(2, state_manager=manager)
+    await executor.execute([Load(frame(9)), Work()], run)
+    loaded = manager.load_checkpoint(run.session_id)
+    assert loaded is not None
+    assert loaded.processed_rows == 9
+
+
+def test_a_storage_that_belongs_to_another_thread_says_so_and_names_the_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    executor = SyncExecutor(state_manager=StateManager(InSqlite(), 3))
+    assert executor.execute([Load(frame(9)), Work()], ExecutionContext()).success
+    assert "no checkpoint: ProgrammingError: SQLite objects" in caplog.text
+    assert "check_same_thread=False" in caplog.text

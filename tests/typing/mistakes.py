@@ -7,7 +7,7 @@ from typing import Any
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.models import CostEstimate
-from ondine_nb.orchestration import ExecutionContext, ExecutionObserver, RowStage
+from ondine_nb.orchestration import ExecutionContext, RowStage
 from ondine_nb.providers import Settings
 
 
@@ -20,10 +20,6 @@ class Half:
     async def close(self) -> None: ...
 
 
-class Deaf(ExecutionObserver):
-    def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None: ...
-
-
 class Wordless(RowStage):
     async def process_row(self, row: str, context: ExecutionContext) -> None: ...  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
 
@@ -33,7 +29,6 @@ def refused(frame: Any, run: Run, estimate: CostEstimate) -> None:
     Pipeline(frame, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Pipeline(frame, "{text}", provider=Half())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Pipeline(frame, "{text}", stages=[len])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
-    Deaf()  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
     run.state = "done"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     run.retry_failed("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     run.finish()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -143,7 +143,7 @@ def _error(row: Row | None) -> str:
 
 def _parsed(row: Row | None, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
     outputs = None if row is None else row.outputs
-    if outputs is None:
+    if not outputs:
         return ()
     return tuple((clean(name, 60), _value(outputs.get(name))) for name in columns)
 

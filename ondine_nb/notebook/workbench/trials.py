@@ -76,7 +76,7 @@ class Outcome:
             return cls()
         failure = row.failure
         reason = "" if failure is None else f"{failure.label}: {safe(failure.message)}"
-        return cls(row.status, row.outputs, reason, row.cost, row.latency, row.usage)
+        return cls(row.status, row.outputs or None, reason, row.cost, row.latency, row.usage)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -24,7 +25,13 @@ _TICK_SECONDS = 0.16
 
 
 class ExecutionStrategy(ABC):
-    """Runs stages in one way or another."""
+    """Runs stages in one way or another.
+
+    Plain table stages are called in a worker thread; row stages, `async` table stages and observers
+    on the loop that runs the rows; the storage of checkpoints in a worker thread.
+    """
+
+    logger: logging.Logger = logging.getLogger("ondine_nb")
 
     @property
     @abstractmethod
@@ -61,12 +68,12 @@ async def run_stages(
     """
     async with ticking(context, stages, state_manager):
         data = None
-        parts = flow(stages, only(), context, width=width, on_error=on_error)
-        async with contextlib.aclosing(parts):
-            async for part in parts:
-                data = part.data
-        if context.done_rows == 0 and not context.control.stopping:
-            context.processed_rows = context.total_rows  # table stages don't count rows
+        chunks = flow(stages, only(), context, width=width, on_error=on_error)
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                data = chunk.data
+        if not context.control.stopping:
+            context.count_tables(context.total_rows)
         context.end_time = datetime.now()
         result = result_of(data, context)
         await context.dispatcher.send("on_pipeline_complete", context, result)
@@ -81,7 +88,8 @@ async def ticking(
 ) -> AsyncIterator[None]:
     """Tell the observers of the start, of progress, and of an error or a cancellation that ends
     the run; save a checkpoint now and then, and at the end however it comes."""
-    context.end_time = None
+    context.begin()
+    context.keeps_budget = any(getattr(stage, "budget", None) is not None for stage in stages)
     if state_manager is not None:
         state_manager.begin(context)
     collector = GcPause()
@@ -111,9 +119,13 @@ async def checkpoint(context: ExecutionContext, state_manager: StateManager | No
 
 
 async def _save(state_manager: StateManager, context: ExecutionContext) -> None:
-    try:
-        await asyncio.to_thread(state_manager.save_checkpoint, context)
-    except RuntimeError:  # the interpreter is ending, and takes no more threads
+    if state_manager.in_thread:
+        try:
+            await asyncio.to_thread(state_manager.save_checkpoint, context)
+        except RuntimeError:  # the interpreter is ending, and takes no more threads
+            state_manager.save_checkpoint(context)
+            return
+    if not state_manager.in_thread:  # as it has just found out, or earlier
         state_manager.save_checkpoint(context)
 
 
@@ -139,6 +151,7 @@ def result_of(data: Any, context: ExecutionContext) -> ExecutionResult:
         execution_id=context.session_id,
         start_time=context.start_time,
         end_time=context.end_time,
+        errors=sorted(context.metrics.failed, key=lambda failure: failure.row),
         success=not failed_all and not context.control.stopping,
         metadata={"possibly_billed": str(context.metrics.possibly_billed)},
     )

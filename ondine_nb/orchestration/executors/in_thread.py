@@ -12,6 +12,7 @@ from ...models import ExecutionResult
 from ..context import ExecutionContext
 from ..stage import PipelineStage
 from ..state_manager import StateManager
+from ..window import check_on_error
 from .base import ExecutionStrategy, run_stages
 
 __all__ = ["SyncExecutor", "run_in_thread"]
@@ -83,6 +84,7 @@ class SyncExecutor(ExecutionStrategy):
         state_manager: StateManager | None = None,
     ) -> None:
         self.max_concurrency = max_concurrency
+        check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager
 

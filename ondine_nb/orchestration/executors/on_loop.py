@@ -7,6 +7,7 @@ from ...models import ExecutionResult
 from ..context import ExecutionContext
 from ..stage import PipelineStage
 from ..state_manager import StateManager
+from ..window import check_on_error
 from .base import ExecutionStrategy, run_stages
 
 __all__ = ["AsyncExecutor"]
@@ -27,6 +28,7 @@ class AsyncExecutor(ExecutionStrategy):
                 f"max_concurrency is {max_concurrency}: it has to be 1 or more"
             )
         self.max_concurrency = max_concurrency
+        check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager
 

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import queue
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +22,7 @@ from ..flow import Chunk, flow, native, only
 from ..rows import RowSet, RowStream
 from ..stage import PipelineStage, RowStage
 from ..state_manager import StateManager
+from ..window import check_on_error
 from .base import ExecutionStrategy, checkpoint, result_of, ticking
 from .in_thread import run_in_thread
 
@@ -67,14 +69,12 @@ class StreamingResult:
         self.output_tokens += output_tokens
 
     def finalize(self) -> ExecutionResult:
-        """The result of the whole stream; its `data` is a chunk without rows, since they are gone.
-
-        None where there was no chunk.
-        """
+        """The result of the whole stream; its `data` is a chunk without rows, since they are gone,
+        or an empty pandas frame where there was no chunk."""
         self.end_time = datetime.now()
         seconds = (self.end_time - self.start_time).total_seconds()
         processed = self.total_rows - self.failed_rows - self.skipped_rows
-        return ExecutionResult(
+        result = ExecutionResult(
             data=self._nothing,
             metrics=ProcessingStats(
                 total_rows=self.total_rows,
@@ -96,6 +96,9 @@ class StreamingResult:
             end_time=self.end_time,
             success=self.failed_rows < self.total_rows or self.total_rows == 0,
         )
+        if result.data is None:
+            result.data = result.to_pandas()
+        return result
 
 
 class StreamingExecutor(ExecutionStrategy):
@@ -121,6 +124,7 @@ class StreamingExecutor(ExecutionStrategy):
             raise ConfigurationError(f"chunk_size is {chunk_size}: it has to be 1 row or more")
         self.chunk_size = chunk_size
         self.max_concurrency = max_concurrency
+        check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager
         self.result: ExecutionResult | None = None
@@ -198,22 +202,22 @@ class StreamingExecutor(ExecutionStrategy):
             ticking(context, stages, self.state_manager),
             contextlib.aclosing(self._chunks(stages, context)) as chunks,
         ):
-            taken = _Taken(context, by_rows=any(isinstance(stage, RowStage) for stage in stages))
+            nothing: Any = None
             try:
                 async for frame in chunks:
-                    taken.add(frame)
+                    nothing = _without_rows(frame) if nothing is None else nothing
                     await checkpoint(context, self.state_manager)
                     yield frame
             except GeneratorExit:  # nobody takes any more: a stop, and told as one
                 context.control.stop("stream closed")
                 await chunks.aclose()
-                await self._complete(taken, context)
+                await self._complete(nothing, context)
                 raise
-            await self._complete(taken, context)
+            await self._complete(nothing, context)
 
-    async def _complete(self, taken: _Taken, context: ExecutionContext) -> None:
+    async def _complete(self, nothing: Any, context: ExecutionContext) -> None:
         context.end_time = datetime.now()
-        self.result = result_of(taken.nothing, context)
+        self.result = result_of(nothing, context)
         await context.dispatcher.send("on_pipeline_complete", context, self.result)
 
     async def _chunks(
@@ -222,12 +226,13 @@ class StreamingExecutor(ExecutionStrategy):
         """The frames that come out behind all stages."""
         loading = _loading(stages)
         loaded = None
-        async for part in flow(stages[:loading], only(), context, width=1):
-            loaded = part.data
+        async for chunk in flow(stages[:loading], only(), context, width=1):
+            loaded = chunk.data
         behind = stages[loading:]
-        parts = flow(
+        read: deque[int] = deque()
+        chunks = flow(
             behind,
-            parts_of(loaded, self.chunk_size),
+            _chunks_of(loaded, self.chunk_size, read),
             context,
             width=self.max_concurrency,
             on_error=self.on_error,
@@ -235,11 +240,15 @@ class StreamingExecutor(ExecutionStrategy):
             ahead=max(4 * self.chunk_size, 8 * self.max_concurrency),
         )
         cut_short = any(not isinstance(stage, RowStage) for stage in behind)
-        async with contextlib.aclosing(parts):
-            async for part in parts:
+        done = 0
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                done += read.popleft()
+                if chunk.whole and not context.control.stopping:
+                    context.count_tables(done)
                 # Half a chunk has passed table stages by; None is what a stage gives for no frame.
-                if (part.whole or not cut_short) and part.data is not None:
-                    yield native(part.data)
+                if (chunk.whole or not cut_short) and chunk.data is not None:
+                    yield native(chunk.data)
 
     def supports_async(self) -> bool:
         return False
@@ -248,24 +257,27 @@ class StreamingExecutor(ExecutionStrategy):
         return True
 
 
-async def parts_of(loaded: Any, size: int) -> AsyncGenerator[Chunk, None]:
+async def _chunks_of(loaded: Any, size: int, read: deque[int]) -> AsyncGenerator[Chunk, None]:
     """What was loaded, `size` rows at a time; frames that come one by one stay as they are.
 
-    Read in a thread, one part ahead: the loop isn't held by a slow file or generator.
+    Read in a thread, one chunk ahead: the loop isn't held by a slow file or generator. `read` gets
+    the number of rows of each.
     """
     if loaded is None:
+        read.append(0)
         yield Chunk(None)
         return
-    parts = _in_parts(loaded, size)
-    part = await asyncio.to_thread(next, parts, _END)
-    while part is not _END:
+    chunks = _in_chunks(loaded, size)
+    chunk = await asyncio.to_thread(next, chunks, _END)
+    while chunk is not _END:
+        read.append(len(chunk) if hasattr(chunk, "__len__") else 0)
         try:
-            following = await asyncio.to_thread(next, parts, _END)
+            following = await asyncio.to_thread(next, chunks, _END)
         except Exception:  # of the file or the generator; what was read before is good
-            yield Chunk(part, last=False)
+            yield Chunk(chunk, last=False)
             raise
-        yield Chunk(part, last=following is _END)
-        part = following
+        yield Chunk(chunk, last=following is _END)
+        chunk = following
 
 
 class _Handover:
@@ -311,7 +323,7 @@ class _Handover:
                 self._loop.call_soon_threadsafe(self._room.release)
 
 
-def _in_parts(loaded: Any, size: int) -> Iterator[Any]:
+def _in_chunks(loaded: Any, size: int) -> Iterator[Any]:
     if isinstance(loaded, Iterator):
         first = next(loaded, None)
         again = itertools.chain([] if first is None else [first], loaded)
@@ -319,7 +331,7 @@ def _in_parts(loaded: Any, size: int) -> Iterator[Any]:
             return again
         loaded = again
     rows = loaded if isinstance(loaded, RowSet | RowStream) else RowStream(open_source(loaded))
-    return rows.parts(size)
+    return rows.split(size)
 
 
 def _loading(stages: Sequence[PipelineStage]) -> int:
@@ -328,24 +340,6 @@ def _loading(stages: Sequence[PipelineStage]) -> int:
         if isinstance(stage, RowStage):
             return index
     return min(1, len(stages))
-
-
-class _Taken:
-    """The chunks that have come out: how many rows, and what they look like without rows."""
-
-    def __init__(self, context: ExecutionContext, *, by_rows: bool) -> None:
-        self.context, self.by_rows = context, by_rows
-        self.rows = 0
-        self.nothing: Any = None
-
-    def add(self, frame: Any) -> None:
-        if self.nothing is None:
-            self.nothing = _without_rows(frame)
-        self.rows += len(frame) if hasattr(frame, "__len__") else 0
-        if not self.by_rows and self.rows and not self.context.control.stopping:
-            # Table stages don't count rows.
-            self.context.total_rows = max(self.context.total_rows, self.rows)
-            self.context.update_row(self.rows - 1)
 
 
 def _without_rows(frame: Any) -> Any:
