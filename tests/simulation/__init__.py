@@ -1,0 +1,1 @@
+"""Runs in virtual time: a loop whose clock jumps, and fake servers that live by it."""
