@@ -391,7 +391,7 @@ class InvokeStage(RowStage):
     def _slow_down(self, error: TransientError, trial: Attempts, context: ExecutionContext) -> None:
         """What one row is told by 429 or 529 holds for all rows; so does an outage."""
         if isinstance(error, RateLimitedError) and trial.turn is not None and self.breaker.proven:
-            self.pacer.refused(trial.turn, error.headers)
+            self.pacer.refused(trial.turn, error.headers, error.retry_after)
         if isinstance(error, RateLimitedError | OverloadedError):
             self.gate.pushed_back()
             if error.retry_after is not None:

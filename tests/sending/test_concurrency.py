@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ondine_nb.errors import BudgetExceededError
 from ondine_nb.journal.single_flight import SingleFlight
 from ondine_nb.sending.budget import Budget, Reservation
-from ondine_nb.sending.concurrency import ConcurrencyLimit, FairAdmission
+from ondine_nb.sending.concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
 from ondine_nb.sending.retry import Backoff
 
 D = Decimal
@@ -429,3 +429,45 @@ def test_a_turnstile_goes_on_in_another_loop() -> None:
     for _ in range(3):  # each loop ends in the middle of a turn
         asyncio.run(pass_(FairAdmission.AT_ONCE))
         asyncio.run(pass_(3 * FairAdmission.AT_ONCE))
+
+
+def answer(
+    growth: AdaptiveConcurrency, latency: float, times: int, *, waiting: bool = True
+) -> None:
+    for _ in range(times):
+        growth.answered(latency, waiting=waiting)
+
+
+def test_the_limit_doubles_each_round_while_latency_holds() -> None:
+    growth = AdaptiveConcurrency(start=8, most=100)
+    sizes = []
+    for _ in range(5):
+        answer(growth, 1.0, growth.limit)
+        sizes.append(growth.limit)
+    assert sizes == [16, 32, 64, 100, 100]
+
+
+def test_slower_answers_hold_the_limit() -> None:
+    growth = AdaptiveConcurrency(start=8)
+    answer(growth, 1.0, 8)
+    answer(growth, 2.5, 16)
+    assert (growth.limit, growth.note) == (16, "held by latency")
+
+
+def test_nothing_grows_when_nobody_waits() -> None:
+    growth = AdaptiveConcurrency(start=8)
+    answer(growth, 1.0, 80, waiting=False)
+    assert growth.limit == 8
+
+
+def test_a_burst_of_push_backs_halves_once_and_growth_is_slow_from_then() -> None:
+    growth = AdaptiveConcurrency(start=64)
+    for _ in range(30):
+        growth.pushed_back()
+    assert (growth.limit, growth.note) == (32, "rate limited")
+    answer(growth, 1.0, 32)
+    assert growth.limit == 35
+    for _ in range(10):
+        answer(growth, 1.0, 100)
+        growth.pushed_back()
+    assert growth.limit >= 1

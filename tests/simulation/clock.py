@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ T = TypeVar("T")
 _PATIENCE = 60.0  # real seconds for work that goes on outside the loop
 
 
-class Deadlock(RuntimeError):
+class Deadlock(RuntimeError):  # noqa: N818 - the field's word
     """Nothing is ready, no timer is set and nobody outside works: it would wait for ever."""
 
 
@@ -65,12 +66,12 @@ class _Selector(selectors.BaseSelector):
             raise Deadlock(f"what works outside the loop has not come back in {_PATIENCE:g} s")
         if timeout is None:
             raise Deadlock("nothing is ready, no timer is set and nothing works outside the loop")
-        self._clock.move(timeout)
+        # At least as far as a float can tell: else the loop would wait for the same timer again.
+        later = math.nextafter(self._clock.now, math.inf) - self._clock.now
+        self._clock.move(max(timeout, later))
         return []
 
-    def register(
-        self, fileobj: Any, events: int, data: Any = None
-    ) -> selectors.SelectorKey:
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._real.register(fileobj, events, data)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:

@@ -43,6 +43,15 @@ def test_timers_go_off_in_order_each_at_its_own_time(delays: list[float]) -> Non
     assert all(at == pytest.approx(delay, abs=1e-6) for delay, at in seen)
 
 
+def test_a_wait_shorter_than_a_float_can_tell_comes_to_an_end() -> None:
+    async def main(clock: Clock) -> float:
+        await asyncio.sleep(1e6)
+        await asyncio.sleep(1e-15)
+        return clock()
+
+    assert simulate(main) == pytest.approx(1e6)
+
+
 def test_time_stands_still_while_there_is_work() -> None:
     async def main(clock: Clock) -> float:
         for _ in range(1_000):

@@ -11,6 +11,8 @@ from ...errors import OverloadedError, RateLimitedError, RowError, ServerError, 
 
 __all__ = ["causes", "retry_after", "said", "timed_out", "transient"]
 
+_BELIEVED = 86_400.0  # seconds: no request waits longer than a day because a header says so
+
 
 def timed_out(seconds: float, error: BaseException) -> TimedOutError:
     """No answer came within so many seconds; `error` is what said so.
@@ -43,7 +45,10 @@ def said(error: Any) -> str:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds by `retry-after-ms` or `retry-after` (a number or an HTTP date), or None."""
+    """Seconds by `retry-after-ms` or `retry-after` (a number or an HTTP date), or None.
+
+    More than a day can't be meant and counts as not told; what has passed already is 0.
+    """
     milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds:
@@ -52,9 +57,9 @@ def retry_after(headers: Any) -> float | None:
             seconds = _seconds(value)
         else:
             return None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # dates can lie beyond what a date can hold
         return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return max(0.0, seconds) if seconds <= _BELIEVED and math.isfinite(seconds) else None
 
 
 def _seconds(value: str) -> float:

@@ -377,6 +377,13 @@ NOW = 1_800_000_000.0
         ({"retry-after-ms": "x"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e308"}, None),
+        ({"retry-after-ms": "1e300"}, None),
+        ({"retry-after": "-1e308"}, 0),
+        ({"retry-after": "86400"}, 86_400),
+        ({"retry-after": "86401"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+        ({"retry-after": "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"}, None),
     ],
 )
 def test_retry_after_in_seconds_milliseconds_and_as_a_date(
