@@ -65,8 +65,8 @@ class Pipeline:
     `help(Pipeline)` has them all. `observers` are told of each run, `stages` run behind the
     answer's parsing, `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for
     the frame in messages. `provider` is an object of your own that satisfies
-    `ondine_nb.providers.Provider` (with `pack`, `Clonable`) and answers instead of the one that key,
-    base URL and model choose: each run opens and closes it once, its `identity` stands in the
+    `ondine_nb.providers.Provider` (with `pack`, `Clonable`) and answers instead of the one that
+    key, base URL and model choose: each run opens and closes it once, its `identity` stands in the
     journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
     whatever can't be run; nothing is sent by then.
     """

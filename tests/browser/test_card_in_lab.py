@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.notebook.ended import EVIL
+from tests.notebook.ended_runs import EVIL
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules
 

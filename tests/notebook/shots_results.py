@@ -15,7 +15,7 @@ from typing import Any
 from ondine_nb.notebook.results.page import static, summary_of
 from ondine_nb.notebook.results.query import Results
 
-from .ended import ended_run, reviews
+from .ended_runs import ended_run, reviews
 from .shots import CONTRAST, THEMES, stripped
 
 LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-r *")

@@ -18,7 +18,7 @@ from ondine_nb import panel
 from ondine_nb.notebook import panel_screen, results_view
 panel_screen.may_click = results_view.may_click = lambda: True
 from ondine_nb.notebook.results.view import _OPEN, show_results
-from tests.notebook.ended import ended_run, reviews
+from tests.notebook.ended_runs import ended_run, reviews
 frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})
 run = ended_run(reviews(100_000), pathlib.Path('journal'))
 held, run_it = [], asyncio.events.Handle._run

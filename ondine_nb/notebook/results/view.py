@@ -20,7 +20,17 @@ from typing import Any
 from urllib.parse import quote
 
 from ..card import shown_elsewhere
-from ..ui import Drawing, Worker, clean, display, in_notebook, may_click, row_count, safe, view_of
+from ..ui import (
+    Drawing,
+    Worker,
+    clean,
+    display_bundle,
+    in_notebook,
+    may_click,
+    row_count,
+    safe,
+    view_of,
+)
 from .export import ExportError, export
 from .page import Page, page_of, plain, render, static, summary_of
 from .query import Query, Results
@@ -86,9 +96,9 @@ class ResultsView:
         if not later:
             self._draw_all()
         bundle = view_of(self.parts.box)
-        display({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
+        display_bundle({**bundle, "text/plain": ""}, f"ondine-{self._mark}", update=False)
         static = self._promise() if later else self._static()
-        display(static, f"ondine-static-{self._mark}", update=False)
+        display_bundle(static, f"ondine-static-{self._mark}", update=False)
         if later:
             self._worker.ask("end", self._draw_end)
         if ended:
@@ -344,7 +354,7 @@ class ResultsView:
 
     def _draw_end(self) -> None:
         self._draw_all()
-        display(self._static(), f"ondine-static-{self._mark}", update=True)
+        display_bundle(self._static(), f"ondine-static-{self._mark}", update=True)
 
     # -- files
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .display import Place, cell_number, display, in_notebook, may_click, view_of
+from .display import Place, cell_number, display_bundle, in_notebook, may_click, view_of
 from .templates import css, template
 from .text import (
     MESSAGE,
@@ -31,7 +31,7 @@ __all__ = [
     "cell_number",
     "clean",
     "css",
-    "display",
+    "display_bundle",
     "in_notebook",
     "lines",
     "may_click",

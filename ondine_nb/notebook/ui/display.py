@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-__all__ = ["Place", "cell_number", "display", "in_notebook", "may_click", "view_of"]
+__all__ = ["Place", "cell_number", "display_bundle", "in_notebook", "may_click", "view_of"]
 
 
 class Place:
@@ -33,7 +33,7 @@ class Place:
         return other
 
 
-def display(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
+def display_bundle(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
     """Show `bundle` (MIME type to data) here, or instead of what was shown under `display_id`."""
     publish(_shell().display_pub, bundle, display_id, update=update)
 

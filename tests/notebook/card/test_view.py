@@ -20,10 +20,9 @@ from ondine_nb.errors import RunError
 from ondine_nb.notebook.card import view as run_view
 from ondine_nb.notebook.card import widgets as card_widgets
 from ondine_nb.notebook.card.view import WidgetObserver, mimebundle
+from ondine_nb.notebook.ui import display as displays
 from ondine_nb.orchestration import ExecutionObserver, Sample
 from tests.notebook.shots import FakeRun, PausableRun, context, live_run
-
-displays = sys.modules["ondine_nb.notebook.ui.display"]  # its function has the same name
 
 
 class Screen:

@@ -13,7 +13,7 @@ import pytest
 
 from ondine_nb.notebook.results import export as exports
 from ondine_nb.notebook.results.export import ExportError, export
-from tests.notebook.ended import EVIL
+from tests.notebook.ended_runs import EVIL
 
 DATA = {"text": ['a,b\n"c"', None, "é 🎉"], "n": [1, 2, 3], "when": [date(2026, 1, 2)] * 3}
 

@@ -13,7 +13,7 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.notebook.results.page import page_of, plain, render, static, summary_of
 from ondine_nb.notebook.results.query import Query, Results
-from tests.notebook.ended import EVIL, ended_run, reviews
+from tests.notebook.ended_runs import EVIL, ended_run, reviews
 from tests.notebook.shots import stripped
 
 VOID = {"br", "img", "input", "col", "rect"}

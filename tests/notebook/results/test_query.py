@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ondine_nb.notebook.results.query import STEP, Query, Results, _in_order, _joined
 from ondine_nb.prompts.template import as_text
-from tests.notebook.ended import ended_run, reviews
+from tests.notebook.ended_runs import ended_run, reviews
 
 ROWS = 2 * STEP + 17  # more than two steps
 

@@ -13,7 +13,7 @@ from ondine_nb.notebook.results.page import render
 from ondine_nb.notebook.results.query import Results
 from ondine_nb.notebook.results.row import LONGEST, Detail, detail_of
 from tests.asking import Asker, texts
-from tests.notebook.ended import EVIL, ended_run, journal_answer, reviews
+from tests.notebook.ended_runs import EVIL, ended_run, journal_answer, reviews
 from tests.server import MessagesServer
 
 

@@ -16,7 +16,7 @@ from ondine_nb import Run
 from ondine_nb.notebook.results import view as results_view
 from ondine_nb.notebook.results.view import ResultsView, show_results
 from tests.asking import Asker, ended, statuses, texts
-from tests.notebook.ended import ended_run, reviews
+from tests.notebook.ended_runs import ended_run, reviews
 from tests.notebook.kernels import Kernel, environment
 from tests.notebook.test_front_ends import FRAME, execute, html_of, notebook, outputs
 from tests.notebook.test_front_ends import run as command
@@ -39,7 +39,7 @@ class Screen:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     """A notebook: a kernel is there, and what is displayed is kept."""
     screen = Screen()
-    monkeypatch.setattr(results_view, "display", screen)
+    monkeypatch.setattr(results_view, "display_bundle", screen)
     monkeypatch.setattr(results_view, "in_notebook", lambda: True)
     yield screen
     while results_view._OPEN:
@@ -242,7 +242,7 @@ def test_what_goes_wrong_in_the_view_is_a_line_in_it(
 
 def test_in_a_kernel_100_000_rows_send_one_page(tmp_path: Path) -> None:
     made = (
-        "from pathlib import Path; from tests.notebook.ended import *\n"
+        "from pathlib import Path; from tests.notebook.ended_runs import *\n"
         f"run = ended_run(reviews(100_000), Path({str(tmp_path)!r}))"
     )
     with Kernel(tmp_path / "home") as kernel:
@@ -253,7 +253,7 @@ def test_in_a_kernel_100_000_rows_send_one_page(tmp_path: Path) -> None:
         assert sent < 250_000
         assert "100,000" in cell.html
         assert not cell.of_type("execute_result")
-        view = "__import__('ondine_nb').notebook.results_view._OPEN[-1]"
+        view = "__import__('ondine_nb').notebook.results.view._OPEN[-1]"
         before = len(kernel.messages)
         kernel.run(f"{view}.parts.status.value = 'failed'; {view}.wait()")
         sent = sum(len(json.dumps(it["content"])) for it in kernel.messages[before:])
