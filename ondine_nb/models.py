@@ -27,6 +27,7 @@ __all__ = [
     "Prompt",
     "PromptPart",
     "QualityReport",
+    "RowCounts",
     "Savings",
     "Usage",
     "ValidationResult",
@@ -216,6 +217,39 @@ class Failure:
     message: str
     attempts: int = 0
     label: str = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows by outcome: of `total`, so many are answered, failed or skipped (nothing to ask).
+
+    `journal` counts those of the answered ones that came from the journal.
+    """
+
+    total: int = 0
+    answered: int = 0
+    journal: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def done(self) -> int:
+        """Rows that have an outcome."""
+        return self.answered + self.failed + self.skipped
+
+    @property
+    def not_run(self) -> int:
+        """Rows that have none (yet)."""
+        return max(0, self.total - self.done)
+
+    def __add__(self, other: RowCounts) -> RowCounts:
+        return RowCounts(
+            self.total + other.total,
+            self.answered + other.answered,
+            self.journal + other.journal,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+        )
 
 
 @dataclass

@@ -76,12 +76,13 @@ def _stopped(run: Any) -> str:
 
 
 def _summary(run: Any) -> str:
-    context = run.context
+    counts = run.counts
     cost = "price unknown" if run.cost is None else money(run.cost)
+    again = f", {len(run.earlier.asked):,} failed asked again" if run.is_retry else ""
     return (
-        f"{run.name:<16} {run.state:<9} {context.done_rows:,} of {context.total_rows:,} rows, "
-        f"{context.failed_rows:,} failed, {context.journal_rows:,} from the journal, {cost}  "
-        f"({run.source}, {run.model})"
+        f"{run.name:<16} {run.state:<9} {counts.done:,} of {counts.total:,} rows, "
+        f"{counts.failed:,} failed, {counts.journal:,} from the journal, {cost}  "
+        f"({run.source}, {run.model}{again})"
     )
 
 
@@ -102,9 +103,9 @@ class CellRequest:
 
     def kept(self, run: Any) -> str:
         """What an interrupted run leaves, in words."""
-        context = run.context
+        counts = run.counts
         return (
-            f"{self.out} has {context.done_rows:,} of {context.total_rows:,} rows. Run the cell "
+            f"{self.out} has {counts.done:,} of {counts.total:,} rows. Run the cell "
             "again for the rest: what is answered or in flight is not paid again"
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from ..errors import CheckpointError
-from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, Usage
+from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, RowCounts, Usage
 from .control import Control, RunMetrics
 from .dispatcher import ObserverDispatcher
 from .rows import Row
@@ -185,6 +185,17 @@ class ExecutionContext:
     def done_rows(self) -> int:
         """Rows that have an outcome: answered, failed or skipped."""
         return self.answered_rows + self.failed_rows + self.skipped_rows
+
+    @property
+    def counts(self) -> RowCounts:
+        """Rows by outcome, as far as they have been counted."""
+        return RowCounts(
+            max(self.total_rows, self.done_rows),
+            self.answered_rows,
+            self.journal_rows,
+            self.failed_rows,
+            self.skipped_rows,
+        )
 
     @property
     def duration(self) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data import Column, Sink, joined, kind_of, open_target, records_frame
-from ..models import Failure
+from ..models import Failure, RowCounts
 from ..orchestration import NewColumn, Row, RowSet, RowStream
 
-__all__ = ["Output", "errors_frame", "failures_of", "rows_frame"]
+__all__ = ["Output", "count_rows", "errors_frame", "failures_of", "rows_frame"]
 
 
 class Output:
@@ -81,6 +82,13 @@ class Output:
 def failures_of(rows: Sequence[Row | None]) -> list[Failure]:
     """Why the failed ones of `rows` failed."""
     return [row.failure for row in list(rows) if row is not None and row.failure is not None]
+
+
+def count_rows(rows: Sequence[Row | None]) -> RowCounts:
+    """`rows` by outcome; None is one that hasn't been read."""
+    found = Counter("not_run" if row is None else row.status for row in list(rows))
+    answered = found["answered"] + found["journal"]
+    return RowCounts(found.total(), answered, found["journal"], found["failed"], found["skipped"])
 
 
 def errors_frame(kind: str, failures: Sequence[Failure]) -> Any:

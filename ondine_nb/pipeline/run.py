@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
-from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, dollars
+from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, RowCounts, dollars
 from ..orchestration import (
     AsyncExecutor,
     ExecutionContext,
@@ -22,7 +23,8 @@ from ..orchestration import (
     run_in_thread,
 )
 from .build import RunPlan
-from .output import Output, errors_frame, failures_of, rows_frame
+from .output import Output, count_rows, errors_frame, failures_of, rows_frame
+from .retry import EarlierRun
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -44,13 +46,13 @@ class Run:
         *,
         name: str = "",
         plan: RunPlan | None = None,
-        retry: bool = False,
+        earlier: EarlierRun | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.name: str = name or pipeline.name
         self.plan: RunPlan = plan or pipeline.plan()
         self.plan.context.settings["out"] = self.name
-        self.is_retry = retry
+        self.earlier = earlier
         self._output = self._new_output(keeps=True)
         self.context: ExecutionContext = self.plan.context
         self.context.metrics.shown = True
@@ -58,6 +60,7 @@ class Run:
         self.error: BaseException | None = None
         self.estimate: CostEstimate | None = None
         self.interrupt_only = False
+        self._counts: RowCounts | None = None  # of a retry that is over
         self._begun = False
         self._task: asyncio.Task[None] | None = None
         self._fingerprint: asyncio.Task[None] | None = None
@@ -112,12 +115,27 @@ class Run:
         return "running" if self._begun else "pending"
 
     def _final_state(self) -> str:
-        context = self.context
+        counts = self.counts
         if self.error is not None:
             return "failed"
-        if context.control.stopping:
+        if self.context.control.stopping:
             return "stopped"
-        return "failed" if context.failed_rows and not context.processed_rows else "done"
+        if self.earlier is not None and counts.not_run:  # it went on from a run that was stopped
+            return "stopped"
+        return "failed" if counts.failed and not counts.answered else "done"
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether it asks the failed rows of an earlier run again."""
+        return self.earlier is not None
+
+    @property
+    def counts(self) -> RowCounts:
+        """The frame's rows by outcome; of a retry, with those that it doesn't ask again."""
+        own = self.context.counts
+        if self.earlier is None:
+            return own
+        return self._counts or self.earlier.rest + replace(own, total=len(self.earlier.asked))
 
     @property
     def frame(self) -> Any:
@@ -288,7 +306,9 @@ class Run:
             raise RunError("no row of this run failed: there is nothing to ask again")
         rowset = RowSet(self.pipeline.frame, list(self.plan.rowset.rows), rerun=failed)
         plan = self.pipeline.plan(rowset, fresh=True)
-        retry = Run(self.pipeline, name=self.name, plan=plan, retry=True)
+        earlier = EarlierRun.of(self, failed)
+        retry = Run(self.pipeline, name=self.name, plan=plan, earlier=earlier)
+        earlier.tell(retry.context)
         if self._when_retried is not None:
             self._when_retried(retry)
         return retry.start()
@@ -384,6 +404,9 @@ class Run:
     def _finish(self) -> None:
         if self._over:
             return
+        if self.earlier is not None:
+            self.earlier.put_back(self.plan.rowset.rows, self.context)
+            self._counts = count_rows(self.plan.rowset.rows)
         if self.result is not None:
             self._complete_result(self.result)
         self._over = True
@@ -400,9 +423,9 @@ class Run:
             result.metadata["possibly_billed"] = str(self.context.metrics.possibly_billed)
 
     def __repr__(self) -> str:
-        context = self.context
+        counts = self.counts
         cost = "price unknown" if self.cost is None else dollars(self.cost)
         return (
-            f"<Run {self.name}: {self.state}, {context.done_rows} of {context.total_rows} rows, "
-            f"{context.failed_rows} failed, {context.journal_rows} from the journal, {cost}>"
+            f"<Run {self.name}: {self.state}, {counts.done} of {counts.total} rows, "
+            f"{counts.failed} failed, {counts.journal} from the journal, {cost}>"
         )

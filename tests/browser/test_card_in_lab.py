@@ -75,11 +75,11 @@ def test_failed_rows_are_asked_again_by_a_button_in_the_same_place_and_out_is_bo
         failing[0] = False
         server.pause()
         notebook.click(1, "Retry failed")
-        notebook.wait_for(1, "[data-state=running][data-total='8']")
+        notebook.wait_for(1, "[data-state=running][data-total='40']")
         expect(button(notebook, 1, "Stop")).to_be_visible()
         assert notebook.card(1).count() == 1
         server.resume()
-        notebook.wait_for(1, "[data-state=done][data-done='8'][data-failed='0']")
+        notebook.wait_for(1, "[data-state=done][data-done='40'][data-failed='0']")
         expect(button(notebook, 1, "Retry failed")).to_have_count(0)
         assert notebook.run(2).startswith("40 done True")
 

@@ -15,17 +15,20 @@ from typing import Any
 
 from ...models import Failure
 from ...orchestration import RowStream
-from ..ui import MESSAGE, clean, css, row_count, safe, short, span, template, time_left
+from ..ui import MESSAGE, clean, css, money, row_count, safe, short, span, template, time_left
 from .figures import (
     ENDED,
     Figure,
     RunLike,
     all_from_journal,
     cost_of,
+    counts_of,
     in_batches,
     live_figures,
-    savings_line,
+    saved_line,
+    seconds_of,
     summary,
+    usage_of,
 )
 from .table import Table, last_rows
 from .throughput import Throughput
@@ -98,9 +101,8 @@ class Card:
 
         One that is only shown `live` has no `summary` before the run is over.
         """
-        context, metrics, pace = run.context, run.context.metrics, pace or Throughput()
-        total = max(context.total_rows, context.done_rows)
-        counts = _counts(run, total)
+        metrics, pace = run.context.metrics, pace or Throughput()
+        rows, counts = counts_of(run), _counts(run)
         error = _message(run.error)
         kinds, other_kinds = _kinds(run)
         summed = not live or run.state in ENDED
@@ -109,23 +111,23 @@ class Card:
             about=_about(run),
             state=clean(run.state),
             pill=_pill(run),
-            total=total,
-            done=context.done_rows,
-            failed=context.failed_rows,
+            total=rows.total,
+            done=rows.done,
+            failed=rows.failed,
             open_ended=_open_ended(run),
             has_bar=not (in_batches(run) and _only_waits(run)),
             cost=cost_of(run),
-            progress=_progress(run, total),
+            progress=_progress(run),
             counts=tuple(count for count in counts if count.rows),
             aside=_aside(run, pace),
             figures=live_figures(run, pace),
-            summary=summary(run, _rows(run, total), _failed(run), pace) if summed else (),
+            summary=summary(run, _rows(run), _failed(run), pace) if summed else (),
             table=last_rows(metrics.recent.copy(), run.columns),
             kinds=kinds,
             other_kinds=other_kinds,
             last_error=_last_error(run),
             tokens=_tokens(run),
-            saved=savings_line(run),
+            saved=saved_line(run),
             remarks=_remarks(run, error),
             error=error,
             run_name=_run_name(run),
@@ -153,7 +155,7 @@ class Card:
 
 def can_retry(run: Any) -> bool:
     """Whether `run.retry_failed()` has rows to ask again now; those of a stream aren't kept."""
-    over = run.state in ENDED and run.context.failed_rows > 0
+    over = run.state in ENDED and counts_of(run).failed > 0
     kept = not isinstance(getattr(getattr(run, "plan", None), "rowset", None), RowStream)
     return bool(over and kept and hasattr(run, "retry_failed"))
 
@@ -200,7 +202,7 @@ def _about(run: RunLike) -> tuple[str, ...]:
 def _pill(run: RunLike) -> str:
     words = {"done": "done in", "stopped": "stopped after", "failed": "failed after"}
     if run.state in words:
-        return f"{words[run.state]} {span(run.context.duration)}"
+        return f"{words[run.state]} {span(seconds_of(run))}"
     flight = run.context.metrics.in_flight
     if run.state == "stopping" and flight:
         return f"stopping · {flight:,} in flight"
@@ -214,24 +216,29 @@ def _open_ended(run: RunLike) -> bool:
     return run.context.metrics.open_ended and run.state != "done"
 
 
-def _counts(run: RunLike, total: int) -> list[Count]:
-    """Rows by outcome, in the order of the bar; what is read of an open end has no share."""
-    context, ended = run.context, run.state in ENDED
-    flight = 0 if ended else context.metrics.in_flight
-    left = max(0, total - context.done_rows)
+def _counts(run: RunLike) -> list[Count]:
+    """Rows by outcome, in the order of the bar; what is read of an open end has no share.
+
+    While a retry goes on, rows that it doesn't ask and that weren't run before stay apart.
+    """
+    rows, ended = counts_of(run), run.state in ENDED
+    flight = 0 if ended else run.context.metrics.in_flight
+    earlier = getattr(run, "earlier", None)
+    left = rows.not_run - (earlier.rest.not_run if earlier and not ended else 0)
     kinds = [
-        ("done", context.processed_rows - context.journal_rows, "answered"),
-        ("journal", context.journal_rows, "from journal"),
-        ("failed", context.failed_rows, "failed"),
-        ("skipped", context.skipped_rows, "skipped"),
+        ("done", rows.answered - rows.journal, "answered"),
+        ("journal", rows.journal, "from journal"),
+        ("failed", rows.failed, "failed"),
+        ("skipped", rows.skipped, "skipped"),
         ("flight", flight, "waiting in batches" if in_batches(run) else "in flight"),
+        ("waiting", rows.not_run - left, "not run"),
         ("waiting", max(0, left - flight), "not run" if ended else "to come"),
     ]
-    scale = 100 / total if total and (ended or not _open_ended(run)) else 0.0
-    shares = [min(rows, left) if kind == "flight" else rows for kind, rows, _ in kinds]
+    scale = 100 / rows.total if rows.total and (ended or not _open_ended(run)) else 0.0
+    shares = [min(it, left) if kind == "flight" else it for kind, it, _ in kinds]
     known = [
-        Count(kind, rows, f"{rows:,} {word}", round(share * scale, 2))
-        for (kind, rows, word), share in zip(kinds, shares, strict=True)
+        Count(kind, of_kind, f"{of_kind:,} {word}", round(share * scale, 2))
+        for (kind, of_kind, word), share in zip(kinds, shares, strict=True)
     ]
     return known[:-1] if _open_ended(run) else known
 
@@ -240,14 +247,14 @@ def _only_waits(run: RunLike) -> bool:
     return run.state not in ENDED and not run.context.done_rows
 
 
-def _progress(run: RunLike, total: int) -> str:
+def _progress(run: RunLike) -> str:
     """`5,904 of 10,000 rows`; without the total while a stream doesn't know it."""
-    context = run.context
+    context, rows = run.context, counts_of(run)
     if _open_ended(run):
-        return f"{row_count(context.done_rows)} so far"
-    if context.total_rows < context.done_rows or not total:
-        return row_count(context.done_rows)
-    return f"{context.done_rows:,} of {row_count(total)}"
+        return f"{row_count(rows.done)} so far"
+    if context.total_rows < context.done_rows or not rows.total:
+        return row_count(rows.done)
+    return f"{rows.done:,} of {row_count(rows.total)}"
 
 
 def _aside(run: RunLike, pace: Throughput) -> str:
@@ -261,21 +268,20 @@ def _aside(run: RunLike, pace: Throughput) -> str:
     return f"{span(math.floor(context.duration))} so far"
 
 
-def _rows(run: RunLike, total: int) -> Figure:
+def _rows(run: RunLike) -> Figure:
     """The rows of the static card."""
-    context = run.context
-    of_total = f"of {total:,} rows" if total > context.done_rows else "rows"
+    rows = counts_of(run)
+    of_total = f"of {rows.total:,} rows" if rows.not_run else "rows"
     if _open_ended(run):
         of_total = "rows, before the end of the source" if run.state in ENDED else "rows so far"
-    counts = [count for count in _counts(run, total) if count.rows and count.kind != "failed"]
-    return Figure(f"{context.done_rows:,}", " · ".join([of_total, *(it.text for it in counts)]))
+    counts = [count for count in _counts(run) if count.rows and count.kind != "failed"]
+    return Figure(f"{rows.done:,}", " · ".join([of_total, *(it.text for it in counts)]))
 
 
 def _failed(run: RunLike) -> list[Figure]:
-    if not run.context.failed_rows:
-        return []
+    failed = counts_of(run).failed
     caption = f"failed · see {_run_name(run)}.errors"
-    return [Figure(f"{run.context.failed_rows:,}", caption, tone="failed")]
+    return [Figure(f"{failed:,}", caption, tone="failed")] if failed else []
 
 
 def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
@@ -304,7 +310,7 @@ def _last_error(run: RunLike) -> str:
 
 
 def _tokens(run: RunLike) -> str:
-    usage, retries = run.context.usage, run.context.metrics.retries
+    usage, retries = usage_of(run), run.context.metrics.retries
     if not usage.total_tokens and not retries:
         return ""
     cached = f" ({short(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
@@ -320,7 +326,22 @@ def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
     if all_from_journal(run):
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
-    return tuple(line for line in (*lines, _file(run), clean(run.note, MESSAGE)) if line)
+    lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE)]
+    return tuple(line for line in lines if line)
+
+
+def _asked_again(run: RunLike) -> str:
+    """`12 failed rows asked again: 10 answered, 2 failed, $0.0012`; "" where it is no retry."""
+    earlier = getattr(run, "earlier", None)
+    if earlier is None:
+        return ""
+    rows, cost = run.context.counts, run.context.accumulated_cost
+    parts = [f"{rows.answered:,} answered", f"{rows.failed:,} failed" if rows.failed else ""]
+    if rows.not_run and run.state in ENDED:
+        parts.append(f"{rows.not_run:,} not sent, so failed as before")
+    parts.append(money(cost) if run.priced and cost.is_finite() else "")
+    asked = "1 failed row" if len(earlier.asked) == 1 else f"{len(earlier.asked):,} failed rows"
+    return f"{asked} asked again: {', '.join(filter(None, parts))}"
 
 
 def _file(run: RunLike) -> str:

@@ -1,4 +1,4 @@
-"""A run's figures: what it costs, how fast it goes, how long an answer takes, and why.
+"""The figures of a run's card: cost, savings, throughput, latency and concurrency.
 
 Everything here is pure. Whatever comes from data, model or provider passes `clean`.
 """
@@ -6,13 +6,13 @@ Everything here is pure. Whatever comes from data, model or provider passes `cle
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from ...models import CostEstimate
-from ...orchestration import ExecutionContext
+from ...models import CostEstimate, RowCounts, Usage
+from ...orchestration import ExecutionContext, RowStream
 from ...pipeline import projected
 from ..ui import MISSING, clean, money, points, rate, span
 from .throughput import Throughput
@@ -22,108 +22,48 @@ __all__ = [
     "Figure",
     "RunLike",
     "all_from_journal",
-    "cost_figure",
     "cost_of",
-    "estimate_figures",
+    "counts_of",
     "in_batches",
+    "latencies_of",
+    "latency_figure",
     "live_figures",
-    "possibly_billed",
-    "saved_figures",
-    "savings_line",
+    "saved_line",
+    "seconds_of",
     "summary",
+    "usage_of",
 ]
 
-
+ENDED = {"done", "stopped", "failed"}
+MOST_TIMED = 50_000  # rows whose latencies are sorted; of more, as many evenly spread
 # Why the concurrency is what it is: what the engine notes, in words for everyone.
 REASONS = {"": "as asked for", "enough": "more would not help", "starting": "starting slowly"}
 
-
-def live_figures(run: RunLike, pace: Throughput) -> tuple[Figure, ...]:
-    """Cost, rate, latency and concurrency as they are now; of batches what can be known."""
-    if in_batches(run):
-        return (cost_figure(run), *_waiting(run), *possibly_billed(run))
-    minutes = "in the last 2 minutes"
-    speed = _rate(pace.rate, pace.trend, minutes)
-    figures = [cost_figure(run), speed, *_spending(run, pace.spending[-1:], pace.spending, minutes)]
-    figures.append(_latency(run.context.metrics.latencies.copy()))
-    figures += [_concurrency(run), *possibly_billed(run)]
-    return tuple(figures)
+_Range: TypeAlias = tuple[Decimal, Decimal]
 
 
-def summary(
-    run: RunLike, rows: Figure, failed: Sequence[Figure], pace: Throughput
-) -> tuple[Figure, ...]:
-    """The figures of the static card, behind those that count its `rows` and the `failed` ones."""
-    figures = [rows, *failed, cost_figure(run), *estimate_figures(run)]
-    figures += [*possibly_billed(run), *saved_figures(run)]
-    return tuple(figures) if in_batches(run) else (*figures, *_speeds(run, pace))
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A large text with a small caption.
 
+    Perhaps with a meter (percent; `ahead` is where it will be at the end) or a trend (SVG points;
+    `trend_of` says in words what it draws).
+    """
 
-# --- one by one ----------------------------------------------------------------------------------
-
-
-def _speeds(run: RunLike, pace: Throughput) -> list[Figure]:
-    context, figures = run.context, list[Figure]()
-    if context.done_rows > context.journal_rows and context.duration > 0:
-        speed = context.done_rows / context.duration
-        figures.append(_rate(speed, pace.whole, "from start to end"))
-        figures += _spending(run, _mean_spending(run), pace.spent, "from start to end")
-    latencies = context.metrics.latencies.copy()
-    return [*figures, _latency(latencies)] if latencies else figures
-
-
-def _waiting(run: RunLike) -> list[Figure]:
-    """Requests in batches, and for how long: more isn't known before a batch ends."""
-    context, waiting = run.context, run.context.metrics.in_flight
-    since = span(math.floor(context.duration))
-    requests = "request waits" if waiting == 1 else "requests wait"
-    return [Figure(f"{waiting:,}", f"{requests} in batches"), Figure(since, "since the start")]
-
-
-def _rate(speed: float | None, trend: Sequence[float], when: str) -> Figure:
-    value, unit = rate(speed)
-    return Figure(value, unit, trend=_points(trend), trend_of=f"rows/s {when}")
-
-
-def _spending(
-    run: RunLike, now: Sequence[float], trend: Sequence[float], when: str
-) -> list[Figure]:
-    """USD a minute, where it costs anything."""
-    if cost_of(run) is None or not any(now) or not any(trend):
-        return []
-    value = money(Decimal(f"{now[0]:.3g}"), 2)
-    return [Figure(value, "a minute", trend=_points(trend), trend_of=f"USD a minute {when}")]
-
-
-def _mean_spending(run: RunLike) -> list[float]:
-    return [float(cost_of(run) or 0) * 60 / run.context.duration]
-
-
-def _points(trend: Sequence[float]) -> str:
-    return points(trend) if len(trend) > 2 and max(trend) > 0 else ""
-
-
-def _latency(latencies: Iterable[float]) -> Figure:
-    times = sorted(latencies)
-    if not times:
-        return Figure(MISSING, "p50 latency")
-    middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
-    return Figure(span(middle), f"p50 · {span(slow)} p95")
-
-
-def _concurrency(run: RunLike) -> Figure:
-    metrics = run.context.metrics
-    if not metrics.concurrency:
-        return Figure(MISSING, "at once")
-    note = REASONS.get(metrics.concurrency_note, metrics.concurrency_note)
-    return Figure(f"{metrics.concurrency:,}", f"at once · {clean(note, 80)}")
-
-
-ENDED = {"done", "stopped", "failed"}
+    value: str
+    caption: str
+    tone: str = ""
+    meter: float | None = None
+    ahead: float = 0.0
+    trend: str = ""
+    trend_of: str = ""
 
 
 class RunLike(Protocol):
-    """What the view reads of a run. `interrupt_only` (bool), `pause` and `resume` may be absent."""
+    """What the card reads of a run.
+
+    `counts`, `earlier` (see `Run`), `interrupt_only` (bool), `pause` and `resume` may be absent.
+    """
 
     @property
     def name(self) -> str:
@@ -169,28 +109,66 @@ class RunLike(Protocol):
         """Send nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A large text with a small caption.
+def live_figures(run: RunLike, pace: Throughput) -> tuple[Figure, ...]:
+    """Cost, rate, latency and concurrency as they are now; of batches what can be known."""
+    if in_batches(run):
+        return (_cost(run), *_waiting(run), *_possibly_billed(run))
+    minutes = "in the last 2 minutes"
+    now = pace.spending[-1:] if run.state == "running" else (0.0,)  # else nothing is sent
+    figures = [_cost(run), _rate(pace.rate, pace.trend, minutes)]
+    figures += _spending(run, now, pace.spending, minutes)
+    figures.append(latency_figure(sorted(run.context.metrics.latencies.copy())))
+    return (*figures, _concurrency(run), *_possibly_billed(run))
 
-    Perhaps with a meter (percent; `ahead` is where it will be at the end) or a trend (SVG points;
-    `trend_of` says in words what it draws).
-    """
 
-    value: str
-    caption: str
-    tone: str = ""
-    meter: float | None = None
-    ahead: float = 0.0
-    trend: str = ""
-    trend_of: str = ""
+def summary(
+    run: RunLike, rows: Figure, failed: Sequence[Figure], pace: Throughput
+) -> tuple[Figure, ...]:
+    """The figures of the static card, behind those that count its `rows` and the `failed` ones."""
+    figures = [rows, *failed, _cost(run), *_estimate(run)]
+    figures += [*_possibly_billed(run), *_saved(run)]
+    return tuple(figures) if in_batches(run) else (*figures, *_speeds(run, pace))
+
+
+# --- a run and the runs that it asks failed rows again of -----------------------------------------
+
+
+def counts_of(run: RunLike) -> RowCounts:
+    """The frame's rows by outcome: of a retry those of the whole, not of what it asks again."""
+    counts: RowCounts = getattr(run, "counts", None) or run.context.counts
+    return counts
 
 
 def cost_of(run: RunLike) -> Decimal | None:
-    """USD; None where the price is unknown."""
-    cost = run.context.accumulated_cost
+    """USD, with the runs before a retry; None where the price is unknown."""
+    earlier = getattr(run, "earlier", None)
+    cost = run.context.accumulated_cost + (earlier.cost if earlier else 0)
     known = (run.priced or all_from_journal(run)) and cost.is_finite()
     return cost if known else None
+
+
+def usage_of(run: RunLike) -> Usage:
+    """Tokens, with the runs before a retry."""
+    earlier = getattr(run, "earlier", None)
+    return run.context.usage + earlier.usage if earlier else run.context.usage
+
+
+def seconds_of(run: RunLike) -> float:
+    """How long it took, in seconds, with the runs before a retry."""
+    earlier = getattr(run, "earlier", None)
+    return run.context.duration + (earlier.seconds if earlier else 0.0)
+
+
+def latencies_of(run: Any) -> list[float]:
+    """The seconds that answers took, ascending: what the card and the results view tell of a run.
+
+    Of more than 50,000 rows, those of as many evenly spread; of a stream, of its last answers.
+    """
+    rowset = getattr(getattr(run, "plan", None), "rowset", None)
+    if rowset is None or isinstance(rowset, RowStream):
+        return sorted(run.context.metrics.latencies.copy())
+    rows = rowset.rows[:: max(1, -(-len(rowset.rows) // MOST_TIMED))]
+    return sorted(row.latency for row in rows if row is not None and row.latency is not None)
 
 
 def all_from_journal(run: RunLike) -> bool:
@@ -198,7 +176,8 @@ def all_from_journal(run: RunLike) -> bool:
     context = run.context
     free = not context.accumulated_cost and not context.metrics.possibly_billed
     whole = context.journal_rows + context.skipped_rows >= max(context.total_rows, 1)
-    return bool(run.state in ENDED and context.journal_rows and free and whole)
+    first = getattr(run, "earlier", None) is None
+    return bool(first and run.state in ENDED and context.journal_rows and free and whole)
 
 
 def in_batches(run: RunLike) -> bool:
@@ -207,15 +186,80 @@ def in_batches(run: RunLike) -> bool:
     return bool(getattr(options, "batch", False))
 
 
-Range = tuple[Decimal, Decimal]
+# --- how fast ------------------------------------------------------------------------------------
 
 
-def cost_figure(run: RunLike) -> Figure:
-    """USD until now, against the budget where there is one, and what it will be at the end."""
-    cost, budget = cost_of(run), run.context.max_budget
+def _speeds(run: RunLike, pace: Throughput) -> list[Figure]:
+    """What the whole run was like; of a retry only the latency, as it was two runs or more."""
+    context, figures = run.context, list[Figure]()
+    asked = context.done_rows - context.journal_rows - context.skipped_rows
+    if asked > 0 and context.duration > 0 and getattr(run, "earlier", None) is None:
+        figures.append(_rate(asked / context.duration, pace.whole, "from start to end"))
+        figures += _spending(run, _mean_spending(run), pace.spent, "from start to end")
+    latencies = latencies_of(run)
+    return [*figures, latency_figure(latencies)] if latencies else figures
+
+
+def _rate(speed: float | None, trend: Sequence[float], when: str) -> Figure:
+    value, unit = rate(speed)
+    return Figure(value, unit, trend=_points(trend), trend_of=f"rows/s {when}")
+
+
+def _spending(
+    run: RunLike, now: Sequence[float], trend: Sequence[float], when: str
+) -> list[Figure]:
+    """USD a minute, where it has cost anything."""
+    if cost_of(run) is None or not now or not any(trend):
+        return []
+    value = money(Decimal(f"{now[0]:.3g}"), 2)
+    return [Figure(value, "a minute", trend=_points(trend), trend_of=f"USD a minute {when}")]
+
+
+def _mean_spending(run: RunLike) -> list[float]:
+    return [float(cost_of(run) or 0) * 60 / run.context.duration]
+
+
+def _points(trend: Sequence[float]) -> str:
+    return points(trend) if len(trend) > 2 and max(trend) > 0 else ""
+
+
+def latency_figure(times: Sequence[float]) -> Figure:
+    """The median and the 95th percentile of `times`, in seconds and ascending."""
+    if not times:
+        return Figure(MISSING, "p50 latency")
+    middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
+    return Figure(span(middle), f"p50 · {span(slow)} p95")
+
+
+def _concurrency(run: RunLike) -> Figure:
+    metrics = run.context.metrics
+    if not metrics.concurrency:
+        return Figure(MISSING, "at once")
+    note = REASONS.get(metrics.concurrency_note, metrics.concurrency_note)
+    return Figure(f"{metrics.concurrency:,}", f"at once · {clean(note, 80)}")
+
+
+def _waiting(run: RunLike) -> list[Figure]:
+    """Requests in batches, and for how long: more isn't known before a batch ends."""
+    context, waiting = run.context, run.context.metrics.in_flight
+    since = span(math.floor(context.duration))
+    requests = "request waits" if waiting == 1 else "requests wait"
+    return [Figure(f"{waiting:,}", f"{requests} in batches"), Figure(since, "since the start")]
+
+
+# --- what it costs -------------------------------------------------------------------------------
+
+
+def _cost(run: RunLike) -> Figure:
+    """USD until now, against the budget where there is one, and what it will be at the end.
+
+    A retry has a budget of its own, which what was spent before it doesn't count for.
+    """
+    retry = getattr(run, "earlier", None) is not None
+    cost, budget = cost_of(run), None if retry else run.context.max_budget
     if cost is None:
         return Figure("price unknown", "see --price-in", tone="word")
-    ahead = at_the_end(run)
+    ahead = _at_the_end(run)
     parts = [] if budget is None else [f"of {money(budget)} budget"]
     parts.append(_expected(run, ahead, budget))
     caption = " · ".join(part for part in parts if part) or "cost"
@@ -223,53 +267,14 @@ def cost_figure(run: RunLike) -> Figure:
     return Figure(money(cost), caption, meter=_share(cost, budget), ahead=_share(high, budget, 0))
 
 
-def at_the_end(run: RunLike) -> Range | None:
+def _at_the_end(run: RunLike) -> _Range | None:
     """The least and the most USD at the end, as far as it can be told while the run goes on."""
     context = run.context
     left = context.total_rows - context.done_rows
     known = run.state == "running" and context.metrics.paid_cost and not context.metrics.open_ended
-    if left <= 0 or not known:
+    if left <= 0 or not known or getattr(run, "earlier", None) is not None:
         return None
     return projected(context, _requests(run, left))
-
-
-def estimate_figures(run: RunLike) -> list[Figure]:
-    """What was expected, to stand beside what it has cost, once the run is done."""
-    estimate = run.estimate
-    paid = run.context.usage.total_tokens and cost_of(run) is not None
-    if estimate is None or estimate.total_cost is None or run.state != "done" or not paid:
-        return []
-    bounds = ""
-    if estimate.low is not None and estimate.high is not None:
-        bounds = _between(estimate.low, estimate.high)
-    likely = _usd(estimate.total_cost)
-    single = bounds in ("", likely)
-    return [Figure(likely, "was the estimate" if single else f"estimate was {bounds}")]
-
-
-def possibly_billed(run: RunLike) -> list[Figure]:
-    """What may have been billed without an answer having come; no figure where nothing was."""
-    amount = run.context.metrics.possibly_billed
-    return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
-
-
-def saved_figures(run: RunLike) -> list[Figure]:
-    """What has not been paid, by what saved it: in money where the price is known."""
-    if causes := _causes(run):
-        return [Figure(_usd(run.context.metrics.savings.total), f"saved · {' · '.join(causes)}")]
-    same = run.context.metrics.duplicates
-    return [Figure(f"{same:,}", "equal prompts not sent again")] if same else []
-
-
-def savings_line(run: RunLike) -> str:
-    """The same in one line; "" as long as nothing is saved."""
-    causes = _causes(run)
-    return (
-        f"saved {_usd(run.context.metrics.savings.total)}: {' · '.join(causes)}" if causes else ""
-    )
-
-
-# --- parts ---------------------------------------------------------------------------------------
 
 
 def _requests(run: RunLike, left: int) -> int | None:
@@ -285,7 +290,7 @@ def _requests(run: RunLike, left: int) -> int | None:
     return paid + max(estimate.requests - paid, min(left, share))
 
 
-def _expected(run: RunLike, ahead: Range | None, budget: Decimal | None) -> str:
+def _expected(run: RunLike, ahead: _Range | None, budget: Decimal | None) -> str:
     """In words: the range at the end, or before there is one the estimate."""
     estimate = run.estimate
     if ahead is not None:
@@ -298,11 +303,32 @@ def _expected(run: RunLike, ahead: Range | None, budget: Decimal | None) -> str:
     return f"estimate {_usd(estimate.total_cost)}"
 
 
-def _beyond(ahead: Range, budget: Decimal | None) -> str:
+def _beyond(ahead: _Range, budget: Decimal | None) -> str:
     low, high = ahead
     if budget is None or high <= budget:
         return ""
     return ", more than that" if low > budget else ", perhaps more than that"
+
+
+def _estimate(run: RunLike) -> list[Figure]:
+    """What was expected, to stand beside what it has cost, once the run is done."""
+    estimate = run.estimate
+    paid = run.context.usage.total_tokens and cost_of(run) is not None
+    if estimate is None or estimate.total_cost is None or run.state != "done" or not paid:
+        return []
+    bounds = ""
+    if estimate.low is not None and estimate.high is not None:
+        bounds = _between(estimate.low, estimate.high)
+    likely = _usd(estimate.total_cost)
+    single = bounds in ("", likely)
+    return [Figure(likely, "was the estimate" if single else f"estimate was {bounds}")]
+
+
+def _possibly_billed(run: RunLike) -> list[Figure]:
+    """What may have been billed without an answer having come; no figure where nothing was."""
+    earlier = getattr(run, "earlier", None)
+    amount = run.context.metrics.possibly_billed + (earlier.possibly_billed if earlier else 0)
+    return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
 
 
 def _between(low: Decimal, high: Decimal) -> str:
@@ -320,6 +346,24 @@ def _share(amount: Decimal | None, budget: Decimal | None, unknown: Any = None) 
     if amount is None or budget is None:
         return unknown
     return min(100.0, round(float(amount / budget * 100), 1)) if budget > 0 else 100.0
+
+
+# --- what it saved -------------------------------------------------------------------------------
+
+
+def _saved(run: RunLike) -> list[Figure]:
+    """What has not been paid, by what saved it: in money where the price is known."""
+    if causes := _causes(run):
+        return [Figure(_usd(run.context.metrics.savings.total), f"saved · {' · '.join(causes)}")]
+    same = run.context.metrics.duplicates
+    return [Figure(f"{same:,}", "equal prompts not sent again")] if same else []
+
+
+def saved_line(run: RunLike) -> str:
+    """The same in one line; "" as long as nothing is saved."""
+    causes = _causes(run)
+    total = _usd(run.context.metrics.savings.total)
+    return f"saved {total}: {' · '.join(causes)}" if causes else ""
 
 
 def _causes(run: RunLike) -> list[str]:

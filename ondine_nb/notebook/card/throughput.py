@@ -18,8 +18,8 @@ FINEST, POINTS = 0.5, 48  # of what is kept of the whole run: seconds of a point
 class Throughput:
     """How fast a run is now: rows a second (None: not known yet), and what became of it.
 
-    `trend` is rows a second and `spending` USD a minute, over the last two minutes; `whole` and
-    `spent` are the same since the start.
+    `trend` is rows a second (those that were asked, none from the journal) and `spending` USD a
+    minute, over the last two minutes; `whole` and `spent` are the same since the start.
     """
 
     rate: float | None = None
@@ -79,7 +79,7 @@ class History:
             self._whole.pause()
             self._rate = None
             return self.last
-        asked = context.done_rows - context.journal_rows
+        asked = context.done_rows - context.journal_rows - context.skipped_rows
         here = _Milestone(now, context.done_rows, asked, context.accumulated_cost)
         if not self._marks or now - self._marks[-1].at >= 1.0:
             self._marks.append(here)
@@ -125,7 +125,7 @@ class _Trend:
             return
         cost = here.cost - base.cost
         spent = float(cost) * 60 / seconds if cost.is_finite() else 0.0
-        self._points.append(((here.rows - base.rows) / seconds, spent))
+        self._points.append(((here.asked - base.asked) / seconds, spent))
         self._from = here
         if len(self._points) >= self._most + (not self._merges):
             self._shorten()

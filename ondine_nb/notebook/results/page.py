@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from ...orchestration import Row
+from ..card import latencies_of, latency_figure
 from ..ui import MISSING, clean, css, money, row_count, safe, short, span, template
 from .distributions import Distribution, distribution
 from .query import STREAMED, Head, Query, Results, status_word
@@ -123,10 +124,9 @@ def _figures(results: Results, counts: dict[str, int]) -> Iterable[SummaryFigure
         if cost is None
         else SummaryFigure(money(cost), "cost")
     )
-    times = results.latencies()
-    if times:
-        middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
-        yield SummaryFigure(span(middle), f"p50 · {span(slow)} p95")
+    if times := latencies_of(results.run):
+        figure = latency_figure(times)
+        yield SummaryFigure(figure.value, figure.caption)
     yield SummaryFigure(short(results.tokens()), "tokens")
 
 

@@ -19,7 +19,6 @@ from ...data import is_nan_or_none
 from ...models import ZERO
 from ...orchestration import Row
 from ...prompts import as_text
-from .distributions import ascending
 
 __all__ = ["FACTS", "STATUSES", "STREAMED", "Head", "Query", "Results", "rows_of", "status_word"]
 
@@ -111,11 +110,6 @@ class Results:
     def tokens(self) -> int:
         """The tokens of all rows' answers, input and output."""
         return sum(row.usage.total_tokens for row in self.rows if row is not None)
-
-    def latencies(self) -> list[float]:
-        """Seconds of every row that was asked, in ascending order."""
-        known = [row.latency for row in self.rows if row is not None and row.latency is not None]
-        return ascending(known)
 
     # -- which rows
 

@@ -142,7 +142,7 @@ def test_the_static_card_says_how_it_ended_and_where_the_errors_are() -> None:
     assert "100 failed · see labeled_run.errors" in text
     assert "$0.5391 of $2.00 budget $0.54 estimate was $0.47 to $0.61" in text
     assert "$0.19 saved · $0.14 journal · $0.04 caching · $0.014 equal rows" in text
-    assert "62.1 rows/s" in text
+    assert "54.7 rows/s" in text  # of the 8,800 that were asked
 
 
 def test_a_run_out_of_budget_says_what_stopped_it_and_what_did_not_run() -> None:
@@ -398,6 +398,13 @@ def test_a_run_paused_by_an_outage_says_why_and_counts_down_to_the_next_try() ->
     run = live_run(state="paused", metrics={**metrics, "message_until": time.monotonic() - 1})
     assert "answers nothing (overloaded); trying now" in page(run, live=True).text
     assert "next try" not in page(done_run(metrics=metrics)).text
+
+
+def test_usd_a_minute_is_0_while_nothing_is_sent() -> None:
+    pace = Throughput(61.4, TREND, SPENDING, TREND, SPENDING)
+    assert "$0.17 a minute" in page(live_run(), pace, live=True).text
+    for state in ("paused", "stopping"):
+        assert "$0 a minute" in page(live_run(state=state), pace, live=True).text
 
 
 # --- numbers -------------------------------------------------------------------------------------
