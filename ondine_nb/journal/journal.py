@@ -45,7 +45,7 @@ def _of_process() -> SimpleNamespace:
     A reload, or a purge of `sys.modules`, that forgot them would pay again what they hold: nobody
     else can read the file of a process that lives. So they are kept where nobody purges.
     """
-    kept = vars(sys).get(_NAME)
+    kept: SimpleNamespace | None = vars(sys).get(_NAME)
     if kept is None:
         kept = SimpleNamespace(home=None, shared={}, open=weakref.WeakSet(), lock=threading.Lock())
         kept = vars(sys).setdefault(_NAME, kept)
