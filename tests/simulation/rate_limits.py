@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-from ondine_nb.sending import AdaptiveConcurrency, Backoff, ConcurrencyLimit
+from ondine_nb.sending import AdaptiveConcurrency, Backoff, ConcurrencyLimit, RateLimiter
 
 from .clock import Clock, simulate
 
@@ -215,7 +215,7 @@ def run(
     server: Server,
     requests: int,
     at_once: int,
-    make: Callable[[Clock], Any],
+    make: Callable[[Clock], RateLimiter],
     *,
     grows: bool = False,
     seed: int = 1,
@@ -240,9 +240,7 @@ def run(
                         headers, latency = await wire.send()
                     except _Refused as refusal:
                         gate.pushed_back()
-                        limiter.refused(turn, refusal.headers)
-                        if refusal.retry_after is not None:
-                            limiter.pause(refusal.retry_after)
+                        limiter.refused(turn, refusal.headers, refusal.retry_after)
                         after, knows = refusal.retry_after, limiter.knows
                     else:
                         limiter.learn(headers, turn)
