@@ -24,6 +24,7 @@ __all__ = [
     "CutAnswerError",
     "EmptyAnswerError",
     "FatalProviderError",
+    "ForbiddenError",
     "JournalError",
     "LocalModelError",
     "MalformedAnswerError",
@@ -40,6 +41,7 @@ __all__ = [
     "ServerError",
     "TimedOutError",
     "TransientError",
+    "UnfinishedAnswerError",
     "nearest",
 ]
 
@@ -119,6 +121,12 @@ class CutAnswerError(AnswerError):
     label = "cut at max_tokens"
 
 
+class UnfinishedAnswerError(AnswerError):
+    """The answer ended for a reason that doesn't say that it is whole (`pause_turn`, …)."""
+
+    label = "not finished"
+
+
 class SchemaNotMetError(AnswerError):
     """The answer doesn't fit the schema, after being asked again."""
 
@@ -129,6 +137,12 @@ class RejectedRequestError(RowError):
     """The API won't take this row's request (400, 413, 422): it is never sent again as it is."""
 
     label = "request rejected"
+
+
+class ForbiddenError(RejectedRequestError):
+    """403: the key may not ask this, or a gateway's filter keeps this row's text back."""
+
+    label = "forbidden"
 
 
 class BatchRequestError(RowError):
@@ -160,8 +174,11 @@ class TransientError(RowError):
 
     `retry_after` is what the server asked for, in seconds; `possibly_billed` says that the request
     may have been answered and charged on the way; `unreachable` that no connection came about;
-    `headers` are the answer's, by lower-case name.
+    `headers` are the answer's, by lower-case name. `takes_too_long` says of a kind that it would
+    most likely fail so again, unless less were asked at once.
     """
+
+    takes_too_long = False
 
     def __init__(
         self,
@@ -201,6 +218,7 @@ class TimedOutError(TransientError):
     """No answer within the time-out, until the last attempt."""
 
     label = "timed out"
+    takes_too_long = True
 
 
 class ConnectionLostError(TransientError):

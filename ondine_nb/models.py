@@ -18,6 +18,7 @@ from .errors import ConfigurationError
 
 __all__ = [
     "NO_USAGE",
+    "UNKNOWN_USAGE",
     "ZERO",
     "CheckpointInfo",
     "CostEstimate",
@@ -38,23 +39,34 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one answer was billed for; the input kinds don't overlap."""
+    """Tokens that one answer was billed for; the input kinds don't overlap.
+
+    Not `known`: the answer doesn't say, or says what can't be. It counts as 0, but isn't.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    known: bool = field(default=True, kw_only=True)
 
     @classmethod
     def of_message(cls, message: Mapping[str, Any]) -> Usage:
-        """The usage of a Messages API answer (its `usage` object; absent counts are 0)."""
-        get = (message.get("usage") or {}).get
-        return _usage(
-            int(get("input_tokens") or 0),
-            int(get("output_tokens") or 0),
-            int(get("cache_read_input_tokens") or 0),
-            int(get("cache_creation_input_tokens") or 0),
+        """The usage of a Messages API answer: its `usage` object, without what has no tokens.
+
+        `UNKNOWN_USAGE` where input or output is missing, or a count is no whole number of tokens
+        from 0 to `MOST_TOKENS`.
+        """
+        told = message.get("usage")
+        if not isinstance(told, Mapping):
+            return UNKNOWN_USAGE
+        counts = (
+            _tokens(told.get("input_tokens")),
+            _tokens(told.get("output_tokens")),
+            _tokens(told.get("cache_read_input_tokens") or 0),
+            _tokens(told.get("cache_creation_input_tokens") or 0),
         )
+        return UNKNOWN_USAGE if None in counts else _usage(*counts)
 
     @property
     def prompt_tokens(self) -> int:
@@ -78,7 +90,8 @@ class Usage:
             self.cache_read_tokens,
             self.cache_write_tokens,
         )
-        return [Usage(*(share(tokens, at) for tokens in kinds)) for at in range(n)]
+        known = self.known
+        return [Usage(*(share(tokens, at) for tokens in kinds), known=known) for at in range(n)]
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -87,6 +100,15 @@ class Usage:
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
         )
+
+
+def _tokens(told: Any) -> int | None:
+    """A count as a server tells it, or None where it can't be one."""
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told <= MOST_TOKENS:
+        return None
+    return told
 
 
 @lru_cache(maxsize=4096)
@@ -514,3 +536,6 @@ ZERO = Decimal(0)
 
 
 NO_USAGE = Usage()
+UNKNOWN_USAGE = Usage(known=False)
+# More than any model reads or writes at once: a count above it is no count.
+MOST_TOKENS = 100_000_000

@@ -13,9 +13,13 @@ import pandas as pd
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.journal.journal import shared
+from ondine_nb.pipeline.build import asker_of
+from ondine_nb.pipeline.options import Options
+from ondine_nb.providers import Settings
+from ondine_nb.sending import Budget
 from tests.server import MessagesServer, echo_of
 
-__all__ = ["HAIKU", "Asker", "echoes", "journaled", "seen", "statuses", "texts"]
+__all__ = ["HAIKU", "Asker", "asking", "echoes", "journaled", "seen", "statuses", "texts"]
 
 HAIKU = (Decimal("0.10"), Decimal("0.50"))  # USD per million tokens in and out, below the tier
 
@@ -55,6 +59,11 @@ async def seen(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def asking(provider: Any, settings: Settings, *, budget: Budget | None = None, **given: Any) -> Any:
+    """The stage that asks `provider` one by one, as a pipeline makes it."""
+    return asker_of(Options(), provider, settings, budget=budget or Budget(None), **given)
 
 
 def texts(n: int, start: int = 0) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
 from .journal import Journal, close_below, home, shared, use
+from .single_flight import SingleFlight
 
 __all__ = [
     "CREATED",
@@ -13,6 +14,7 @@ __all__ = [
     "Bill",
     "Entry",
     "Journal",
+    "SingleFlight",
     "close_below",
     "home",
     "shared",

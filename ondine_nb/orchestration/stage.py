@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
@@ -124,17 +124,16 @@ class RowStage(PipelineStage):
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         """Called with each row that isn't failed or skipped."""
 
-    @property
-    def full(self) -> bool:
-        """Whether no further chunk is to be prepared before rows that are held are let go."""
-        return False
+    def gather(
+        self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext
+    ) -> AsyncGenerator[Sequence[Row], None]:
+        """Rows that were prepared in, rows that may enter the window out, as an async generator.
 
-    def holds(self, row: Row) -> bool:
-        """Whether a row that was prepared has to wait for others: it stays out of the window."""
-        return False
-
-    async def gathered(self, context: ExecutionContext) -> None:
-        """Called when rows are held and no further chunk comes (or `full`), until none is held."""
+        The place for what lets rows wait for each other: it may keep rows back, and read on before
+        it gives them. All rows have to come out, in whatever order. By default they come as they
+        are.
+        """
+        return chunks
 
     async def open(self, context: ExecutionContext) -> None:
         """Called once before the first row, on the loop that runs the rows."""

@@ -51,15 +51,11 @@ class Window:
         self.width = width
         self.on_error = on_error
         self.counts = counts
-        self._holding = [each for each in stages if type(each).holds is not RowStage.holds]
         self._working = [each for each in stages if _treats_rows(each)]
         self._ready: deque[Row] = deque()
-        self._held: list[Row] = []
-        self._let_go: deque[Row] = deque()
-        self._all_read = False
         self._refilling = asyncio.Lock()
         self.when_finished: Callable[[Row], None] | None = None
-        self._chunks: AsyncGenerator[list[Row], None]
+        self._chunks: list[AsyncGenerator[Sequence[Row], None]] = []
         self._workers: dict[asyncio.Task[None], Row | None] = {}
         self._stopped = asyncio.Event()
         self._turn: float | None = None  # when the loop's turn began, if a row was taken in it
@@ -73,7 +69,10 @@ class Window:
         control = self.context.control
         for stage in self.stages:
             await _done(stage.open(self.context))
-        self._chunks = chunks
+        self._chunks = [chunks, self._prepared(chunks)]
+        for stage in self.stages:
+            if type(stage).gather is not RowStage.gather:
+                self._chunks.append(stage.gather(self._chunks[-1], self.context))
         control.bind(asyncio.get_running_loop(), self._stop)
         try:
             await self._employ()
@@ -119,7 +118,8 @@ class Window:
         # Else these tasks live until the garbage of a run is collected, which may be never: and
         # each end of a loop looks through all tasks of the process.
         self._workers.clear()
-        await self._chunks.aclose()
+        for chunks in reversed(self._chunks):
+            await chunks.aclose()
         for stage in self.stages:
             await _done(stage.close())
 
@@ -161,39 +161,25 @@ class Window:
         self._turn = None
 
     async def _refill(self) -> Row | None:
-        """The next row, after preparing the next chunk where none is ready; None at the end."""
+        """The next row, reading on where none is ready; None at the end."""
         async with self._refilling:
             while not self._ready:
                 if self.context.control.stopping:
                     return None
-                if self._let_go:
-                    await asyncio.sleep(0)  # so many rows on end would hold the loop up
-                    portion = min(_PORTION, len(self._let_go))
-                    self._ready.extend(self._let_go.popleft() for _ in range(portion))
-                    continue
-                if self._held and (self._all_read or any(stage.full for stage in self.stages)):
-                    for stage in self.stages:
-                        await _done(stage.gathered(self.context))
-                    waiting, self._held = self._held, []
-                    self._sort(waiting, self._let_go)
-                    continue
-                chunk = await anext(self._chunks, None)
-                if chunk is None and not self._held:
+                rows = await anext(self._chunks[-1], None)
+                if rows is None:
                     return None
-                self._all_read = chunk is None
-                for stage in self.stages if chunk else ():
-                    await _done(stage.prepare(chunk or [], self.context))
-                self._sort(chunk or [], self._ready)
+                self._ready.extend(rows)
             return self._ready.popleft()
 
-    def _sort(self, rows: Sequence[Row], ready: deque[Row]) -> None:
-        """Rows that no stage holds are ready."""
-        if not self._holding:
-            ready.extend(rows)
-            return
-        for row in rows:
-            held = not row.settled and any(stage.holds(row) for stage in self._holding)
-            (self._held if held else ready).append(row)
+    async def _prepared(
+        self, chunks: AsyncGenerator[list[Row], None]
+    ) -> AsyncGenerator[Sequence[Row], None]:
+        """Each chunk, after all stages have prepared it."""
+        async for chunk in chunks:
+            for stage in self.stages:
+                await _done(stage.prepare(chunk, self.context))
+            yield chunk
 
     async def _through(self, row: Row) -> None:
         """One row through all stages; whatever happens to it is its outcome, not the run's."""

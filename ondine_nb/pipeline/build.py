@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..data import Frame
 from ..errors import ConfigurationError
-from ..journal import home
+from ..journal import Journal, home
 from ..models import ZERO
 from ..orchestration import (
     AsyncExecutor,
@@ -35,8 +35,19 @@ from ..providers import (
     find_batch_price,
     kept,
 )
-from ..sending import Budget, CachePoints, Endpoint, SessionBudget, cache_points
-from ..stages import WRAPPING_TOKENS, BatchInvokeStage, Form, InvokeStage, PackInvokeStage
+from ..sending import (
+    PACK_MARK,
+    Backoff,
+    Budget,
+    CachePoints,
+    Endpoint,
+    Limits,
+    Lookup,
+    Sender,
+    SessionBudget,
+    cache_points,
+)
+from ..stages import WRAPPING_TOKENS, Batches, Form, InvokeStage, OneByOne, Packs, Plan
 from .options import Options
 from .records import digests, keeper
 
@@ -160,26 +171,53 @@ def asker_of(
     provider: Provider,
     settings: Settings,
     *,
+    journal: Journal,
+    budget: Budget,
+    run_id: str,
+    concurrency: int = 20,
+    grows: bool = False,
+    fresh: bool = False,
+    resumed: bool = False,
+    accepted: bool = False,
+    backoff: Backoff | None = None,
     head: str = "",
     tail: str = "",
-    **given: Any,
 ) -> InvokeStage:
     """The stage that gets the answers, by batches or packs where the options say so.
 
-    `head` is what all prompts begin with, `tail` what they end with.
+    At most `concurrency` requests go at once; where it `grows`, fewer at first. `fresh`, `resumed`
+    and `run_id` are as in `Lookup`, `accepted` as in `Sender`. `head` is what all prompts begin
+    with, `tail` what they end with.
     """
+    lookup = Lookup(
+        journal,
+        provider,
+        settings,
+        run_id=run_id,
+        fresh=fresh,
+        resumed=resumed,
+        mark=PACK_MARK if options.pack > 1 else b"",
+    )
+    limits = Limits(
+        budget, journal.single_flight, concurrency=concurrency, grows=grows, backoff=backoff
+    )
+    sender = Sender(limits, lookup, accepted=accepted)
+    return InvokeStage(sender, _plan(options, Endpoint(provider, settings), sender, head, tail))
+
+
+def _plan(options: Options, alone: Endpoint, sender: Sender, head: str, tail: str) -> Plan:
+    settings, provider = alone.settings, alone.provider
     if options.pack > 1:
         form = Form(settings.schema, head, tail)
-        clone = capabilities(provider).clone
-        assert clone is not None  # by check_packs
-        packed = Endpoint(clone(), _packed(settings, options, provider, form))
-        return PackInvokeStage(
-            provider, settings, packed=packed, form=form, most=options.pack, **given
+        assert alone.can.clone is not None  # by check_packs
+        packed = Endpoint(alone.can.clone(), _packed(settings, options, provider, form))
+        return Packs(sender, alone, packed, form=form, most=options.pack)
+    if options.batch:
+        price = find_batch_price(
+            provider.model, price_in=options.price_in, price_out=options.price_out
         )
-    if not options.batch:
-        return InvokeStage(provider, settings, **given)
-    price = find_batch_price(provider.model, price_in=options.price_in, price_out=options.price_out)
-    return BatchInvokeStage(provider, settings, price=price, **given)
+        return Batches(sender, alone, price=price)
+    return OneByOne(sender, alone)
 
 
 def _packed(settings: Settings, options: Options, provider: Provider, form: Form) -> Settings:
@@ -211,6 +249,11 @@ class RunPlan:
     rowset: RowSet | RowStream
     budget: Budget
     records: StateManager | None
+
+    @property
+    def asker(self) -> InvokeStage:
+        """The stage that gets the answers."""
+        return next(stage for stage in self.stages if isinstance(stage, InvokeStage))
 
     @property
     def columns(self) -> tuple[NewColumn, ...]:

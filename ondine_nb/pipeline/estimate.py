@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ from typing import Any
 from ..errors import MalformedAnswerError
 from ..models import CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row
-from ..providers import ModelPrice, Settings
-from ..sending import Endpoint, Question, answer_in
-from ..stages import BatchInvokeStage, InvokeStage, PackInvokeStage, ParseStage, PromptStage, ids_of
+from ..providers import ModelPrice
+from ..sending import Endpoint, answer_in
+from ..stages import Asked, Batches, InvokeStage, ParseStage, Plan, PromptStage
 from .records import same_question
 
 __all__ = ["Estimator", "Tally", "projected"]
@@ -31,7 +30,6 @@ _FEWEST_TOKENS = 4
 _FIRST_PROMPTS = 3
 _ENOUGH = 5  # earlier answers that say more than a rule of thumb
 _MOST_REMEMBERED = 400
-_UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 _FRAME_TOKENS = 16  # what roles and turns add to a request's texts
 _PACKED_TOKENS = 10  # what an answer's id and braces take in a pack
 
@@ -66,14 +64,11 @@ class Estimator:
     def __init__(self, plan: Any) -> None:
         self.plan = plan
         self.prompt_stage: PromptStage = next(s for s in plan.stages if isinstance(s, PromptStage))
-        self.invoke: InvokeStage = next(s for s in plan.stages if isinstance(s, InvokeStage))
+        self.invoke: InvokeStage = plan.asker
         self.parse: ParseStage = next(s for s in plan.stages if isinstance(s, ParseStage))
         self.tally: Tally = Tally()
         self._random = random.Random(0)  # noqa: S311
-        self._constant = {line: _constant(line.settings) for line in self.invoke.lines}
-        self._unopened = False
-        self._pack: Any = None
-        self._in_pack: list[tuple[bytes, Prompt]] = []
+        self.answers: Plan = self.invoke.plan
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
@@ -89,8 +84,7 @@ class Estimator:
 
     async def quick(self) -> CostEstimate:
         """The same without asking the provider anything: input tokens are rough."""
-        self._unopened = True
-        await self.invoke.journal.refresh()
+        await self.invoke.lookup.journal.refresh()
         await self._walk()
         await self._remember()
         return self._priced(self._rough_tokens(), False)
@@ -101,12 +95,12 @@ class Estimator:
 
     async def _remember(self) -> None:
         """Output tokens of earlier answers to this prompt, also where the rows are new."""
-        tally, journal = self.tally, self.invoke.journal
+        tally, journal = self.tally, self.invoke.lookup.journal
         if len(tally.outputs) >= _ENOUGH or not tally.requests:
             return
         settings = self.plan.context.settings
         runs = await asyncio.to_thread(same_question, journal.folder, settings)
-        read = self.invoke.line.can.read
+        read = self.answers.alone.can.read
         for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
             with contextlib.suppress(MalformedAnswerError):
                 tally.outputs.append(answer_in(entry, read).usage.output_tokens)
@@ -116,18 +110,18 @@ class Estimator:
         context: ExecutionContext = self.plan.context
         for chunk in self.plan.rowset.chunks(self.prompt_stage.columns):
             await self.prompt_stage.prepare(chunk, context)
-            await self.invoke.prepare(chunk, context)
-            self._count(chunk, seen)
-            for row in chunk:
-                row.release()
-        self._count_pack()
+            await self.invoke.meet(chunk)
+            self._count_requests(self._count(chunk, seen), more=True)
+        self._count_requests([], more=False)
 
-    def _count(self, chunk: Sequence[Row], seen: set[bytes]) -> None:
-        tally = self.tally
+    def _count(self, chunk: Sequence[Row], seen: set[bytes]) -> list[Asked]:
+        """Count the rows by what would happen to them; gives those that would be asked."""
+        tally, asked = self.tally, list[Asked]()
         for row in chunk:
             tally.rows += 1
             if row.prompt is None:
                 tally.skipped += 1
+                row.release()
                 continue
             if len(tally.first_prompts) < _FIRST_PROMPTS:
                 tally.first_prompts.append(row.prompt.text)
@@ -139,60 +133,29 @@ class Estimator:
                 tally.duplicates += 1
             else:
                 seen.add(row.question.key)
-                self._count_question(row.question, row.prompt)
+                asked.append((row.question, row))
+                continue
+            row.release()
+        tally.questions += len(asked)
+        alone = self.answers.alone.constant_bytes
+        tally.unpacked_bytes += sum(row.prompt.size + alone for _, row in asked if row.prompt)
+        return asked
 
-    def _count_question(self, question: Question, prompt: Prompt) -> None:
-        """One more; packs are filled one after another, so theirs follow one another too."""
-        tally, line = self.tally, self.invoke.line
-        tally.questions += 1
-        tally.unpacked_bytes += prompt.size + self._constant[line]
-        tally.ceiling += self._worst(line, prompt) * self._asked_at_most()
-        if question.pack is None:
-            self._count_request(line, prompt)
-            return
-        if question.pack is not self._pack:
-            self._count_pack()
-            self._pack = question.pack
-        self._in_pack.append((question.key, prompt))
-
-    def _count_pack(self) -> None:
-        asked, self._in_pack = self._in_pack, []
-        if not isinstance(self.invoke, PackInvokeStage) or not asked:
-            return
-        if len(asked) == 1:
-            self._count_request(self.invoke.line, asked[0][1])
-            return
-        self.tally.packed += len(asked)
-        ids = ids_of([key for key, _ in asked])
-        prompts = dict(zip(ids, (prompt.text for _, prompt in asked), strict=True))
-        line, prompt = self.invoke.packed, Prompt(self.invoke.form.request(prompts))
-        # Two halves may follow it, and then each of its rows alone.
-        self.tally.ceiling += self._worst(line, prompt) * 3
-        self._count_request(line, prompt)
-
-    def _count_request(self, line: Endpoint, prompt: Prompt) -> None:
+    def _count_requests(self, asked: Sequence[Asked], *, more: bool) -> None:
         tally = self.tally
-        tally.requests += 1
-        tally.text_bytes += prompt.size + self._constant[line]
-        tally.prompt_bytes += self._bound(line, prompt)
-        if len(tally.sample) < _COUNTED:
-            tally.sample.append((line, line.given(prompt)))
-        elif (place := self._random.randrange(tally.requests)) < _COUNTED:
-            tally.sample[place] = (
-                line,
-                line.given(prompt),
-            )  # all have the same chance: rows may be sorted
-
-    def _bound(self, line: Endpoint, prompt: Prompt) -> int:
-        """Input tokens that a request can't pass."""
-        unknown = self._constant[line] + _UNOPENED_BYTES if self._unopened else 0
-        return line.provider.request_bytes(line.given(prompt)) + unknown
-
-    def _worst(self, line: Endpoint, prompt: Prompt) -> Decimal:
-        price = self.invoke.price
-        if price is None:
-            return Decimal(0)
-        return price.ceiling(self._bound(line, prompt), line.settings.max_tokens)
+        for request, worst in self.answers.requests(asked, times=self._asked_at_most(), more=more):
+            tally.requests += 1
+            tally.packed += len(request.asked) if request.divisible else 0
+            tally.ceiling += worst
+            tally.text_bytes += request.prompt.size + request.endpoint.constant_bytes
+            tally.prompt_bytes += request.bound
+            sampled = (request.endpoint, request.given)
+            if len(tally.sample) < _COUNTED:
+                tally.sample.append(sampled)
+            elif (place := self._random.randrange(tally.requests)) < _COUNTED:
+                tally.sample[place] = sampled  # all have the same chance: rows may be sorted
+            for _, row in request.asked:
+                row.release()
 
     async def _input_tokens(self) -> tuple[int, bool]:
         """Tokens in of all requests together, and whether they rest on counts of the API."""
@@ -222,7 +185,7 @@ class Estimator:
         return max(tally.requests, round(base * tally.requests + slope * tally.prompt_bytes))
 
     def _priced(self, tokens_in: int, counted: bool) -> CostEstimate:
-        tally, price = self.tally, self.invoke.price
+        tally, price = self.tally, self.answers.price
         likely_out = tally.questions * self._likely_output() + tally.packed * _PACKED_TOKENS
         estimate = CostEstimate(
             total_cost=None,
@@ -256,7 +219,7 @@ class Estimator:
 
     def _cached(self, tokens: int, stretch: float) -> Usage:
         """So many input tokens, with those that the cache has; `stretch` allows for more."""
-        settings, tally = self.invoke.lines[-1].settings, self.tally
+        settings, tally = self.answers.endpoints[-1].settings, self.tally
         if not settings.caches:
             return Usage(tokens)
         marked = _size(f"{settings.system or ''}{settings.cached_head}") * tally.requests
@@ -269,7 +232,7 @@ class Estimator:
         likely = _TEXT_TOKENS if schema is None else 8 + _FIELD_TOKENS * len(schema.fields)
         if len(seen) >= _ENOUGH:
             likely = round(fmean(seen))
-        return min(self.invoke.settings.max_tokens, likely)
+        return min(self.answers.alone.settings.max_tokens, likely)
 
     def _least_output(self) -> int:
         seen = self.tally.outputs
@@ -280,14 +243,14 @@ class Estimator:
         return 1 if self.parse.schema is None else 1 + self.parse.reasks
 
     def _notes(self, counted: bool) -> tuple[str, ...]:
-        tally, settings = self.tally, self.invoke.lines[-1].settings
+        tally, settings = self.tally, self.answers.endpoints[-1].settings
         how = (
             f"counted by the API on {len(tally.sample)} prompts"
             if counted
             else ("rough: a token for every 4 bytes")
         )
         notes = [f"input tokens {how}", self._output_note()]
-        if isinstance(self.invoke, BatchInvokeStage):
+        if isinstance(self.answers, Batches):
             notes.append("at the price of Message Batches; answers come within 24 hours")
         if tally.packed:
             notes.append(self._packing_note())
@@ -301,10 +264,10 @@ class Estimator:
         return tuple(notes)
 
     def _ceiling_note(self) -> str:
-        alone = f"{self.invoke.settings.max_tokens:,} tokens out for every"
+        alone = f"{self.answers.alone.settings.max_tokens:,} tokens out for every"
         if not self.tally.packed:
             return f"the ceiling is {alone} request (max_tokens)"
-        most = self.invoke.lines[-1].settings.max_tokens
+        most = self.answers.endpoints[-1].settings.max_tokens
         return f"the ceiling is {most:,} tokens out for every pack and its halves, then {alone} row"
 
     def _packing_note(self) -> str:
@@ -327,12 +290,6 @@ class Estimator:
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
-
-
-def _constant(settings: Settings) -> int:
-    """The bytes of what is in every request beside its prompt."""
-    schema = "" if settings.schema is None else json.dumps(settings.schema)
-    return _size(f"{settings.system or ''}{schema}")
 
 
 def _rough(text_bytes: int, requests: int) -> int:

@@ -14,12 +14,13 @@ from .base import (
 )
 from .catalog import Model, ModelCatalog, keep, kept
 from .choose import choose
-from .pricing import FREE, ModelPrice, find_batch_price, find_price
+from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
     "Answer",
     "Capabilities",
+    "Charge",
     "Clonable",
     "Model",
     "ModelCatalog",

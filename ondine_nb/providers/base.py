@@ -20,6 +20,7 @@ from ..errors import (
     EmptyAnswerError,
     MalformedAnswerError,
     RefusalError,
+    UnfinishedAnswerError,
 )
 from ..models import Usage
 from .pricing import ModelPrice
@@ -96,20 +97,24 @@ class Answer:
 
     @classmethod
     def read(cls, body: bytes) -> Answer:
-        """Raises `MalformedAnswerError` where `body` isn't a message."""
+        """Raises `MalformedAnswerError` where `body` isn't a message.
+
+        A message without text is an empty answer, whatever stands in its place: it was paid for.
+        """
         try:
             message = _json(body)
-            blocks = message["content"]
-            # Thinking blocks come first: text is found by its type, never by its place.
-            texts = [str(block["text"]) for block in blocks if block["type"] == "text"]
-            return cls(
-                "".join(texts), message.get("stop_reason"), Usage.of_message(message), len(blocks)
-            )
+            content = message["content"]
+            usage, reason = Usage.of_message(message), message.get("stop_reason")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
             ) from error
+        blocks = [content] if isinstance(content, str) else content
+        blocks = blocks if isinstance(blocks, list) else []
+        # Thinking blocks come first: text is found by its type, never by its place.
+        text = "".join([_text_of(block) for block in blocks])
+        return cls(text, None if reason is None else str(reason), usage, len(blocks))
 
     def usable_text(self) -> str:
         """The text. Raises the reason why there is none to use, an `AnswerError`."""
@@ -124,6 +129,8 @@ class Answer:
         return self.stop_reason in ("max_tokens", "model_context_window_exceeded")
 
     def _problem(self) -> AnswerError | None:
+        if self.stop_reason in _WHOLE and self.text.strip():
+            return None
         if self.stop_reason == "refusal":
             said = f": {self.text[:200]}" if self.text else ""
             return RefusalError(f"the model refused to answer (stop_reason: refusal){said}")
@@ -137,7 +144,21 @@ class Answer:
                 f"the answer is empty: {self.blocks} content blocks without text "
                 f"(stop_reason: {self.stop_reason})"
             )
-        return None
+        return UnfinishedAnswerError(
+            f"the answer may not be whole (stop_reason: {str(self.stop_reason)[:60]}). It was paid "
+            "for, and is sent again by retry_failed() or --fresh only"
+        )
+
+
+_WHOLE = ("end_turn", "stop_sequence")  # what is known to end an answer that is all there
+
+
+def _text_of(block: Any) -> str:
+    """The text of a block that is one; "" of all others."""
+    if isinstance(block, str):
+        return block
+    text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
+    return text if isinstance(text, str) else ""
 
 
 def _json(body: bytes) -> Any:

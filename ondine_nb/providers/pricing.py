@@ -7,6 +7,7 @@ cost the tier's price when its prompt (cached tokens included) is longer than th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..models import Usage
 
-__all__ = ["FREE", "ModelPrice", "Rate", "find_batch_price", "find_price"]
+__all__ = ["FREE", "Charge", "ModelPrice", "Rate", "find_batch_price", "find_price"]
 
 
 _MILLION, _ZERO = Decimal(1_000_000), Decimal(0)
@@ -42,6 +43,17 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What one answer costs, in USD: in all, by kind of token (input, output, cache_read,
+    cache_write), and how much less by what the cache had (below 0 where it was only written).
+    """
+
+    cost: Decimal
+    kinds: Mapping[str, Decimal]
+    saved_by_cache: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPrice:
     """The rates of one model."""
 
@@ -49,31 +61,29 @@ class ModelPrice:
     output: Rate
     cache_read: Rate
     cache_write: Rate
-    # Rows are alike: hundreds of thousands of answers have some hundred usages, and share a cost.
-    _costs: dict[Usage, Decimal] = field(
+    # Rows are alike: hundreds of thousands of answers have some hundred usages, and share a charge.
+    _charges: dict[Usage, Charge] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
-    def cost(self, usage: Usage) -> Decimal:
-        """What one request with this usage costs, in USD, exactly."""
-        cost = self._costs.get(usage)
-        if cost is None:
-            if len(self._costs) >= _MOST_KEPT:
-                self._costs.clear()
-            cost = self._costs[usage] = self._cost(usage)
-        return cost
+    def charge(self, usage: Usage) -> Charge:
+        """What one request with this usage costs, exactly, and what it is made of."""
+        charge = self._charges.get(usage)
+        if charge is None:
+            if len(self._charges) >= _MOST_KEPT:
+                self._charges.clear()
+            charge = self._charges[usage] = self._charge(usage)
+        return charge
 
-    def _cost(self, usage: Usage) -> Decimal:
-        prompt = usage.prompt_tokens
-        return (
-            self.input.at(prompt) * usage.input_tokens
-            + self.output.at(prompt) * usage.output_tokens
-            + self.cache_read.at(prompt) * usage.cache_read_tokens
-            + self.cache_write.at(prompt) * usage.cache_write_tokens
-        ) / _MILLION
+    def _charge(self, usage: Usage) -> Charge:
+        kinds = self._by_kind(usage)
+        saved = _ZERO
+        if usage.cache_read_tokens or usage.cache_write_tokens:
+            uncached = Usage(usage.prompt_tokens, usage.output_tokens)
+            saved = sum(self._by_kind(uncached).values(), _ZERO) - sum(kinds.values(), _ZERO)
+        return Charge(sum(kinds.values(), _ZERO), kinds, saved)
 
-    def by_kind(self, usage: Usage) -> dict[str, Decimal]:
-        """The same cost in USD by kind of token: input, output, cache_read, cache_write."""
+    def _by_kind(self, usage: Usage) -> dict[str, Decimal]:
         prompt = usage.prompt_tokens
         kinds = {
             "input": (self.input, usage.input_tokens),
@@ -87,12 +97,17 @@ class ModelPrice:
             if tokens
         }
 
+    def cost(self, usage: Usage) -> Decimal:
+        """What one request with this usage costs, in USD, exactly."""
+        return self.charge(usage).cost
+
+    def by_kind(self, usage: Usage) -> Mapping[str, Decimal]:
+        """The same cost in USD by kind of token: input, output, cache_read, cache_write."""
+        return self.charge(usage).kinds
+
     def saved_by_cache(self, usage: Usage) -> Decimal:
         """What caching saved on one request, in USD; negative where it was written and not read."""
-        if not (usage.cache_read_tokens or usage.cache_write_tokens):
-            return _ZERO
-        uncached = Usage(usage.prompt_tokens, usage.output_tokens)
-        return self.cost(uncached) - self.cost(usage)
+        return self.charge(usage).saved_by_cache
 
     def ceiling(self, prompt_tokens: int, output_tokens: int) -> Decimal:
         """The most that one request can cost, in USD, if neither count can be exceeded.

@@ -25,9 +25,9 @@ class Reservation:
         self.amount: Decimal = amount
         self.open: bool = True
 
-    def settle(self, cost: Decimal) -> None:
-        """The answer came and cost this much, in USD."""
-        self._end(cost, ZERO)
+    def settle(self, cost: Decimal, lost: Decimal = ZERO) -> None:
+        """The answer came and cost this much, in USD; `lost` more may have been billed."""
+        self._end(cost, lost)
 
     def release(self) -> None:
         """The request was not billed."""

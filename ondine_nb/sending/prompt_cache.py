@@ -9,10 +9,8 @@ when the answer that wrote it has come, so one request goes ahead and the others
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 __all__ = ["CachePoints", "CacheWarmUp", "cache_points", "least_tokens"]
@@ -79,26 +77,13 @@ class CacheWarmUp:
         self._follow_at: float | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
-    @contextlib.asynccontextmanager
-    async def follow(self) -> AsyncIterator[None]:
-        """Around a request, its wait for other things included."""
-        leads = self.wanted and await self._turn()
-        try:
-            yield
-        finally:
-            if leads:
-                self._leading = False
-                self._wake()
+    async def turn(self) -> bool:
+        """Wait until a request may go; True where it is the one that goes ahead.
 
-    def succeeded(self) -> None:
-        """An answer came: what was marked is in the cache now."""
-        if self.wanted:
-            self._let_go()
-
-    async def _turn(self) -> bool:
-        """Wait until this request may go; True where it is the one that goes ahead."""
+        That one has to say `led` when it has ended, its wait for other things included.
+        """
         loop = asyncio.get_running_loop()
-        while (now := loop.time()) >= self._warm_until:
+        while self.wanted and (now := loop.time()) >= self._warm_until:
             if self._follow_at is None:
                 self._follow_at = now + self._seconds
             if now >= self._follow_at:
@@ -109,6 +94,16 @@ class CacheWarmUp:
                 self._leading = True
                 return True
         return False
+
+    def led(self) -> None:
+        """The request that went ahead has ended; without a success another one goes ahead."""
+        self._leading = False
+        self._wake()
+
+    def succeeded(self) -> None:
+        """An answer came: what was marked is in the cache now."""
+        if self.wanted:
+            self._let_go()
 
     async def _wait(self, seconds: float) -> None:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,36 +1,48 @@
-"""A line to the model: a provider, opened for one kind of request, and what goes over it."""
+"""A request on its way to the model: the endpoint it goes to, what it asks, and for whom."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from ..errors import FatalProviderError, MalformedAnswerError, TransientError
+from ..errors import FatalProviderError
 from ..models import NO_USAGE, ZERO, Prompt, Usage
 from ..orchestration import Row
-from ..providers import Answer, Capabilities, Provider, Reply, Settings, capabilities
-from .budget import Reservation
+from ..providers import (
+    Answer,
+    Capabilities,
+    Charge,
+    Provider,
+    Reply,
+    Settings,
+    capabilities,
+)
 from .prompt_cache import CacheWarmUp
 from .question import Question
 from .retry import Attempts
 
 __all__ = ["AnswerShare", "Endpoint", "Request"]
 
+_UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
+
 
 class Endpoint:
     """One provider under one kind of settings; it connects at its first request.
 
     `usual_output` is about how many tokens an answer has: a moving mean once answers come.
+    `sets_pace` says that its answers tell how many requests at once the server takes.
     """
 
-    def __init__(self, provider: Provider, settings: Settings) -> None:
+    def __init__(self, provider: Provider, settings: Settings, *, sets_pace: bool = True) -> None:
         self.provider = provider
         self.settings = settings
         self.can: Capabilities = capabilities(provider)
         self._as_text = self.can.takes_text_only
-        self.lead: CacheWarmUp = CacheWarmUp(wanted=settings.caches)
+        self.sets_pace: bool = sets_pace
+        self.warm_up: CacheWarmUp = CacheWarmUp(wanted=settings.caches)
         self.usual_output: float = 64.0
         self._opened: asyncio.Task[None] | None = None
 
@@ -42,12 +54,24 @@ class Endpoint:
             await asyncio.shield(self._opened)
         self._opened.result()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected; before that its bounds are a little larger."""
+        return self._opened is not None and self._opened.done()
+
     async def close(self) -> None:
         """Let go of the connection, once it is open."""
-        opened, self._opened = self._opened, None  # a stream's next chunk opens it again
+        opened, self._opened = self._opened, None
         if opened is not None:
             await asyncio.wait({opened})
             await self.provider.close()
+
+    @property
+    def constant_bytes(self) -> int:
+        """The bytes of system text and schema, which every request has beside its prompt."""
+        settings = self.settings
+        schema = "" if settings.schema is None else json.dumps(settings.schema)
+        return len(f"{settings.system or ''}{schema}".encode("utf-8", "replace"))
 
     def given(self, prompt: Prompt) -> str | Prompt:
         """The prompt as the provider takes it: its text, unless it declares other parts too.
@@ -62,81 +86,88 @@ class Endpoint:
             )
         return prompt
 
-    def read(self, body: bytes) -> tuple[Answer | None, MalformedAnswerError | None]:
-        """The answer in a body as it came, or why it can't be read."""
-        try:
-            return self.can.read(body), None
-        except MalformedAnswerError as error:
-            return None, error
+    def bound(self, given: str | Prompt) -> int:
+        """The input tokens that a request with this prompt can't pass."""
+        known = self.provider.request_bytes(given)
+        return known if self.is_open else known + self.constant_bytes + _UNOPENED_BYTES
 
-    def worst_case(self, given: str | Prompt) -> Decimal:
-        """The most that a request can cost, in USD; 0 where the price isn't known."""
+    def ceiling(self, bound: int) -> Decimal:
+        """The most that a request of so many input tokens can cost, in USD; 0 without a price."""
         price = self.provider.price
-        if price is None:
-            return ZERO
-        return price.ceiling(self.provider.request_bytes(given), self.settings.max_tokens)
+        return ZERO if price is None else price.ceiling(bound, self.settings.max_tokens)
 
-    def cost(self, usage: Usage) -> Decimal | None:
-        """What a request with this usage costs, in USD; None where the price isn't known."""
-        return None if self.provider.price is None else self.provider.price.cost(usage)
+    def charge(self, usage: Usage) -> Charge | None:
+        """What an answer with this usage costs; None where price or usage isn't known."""
+        price = self.provider.price
+        return None if price is None or not usage.known else price.charge(usage)
 
 
 @dataclass(slots=True)
 class Request:
     """What is sent at once: its prompt, and the questions in it, each with the row that asks it.
 
-    `ids` name the questions where there are several, in their order; `given` is the prompt as the
-    provider takes it.
+    `ids` name the questions where there are several, in their order; `divide` gives each its share
+    of the answer (None: all of it is the first one's). `given` is the prompt as the provider takes
+    it, `bound` the most input tokens that it can have, and `worst_case` the most USD that it can
+    cost, once it was measured.
     """
 
-    line: Endpoint
+    endpoint: Endpoint
     prompt: Prompt
     asked: Sequence[tuple[Question, Row]]
     ids: Sequence[str] = ()
-    trial: Attempts = field(default_factory=Attempts)
+    divide: Callable[[Request, Reply, Answer], list[AnswerShare]] | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+    bound: int = 0
+    worst_case: Decimal = ZERO
     given: str | Prompt = field(init=False)
 
     def __post_init__(self) -> None:
-        self.given = self.line.given(self.prompt)
+        self.given = self.endpoint.given(self.prompt)
+
+    def measure(self) -> Request:
+        """Work out bound and worst case, once: its endpoint should be open."""
+        if not self.bound:
+            self.bound = self.endpoint.bound(self.given)
+            self.worst_case = self.endpoint.ceiling(self.bound)
+        return self
 
     @property
     def attempt(self) -> int:
         """Which answer to its question it would be, from 1."""
         return self.asked[0][1].reasks + 1
 
-    async def send(self, reservation: Reservation) -> Reply:
-        """One attempt; the reservation ends with it, unless there is a reply. Raises as `send`."""
-        try:
-            return await self.line.provider.send(self.given)
-        except asyncio.CancelledError:
-            reservation.lose()
-            raise
-        except TransientError as error:
-            (reservation.lose if error.possibly_billed else reservation.release)()
-            raise
-        except BaseException:
-            reservation.release()
-            raise
+    @property
+    def divisible(self) -> bool:
+        """Whether what fails as a whole may go well in smaller requests."""
+        return len(self.asked) > 1
+
+    def shares(self, reply: Reply, answer: Answer, charge: Charge | None) -> list[AnswerShare]:
+        """What of the reply is whose."""
+        if self.divide is not None:
+            return self.divide(self, reply, answer)
+        question, row = self.asked[0]
+        cost = None if charge is None else charge.cost
+        return [AnswerShare(question, row, reply.body, answer.usage, cost, answer)]
+
+    def unread(self, reply: Reply) -> list[AnswerShare]:
+        """A body that nobody could read, as it is kept: with the first of the questions."""
+        question, row = self.asked[0]
+        body = reply.body if isinstance(reply.body, bytes) else str(reply.body).encode()
+        return [AnswerShare(question, row, body, NO_USAGE, None, None)]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerShare:
     """What a reply holds for one question, as it is journaled: `body`, and its share of the bill.
 
-    `cost` is in USD, None where it isn't known; `answer` is None where the reply has none for it.
+    `row` pays it, where one of this run asks. `cost` is in USD, None where it isn't known; `answer`
+    is None where the reply has none for it.
     """
 
     question: Question
-    row: Row
+    row: Row | None
     body: bytes
     usage: Usage
     cost: Decimal | None
     answer: Answer | None
-
-    @classmethod
-    def whole(cls, request: Request, reply: Reply, answer: Answer | None) -> AnswerShare:
-        """All of the reply, which belongs to the first of the request's questions."""
-        question, row = request.asked[0]
-        usage = NO_USAGE if answer is None else answer.usage
-        cost = None if answer is None else request.line.cost(usage)
-        return cls(question, row, reply.body, usage, cost, answer)

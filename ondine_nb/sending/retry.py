@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ..errors import TransientError
+from ..errors import FatalProviderError, ForbiddenError, RejectedRequestError, TransientError
 from .rate_limit import Turn
 
-__all__ = ["Attempts", "Backoff"]
+__all__ = ["Attempts", "Backoff", "Rejections"]
+
+_ALIKE = 20
+_FORBIDDEN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +72,31 @@ class Attempts:
         self.late: bool = False
         self.error: TransientError | None = None
         self.turn: Turn | None = None
+
+
+class Rejections:
+    """Tells the account's fault from the rows': many rejections in a row that are all alike."""
+
+    def __init__(self) -> None:
+        self._text, self._count, self._forbidden = "", 0, 0
+
+    def forget(self) -> None:
+        """A request was answered: what was rejected before is its row's own."""
+        self._count = self._forbidden = 0
+
+    def check(self, error: RejectedRequestError, *, proven: bool) -> None:
+        """One more row was rejected; `proven` says that these settings have got an answer.
+
+        Raises `FatalProviderError` at the twentieth alike in a row; of a 403 at the fifth, and at
+        once before the first success.
+        """
+        self._count = self._count + 1 if self._text == str(error) else 1
+        self._text = str(error)
+        forbidden = isinstance(error, ForbiddenError)
+        self._forbidden = self._forbidden + 1 if forbidden else 0
+        if forbidden and not proven:
+            raise FatalProviderError(str(error)) from error
+        if self._count >= _ALIKE or self._forbidden >= _FORBIDDEN:
+            number = max(self._count, self._forbidden)
+            which = f"{number} requests in a row" if proven else f"the first {number} requests"
+            raise FatalProviderError(f"{which} were all rejected alike: {error}") from error

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
-from .batch import BatchInvokeStage
+from .batch import Batches
 from .invoke import InvokeStage
 from .load import LoadStage
-from .pack import WRAPPING_TOKENS, Form, PackInvokeStage, ids_of
+from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import ParseStage
+from .plan import Asked, OneByOne, Plan
 from .prompt import PromptStage
 
 __all__ = [
     "WRAPPING_TOKENS",
     "AskAgain",
-    "BatchInvokeStage",
+    "Asked",
+    "Batches",
     "Column",
     "Form",
     "InvokeStage",
     "LoadStage",
     "NewColumn",
-    "PackInvokeStage",
+    "OneByOne",
+    "Packs",
     "ParseStage",
     "PipelineStage",
+    "Plan",
     "PromptStage",
     "Row",
     "RowSet",
     "RowStage",
-    "ids_of",
 ]

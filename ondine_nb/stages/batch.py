@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 from ..errors import (
     BatchExpiredError,
     BudgetExceededError,
     ConfigurationError,
     FatalProviderError,
+    MalformedAnswerError,
     RowError,
     RunError,
 )
 from ..journal import ENDED, BatchRecord
-from ..models import ZERO, Prompt, Usage
-from ..orchestration import ExecutionContext, Halted, Row
-from ..providers import ModelPrice, Provider, Reply, Settings
+from ..models import NO_USAGE, ZERO, Prompt
+from ..orchestration import ExecutionContext, Row
+from ..providers import ModelPrice
 from ..providers.anthropic import BatchResult
-from ..sending import Question, count_paid
+from ..sending import AnswerShare, Endpoint, Question, Request, Sender
 from .batch_job import (
     Batch,
     BatchedQuestion,
@@ -33,134 +33,132 @@ from .batch_job import (
     error_of,
     left_behind,
 )
-from .invoke import InvokeStage
+from .plan import Asked, Plan
 
-__all__ = ["PACE", "BatchInvokeStage"]
+__all__ = ["PACE", "Batches"]
 
 PACE = BatchPolicy()
 _AT_ONCE = 500
 
 
-class BatchInvokeStage(InvokeStage):
-    """Gets each row's answer from the journal, or from a batch that all such rows wait for.
+class Batches(Plan):
+    """Batches that all rows without an answer wait for; `price` is that of requests in them.
 
-    `price` is that of requests in batches. What breaks its schema is asked again by a request of
-    its own, at once and at the usual price. Batches that an earlier run has sent are waited for
-    before anything is sent; whoever reads their results counts their cost.
+    What breaks its schema is asked again by a request of its own, at once and at the usual price.
+    Batches that an earlier run has sent are waited for before anything is sent; whoever reads their
+    results counts their cost.
     """
+
+    gathers = True
 
     def __init__(
         self,
-        provider: Provider,
-        settings: Settings,
+        sender: Sender,
+        alone: Endpoint,
         *,
         price: ModelPrice | None,
-        pace: BatchPolicy | None = None,
-        **given: Any,
+        policy: BatchPolicy | None = None,
     ) -> None:
-        super().__init__(provider, settings, **given)
-        batches = self.line.can.batches
-        assert batches is not None, f"{provider.identity} has no batches"
+        super().__init__(sender, alone)
+        batches = alone.can.batches
+        assert batches is not None, f"{alone.provider.identity} has no batches"
         self.price = price
-        self.pace: BatchPolicy = pace or PACE
-        self.carrier: BatchJob = BatchJob(
+        self.journal = sender.journal
+        self.budget = sender.limits.budget
+        self.policy: BatchPolicy = policy or PACE
+        self.job: BatchJob = BatchJob(
             batches(),
             self.journal,
             self,
-            gate=self.gate,
-            backoff=self.backoff,
-            pace=self.pace,
+            gate=sender.limits.concurrency,
+            backoff=sender.backoff,
+            policy=self.policy,
         )
         self._context = ExecutionContext()
         self._wanted: dict[bytes, BatchedQuestion] = {}
         self._under_way: dict[asyncio.Task[None], Batch] = {}
-        self._asked: set[bytes] = set()
-        self._bought: dict[bytes, tuple[Decimal, Usage]] = {}
         self._refusal: BudgetExceededError | None = None
-        self._teller = BatchStatus(self._unended, lambda: self.carrier.trouble)
+        self._status = BatchStatus(self._unended, lambda: self.job.trouble)
         self._rows = self._bytes = 0
 
-    async def open(self, context: ExecutionContext) -> None:
+    def open(self, context: ExecutionContext) -> None:
         self._context = context
-        await super().open(context)
 
-    async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
-        await super().prepare(rows, context)
+    def describe(self, held: str) -> str:
+        return "in batches"
+
+    # -- which rows go together
+
+    def seen(self, rows: int) -> None:
         if not self._wanted and not self._under_way:
             self._rows = self._bytes = 0
-        self._rows += len(rows)
-        for row in rows:
-            refused = self._refusal is not None
-            if self.holds(row) and row.question.key not in self._asked and not refused:
-                assert row.prompt is not None  # it has a question
-                self._want(row.question, row.prompt)
+        self._rows += rows
 
-    def _want(self, question: Question, prompt: Prompt) -> None:
-        self._bytes += prompt.size
-        self._asked.add(question.key)
-        self._wanted[question.key] = BatchedQuestion(question, prompt, ZERO)
+    def add(self, question: Question, row: Row) -> None:
+        if self._refusal is None:
+            assert row.prompt is not None  # it has a question
+            self._bytes += row.prompt.size
+            self._wanted[question.key] = BatchedQuestion(question, row.prompt, ZERO, row)
+
+    def waits(self, row: Row) -> bool:
+        return not row.question.answers and row.question.failure is None
 
     @property
-    def full(self) -> bool:
-        held = self._rows >= self.pace.rows or self._bytes >= self.pace.size
+    def full(self) -> bool:  # type: ignore[override]
+        held = self._rows >= self.policy.rows or self._bytes >= self.policy.size
         return held or self._refusal is not None
 
-    def holds(self, row: Row) -> bool:
-        question = row.question
-        if row.settled or question is None:
-            return False
-        return not question.answers and question.failure is None
-
-    async def gathered(self, context: ExecutionContext) -> None:
+    async def flush(self) -> None:
         """Send what is wanted, and return when a batch has ended, whichever.
 
         When all that is answered has gone on and the rest isn't to be paid, the run stops.
         """
         if self._refusal is not None and not self._under_way:
-            context.metrics.message = str(self._refusal)
-            context.control.stop("budget")
+            self._context.metrics.message = str(self._refusal)
+            self._context.control.stop("budget")
             return
         if self._wanted:
-            await self._send(context)
+            await self._send()
         if self._under_way:
             await asyncio.wait(set(self._under_way), return_when=asyncio.FIRST_COMPLETED)
             self._reap()
             if not self._under_way:
-                self._teller.hush()
+                self._status.hush()
 
-    async def _send(self, context: ExecutionContext) -> None:
-        await self.open_provider()
+    async def _send(self) -> None:
+        await self.alone.open(self.sender.limits.concurrency.width)
         # Runs side by side in this process look and record one after another.
         async with self.journal.single_flight.hold(b"sending batches"):
             await self._look_again()
             await self._adopt()
             try:
-                while self._wanted and not context.control.stopping:
+                while self._wanted and not self._context.control.stopping:
                     if not await self._start(*await self._next_requests()):
                         break
             except BudgetExceededError as error:
                 self._refusal = error
                 self._wanted.clear()
         if self._under_way:
-            self._teller.tell(context)
+            self._status.tell(self._context)
 
     async def _look_again(self) -> None:
         """Another run may have been answered since these rows were prepared."""
-        if not self.beside_others:
+        if not self.sender.limits.beside_others:
             return
-        found = await self._journaled(list(self._wanted))
-        for key, entries in found.items():
-            self._recall(self._wanted[key].question, entries)
-            if self._wanted[key].question.answers:
-                del self._wanted[key]
+        await self.sender.lookup.recall([item.question for item in self._wanted.values()])
+        answered = [key for key, item in self._wanted.items() if item.question.answers]
+        for key in answered:
+            del self._wanted[key]
 
     async def _adopt(self) -> None:
         """Wait for batches that an earlier run has sent and whose results nobody has read."""
+        lookup = self.sender.lookup
         adopted = {batch.record.prefix for batch in self._under_way.values()}
-        for record in await self.journal.open_batches(self.provider.identity):
-            own = record.run == self.run_id
+        for record in await self.journal.open_batches(self.alone.provider.identity):
+            own = record.run == lookup.run_id
             keys = set(record.keys) & set(self._wanted)
-            if record.prefix in adopted or not keys or (self.fresh and not (own and self.resumed)):
+            anew = lookup.fresh and not (own and lookup.resumed)
+            if record.prefix in adopted or not keys or anew:
                 continue
             items = [self._wanted.pop(key) for key in keys]
             held = self.budget.adopt(Decimal(record.bound), lost=own)
@@ -172,12 +170,13 @@ class BatchInvokeStage(InvokeStage):
         At least one, even where it doesn't fit: whoever reserves for it says so.
         """
         prefix, room, size, total = secrets.token_hex(8), self.budget.room, 0, ZERO
-        wire, chosen, requests = self.carrier.wire, list[BatchedQuestion](), list[bytes]()
+        wire, chosen, requests = self.job.wire, list[BatchedQuestion](), list[bytes]()
         for item in self._wanted.values():
             priced = replace(item, ceiling=self._ceiling(item.prompt))
-            request = wire.request(f"{prefix}-{len(requests)}", self.line.given(item.prompt))
+            given = self.alone.given(item.prompt)
+            request = wire.request(f"{prefix}-{len(requests)}", given)
             size, total = size + len(request) + 1, total + priced.ceiling
-            full = len(requests) >= self.pace.requests or size > self.pace.size
+            full = len(requests) >= self.policy.requests or size > self.policy.size
             if chosen and (full or (room is not None and total > room)):
                 break
             chosen.append(priced)
@@ -190,7 +189,7 @@ class BatchInvokeStage(InvokeStage):
         if self.price is None:
             return ZERO
         return self.price.ceiling(
-            self.provider.request_bytes(self.line.given(prompt)), self.settings.max_tokens
+            self.alone.bound(self.alone.given(prompt)), self.alone.settings.max_tokens
         )
 
     async def _start(
@@ -202,16 +201,17 @@ class BatchInvokeStage(InvokeStage):
         if self._under_way and room is not None and bound > room:
             return False
         held = await self.budget.reserve(bound, exact=True)
-        record = BatchRecord(
-            prefix,
-            self.run_id,
-            self.provider.identity,
-            self.settings.model,
-            self.settings.max_tokens,
-            tuple(item.question.key for item in chosen),
-            str(bound),
-        )
+        settings = self.alone.settings
         try:
+            record = BatchRecord(
+                prefix,
+                self.sender.lookup.run_id,
+                self.alone.provider.identity,
+                settings.model,
+                settings.max_tokens,
+                tuple(item.question.key for item in chosen),
+                str(bound),
+            )
             await self.journal.put_batch(record)
         except BaseException:
             held.release()
@@ -223,7 +223,7 @@ class BatchInvokeStage(InvokeStage):
         return True
 
     def _carry(self, batch: Batch) -> None:
-        task = asyncio.create_task(self.carrier.carry(batch))
+        task = asyncio.create_task(self.job.carry(batch))
         self._under_way[task] = batch
         self._context.metrics.in_flight += len(batch.left)
 
@@ -238,11 +238,9 @@ class BatchInvokeStage(InvokeStage):
             if (task.cancelled() or problem) and batch.record.state != ENDED:
                 batch.reservation.lose(batch.cost)  # what it costs beyond what is known
                 continue
-            batch.reservation.settle(batch.cost)
+            batch.reservation.settle(batch.cost, batch.unmetered)
             if batch.unsent:
                 self._wanted.update(batch.items)
-            else:
-                self._asked -= batch.items.keys()
         self._context.metrics.possibly_billed = self.budget.possibly_billed
         for problem in problems:
             if isinstance(problem, RunError | ConfigurationError):
@@ -258,13 +256,13 @@ class BatchInvokeStage(InvokeStage):
         bought = []
         for number, outcome in fresh.items():
             key = batch.record.keys[number]
-            question = batch.items[key].question if key in batch.items else Question(key)
+            item = batch.items.get(key) or BatchedQuestion(Question(key), Prompt(""), ZERO, None)
             if outcome.kind != "succeeded":
-                question.failure = error_of(outcome)
+                item.question.failure = error_of(outcome)
             elif outcome.body in known.get(key, ()):
-                self._remember(question, outcome.body)
+                self._remember(item.question, outcome.body)
             else:
-                bought.append((question, outcome.body))
+                bought.append((item, outcome.body))
         await self._buy(batch, bought)
         batch.left -= set(fresh)
         self._context.metrics.in_flight -= len(fresh)
@@ -276,39 +274,50 @@ class BatchInvokeStage(InvokeStage):
         found = await self.journal.lookup([batch.record.keys[number] for number in numbers])
         return {key: {entry.body for entry in entries} for key, entries in found.items()}
 
-    async def _buy(self, batch: Batch, bought: Sequence[tuple[Question, bytes]]) -> None:
+    async def _buy(self, batch: Batch, bought: Sequence[tuple[BatchedQuestion, bytes]]) -> None:
         """Journal answers, then count them."""
-        readings = [(question, body, *self.line.read(body)) for question, body in bought]
-        entries, costs = [], []
-        for question, body, answer, _ in readings:
-            cost = self.price.cost(answer.usage) if self.price and answer else None
-            entry = self._entry(question, Reply(body), answer is not None, cost)
-            entries.append(replace(entry, max_tokens=batch.record.max_tokens))
-            costs.append(cost or ZERO)
-        await self.journal.extend(entries)
-        for (question, _, answer, unreadable), cost in zip(readings, costs, strict=True):
-            if answer is None:
-                question.failure = unreadable or RowError("unreadable")
+        shares = [self._share(item, body) for item, body in bought]
+        await self.sender.record(shares, max_tokens=batch.record.max_tokens)
+        for share, (item, _) in zip(shares, bought, strict=True):
+            if share.answer is None:
+                batch.unmetered += item.ceiling
                 continue
-            batch.cost += cost
-            self._accepted = True
-            self.gate.prove()
-            count_paid(self._context, self.name, answer.usage, cost, self.price)
-            if self.provider.price is not None:
-                usual = self.provider.price.cost(answer.usage)
-                self._context.metrics.saved_by_batches += usual - cost
-            self._bought[question.key] = (cost, answer.usage)
-            question.answers.append(answer)
+            batch.cost += share.cost or ZERO
+            batch.unmetered += ZERO if share.usage.known else item.ceiling
+            self._count(share)
+
+    def _share(self, item: BatchedQuestion, body: bytes) -> AnswerShare:
+        """What a body is: nothing that stands in it may keep the others from being taken."""
+        try:
+            answer = self.alone.can.read(body)
+            known = self.price is not None and answer.usage.known
+            cost = self.price.cost(answer.usage) if self.price is not None and known else None
+        except Exception as error:
+            if not isinstance(error, MalformedAnswerError):
+                error = MalformedAnswerError(f"the answer can't be read: {type(error).__name__}")
+            item.question.failure = error
+            return AnswerShare(item.question, item.row, body, NO_USAGE, None, None)
+        return AnswerShare(item.question, item.row, body, answer.usage, cost, answer)
+
+    def _count(self, share: AnswerShare) -> None:
+        self.sender.accepted = True
+        self.sender.limits.concurrency.prove()
+        if share.row is not None:
+            share.row.attempts = 1
+        self.sender.count([share], share.usage, self.price)
+        usual = self.alone.provider.price
+        if usual is not None:
+            saved = usual.cost(share.usage) - (share.cost or ZERO)
+            self._context.metrics.saved_by_batches += saved
 
     def _remember(self, question: Question, body: bytes) -> None:
-        answer, _ = self.line.read(body)
-        if answer is not None and not question.answers:
-            question.answers.append(answer)
+        if not question.answers:
+            question.answers.append(self.alone.can.read(body))
             question.earlier = 1
 
     async def take_journaled(self, batch: Batch) -> None:
         """Take what another run has read of a batch from the journal; what isn't there fails."""
-        await self._recall_all([item.question for item in batch.items.values()])
+        await self.sender.lookup.recall([item.question for item in batch.items.values()])
         self.take_gone(batch, "another run has read its batch")
 
     def take_gone(self, batch: Batch, why: str) -> None:
@@ -318,37 +327,33 @@ class BatchInvokeStage(InvokeStage):
             if not question.answers and question.failure is None:
                 question.failure = BatchExpiredError(f"{why}. retry_failed() sends it again")
 
-    async def process_row(self, row: Row, context: ExecutionContext) -> None:
-        question: Question = row.question
-        if row.reasks == 0 and not question.answers:
-            if question.failure is None:
-                raise Halted
-            row.attempts = 1
-            raise question.failure
-        bought = self._bought.pop(question.key, None) if row.reasks == 0 else None
-        if bought is None:
-            await super().process_row(row, context)
-            return
-        row.answer, row.status, row.attempts = question.answers[0], "answered", 1
-        row.pay(*bought)
-        row.answer.usable_text()
+    async def ask(self, question: Question, row: Row) -> None:
+        """Only an answer that broke its schema is asked for anew; the others came in a batch."""
+        if row.reasks or question.answers:
+            await self.ask_alone(question, row)
+
+    def requests(
+        self, asked: Iterable[Asked], *, times: int = 1, more: bool = False
+    ) -> Iterator[tuple[Request, Decimal]]:
+        for pair in asked:
+            request = self.alone_request(*pair).measure()
+            yield request, self._ceiling(request.prompt) + request.worst_case * (times - 1)
 
     # -- the end
 
     async def close(self) -> None:
         await self._let_go()
-        self._teller.hush()
-        await super().close()
+        self._status.hush()
 
     async def _let_go(self) -> None:
         """At a stop, leave the batches to the server, or cancel them where that is asked for."""
         control = self._context.control
         if not self._under_way:
             return
-        until = time.monotonic() + (self.pace.grace if control.error is None else 0.0)
+        until = time.monotonic() + (self.policy.grace if control.error is None else 0.0)
         while self._unended() and not control.cancelled and time.monotonic() < until:
             await asyncio.sleep(0.05)
-        until = time.monotonic() + self.pace.patience
+        until = time.monotonic() + self.policy.patience
         while control.cancelled and self._unended() and time.monotonic() < until:
             await self._cancel_all(until)
         tasks = set(self._under_way)
@@ -369,11 +374,7 @@ class BatchInvokeStage(InvokeStage):
     async def _cancel_all(self, until: float) -> None:
         try:
             async with asyncio.timeout(max(0.1, until - time.monotonic())):
-                await self.carrier.cancel(self._unended())
+                await self.job.cancel(self._unended())
         except (TimeoutError, RunError, RowError):  # they end by themselves, within a day
             pass
         await asyncio.sleep(0.05)
-
-    def _show_concurrency(self, context: ExecutionContext) -> None:
-        super()._show_concurrency(context)
-        context.metrics.concurrency_note = "in batches"

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..journal import CREATED, ENDED, BatchRecord, Journal
 from ..models import ZERO, Prompt
-from ..orchestration import ExecutionContext
+from ..orchestration import ExecutionContext, Row
 from ..providers.anthropic import BatchResult, MessageBatches, ServerBatch
 from ..sending import Backoff, ConcurrencyLimit, Question, Reservation
 
@@ -66,18 +66,20 @@ class BatchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BatchedQuestion:
-    """What is to be asked, and the most that it can cost in a batch (USD)."""
+    """What is to be asked, the most that it can cost in a batch (USD), and the row that asks."""
 
     question: Question
     prompt: Prompt
     ceiling: Decimal
+    row: Row | None
 
 
 class Batch:
     """A batch that this run has sent, or that it found and waits for (`adopted`).
 
     `items` are those of its requests that this run wants, by key. `unsent` says that an
-    adopted one turned out never to have come to be.
+    adopted one turned out never to have come to be. `cost` is what its answers are known to cost in
+    USD, `unmetered` what those can have cost at most that don't say.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Batch:
         self.adopted = adopted
         self.unsent = self.cancelling = False
         self.left: set[int] = set(range(len(record.keys)))
-        self.cost = ZERO
+        self.cost = self.unmetered = ZERO
 
     def fresh(self, outcomes: Sequence[BatchResult]) -> dict[int, BatchResult]:
         """Those that haven't been taken yet, by their requests' numbers."""
@@ -133,14 +135,14 @@ class BatchJob:
         *,
         gate: ConcurrencyLimit,
         backoff: Backoff,
-        pace: BatchPolicy,
+        policy: BatchPolicy,
     ) -> None:
         self.wire = wire
         self.journal = journal
         self.taker = taker
         self.gate = gate
         self.backoff = backoff
-        self.pace = pace
+        self.policy = policy
         self.trouble: str = ""
         self._hurry = asyncio.Event()
 
@@ -220,7 +222,7 @@ class BatchJob:
             if all(each.ended for each in candidates):
                 return None
             self.trouble = "the answer to a create call was lost: its batch is being looked for"
-            await self._wait(self.pace.longest if len(others) > 1 else self.pace.first)
+            await self._wait(self.policy.longest if len(others) > 1 else self.policy.first)
 
     async def _is_of(self, record: BatchRecord, candidate: ServerBatch) -> bool:
         async with contextlib.aclosing(self.wire.results(candidate)) as results:
@@ -240,13 +242,13 @@ class BatchJob:
         await self.journal.put_batch(replace(batch.record, state=ENDED))
 
     async def _until_ended(self, batch: Batch) -> ServerBatch | None:
-        interval = self.pace.first
+        interval = self.policy.first
         while True:
             found = await self._patiently(lambda: self.wire.retrieve(batch.record.id))
             if found is None or found.ended:
                 return found
             await self._wait(interval)
-            interval = min(self.pace.longest, interval * 1.5)
+            interval = min(self.policy.longest, interval * 1.5)
 
     async def _read(self, batch: Batch, found: ServerBatch) -> None:
         async with contextlib.aclosing(self.wire.results(found)) as results:
@@ -269,10 +271,10 @@ class BatchJob:
 
     async def _wait(self, seconds: float) -> None:
         """Sleep; where somebody waits for a cancelled batch, only shortly."""
-        until = time.monotonic() + (self.pace.first if self._hurry.is_set() else seconds)
+        until = time.monotonic() + (self.policy.first if self._hurry.is_set() else seconds)
         while (left := until - time.monotonic()) > 0:
             if self._hurry.is_set():
-                await asyncio.sleep(min(left, self.pace.first))
+                await asyncio.sleep(min(left, self.policy.first))
                 return
             try:
                 await asyncio.wait_for(self._hurry.wait(), left)

@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from ..errors import (
-    BudgetExceededError,
-    RejectedRequestError,
-    RowError,
-    TimedOutError,
-    TransientError,
-)
-from ..journal import Entry
-from ..models import Prompt, Usage
-from ..orchestration import ExecutionContext, Halted, Row
-from ..providers import Answer, Provider, Reply, Settings
-from ..sending import PACK_MARK, AnswerShare, Endpoint, Question, Request
-from .invoke import InvokeStage
+from ..errors import BudgetExceededError, RejectedRequestError, RowError, TimedOutError
+from ..models import ZERO, Prompt, Usage
+from ..orchestration import Halted, Row
+from ..providers import Answer, Reply
+from ..sending import AnswerShare, Endpoint, Question, Request, Sender
+from .plan import Asked, Plan
 
-__all__ = ["MOST_BYTES", "WRAPPING_TOKENS", "Form", "PackInvokeStage", "body_of", "ids_of"]
+__all__ = ["MOST_BYTES", "WRAPPING_TOKENS", "Form", "Packs", "body_of", "ids_of"]
 
 
 MOST_BYTES = 40_000  # of the rows' own text in a pack: about 10,000 tokens
@@ -31,8 +25,6 @@ _LONG_BYTES = MOST_BYTES // 4  # who has more to say than that isn't short, and 
 _IN_VAIN = 3  # packs in a row without one usable answer: then packing does no good here
 _FEW = 4  # so many lost ones go alone, not in halves
 _OTHERS = "another run's answer"
-
-Asked = Sequence[tuple[Question, Row]]
 
 
 class Pack:
@@ -44,8 +36,8 @@ class Pack:
 
     __slots__ = ("asked", "closed", "lock", "second", "size")
 
-    def __init__(self, asked: Asked = (), *, second: bool = False) -> None:
-        self.asked: list[tuple[Question, Row]] = list(asked)
+    def __init__(self, asked: Sequence[Asked] = (), *, second: bool = False) -> None:
+        self.asked: list[Asked] = list(asked)
         self.size: int = 0
         self.closed: bool = bool(asked)
         self.second: bool = second
@@ -54,73 +46,51 @@ class Pack:
             question.pack = self
 
 
-class PackInvokeStage(InvokeStage):
-    """Gets each row's answer from the journal, or from a pack of at most `most` rows.
+class Packs(Plan):
+    """A request for at most `most` questions together, in this `form`, to the endpoint `packed`.
 
-    Packs go over the line `packed` in the form `form`. What a pack's answer lacks or has twice is
-    asked again alone, over the usual line; where it lacks more than a quarter, what is lost goes
-    in two halves first. What breaks its schema is asked again alone, too. A packed answer has a
-    key of its own in the journal, whatever the size of its pack: it may differ from that of a
-    one-row request, which is taken where there is one.
+    What a pack's answer lacks or has twice is asked again alone, at the usual endpoint; where it
+    lacks more than a quarter, what is lost goes in two halves first. What breaks its schema is
+    asked again alone, too. A packed answer has a key of its own in the journal (`PACK_MARK`),
+    whatever the size of its pack: it may differ from that of a one-row request, which is taken
+    where there is one.
     """
 
+    gathers = True
+
     def __init__(
-        self,
-        provider: Provider,
-        settings: Settings,
-        *,
-        packed: Endpoint,
-        form: Form,
-        most: int,
-        **given: Any,
+        self, sender: Sender, alone: Endpoint, packed: Endpoint, *, form: Form, most: int
     ) -> None:
-        super().__init__(provider, settings, **given)
+        super().__init__(sender, alone, packed)
+        alone.sets_pace = False  # one row alone is much faster than a pack
         self.packed = packed
         self.form = form
         self.most = most
         self._open: Pack | None = None
-        self._carried: Pack | None = None  # the one that was open when the last chunk was prepared
-        self._ripe = False  # whether rows are held whose pack is closed by now
-        self._since = 0  # rows prepared since the open pack was begun
-        self._patience = 2 * most * self.gate.width
+        self._drafted: list[Asked] = []
+        self._carried: Pack | None = None  # the one that was open when the last chunk was read
+        self._ripe = False  # whether rows wait whose pack is closed by now
+        self._since = 0  # rows read since the open pack was begun
+        self._patience = 2 * most * sender.limits.concurrency.width
         self._in_vain = 0
-        self._reading = asyncio.Lock()
-
-    @property
-    def lines(self) -> tuple[Endpoint, ...]:
-        return (self.line, self.packed)
 
     @property
     def gives_up(self) -> bool:
         """Whether packs have come back without any use, so that rows go alone."""
         return self._in_vain >= _IN_VAIN
 
-    # -- the journal: a key of its own, and the answers of one-row requests beside it
-
-    def key(self, prompt: Prompt) -> bytes:
-        return super().key(prompt) + PACK_MARK
-
-    def keys(self, prompt: Prompt) -> list[bytes]:
-        return [self.key(prompt), super().key(prompt)]
-
-    async def _journaled(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
-        found = await super()._journaled(keys)
-        others = {key.removesuffix(PACK_MARK): key for key in keys if key not in found}
-        alone = await super()._journaled(list(others)) if others else {}
-        return found | {others[key]: entries for key, entries in alone.items()}
+    def describe(self, held: str) -> str:
+        return ", ".join(filter(None, [held, f"{self.most} rows a request"]))
 
     # -- which rows go together
 
-    async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
-        self._since += len(rows)
-        for question, row in await self._meet(rows):
-            if not question.answers and not self.gives_up:
-                self._place(question, row)
+    def seen(self, rows: int) -> None:
         self._carried = self._open
+        self._since += rows
 
-    def _place(self, question: Question, row: Row) -> None:
-        size = len(self.form.own(_text(row)).encode("utf-8", "replace"))
-        if size > _LONG_BYTES:
+    def add(self, question: Question, row: Row) -> None:
+        size = self._size(row)
+        if size > _LONG_BYTES or self.gives_up:
             return
         pack = self._open
         if pack is not None and pack.size + size > MOST_BYTES:
@@ -134,54 +104,59 @@ class PackInvokeStage(InvokeStage):
         if len(pack.asked) >= self.most:
             self._close(pack)
 
+    def _size(self, row: Row) -> int:
+        return len(self.form.own(_text(row)).encode("utf-8", "replace"))
+
     def _close(self, pack: Pack) -> None:
         pack.closed, self._open = True, None
         self._ripe = self._ripe or pack is self._carried
 
-    def holds(self, row: Row) -> bool:
-        pack = None if row.question is None else row.question.pack
+    def waits(self, row: Row) -> bool:
+        pack = row.question.pack
         return pack is not None and not pack.closed
 
     @property
-    def full(self) -> bool:
-        """Whether held rows can go: their pack is closed, or has waited for others long enough."""
+    def full(self) -> bool:  # type: ignore[override]
+        """Whether rows that wait can go: their pack is closed, or waited for others long enough."""
         return self._ripe or (self._open is not None and self._since >= self._patience)
 
-    async def gathered(self, context: ExecutionContext) -> None:
+    async def flush(self) -> None:
         if not self._ripe and self._open is not None:
             self._close(self._open)
         self._ripe = False
 
-    # -- a row on its way
+    # -- what is sent
 
-    async def process_row(self, row: Row, context: ExecutionContext) -> None:
-        question: Question = row.question
+    async def ask(self, question: Question, row: Row) -> None:
         while (pack := question.pack) is not None:
             async with pack.lock:
                 if question.pack is pack:
-                    await self._send(pack, context)
-        await super().process_row(row, context)
+                    await self._send(pack)
+        if question.failure is not None:
+            raise question.failure
+        if row.reasks >= len(question.answers):
+            await self.ask_alone(question, row)
 
-    async def _send(self, pack: Pack, context: ExecutionContext) -> None:
+    async def _send(self, pack: Pack) -> None:
         """Ask what is left to ask of a pack; none of its questions is in it any more then."""
-        if context.control.stopping:
+        if self.sender.context.control.stopping:
             raise Halted
         asked = [(question, row) for question, row in pack.asked if not _settled(question)]
-        came = await self._try(asked, context) if len(asked) > 1 and not self.gives_up else ""
+        came = await self._try(asked) if len(asked) > 1 and not self.gives_up else ""
         for question, _ in pack.asked:
             question.pack = None
         lost = [(question, row) for question, row in asked if not _settled(question)]
         if came in ("answer", "rejection"):
-            self._judge(asked, lost, context)
+            self._judge(asked, lost)
         if came == _OTHERS:
             Pack(lost, second=pack.second)
         elif came:
             self._again(pack, asked, lost)
 
-    async def _try(self, asked: Asked, context: ExecutionContext) -> str:
+    async def _try(self, asked: Sequence[Asked]) -> str:
         """What came of a pack; "" where its questions have to go alone, or have failed."""
         try:
-            return "answer" if await self._ask(self._request(asked), context) else _OTHERS
+            return "answer" if await self.sender.send(self._request(asked)) else _OTHERS
         except RejectedRequestError:  # a single one of them may be to blame
             return "rejection"
         except TimedOutError:
@@ -189,32 +164,26 @@ class PackInvokeStage(InvokeStage):
         except BudgetExceededError:  # one of them alone may still fit
             return ""
         except RowError as error:
-            if not self.breaker.exhausted:  # others get answers: it is one of these
+            if not self.sender.limits.breaker.exhausted:  # others get answers: it is one of these
                 return "failures"
             for question, _ in asked:
                 question.failure = error
             return ""
 
-    def _judged(self, error: TransientError, request: Request, context: ExecutionContext) -> float:
-        """A pack that takes too long would do so again: it is tried in smaller ones."""
-        if request.line is self.packed and isinstance(error, TimedOutError):
-            raise error
-        return super()._judged(error, request, context)
-
-    def _request(self, asked: Asked) -> Request:
+    def _request(self, asked: Sequence[Asked]) -> Request:
         ids = ids_of([question.key for question, _ in asked])
         prompts = {name: _text(row) for name, (_, row) in zip(ids, asked, strict=True)}
-        return Request(self.packed, Prompt(self.form.request(prompts)), asked, ids)
+        return Request(self.packed, Prompt(self.form.request(prompts)), asked, ids, self._divided)
 
-    def _judge(self, asked: Asked, lost: Asked, context: ExecutionContext) -> None:
+    def _judge(self, asked: Sequence[Asked], lost: Sequence[Asked]) -> None:
         """See whether packing does any good; where it doesn't, say so."""
         self._in_vain = self._in_vain + 1 if len(lost) == len(asked) else 0
         if self.gives_up:
-            context.metrics.message = (
+            self.sender.context.metrics.message = (
                 f"the last {self._in_vain} packs had no usable answer: rows go one by one"
             )
 
-    def _again(self, pack: Pack, asked: Asked, lost: Asked) -> None:
+    def _again(self, pack: Pack, asked: Sequence[Asked], lost: Sequence[Asked]) -> None:
         """In two halves, if many are lost for the first time; whoever is in no pack goes alone."""
         many = len(lost) > max(_FEW, len(asked) // 4)
         if many and not pack.second and not self.gives_up:
@@ -222,53 +191,60 @@ class PackInvokeStage(InvokeStage):
             for part in (lost[:half], lost[half:]):
                 Pack(part, second=True)
 
-    # -- what comes back
-
-    def _judge_rejection(self, error: RejectedRequestError, request: Request) -> None:
-        if request.line is self.line:  # a pack's may be the pack's fault
-            super()._judge_rejection(error, request)
-
-    def _learn_pace(self, request: Request, latency: float) -> None:
-        """Only packs tell how many at once the server takes: one row alone is much faster."""
-        if request.line is self.packed:
-            super()._learn_pace(request, latency)
-        else:
-            self.gate.prove()
-
-    async def _parts(
-        self, request: Request, reply: Reply, answer: Answer | None
-    ) -> list[AnswerShare]:
-        if request.line is self.line or answer is None:
-            return await super()._parts(request, reply, answer)
-        async with self._reading:  # many at once would hold the loop up
-            await asyncio.sleep(0)
-            return self._unpacked(request, reply, answer)
-
-    def _unpacked(self, request: Request, reply: Reply, answer: Answer) -> list[AnswerShare]:
+    def _divided(self, request: Request, reply: Reply, answer: Answer) -> list[AnswerShare]:
         """Each question's answer by its id, and its share: all of them together are the reply's."""
         ids = request.ids
         usable = answer.stop_reason != "refusal"
         texts = self.form.read(answer.text, set(ids)) if usable else {}
         message, price = json.loads(reply.body), self.packed.provider.price
         price = None if price is None else price.at(answer.usage.prompt_tokens)
-        parts: list[AnswerShare] = []
-        shares = answer.usage.shares(len(ids))
-        for name, usage, (question, row) in zip(ids, shares, request.asked, strict=True):
+        shares: list[AnswerShare] = []
+        usages = answer.usage.shares(len(ids))
+        for name, usage, (question, row) in zip(ids, usages, request.asked, strict=True):
             about: dict[str, Any] = {"id": name, "rows": len(ids)}
-            if not parts and len(texts) < len(ids):
+            if not shares and len(texts) < len(ids):
                 about["answer"] = answer.text  # as it came, once: something of it is lost
             text = texts.get(name)
             body = body_of(message, text, usage, about)
-            cost = None if price is None else price.cost(usage)
+            cost = None if price is None or not usage.known else price.cost(usage)
             own = None if text is None else Answer(text, "end_turn", usage, 1)  # as in the body
-            parts.append(AnswerShare(question, row, body, usage, cost, own))
-        return parts
+            shares.append(AnswerShare(question, row, body, usage, cost, own))
+        return shares
 
-    def _show_concurrency(self, context: ExecutionContext) -> None:
-        super()._show_concurrency(context)
-        metrics = context.metrics
-        how = f"{self.most} rows a request"
-        metrics.concurrency_note = ", ".join(filter(None, [metrics.concurrency_note, how]))
+    # -- what would be sent
+
+    def requests(
+        self, asked: Iterable[Asked], *, times: int = 1, more: bool = False
+    ) -> Iterator[tuple[Request, Decimal]]:
+        for question, row in asked:
+            size = self._size(row)
+            if size > _LONG_BYTES:
+                yield self._drafted_alone((question, row), times)
+                continue
+            if self._drafted_bytes() + size > MOST_BYTES:
+                yield from self._drafts(times)
+            self._drafted.append((question, row))
+            if len(self._drafted) >= self.most:
+                yield from self._drafts(times)
+        if not more:
+            yield from self._drafts(times)
+
+    def _drafted_bytes(self) -> int:
+        return sum(self._size(row) for _, row in self._drafted)
+
+    def _drafts(self, times: int) -> Iterator[tuple[Request, Decimal]]:
+        """The drafted pack; two halves may follow it, and then each of its rows alone."""
+        asked, self._drafted = self._drafted, []
+        if len(asked) == 1:
+            yield self._drafted_alone(asked[0], times)
+        elif asked:
+            request = self._request(asked).measure()
+            alone = sum((self._drafted_alone(pair, times)[1] for pair in asked), ZERO)
+            yield request, request.worst_case * 3 + alone
+
+    def _drafted_alone(self, pair: Asked, times: int) -> tuple[Request, Decimal]:
+        request = self.alone_request(*pair).measure()
+        return request, request.worst_case * times
 
 
 def _text(row: Row) -> str:
@@ -435,7 +411,9 @@ def body_of(
             "output_tokens": usage.output_tokens,
             "cache_read_input_tokens": usage.cache_read_tokens,
             "cache_creation_input_tokens": usage.cache_write_tokens,
-        },
+        }
+        if usage.known
+        else None,
         "pack": dict(pack),
     }
     return json.dumps(whole).encode()

@@ -70,10 +70,15 @@ def billed(server: MessagesServer) -> Decimal:
     )
 
 
+def job_of(run: Run) -> batching.BatchJob:
+    plan = run.plan.asker.plan
+    assert isinstance(plan, batching.Batches)
+    return plan.job
+
+
 def quick(run: Run) -> Run:
     """Its retries follow one another without long waits."""
-    stage = next(each for each in run.plan.stages if isinstance(each, batching.BatchInvokeStage))
-    stage.backoff = stage.carrier.backoff = Backoff(base=0.02, longest=0.05)
+    run.plan.asker.sender.backoff = job_of(run).backoff = Backoff(base=0.02, longest=0.05)
     return run
 
 
@@ -349,8 +354,8 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
 
     async def scenario() -> Run:
         run = quick(Run(asker.pipeline(texts(40), batch=True)))
-        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
-        create, calls = stage.carrier.wire.create, []
+        wire = job_of(run).wire
+        create, calls = wire.create, []
 
         async def fails_once(requests: Any) -> Any:
             calls.append(len(requests))
@@ -360,7 +365,7 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
                 raise ConnectionLostError("cut", possibly_billed=True)
             return await create(requests)
 
-        stage.carrier.wire.create = fails_once  # type: ignore[method-assign]
+        wire.create = fails_once  # type: ignore[method-assign]
         await run.start()
         return run
 
@@ -569,14 +574,14 @@ def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
-        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
-        create = stage.carrier.wire.create
+        wire = job_of(run).wire
+        create = wire.create
 
         async def never_answers(requests: Any) -> Any:
             await create(requests)
             await asyncio.Event().wait()
 
-        stage.carrier.wire.create = never_answers  # type: ignore[method-assign]
+        wire.create = never_answers  # type: ignore[method-assign]
         await sent(run, server)
         run.stop()
         run.stop()
@@ -596,12 +601,12 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
-        stage = next(e for e in run.plan.stages if isinstance(e, batching.BatchInvokeStage))
+        wire = job_of(run).wire
 
         async def never_goes(_requests: Any) -> Any:
             await asyncio.Event().wait()
 
-        stage.carrier.wire.create = never_goes  # type: ignore[method-assign]
+        wire.create = never_goes  # type: ignore[method-assign]
         run.start()
         await seen(lambda: run.context.metrics.in_flight == 25)
         run.stop()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ondine_nb import Run
+from ondine_nb.sending import limits
 from ondine_nb.sending.budget import SessionBudget
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, ended, journaled, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -29,7 +29,7 @@ FAULTS: list[dict[str, float]] = [
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocation, "Backoff", partial(Backoff, base=0.005))
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.005))
 
 
 def dear(body: Any, _text: str) -> dict[str, int]:

@@ -18,8 +18,8 @@ from ondine_nb import Run
 from ondine_nb.errors import RowError
 from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.providers.dask.pool import WorkerPool
+from ondine_nb.sending import limits
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.dask_cluster import both_there, kill
 from tests.faults.test_faults import WEATHER
@@ -30,7 +30,7 @@ ROWS, WIDTH = 60, 10
 
 @pytest.fixture
 def cluster(two_dask_workers: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> LocalCluster:
-    monkeypatch.setattr(invocation, "Backoff", partial(Backoff, base=0.02))
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.02))
     both_there(two_dask_workers)
     return two_dask_workers
 

@@ -12,8 +12,8 @@ import pytest
 
 import ondine_nb.errors
 from ondine_nb.errors import RowError
+from ondine_nb.sending import limits
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import invoke as invocation
 from tests.asking import HAIKU, Asker, echoes, statuses, texts
 from tests.server import MessagesServer, value_of
 
@@ -53,7 +53,7 @@ LOST = {"reset_after", "half", "hang", "html", "malformed", "reset_before"}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocation, "Backoff", partial(Backoff, base=0.005))
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.005))
 
 
 @pytest.mark.parametrize("schema", [None, "mood: good|bad, n: int"], ids=["text", "schema"])
@@ -159,7 +159,7 @@ def test_a_real_rate_limit_is_kept_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sixty requests at once and then 50 a second: all rows are answered, each paid once."""
-    monkeypatch.setattr(invocation, "Backoff", partial(Backoff, base=0.2))
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.2))
     with MessagesServer(limits={"requests": 3_000}, burst=60, retry_after_ms=50) as server:
         run = Asker(server, tmp_path).run(texts(120), concurrency=20)
     assert list(run.frame["response"]) == echoes(texts(120))

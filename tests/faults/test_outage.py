@@ -13,8 +13,8 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.errors import FatalProviderError
 from ondine_nb.journal import files as journal_files
+from ondine_nb.sending import limits
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import invoke as invocation
 from tests.asking import Asker, echoes, seen, statuses, texts
 from tests.server import MessagesServer
 
@@ -39,7 +39,7 @@ class Weather:
 
 
 def patience(monkeypatch: pytest.MonkeyPatch, **given: float) -> None:
-    monkeypatch.setattr(invocation, "Backoff", partial(Backoff, **given))
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, **given))
 
 
 def test_an_outage_of_ten_seconds_in_mid_run_ends_with_every_row_answered(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.prompts.schema import parse_schema
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import PackInvokeStage
 from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.faults.processes import (
     SCHEMA,
@@ -34,8 +33,7 @@ PACK, WIDTH = 20, 4
 
 def quick(run: Run) -> Run:
     """Its retries follow one another without long waits."""
-    stage = next(each for each in run.plan.stages if isinstance(each, PackInvokeStage))
-    stage.backoff = Backoff(base=0.02, longest=0.1)
+    run.plan.asker.sender.backoff = Backoff(base=0.02, longest=0.1)
     return run
 
 

@@ -16,7 +16,6 @@ from ondine_nb import Pipeline, Run
 from ondine_nb.journal.entries import Entry
 from ondine_nb.models import Failure, Usage
 from ondine_nb.orchestration import Row
-from ondine_nb.stages import InvokeStage
 
 __all__ = ["EVIL", "FAILURES", "SCHEMA", "ended_run", "journal_answer", "reviews"]
 
@@ -103,11 +102,11 @@ def journal_answer(run: Run, position: int, text: str, **fields: Any) -> None:
     """Put an answer to the row's prompt into the run's journal."""
     template = run.pipeline.template
     ((values,),) = run.pipeline.frame.iter_rows(template.columns, positions=[position])
-    stage = next(it for it in run.plan.stages if isinstance(it, InvokeStage))
+    lookup = run.plan.asker.lookup
     usage = {"input_tokens": 130, "output_tokens": 22}
     body = {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage}
     known = {"latency": 1.9, "model": run.model, "cost": "0.000024", **fields}
     entry = Entry(
-        stage.key(template.render(values)), run.id, json.dumps(body).encode(), 1024, **known
+        lookup.key(template.render(values)), run.id, json.dumps(body).encode(), 1024, **known
     )
-    asyncio.run(stage.journal.append(entry))
+    asyncio.run(lookup.journal.append(entry))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -171,7 +173,7 @@ def test_without_the_lead_those_of_the_opening_would_all_write(home: Path) -> No
     with MessagesServer(latency=0.2) as server:
         pipeline = Asker(server, home).pipeline(texts(30), PROMPT)
         plan = pipeline.plan()
-        plan.stages[2].line.lead.wanted = False
+        plan.asker.endpoints[0].warm_up.wanted = False
         asyncio.run(plan.executor.execute(plan.stages, plan.context))
         assert sum(e.cache_creation_input_tokens > 0 for e in server.ledger.entries) == 8
 
@@ -212,15 +214,26 @@ def test_the_budget_reserves_the_dearer_tokens_of_a_cache_that_is_written(home: 
 # -- the lead by itself
 
 
+@contextlib.asynccontextmanager
+async def follow(lead: CacheWarmUp) -> AsyncIterator[None]:
+    """As a permit does around a request."""
+    leads = await lead.turn()
+    try:
+        yield
+    finally:
+        if leads:
+            lead.led()
+
+
 async def test_the_others_follow_after_a_while_where_the_first_takes_too_long() -> None:
     lead, went = CacheWarmUp(wanted=True, seconds=0.05), asyncio.Event()
 
     async def first() -> None:
-        async with lead.follow():
+        async with follow(lead):
             await asyncio.wait_for(went.wait(), 5)
 
     async def other() -> None:
-        async with lead.follow():
+        async with follow(lead):
             went.set()
 
     await asyncio.gather(first(), other())
@@ -232,7 +245,7 @@ async def test_all_follow_a_success_at_once_and_nobody_waits_where_nothing_is_ma
     order: list[str] = []
 
     async def ask(name: str) -> None:
-        async with lead.follow():
+        async with follow(lead):
             order.append(name)
             await asyncio.sleep(0.01)
             if name == "a":
@@ -242,7 +255,7 @@ async def test_all_follow_a_success_at_once_and_nobody_waits_where_nothing_is_ma
     async with asyncio.timeout(5):
         await asyncio.gather(*(ask(name) for name in "abc"))
     unwanted = CacheWarmUp(wanted=False)
-    async with asyncio.timeout(5), unwanted.follow(), unwanted.follow(), unwanted.follow():
+    async with asyncio.timeout(5), follow(unwanted), follow(unwanted), follow(unwanted):
         assert order == ["a", "b", "c"]
 
 
@@ -250,7 +263,7 @@ async def test_one_that_is_cancelled_while_it_leads_or_waits_leaves_the_lead_to_
     lead = CacheWarmUp(wanted=True, seconds=60)
 
     async def forever() -> None:
-        async with lead.follow():
+        async with follow(lead):
             await asyncio.sleep(60)
 
     tasks = [asyncio.create_task(forever()) for _ in range(3)]
@@ -258,7 +271,7 @@ async def test_one_that_is_cancelled_while_it_leads_or_waits_leaves_the_lead_to_
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(5), lead.follow():
+    async with asyncio.timeout(5), follow(lead):
         assert lead._leading
 
 

@@ -36,6 +36,7 @@ from ondine_nb.sending.budget import Budget
 from ondine_nb.sending.question import question_key
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import InvokeStage
+from tests.asking import asking
 from tests.orchestration.parts import arriving
 
 D = Decimal
@@ -146,11 +147,11 @@ class Runs:
     ) -> Asked:
         self.count += 1
         options = {"backoff": Backoff(attempts=3, base=0.0), "run_id": f"run{self.count}", **given}
-        stage = InvokeStage(
+        stage = asking(
             provider,
             settings or Settings(model="m", max_tokens=100),
             journal=self.journal,
-            budget=budget or Budget(None),
+            budget=budget,
             concurrency=width,
             **options,
         )
@@ -250,7 +251,7 @@ def test_of_finished_rows_only_failed_questions_are_kept(runs: Runs) -> None:
         lambda prompt, attempt: RejectedRequestError("too long") if prompt == too_long else None
     )
     asked = runs.ask(provider, ["a", "b", "a"], [too_long, "c"], ["c", "d"])
-    assert list(asked.stage._questions) == [asked.stage.key(Prompt(too_long))]
+    assert list(asked.stage._questions) == [asked.stage.lookup.key(Prompt(too_long))]
 
 
 def test_a_paid_answer_that_cant_be_used_isnt_bought_again_either(runs: Runs) -> None:
@@ -397,13 +398,23 @@ def test_20_equal_rejections_before_any_success_end_the_run(runs: Runs) -> None:
     assert asked.statuses == ["failed"] * 19 + ["not_run"] * 81
 
 
+def test_20_equal_rejections_in_a_row_end_the_run_wherever_they_come(runs: Runs) -> None:
+    late = Scripted(lambda prompt, attempt: None if int(prompt) < 30 else RejectedRequestError("x"))
+    asked = runs.ask(late, [str(n) for n in range(100)], width=1)
+    assert len(late.sent) == 50
+    error = asked.context.control.error
+    assert isinstance(error, FatalProviderError)
+    assert str(error) == "20 requests in a row were all rejected alike: x"
+    assert asked.statuses == ["answered"] * 30 + ["failed"] * 19 + ["not_run"] * 51
+
+
 @pytest.mark.parametrize(
     "script",
     [
         lambda prompt, attempt: RejectedRequestError(f"row {prompt} too long"),
-        lambda prompt, attempt: RejectedRequestError("x") if prompt != "0" else None,
+        lambda prompt, attempt: RejectedRequestError("x") if int(prompt) % 20 else None,
     ],
-    ids=["of different kinds", "after a success"],
+    ids=["of different kinds", "with a success among every twenty"],
 )
 def test_other_rejections_are_the_rows(runs: Runs, script: Script) -> None:
     asked = runs.ask(Scripted(script), [str(n) for n in range(60)], width=1)
@@ -533,11 +544,10 @@ def test_a_stop_sends_no_more_and_what_is_in_flight_is_journaled(runs: Runs) -> 
         await asyncio.sleep(0.02)
 
     provider = Scripted(lambda prompt, attempt: stops(prompt, attempt))
-    stage = InvokeStage(
+    stage = asking(
         provider,
         Settings(model="m", max_tokens=100),
         journal=runs.journal,
-        budget=Budget(None),
         run_id="stopped",
         concurrency=3,
     )
@@ -586,7 +596,7 @@ def test_an_answer_is_durable_before_it_is_counted(
     monkeypatch.setattr(runs.journal, "extend", noted)
 
     def check(row: Row, asker: InvokeStage) -> None:
-        assert asker.key(Prompt(f"{row.position}")) in durable
+        assert asker.lookup.key(Prompt(f"{row.position}")) in durable
 
     asked = runs.ask(Scripted(), [str(n) for n in range(40)], check=check)
     assert asked.statuses == ["answered"] * 40
@@ -597,7 +607,7 @@ def test_an_entry_says_what_it_was_and_holds_no_more(runs: Runs) -> None:
     asked = runs.ask(Scripted(), ["a"])
 
     async def found() -> list[Entry]:
-        key = asked.stage.key(Prompt("a"))
+        key = asked.stage.lookup.key(Prompt("a"))
         return (await runs.journal.lookup([key]))[key]
 
     (entry,) = asyncio.run(found())

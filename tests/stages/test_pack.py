@@ -22,7 +22,7 @@ from ondine_nb.journal.journal import shared
 from ondine_nb.models import Prompt, Usage
 from ondine_nb.prompts.schema import parse_schema
 from ondine_nb.providers import Clonable, ModelPrice, Provider, find_price
-from ondine_nb.stages import PackInvokeStage
+from ondine_nb.stages import InvokeStage
 from ondine_nb.stages.pack import MOST_BYTES
 from tests.asking import Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.echo import Echo
@@ -56,8 +56,8 @@ def prompts(data: pd.DataFrame) -> list[str]:
     return [PROMPT.replace("{text}", text) for text in data["text"]]
 
 
-def stage_of(run: Run) -> PackInvokeStage:
-    return next(each for each in run.plan.stages if isinstance(each, PackInvokeStage))
+def stage_of(run: Run) -> InvokeStage:
+    return run.plan.asker
 
 
 def add_up(run: Run) -> None:
@@ -229,7 +229,8 @@ def test_a_pack_is_journaled_at_once_and_row_by_row(asker: Asker) -> None:
     stage = stage_of(run)
 
     async def found() -> dict[bytes, list[Entry]]:
-        return await shared(asker.folder).lookup([stage.key(Prompt(p)) for p in prompts(texts(3))])
+        keys = [stage.lookup.key(Prompt(p)) for p in prompts(texts(3))]
+        return await shared(asker.folder).lookup(keys)
 
     entries = [entry for each in asyncio.run(found()).values() for entry in each]
     assert len(entries) == 3

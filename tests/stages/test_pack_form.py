@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ondine_nb.models import Usage
 from ondine_nb.prompts.schema import parse_schema
 from ondine_nb.providers import Answer, find_price
-from ondine_nb.stages import Form, ids_of
-from ondine_nb.stages.pack import body_of
+from ondine_nb.stages import Form
+from ondine_nb.stages.pack import body_of, ids_of
 from tests.server.packs import questions_of
 
 SCHEMA = parse_schema("mood: good|bad, n: int?").json_schema

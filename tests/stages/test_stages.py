@@ -30,9 +30,9 @@ from ondine_nb.prompts.schema import parse_schema
 from ondine_nb.prompts.template import Template
 from ondine_nb.providers import Answer, Settings
 from ondine_nb.providers.anthropic.client import AnthropicProvider
-from ondine_nb.sending.budget import Budget
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import InvokeStage, LoadStage, ParseStage, PromptStage
+from ondine_nb.stages import LoadStage, ParseStage, PromptStage
+from tests.asking import asking
 from tests.server import MessagesServer, echo_of, value_of
 from tests.server.answers import prompt_of
 
@@ -181,11 +181,11 @@ def pipeline(
         timeout=10,
     )
     held = RowSet(wrap(data))
-    invoke = InvokeStage(
+    invoke = asking(
         AnthropicProvider(settings_.model, base_url=server.url, api_key="k"),
         settings_,
         journal=journal,
-        budget=given_.get("budget") or Budget(None),
+        budget=given_.get("budget"),
         run_id="r",
         backoff=Backoff(base=0.001),
     )

@@ -15,7 +15,6 @@ from ...models import Prompt
 from ...orchestration import Row
 from ...providers import Answer, capabilities
 from ...sending import answer_in
-from ...stages import InvokeStage
 from ..ui import MESSAGE, clean, lines, money, safe, short, span
 from .query import Results, status_word
 
@@ -88,12 +87,10 @@ def _prompt(run: Any, position: int) -> tuple[Prompt | None, str]:
 
 def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:
     """What the journal has for this prompt, oldest first, and why it has nothing."""
-    stage = next((it for it in run.plan.stages if isinstance(it, InvokeStage)), None)
-    if stage is None:
-        return [], ""
-    keys = stage.keys(prompt)
+    lookup = run.plan.asker.lookup
+    keys = lookup.keys(prompt)
     try:
-        found = asyncio.run(stage.journal.lookup(keys))
+        found = asyncio.run(lookup.journal.lookup(keys))
     except Exception as error:  # the rest of the row can still be shown
         return [], f"the journal can't be read: {safe(error)}"
     for key in keys:

@@ -65,10 +65,10 @@ class DaskExecutor(AsyncExecutor):
         """Have the workers send what these stages ask."""
         fleet = WorkerPool(self.client_or_address, workers=self.workers, patience=self.patience)
         for stage in stages:
-            for line in getattr(stage, "lines", ()):
-                given = line.provider
+            for endpoint in getattr(stage, "endpoints", ()):
+                given = endpoint.provider
                 own = given.own if isinstance(given, DaskProvider) else given
-                line.provider = DaskProvider(own, fleet)
+                endpoint.provider = DaskProvider(own, fleet)
 
     def configured(
         self, *, max_concurrency: int, on_error: str, state_manager: StateManager | None

@@ -78,12 +78,11 @@ def test_an_answer_that_cannot_be_read_shows_its_bytes(run: Run) -> None:
     import asyncio
 
     from ondine_nb.journal.entries import Entry
-    from ondine_nb.stages import InvokeStage
 
-    stage = next(it for it in run.plan.stages if isinstance(it, InvokeStage))
+    lookup = run.plan.asker.lookup
     ((values,),) = run.pipeline.frame.iter_rows(["text"], positions=[0])
-    key = stage.key(run.pipeline.template.render(values))
-    asyncio.run(stage.journal.append(Entry(key, run.id, b"<html>\xff<script>", 10)))
+    key = lookup.key(run.pipeline.template.render(values))
+    asyncio.run(lookup.journal.append(Entry(key, run.id, b"<html>\xff<script>", 10)))
     (said,) = detail(run, 0).answers
     assert "<html>" in said.body
     assert said.text == "(not a message that can be read)"

@@ -1,0 +1,90 @@
+"""Looks answers up in the journal: what was paid for is not asked again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from ..errors import MalformedAnswerError
+from ..journal import Entry, Journal
+from ..models import Prompt
+from ..providers import Provider, Settings, capabilities
+from .question import Question, answer_in, question_key
+
+__all__ = ["Lookup"]
+
+
+class Lookup:
+    """Finds what the journal has for questions to one model under one kind of settings.
+
+    With `fresh` only answers of this run (`run_id`) count, with `resumed` those of its earlier
+    processes too. With a `mark` answers have keys of their own, which end with it; where there is
+    none, an answer without the mark is taken.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        provider: Provider,
+        settings: Settings,
+        *,
+        run_id: str,
+        fresh: bool = False,
+        resumed: bool = False,
+        mark: bytes = b"",
+    ) -> None:
+        self.journal = journal
+        self.settings = settings
+        self.run_id = run_id
+        self.fresh: bool = fresh
+        self.resumed: bool = resumed
+        self._mark = mark
+        self._hash = question_key(provider.identity, settings)
+        self._read = capabilities(provider).read
+        self._began = time.time()
+
+    def key(self, prompt: Prompt) -> bytes:
+        """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""
+        hasher = self._hash.copy()
+        hasher.update(prompt.key_bytes)
+        return bytes(hasher.digest()) + self._mark
+
+    def keys(self, prompt: Prompt) -> list[bytes]:
+        """The keys that an answer may have in the journal, the best one first."""
+        key = self.key(prompt)
+        return [key, key.removesuffix(self._mark)] if self._mark else [key]
+
+    async def recall(self, questions: Sequence[Question]) -> None:
+        """Give each question its journaled answers, by one query. Raises `JournalError`."""
+        found = await self._entries([question.key for question in questions])
+        for question in questions:
+            self._take(question, found.get(question.key, ()))
+
+    async def _entries(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
+        found = await self._find(keys)
+        if not self._mark:
+            return found
+        others = {key.removesuffix(self._mark): key for key in keys if key not in found}
+        alone = await self._find(list(others)) if others else {}
+        return found | {others[key]: entries for key, entries in alone.items()}
+
+    async def _find(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
+        """With `fresh`, only what this run has been answered, by an earlier process if resumed."""
+        run = self.run_id if self.fresh else None
+        return await self.journal.lookup(keys, run, earlier=self.resumed or not self.fresh)
+
+    def _take(self, question: Question, entries: Iterable[Entry]) -> None:
+        """Take over journaled answers, unless one was cut and could be longer now."""
+        answers, earlier = [], 0
+        for entry in entries:
+            try:
+                answer = answer_in(entry, self._read)
+            except MalformedAnswerError:  # it could be read once: whoever wrote it knew more
+                continue
+            if answer.cut and entry.max_tokens < self.settings.max_tokens:
+                question.begins = True
+                return
+            answers.append(answer)
+            earlier += entry.run != self.run_id or entry.at < self._began
+        question.begins = self.fresh and not answers
+        question.answers, question.earlier = answers, earlier
