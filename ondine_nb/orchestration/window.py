@@ -1,4 +1,4 @@
-"""The sliding window: a fixed number of workers that pull rows from an iterator.
+"""The sliding window: at most so many workers as rows may be under way pull rows from an iterator.
 
 A row goes through all neighbouring row stages without a barrier between them, and there is never a
 task for each row, however many rows there are.
@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Any
 
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
 from .context import ExecutionContext
@@ -21,12 +20,12 @@ from .stage import RowStage
 __all__ = ["Window", "check_on_error"]
 
 _MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
-_PORTION = 100
+_AT_A_TIME = 100
 _TURN_SECONDS = 0.02
 
 
 class Window:
-    """Runs rows through `stages`, at most `width` of them at once.
+    """Runs rows through `stages`, at most `width` of them at once, by as many workers as have rows.
 
     `chunks` are lists of rows; each is prepared as a whole, one after another. With `on_error`
     "stop" the first failed row ends the run. Rows that an earlier window has counted are not
@@ -57,7 +56,9 @@ class Window:
         self.when_finished: Callable[[Row], None] | None = None
         self._chunks: list[AsyncGenerator[Sequence[Row], None]] = []
         self._workers: dict[asyncio.Task[None], Row | None] = {}
-        self._stopped = asyncio.Event()
+        self._running = self._idle = 0
+        self._error: BaseException | None = None
+        self._ended = asyncio.Event()  # the last worker has, or one that failed, or all are told to
         self._turn: float | None = None  # when the loop's turn began, if a row was taken in it
 
     async def run(self, chunks: AsyncGenerator[list[Row], None]) -> None:
@@ -75,7 +76,7 @@ class Window:
                 self._chunks.append(stage.gather(self._chunks[-1], self.context))
         control.bind(asyncio.get_running_loop(), self._stop)
         try:
-            await self._employ()
+            self._hire(1)  # it reads the first rows, and the others come with them
             await self._until_done_or_stopped()
         except asyncio.CancelledError:
             control.stop("cancelled")
@@ -88,26 +89,28 @@ class Window:
             if not control.stopping:
                 await closing
 
-    async def _employ(self) -> None:
-        """Start the workers, some at a time: thousands at once would hold the loop up."""
-        while len(self._workers) < self.width and not self.context.control.stopping:
-            for _ in range(min(_PORTION, self.width - len(self._workers))):
-                self._workers[asyncio.create_task(self._work())] = None
-            if len(self._workers) < self.width:
-                await asyncio.sleep(0)
+    def _hire(self, workers: int) -> None:
+        """Start so many workers more, as far as the width allows and the run goes on."""
+        for _ in range(min(workers, self.width - len(self._workers))):
+            if self.context.control.stopping:
+                return
+            worker = asyncio.create_task(self._work())
+            self._workers[worker] = None
+            self._running += 1
+            worker.add_done_callback(self._gone)
+
+    def _gone(self, worker: asyncio.Task[None]) -> None:
+        self._running -= 1
+        error = None if worker.cancelled() else worker.exception()
+        self._error = self._error or error
+        if error is not None or not self._running:
+            self._ended.set()
 
     async def _until_done_or_stopped(self) -> None:
-        stopped = asyncio.create_task(self._stopped.wait())
-        everything: asyncio.Future[Any] = asyncio.gather(*self._workers)
-        waited: set[asyncio.Future[Any]] = {stopped, everything}
-        try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if everything.done() and not everything.cancelled():
-                everything.result()
-        finally:
-            stopped.cancel()
-            if everything.done() and not everything.cancelled():
-                everything.exception()  # seen: a worker that failed has told control
+        if self._workers:
+            await self._ended.wait()
+        if self._error is not None:
+            raise self._error
 
     async def _close(self) -> None:
         """Close the stages when the last worker has ended."""
@@ -128,14 +131,14 @@ class Window:
         for worker, row in self._workers.items():
             if hard or row is None or not row.sending:
                 worker.cancel()
-        self._stopped.set()
+        self._ended.set()
 
     async def _work(self) -> None:
         worker = asyncio.current_task()
         assert worker is not None
         try:
             while not self.context.control.stopping:
-                row = self._ready.popleft() if self._ready else await self._refill()
+                row = self._ready.popleft() if self._ready else await self._wait_for_row()
                 if row is None or self.context.ended():
                     return
                 if self._turn is None:
@@ -151,6 +154,19 @@ class Window:
         except Exception as error:  # reading or preparing failed: the others must end too
             self.context.control.stop("failed", error)
             raise
+
+    async def _wait_for_row(self) -> Row | None:
+        """The next row, read by this worker or by another; None at the end.
+
+        Whoever has read rows sees to it that each has a worker, up to the width.
+        """
+        self._idle += 1
+        try:
+            row = await self._refill()
+        finally:
+            self._idle -= 1
+        self._hire(len(self._ready) - self._idle)
+        return row
 
     def _begin_turn(self) -> None:
         """Rows that await nothing could hold the loop: all of one turn of it share a short time."""

@@ -270,6 +270,26 @@ async def test_no_worker_stays_behind_where_the_run_is_kept(stops: bool) -> None
     assert not workers
 
 
+@pytest.mark.parametrize(("sizes", "width"), [((1,), 256), ((3, 2), 256), ((40,) * 5, 7), ((), 9)])
+async def test_there_are_as_many_workers_as_rows_up_to_the_width(
+    sizes: tuple[int, ...], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that would have no row isn't started; none that has one is missing."""
+    started: list[int] = []
+    work = Window._work
+
+    async def counted(self: Window) -> None:
+        started.append(1)
+        await work(self)
+
+    monkeypatch.setattr(Window, "_work", counted)
+    stage = Work(each=lambda n: asyncio.sleep(0.01))
+    await run(Chunks(*sizes), stage, width=width)
+    rows = sum(sizes)
+    assert stage.peak <= len(started) <= max(1, min(width, rows))
+    assert stage.peak == min(width, max(sizes, default=0)) or len(sizes) == 2
+
+
 async def test_the_view_gets_the_last_rows_shortened() -> None:
     class Long(RowStage):
         async def process_row(self, row: Row, context: ExecutionContext) -> None:
