@@ -7,7 +7,8 @@ journaled, so that a later process finds it. Records of one prefix are merged by
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = [
     "ENDED",
     "INTENDED",
     "BatchRecord",
+    "add_checksums",
+    "batch_intact",
     "batch_rows",
     "batch_steps",
     "known_ids",
@@ -28,13 +31,14 @@ __all__ = [
 INTENDED, CREATED, ENDED = 0, 1, 2
 _KEPT_SECONDS = 29 * 24 * 3600.0  # so long the API keeps results
 _KEY_BYTES = 20
-_COLUMNS = "prefix, at, run, provider, model, max_tokens, bound, id, state, keys"
-_MARKS = ",".join("?" * 10)
+_COLUMNS = "prefix, at, run, provider, model, max_tokens, bound, id, state, keys, checked"
+_MARKS = ",".join("?" * 11)
+_ID, _STATE = 7, 8
 BATCHES = """
 CREATE TABLE IF NOT EXISTS batches (
   prefix TEXT PRIMARY KEY, at REAL NOT NULL, run TEXT NOT NULL, provider TEXT NOT NULL,
   model TEXT NOT NULL, max_tokens INTEGER NOT NULL, bound TEXT NOT NULL, id TEXT NOT NULL,
-  state INTEGER NOT NULL, keys BLOB NOT NULL);
+  state INTEGER NOT NULL, keys BLOB NOT NULL, checked INTEGER);
 """
 
 
@@ -71,14 +75,25 @@ class BatchRecord:
     def _as_row(self) -> tuple[Any, ...]:
         asked = (self.run, self.provider, self.model, self.max_tokens)
         known = (self.bound, self.id, self.state, b"".join(self.keys))
-        return (self.prefix, self.at, *asked, *known)
+        return _with_checksum((self.prefix, self.at, *asked, *known))
 
     @classmethod
     def _of_row(cls, row: Sequence[Any]) -> BatchRecord:
-        prefix, at, run, provider, model, max_tokens, bound, name, state, joined = row
+        if not batch_intact(row):
+            raise ValueError(f"the record of batch {row[0]} isn't as it was written")
+        prefix, at, run, provider, model, max_tokens, bound, name, state, joined, _ = row
         starts = range(0, len(joined), _KEY_BYTES)
         keys = tuple(joined[start : start + _KEY_BYTES] for start in starts)
         return cls(prefix, run, provider, model, max_tokens, keys, bound, name, state, at)
+
+
+def _with_checksum(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*values, zlib.crc32(repr(values).encode("utf-8", "surrogateescape")))
+
+
+def batch_intact(row: Sequence[Any]) -> bool:
+    """Whether a file's record is as it was written; version 0.1 wrote nothing to tell by."""
+    return row[-1] is None or tuple(row) == _with_checksum(tuple(row[:-1]))
 
 
 def put_batch(connection: Any, record: BatchRecord) -> None:
@@ -101,7 +116,8 @@ def open_batches(connections: Sequence[Any], provider: str) -> list[BatchRecord]
 
 def known_ids(connections: Sequence[Any]) -> set[str]:
     """The API's names of all batches that are recorded."""
-    return {row[7] for connection in connections for row in _rows(connection) if row[7]}
+    rows = (row for connection in connections for row in _rows(connection))
+    return {record.id for record in map(BatchRecord._of_row, rows) if record.id}
 
 
 def batch_rows(connection: Any) -> list[tuple[Any, ...]]:
@@ -111,21 +127,36 @@ def batch_rows(connection: Any) -> list[tuple[Any, ...]]:
 
 def batch_steps(connection: Any) -> int:
     """How many steps the batches of a file have made: it grows with each that is recorded."""
-    return sum(1 + int(row[8]) for row in _rows(connection))
+    return sum(1 + int(row[_STATE]) for row in _rows(connection) if batch_intact(row))
 
 
-def put_rows(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Take records over from another file."""
-    connection.executemany(
-        f"INSERT INTO batches ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (prefix) "  # noqa: S608
-        "DO UPDATE SET id = excluded.id, state = excluded.state "
-        "WHERE excluded.state >= batches.state",
-        rows,
-    )
+def put_rows(connection: Any, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Take records over from another file: of each the id and state of whichever is further."""
+    for row in rows:
+        (known,) = [*_rows(connection, "WHERE prefix = ?", row[:1])] or [row]
+        if row[_STATE] >= known[_STATE]:
+            values = (*known[:_ID], *row[_ID : _STATE + 1], *known[_STATE + 1 : -1])
+            connection.execute(
+                f"INSERT OR REPLACE INTO batches ({_COLUMNS}) VALUES ({_MARKS})",  # noqa: S608
+                _with_checksum(values),
+            )
+
+
+def add_checksums(connection: Any) -> None:
+    """Let a file that version 0.1 made take checksums too."""
+    if _columns_of(connection) != _COLUMNS:
+        connection.execute("ALTER TABLE batches ADD COLUMN checked INTEGER")
 
 
 def _rows(connection: Any, where: str = "", values: Sequence[Any] = ()) -> Iterator[Any]:
     """Rows of a file's table; none where an earlier version made the file."""
     made = "SELECT 1 FROM sqlite_master WHERE name = 'batches'"
     if connection.execute(made).fetchone() is not None:
-        yield from connection.execute(f"SELECT {_COLUMNS} FROM batches {where}", values)  # noqa: S608
+        columns = _columns_of(connection)
+        yield from connection.execute(f"SELECT {columns} FROM batches {where}", values)  # noqa: S608
+
+
+def _columns_of(connection: Any) -> str:
+    made = "SELECT 1 FROM pragma_table_info('batches') WHERE name = 'checked'"
+    known = connection.execute(made).fetchone() is not None
+    return _COLUMNS if known else _COLUMNS.replace("checked", "NULL")

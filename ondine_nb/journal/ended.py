@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from .batches import batch_rows, batch_steps
+from .batches import batch_intact, batch_rows, batch_steps
 from .entries import columns_of, intact
 from .live import Acknowledged, lock_of, log_of
 from .locks import FileLock
@@ -93,7 +93,7 @@ class EndedFile:
         self._connection, self._note = connection, note
         self._stamps = self._stamped()
         self.newest = 0  # the last sequence number of `answers`
-        self._found = self._changed = 0
+        self._found = self._changed = self._batches_changed = 0
         self._torn: sqlite3.DatabaseError | None = None
         self._taken_over, self._loss = False, ""
 
@@ -124,10 +124,13 @@ class EndedFile:
     def batches(self) -> list[tuple[Any, ...]]:
         """The batches that it has records of."""
         try:
-            return batch_rows(self._connection)
+            found = batch_rows(self._connection)
         except sqlite3.DatabaseError as error:
             self._torn = error
             return []
+        kept = [row for row in found if batch_intact(row)]
+        self._batches_changed = len(found) - len(kept)
+        return kept
 
     def _made(self, table: str) -> bool:
         made = "SELECT 1 FROM sqlite_master WHERE name = ?"
@@ -158,7 +161,7 @@ class EndedFile:
         note = self._note
         if note is not None and (gone := note.answers - self._found - self._changed) > 0:
             parts.append(f"{gone:,} of its {note.answers:,} answers are gone")
-        if note is not None and self._steps() < note.steps:
+        if self._batches_changed or (note is not None and self._steps() < note.steps):
             parts.append("what it knew of batches is gone")
         if self._torn is not None:
             parts.append(str(self._torn))
@@ -174,8 +177,10 @@ class EndedFile:
             return 0
 
     def _unreadable_frames(self) -> int:
-        self._connection.execute("COMMIT")
-        committed = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        committed = 0
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self._connection.execute("COMMIT")
+            committed = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         kept = Path(f"{self.path}-wal.kept")
         return unreadable_frames(kept.read_bytes(), max(committed, 0)) if kept.exists() else 0
 

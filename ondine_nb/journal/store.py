@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from .batches import BATCHES, put_rows
+from .batches import BATCHES, add_checksums, batch_intact, batch_rows, put_rows
 from .entries import COLUMNS, TABLE, columns_of, intact
 
 __all__ = ["VERSION", "Store", "check_version", "damage", "keep_for_good", "text_of"]
@@ -98,6 +98,7 @@ class Store:
             store.executescript(TABLE + BATCHES)
             if columns_of(store) != COLUMNS:
                 store.execute("ALTER TABLE answers ADD COLUMN checked INTEGER")
+            add_checksums(store)
             store.execute("BEGIN IMMEDIATE")
             store.execute(f"PRAGMA user_version={VERSION}")
             before = store.total_changes
@@ -148,6 +149,8 @@ class Store:
                 changed += not intact(row)
             if changed:
                 raise _damaged(self.path, f"{changed:,} answers aren't as they were written")
+            if not all(map(batch_intact, batch_rows(store))):
+                raise _damaged(self.path, "a batch's record isn't as it was written")
             return answers
 
     def close(self) -> None:
@@ -189,6 +192,7 @@ def _made(connection: sqlite3.Connection) -> bool:
 
 
 def _damaged(path: Path, how: str) -> JournalError:
+    how = " ".join(how.split())  # sqlite says it in several lines
     return JournalError(
         f"the journal {path} is damaged ({how}). Move it away to go on without its answers"
     )
