@@ -6,8 +6,10 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import threading
+import zlib
 from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -68,7 +70,7 @@ class LocalFileCheckpointStorage(CheckpointStorage):
         temporary = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
             saved = datetime.now().astimezone().isoformat()
-            text = json.dumps({"format": _FORMAT, "saved": saved, "data": data})
+            text = _with_checksum(json.dumps({"format": _FORMAT, "saved": saved, "data": data}))
             self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8") as handle:
                 handle.write(text)
@@ -129,12 +131,18 @@ class LocalFileCheckpointStorage(CheckpointStorage):
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
-            data: Any = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            data: Any = json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"checkpoint {path} can't be read ({error}). Delete it, or start the run again: "
                 "the journal still has its paid answers"
             ) from error
+        if not _as_written(text):
+            raise CheckpointError(
+                f"checkpoint {path} isn't as it was written. Delete it, or start the run again: "
+                "the journal still has its paid answers"
+            )
         version = data.get("format") if isinstance(data, dict) else None
         if type(version) is int and version > _FORMAT:
             raise CheckpointError(
@@ -144,6 +152,20 @@ class LocalFileCheckpointStorage(CheckpointStorage):
             raise CheckpointError(f"{path} is not a checkpoint of a run. Delete it")
         envelope: dict[str, Any] = data
         return envelope
+
+
+_CHECKED = re.compile(r'\{"checked": "([0-9a-f]{8})",\n')
+
+
+def _with_checksum(text: str) -> str:
+    """A JSON object with a checksum of the rest in its first line."""
+    return f'{{"checked": "{zlib.crc32(text.encode()):08x}",\n{text[1:]}'
+
+
+def _as_written(text: str) -> bool:
+    """Whether nothing has changed by accident. What a person has edited has no such first line."""
+    found = _CHECKED.match(text)
+    return found is None or text == _with_checksum("{" + text[found.end() :])
 
 
 def _info(path: Path, envelope: dict[str, Any]) -> CheckpointInfo:

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ondine_nb.errors import CheckpointError, ConfigurationError
 from ondine_nb.models import CheckpointInfo, Usage
@@ -31,7 +33,7 @@ from tests.orchestration.parts import Load, Work, frame
 
 
 def context(**changes: Any) -> ExecutionContext:
-    given = {
+    fields = {
         "accumulated_cost": Decimal("0.000012345678901234567890"),
         "usage": Usage(1, 2, 3, 4),
         "last_processed_row": 41,
@@ -39,7 +41,7 @@ def context(**changes: Any) -> ExecutionContext:
         "max_budget": Decimal("1.10"),
         **changes,
     }
-    return ExecutionContext(**given)
+    return ExecutionContext(**fields)
 
 
 @pytest.fixture
@@ -176,6 +178,27 @@ def test_a_newer_file_says_upgrade(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(CheckpointError, match=r"newer ondine_nb\. Upgrade"):
         manager.load_checkpoint(saved.session_id)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(at=st.floats(0, 1, exclude_max=True), noise=st.binary(min_size=1, max_size=3))
+def test_a_checkpoint_that_was_damaged_anywhere_is_never_read_as_something_else(
+    storage: LocalFileCheckpointStorage, at: float, noise: bytes
+) -> None:
+    manager, saved = StateManager(storage), context()
+    manager.save_checkpoint(saved)
+    path = path_of(storage, saved.session_id)
+    content = path.read_bytes()
+    place = int(at * len(content))
+    path.write_bytes(content[:place] + noise + content[place + len(noise) :])
+    try:
+        loaded = manager.load_checkpoint(saved.session_id)
+    except CheckpointError:
+        return
+    assert loaded is not None
+    assert loaded.to_checkpoint() == saved.to_checkpoint()
 
 
 def test_the_list_leaves_out_what_it_cant_read_and_says_so(
