@@ -18,7 +18,7 @@ ROOT = Path(ondine_nb.__file__).parent
 # From the lowest floor up; rooms on one floor don't know one another.
 FLOORS = [
     ["errors"],
-    ["models"],
+    ["models", "text"],
     ["data", "prompts", "providers", "journal"],
     ["orchestration"],
     ["sending"],

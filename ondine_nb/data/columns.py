@@ -1,17 +1,29 @@
-"""A new column's values, made ready for either library: plain Python, nothing of pandas or polars.
+"""What a column holds, its kind, and the arrays of either library that hold it.
 
-A new column's dtype depends on its kind, not on its values, so chunks and empty frames fit:
+A column's dtype depends on its kind alone, never on its values, so chunks and empty frames fit.
+New columns have kinds by name; those of rows that are read (dicts, JSONL) are found with
+`kind_of_value` and `merged` over all of them.
 
-    kind      pandas           polars
-    str       str              String
-    int       Int64            Int64         (past 64 bits: object, and String in polars)
-    float     Float64          Float64
-    bool      boolean          Boolean
-    date      datetime64[us]   Date
-    datetime  datetime64[us]   Datetime(us)  (UTC, if any value has an offset)
-    choice    category         Enum          (not all str: the dtype that the choices share)
-    list[T]   object, lists    List(T)       (T is str, int, float, bool or date)
-    json      object           String        (JSON text: polars would drop keys of later structs)
+    kind      pandas               polars
+    str       str                  String
+    int       Int64                Int64
+    float     Float64              Float64
+    bool      boolean              Boolean
+    date      datetime64[us]       Date
+    datetime  datetime64[us, UTC]  Datetime(us, UTC)  (what has no offset is taken for UTC)
+    choice    category             Enum         (not all str: the dtype that the choices share)
+    list[T]   object, lists        List(T)      (T is str, int, float, bool or date)
+    json      object               String       (JSON text: polars would drop keys of later structs)
+
+and only in what is read:
+
+    long      Int64                Int64        (past what a float holds)
+    naive     datetime64[us]       Datetime(us)
+    day       object, dates        Date
+    bytes     object               Binary
+    any       object               String       (of several kinds: the text that prompts have)
+    a dict    object, dicts        Struct       (with the keys of all rows)
+    None      object               String       (nothing but gaps)
 """
 
 from __future__ import annotations
@@ -21,27 +33,34 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..text import as_text, encodable
 
 if TYPE_CHECKING:
     from .frames import NativeFrame
 
 __all__ = [
-    "DTYPES",
-    "LISTS",
     "Column",
     "Kind",
+    "cell_text",
     "holds",
-    "item_kind",
+    "is_nan_or_none",
     "json_text",
     "kind_of_value",
     "listed",
     "merged",
     "native_rows",
-    "settled",
-    "settled_choice",
+    "pandas_array",
+    "plain",
+    "polars_series",
+    "without_nan",
 ]
+
+Kind: TypeAlias = Any  # None | str | tuple["list", Kind] | dict[str, Kind]
 
 
 @dataclass(frozen=True)
@@ -58,7 +77,7 @@ class Column:
     choices: tuple[Any, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in DTYPES and self.kind not in LISTS | {"choice", "json"}:
+        if self.kind not in _NAMED:
             raise ValueError(f"column {self.name!r} has the unknown kind {self.kind!r}")
         if (self.kind == "choice") != (self.choices is not None):
             raise ValueError(f"column {self.name!r}: choices go with kind 'choice', only there")
@@ -70,69 +89,172 @@ def listed(values: Iterable[Any], most: int = 12) -> str:
     return ", ".join(shown[:most] + ["…"] * (len(shown) > most))
 
 
-def settled(column: Column) -> tuple[str, list[Any]]:
-    """The kind that holds all values without a loss ("json", "instant" if need be), and them."""
-    kind = column.kind
-    item = item_kind(kind)
-    clean = DTYPES[item][0] if item in DTYPES else _valid
-    values: list[Any]
-    if kind in LISTS:
-        values = [None if cells is None else _cleaned(cells, clean) for cells in column.values]
-        flat = [cell for cells in values for cell in cells or ()]
-    else:
-        values = flat = _cleaned(column.values, clean)
-    present = [value for value in flat if value is not None]
-    if item == "int" and any(not -(2**63) <= value < 2**63 for value in present):
-        return "json", values
-    if kind == "datetime" and any(value.tzinfo for value in present):
-        return "instant", [None if value is None else _utc(value) for value in values]
-    return kind, values
+def is_nan_or_none(value: object) -> bool:
+    """Whether a cell is missing: None, or a float that is NaN."""
+    return value is None or (isinstance(value, float) and value != value)
 
 
-def item_kind(kind: str) -> str:
-    """The T of a "list[T]"; other kinds as they are."""
-    return kind[5:-1] if kind in LISTS else kind
+# --- arrays
 
 
-def settled_choice(column: Column) -> tuple[list[Any], list[Any]]:
+def pandas_array(column: Column) -> Any:
+    """A new column as a pandas array of its dtype.
+
+    Raises ValueError for a value that its kind can't hold.
+    """
+    import pandas as pd
+
+    if column.kind == "choice":
+        choices, values = _choices(column)
+        return pd.Categorical(values, categories=choices)
+    return _pandas(_values(column), kind_named(column.kind))
+
+
+def polars_series(column: Column) -> Any:
+    """A new column as a polars Series of its dtype. Raises ValueError as `pandas_array` does."""
+    import polars as pl
+
+    kind, values = kind_named(column.kind), column.values
+    if kind == "choice":
+        choices, values = _choices(column)
+        types = {type(choice).__name__ for choice in choices}
+        if types <= {"str"}:
+            return pl.Series(column.name, values, dtype=pl.Enum(choices))
+        shared = types.pop() if len(types) == 1 else "json"
+        kind = shared if shared in _DTYPES else "json"
+        column = Column(column.name, kind, values)
+    return _polars(column.name, _values(column), kind)
+
+
+def native_rows(
+    library: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], start: int = 0
+) -> NativeFrame:
+    """A frame of `library`, "pandas" or "polars", of `rows`; a key that a row lacks is missing.
+
+    `kinds` has the kind of each column, in order; a pandas index begins at `start`, the position
+    of the first row.
+    """
+    values = {
+        name: [_fitted(plain(row.get(name)), kind) for row in rows] for name, kind in kinds.items()
+    }
+    if library == "pandas":
+        import pandas as pd
+
+        arrays = {name: _pandas(values[name], kind) for name, kind in kinds.items()}
+        return pd.DataFrame(arrays, index=pd.RangeIndex(start, start + len(rows)))
+    import polars as pl
+
+    return pl.DataFrame([_polars(name, values[name], kind) for name, kind in kinds.items()])
+
+
+def kind_named(name: str) -> Kind:
+    """The kind that a name stands for: "list[int]" is a list of int."""
+    return ("list", name[5:-1]) if name.startswith("list[") else name
+
+
+def _pandas(values: list[Any], kind: Kind) -> Any:
+    """Values that fit `kind` as a pandas array."""
+    import pandas as pd
+
+    dtype = _DTYPES[kind][1] if isinstance(kind, str) and kind in _DTYPES else "object"
+    # A Series, as an array of lists of one length would come out as a table.
+    return pd.Series(values, dtype=dtype).array
+
+
+def _polars(name: str, values: list[Any], kind: Kind) -> Any:
+    """Values that fit `kind` as a polars Series."""
+    import polars as pl
+
+    return pl.Series(name, _as_texts(values, ("list", kind)), dtype=_polars_dtype(kind))
+
+
+def _polars_dtype(kind: Kind) -> Any:
+    import polars as pl
+
+    if isinstance(kind, tuple):
+        return pl.List(_polars_dtype(kind[1]))
+    if isinstance(kind, dict) and kind:
+        return pl.Struct({key: _polars_dtype(item) for key, item in kind.items()})
+    if kind in ("datetime", "naive"):
+        return pl.Datetime("us", "UTC" if kind == "datetime" else None)
+    return getattr(pl, _DTYPES[kind][2] if isinstance(kind, str) and kind in _DTYPES else "String")
+
+
+def _as_texts(value: Any, kind: Kind) -> Any:
+    """`value` with text for what polars has no dtype for, however deep."""
+    if value is None:
+        return None
+    if isinstance(kind, tuple):
+        return value if _is_native(kind) else [_as_texts(item, kind[1]) for item in value]
+    if isinstance(kind, dict) and kind:
+        return {key: _as_texts(value[key], item) for key, item in kind.items()}
+    if kind == "json":
+        return cell_text(value)
+    return as_text(value) if kind == "any" or kind == {} else value
+
+
+def _is_native(kind: Kind) -> bool:
+    """Whether polars has a dtype for what a kind holds, all the way down."""
+    if isinstance(kind, tuple):
+        return _is_native(kind[1])
+    return isinstance(kind, str) and kind in _DTYPES
+
+
+# --- values that fit their kind
+
+
+def _values(column: Column) -> list[Any]:
+    """A new column's values as its kind has them."""
+    kind = kind_named(column.kind)
+    try:
+        return [_fitted(value, kind) for value in column.values]
+    except OverflowError as error:
+        raise ValueError(
+            f"column {column.name!r} is of kind {column.kind!r}, and {error} has more than 64 "
+            "bits: make it a column of kind 'str' or 'float'"
+        ) from None
+
+
+def _fitted(value: Any, kind: Kind) -> Any:
+    """`value` as a column of `kind` holds it in either library, however deep."""
+    if is_nan_or_none(value):
+        return None
+    if isinstance(kind, tuple):
+        return [_fitted(plain(item), kind[1]) for item in value]
+    if isinstance(kind, dict):
+        return {key: _fitted(plain(value.get(key)), item) for key, item in kind.items()}
+    clean = _DTYPES[kind][0] if kind in _DTYPES else _valid
+    return clean(value)
+
+
+def _choices(column: Column) -> tuple[list[Any], list[Any]]:
     """The choices, each once, and the values. Raises ValueError for a value not among them."""
     choices = [_valid(choice) for choice in column.choices or () if choice is not None]
-    values = _cleaned(column.values, _valid)
+    values = [None if is_nan_or_none(value) else _valid(value) for value in column.values]
     strange = set(values) - {None, *choices}
     if strange:  # pandas would make it missing without a word
         raise ValueError(f"column {column.name!r}: {listed(strange)} is not among its choices")
     return list(dict.fromkeys(choices)), values
 
 
-def _cleaned(values: Iterable[Any], clean: Callable[[Any], Any]) -> list[Any]:
-    return [None if is_nan_or_none(value) else clean(value) for value in values]
-
-
-def is_nan_or_none(value: object) -> bool:
-    """Whether a cell is missing: None, or a float that is NaN."""
-    return value is None or (isinstance(value, float) and value != value)
-
-
-def _text(value: object) -> str:
-    """As text that UTF-8, and so polars, can hold: U+FFFD for each lone surrogate."""
-    text = str(value)
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _valid(value: Any) -> Any:
-    """A JSON value with such text in it."""
+    """A JSON value with text in it that UTF-8, and so polars, can hold."""
     if isinstance(value, dict):
         return {_text(key): _valid(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_valid(item) for item in value]
-    return _text(value) if isinstance(value, str) else value
+    return encodable(value) if isinstance(value, str) else value
 
 
-def json_text(value: Any) -> str:
-    """`value` as JSON; what JSON hasn't becomes its text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+def _text(value: object) -> str:
+    return encodable(str(value))
+
+
+def _int(value: Any) -> int:
+    whole = int(operator.index(value))  # cuts no fraction off
+    if not -(2**63) <= whole < 2**63:
+        raise OverflowError(whole)
+    return whole
 
 
 def _float(value: Any) -> float:
@@ -142,11 +264,12 @@ def _float(value: Any) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _utc(value: datetime) -> datetime:
+def _utc(value: date) -> datetime:
+    moment = _datetime(value)
     try:
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except OverflowError:  # hours from the calendar's ends
-        return value.replace(tzinfo=UTC)
+        return moment.replace(tzinfo=UTC)
 
 
 def _date(value: date) -> date:
@@ -157,48 +280,53 @@ def _datetime(value: date) -> datetime:
     return value if isinstance(value, datetime) else datetime.combine(value, time())
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 # How values of a kind are made ready, and its dtypes in pandas and polars.
-_TEXT: tuple[Callable[[Any], Any], str, str] = (_text, "str", "String")
-DTYPES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
-    "str": _TEXT,
-    "int": (lambda value: int(operator.index(value)), "Int64", "Int64"),  # cuts no fraction off
+_DTYPES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
+    "str": (_text, "str", "String"),
+    "int": (_int, "Int64", "Int64"),
     "float": (_float, "Float64", "Float64"),
-    "bool": (lambda value: value, "boolean", "Boolean"),
+    "bool": (_as_it_is, "boolean", "Boolean"),
     "date": (_date, "datetime64[us]", "Date"),
-    "datetime": (_datetime, "datetime64[us]", "Datetime"),
-    "instant": (_utc, "datetime64[us, UTC]", "Datetime"),
+    "datetime": (_utc, "datetime64[us, UTC]", "Datetime"),
+    "long": (_as_it_is, "Int64", "Int64"),
+    "naive": (_datetime, "datetime64[us]", "Datetime"),
+    "day": (_as_it_is, "object", "Date"),
+    "bytes": (_as_it_is, "object", "Binary"),
 }
-LISTS = frozenset(f"list[{item}]" for item in ("str", "int", "float", "bool", "date"))
+_NAMED = {"str", "int", "float", "bool", "date", "datetime", "choice", "json"}
+_NAMED |= {f"list[{item}]" for item in ("str", "int", "float", "bool", "date")}
 
 
-Kind: TypeAlias = Any  # None | str | tuple["list", Kind] | dict[str, Kind]
-_WIDER = {  # what holds two scalar kinds; "long" is an int that a float doesn't hold
+# --- kinds of rows that are read
+
+
+_WIDER = {  # what holds two scalar kinds
     frozenset({"int", "long"}): "long",
     frozenset({"int", "float"}): "float",
 }
 _MOST_KEYS = (
     500  # dicts whose keys are data, such as names of users, would make a Struct of them all
 )
-_DTYPES = {**DTYPES, "long": DTYPES["int"]}
+_KIND_OF_TYPE = {str: "str", bool: "bool", float: "float", bytes: "bytes", date: "day"}
 
 
 def kind_of_value(value: Any) -> Kind:
-    """The kind of one value. Raises ValueError for text that UTF-8 can't hold."""
-    value = _plain(value)
+    """The kind of one value of a row."""
+    value = plain(value)
     kind = type(value)
-    if kind is str:
-        _check_text(value)
     if kind is int:
         return "int" if abs(value) <= 2**53 else "long" if -(2**63) <= value < 2**63 else "any"
     if kind is datetime:
-        return "instant" if value.tzinfo else "datetime"
+        return "datetime" if value.tzinfo else "naive"
     if kind is list:
         return ("list", reduce(merged, map(kind_of_value, value), None))
-    if kind is dict and all(type(key) is str for key in value):
+    if kind is dict and all(type(key) is str and encodable(key) == key for key in value):
         return {key: kind_of_value(item) for key, item in value.items()}
-    if value is None:
-        return None
-    return kind.__name__ if kind.__name__ in ("str", "bool", "float", "date") else "any"
+    return None if value is None else _KIND_OF_TYPE.get(kind, "any")
 
 
 def merged(one: Kind, other: Kind) -> Kind:
@@ -223,86 +351,82 @@ def holds(kind: Kind, other: Kind) -> bool:
     return bool(merged(kind, other) == kind)
 
 
-def native_rows(
-    library: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], start: int = 0
-) -> NativeFrame:
-    """A frame of `library`, "pandas" or "polars", of `rows`; a key that a row lacks is missing.
+def plain(value: Any) -> Any:
+    """What numpy, pandas and pyarrow put into cells, however deep, as Python's own.
 
-    `kinds` has the kind of each column, in order; a pandas index begins at `start`, the position
-    of the first row.
+    A missing value of any sort is None.
     """
-    values = {name: [_plain(row.get(name)) for row in rows] for name in kinds}
-    if library == "pandas":
-        import pandas as pd
-
-        arrays = {name: _pandas_array(values[name], kind) for name, kind in kinds.items()}
-        return pd.DataFrame(arrays, index=pd.RangeIndex(start, start + len(rows)))
-    import polars as pl
-
-    return pl.DataFrame([_polars_series(name, values[name], kind) for name, kind in kinds.items()])
-
-
-def _pandas_array(values: list[Any], kind: Kind) -> Any:
-    import pandas as pd
-
-    named = isinstance(kind, str) and kind in _DTYPES and kind != "date"
-    dtype = _DTYPES[kind][1] if named else object
-    return pd.Series(_fitted(values, ("list", kind)) if named else values, dtype=dtype).array
-
-
-def _polars_series(name: str, values: list[Any], kind: Kind) -> Any:
-    import polars as pl
-
-    return pl.Series(name, _fitted(values, ("list", kind)), dtype=_polars_dtype(kind))
-
-
-def _polars_dtype(kind: Kind) -> Any:
-    import polars as pl
-
-    if isinstance(kind, tuple):
-        return pl.List(_polars_dtype(kind[1]))
-    if isinstance(kind, dict) and kind:
-        return pl.Struct({key: _polars_dtype(item) for key, item in kind.items()})
-    if kind in ("datetime", "instant"):
-        return pl.Datetime("us", "UTC" if kind == "instant" else None)
-    return getattr(pl, _DTYPES[kind][2] if isinstance(kind, str) and kind in _DTYPES else "String")
-
-
-def _fitted(value: Any, kind: Kind) -> Any:
-    """`value` as a column of `kind` with a dtype of its own holds it, however deep."""
-    if value is None or kind == "str":
+    kind = type(value)
+    if kind in (str, int, bool) or value is None:
         return value
-    if kind == "float":
-        return float(value)
-    if isinstance(kind, tuple):
-        return [_fitted(_plain(item), kind[1]) for item in value]
-    if isinstance(kind, dict) and kind:
-        return {key: _fitted(_plain(value.get(key)), item) for key, item in kind.items()}
-    if kind == "any" or kind == {}:
-        return value if isinstance(value, str) else json_text(value)
+    if kind is float:
+        return None if value != value else value
+    if kind is dict:
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
+        return [plain(item) for item in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> Any:
+    if type(value).__name__ in ("NaTType", "NAType"):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if hasattr(value, "to_pydatetime"):  # nanoseconds and years past 9999 don't fit a datetime
+        lossy = value.nanosecond or value.year > 9999
+        return value if lossy else value.to_pydatetime()
+    if hasattr(value, "to_pytimedelta"):
+        return value.to_pytimedelta()
+    scalar = getattr(getattr(value, "dtype", None), "kind", None)  # of a numpy scalar
+    if scalar == "f":  # by way of text: float32 0.1 is 0.1 to its reader
+        return plain(float(str(value)))
+    if scalar in ("m", "M"):  # nanoseconds would be bare integers
+        return value.astype(f"{scalar}8[us]").item()
+    return value.item() if scalar else value
+
+
+# --- JSON
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON; what JSON hasn't becomes its text, and NaN null."""
+    try:
+        return _JSON.encode(value)
+    except ValueError:
+        return _JSON.encode(without_nan(value))
+
+
+def cell_text(value: Any) -> str:
+    """A JSON value as a cell of text: text as it stands, where no reader takes it for JSON."""
+    if not isinstance(value, str):
+        return json_text(value)
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return json_text(value)
+
+
+def without_nan(value: Any) -> Any:
+    """A value with None for each NaN, and text for each infinity, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None if value != value else str(value)
     return value
 
 
-def _plain(value: Any) -> Any:
-    """None for a missing value of any sort; Python's own for a numpy scalar, Timestamp or tuple."""
-    kind = type(value)
-    if kind in (str, int, bool, list, dict) or value is None:
-        return value
-    if is_nan_or_none(value) or kind.__name__ in ("NaTType", "NAType"):
-        return None
-    if kind.__name__ == "Timestamp":
-        return value.to_pydatetime(warn=False)
-    if kind.__module__ == "numpy":
-        return _plain(value.tolist())
-    return list(value) if kind is tuple else value
+def _json_default(value: Any) -> Any:
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return str(value) if isinstance(value, Decimal) else as_text(value)
 
 
-def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            lone = text[error.start]
-            raise ValueError(
-                f"text with half a character ({lone!r}), which UTF-8 can't hold"
-            ) from None
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_json_default)

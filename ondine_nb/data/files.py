@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ConfigurationError, OndineError, RunError
+from ..text import encodable
 from .columns import Kind, kind_of_value, merged, native_rows
 from .frames import NativeFrame, text_names
 from .source import BLOCK_ROWS, FrameBlocks
@@ -246,10 +247,12 @@ def _open_jsonl(path: Path, kind: str) -> FrameBlocks:
     for number, row in _objects(path):
         rows += 1
         for key, value in row.items():
-            try:
-                kinds[key] = merged(kinds.get(key), kind_of_value(value))
-            except ValueError as error:
-                raise ConfigurationError(f"{path}: line {number}, key {key!r}: {error}") from None
+            if encodable(key) != key:
+                raise ConfigurationError(
+                    f"{path}: line {number}: the key {key!r} has half a character, which UTF-8 "
+                    "lacks: rename it"
+                )
+            kinds[key] = merged(kinds.get(key), kind_of_value(value))
     name = str(path)
     text_names(list(kinds), name)
 
@@ -298,13 +301,23 @@ def _pandas_parquet(path: Path) -> FrameBlocks:
         import pyarrow.parquet as pq
     except ImportError:
         raise needs("pyarrow", f"{path}: Parquet for pandas") from None
+    import pandas as pd
+
     with pq.ParquetFile(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
         dtypes = _parquet_dtypes(file)
     text_names(schema.names, str(path))
 
     def fixed(table: Any, at: int = 0) -> NativeFrame:
-        native = table.to_pandas(types_mapper=_with_gaps)
+        # What numpy has no dtype for stays in Arrow, with its type: as objects, integers in lists
+        # with gaps would be floats, and decimals of as many digits as the chunk's longest.
+        arrow = {field.name: field.type for field in table.schema if _stays_in_arrow(field.type)}
+        kept = table.drop_columns(list(arrow))
+        native = kept.to_pandas(types_mapper=_with_gaps)
+        for slot, name in enumerate(table.schema.names):
+            if name in arrow:
+                held: Any = pd.array(table.column(name), dtype=pd.ArrowDtype(arrow[name]))
+                native.insert(min(slot, len(native.columns)), name, held)
         if native.index.name is None and type(native.index).__name__ == "RangeIndex":
             native.index = range(at, at + len(native))  # goes on through the blocks
         return native.astype({column: dtypes[column] for column in native if column in dtypes})
@@ -320,6 +333,14 @@ def _pandas_parquet(path: Path) -> FrameBlocks:
     name = str(path)
     empty = fixed(schema.empty_table())
     return FrameBlocks(name, empty, _guarded(name, blocks), rows=rows)
+
+
+def _stays_in_arrow(arrow: Any) -> bool:
+    """Whether a type is nested, or of decimals or bytes."""
+    import pyarrow.types as kinds
+
+    bare = kinds.is_decimal(arrow) or kinds.is_binary(arrow) or kinds.is_large_binary(arrow)
+    return bool(bare or (arrow.num_fields and not kinds.is_dictionary(arrow)))
 
 
 def _parquet_dtypes(file: Any) -> dict[str, Any]:

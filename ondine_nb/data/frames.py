@@ -7,28 +7,16 @@ in by position. pandas and polars are imported inside functions, once a frame is
 
 from __future__ import annotations
 
-import hashlib
 import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import chain
 from typing import Any, ClassVar, TypeAlias
 
 from ..errors import ColumnError, ConfigurationError, nearest
-from .columns import (
-    DTYPES,
-    LISTS,
-    Column,
-    is_nan_or_none,
-    item_kind,
-    json_text,
-    listed,
-    settled,
-    settled_choice,
-)
+from .columns import Column, is_nan_or_none, listed, pandas_array, plain, polars_series
 
 __all__ = ["Frame", "NativeFrame", "frames_in"]
 __all__ += ["kind_of", "records_frame", "text_names", "wrap"]
@@ -123,17 +111,15 @@ class Frame(ABC):
                 )
         return self._extended(new)
 
-    def fingerprint(self) -> str:
-        """32 hex digits over names, dtypes and values in row order (not over pandas' index).
-
-        The same in every process for the same data of the same kind.
-        """
-        dtypes = [str(dtype) for dtype in self._held.dtypes]
-        head = [(self.kind, self.columns, dtypes, len(self))]
-        digest = hashlib.blake2b(digest_size=16)
-        for part in chain([head], self.iter_rows(self.columns, size=10_000)):
-            digest.update(repr(part).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
+    def holds_bytes(self, column: str) -> bool:
+        """Whether a column holds bytes: by its dtype, or by its values where that doesn't tell."""
+        slot = self._slot(column)
+        known = _bytes_in_dtype(
+            str(self._held.dtypes[slot] if self.kind == "polars" else self._held.dtypes.iloc[slot])
+        )
+        if known is not None:
+            return known
+        return any(_bytes_in(value) for rows in self.iter_rows([column]) for (value,) in rows)
 
     def _slot(self, column: str) -> int:
         if column in self._slots:
@@ -175,7 +161,7 @@ class PandasFrame(Frame):
         result = self._held.copy(deep=False)
         for column in new:
             # Arrays, by position: a Series would be aligned by label, which may be doubled.
-            slot, array = self._taken_slot(column.name), _pandas_array(column)
+            slot, array = self._taken_slot(column.name), pandas_array(column)
             if slot is None:
                 result.insert(len(result.columns), self._label(column.name), array)
             else:
@@ -207,7 +193,7 @@ class PolarsFrame(Frame):
         return self._held[positions]
 
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
-        return self._held.with_columns([_polars_series(column) for column in new])
+        return self._held.with_columns([polars_series(column) for column in new])
 
 
 def wrap(data: Any, name: str = "data") -> Frame:
@@ -243,10 +229,10 @@ def records_frame(kind: str, columns: Sequence[Column]) -> NativeFrame:
     if kind == "pandas":
         import pandas as pd
 
-        return pd.DataFrame({column.name: _pandas_array(column) for column in columns})
+        return pd.DataFrame({column.name: pandas_array(column) for column in columns})
     import polars as pl
 
-    return pl.DataFrame([_polars_series(column) for column in columns])
+    return pl.DataFrame([polars_series(column) for column in columns])
 
 
 def kind_of(data: object) -> str | None:
@@ -275,6 +261,21 @@ def _check_doubled(names: Sequence[str]) -> None:
         raise ColumnError(f"two new columns would be named {listed(doubled)}: rename one")
 
 
+def _bytes_in_dtype(dtype: str) -> bool | None:
+    """Whether a dtype is of bytes, at any depth; None where only the values tell."""
+    if dtype in ("object", "Object", "category"):
+        return None
+    return "binary" in dtype.lower()
+
+
+def _bytes_in(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_bytes_in, value))
+    if isinstance(value, dict):
+        return any(map(_bytes_in, value.values()))
+    return isinstance(value, (bytes, bytearray))
+
+
 def _chunks(
     readers: Sequence[_Reader], places: range | list[int], start: int, size: int
 ) -> Iterator[list[tuple[Any, ...]]]:
@@ -293,30 +294,38 @@ def _pandas_cells(part: Any) -> list[Any]:
         # By way of text: float32 0.1 is 0.1 to its reader, not 0.10000000149011612.
         floats = floats.astype("U32").astype("f8") if narrow else floats
         return [None if value != value else value for value in floats.tolist()]
+    if (arrow := getattr(part.dtype, "pyarrow_dtype", None)) is not None and arrow.num_fields:
+        return [None if value is None else _widened(value, arrow) for value in _arrow_list(part)]
     gaps = part.array.isna()  # of the array: the Series' own costs as much as 500 cells
     return [
-        None if gone else value if type(value) in _PLAIN else _plain(value)
+        None if gone else value if type(value) in _PLAIN else plain(value)
         for value, gone in zip(part.tolist(), gaps.tolist(), strict=True)
     ]
 
 
-def _plain(value: Any) -> Any:
-    """What numpy and pandas put into object columns, however deep, as Python's own."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
-        return [_plain(item) for item in value]
-    if hasattr(value, "to_pydatetime"):  # nanoseconds and years past 9999 don't fit a datetime
-        lossy = value.nanosecond or value.year > 9999
-        return value if lossy else value.to_pydatetime()
-    if hasattr(value, "to_pytimedelta"):
-        return value.to_pytimedelta()
-    scalar = getattr(getattr(value, "dtype", None), "kind", None)  # of a numpy scalar
-    if scalar == "f":
-        return float(str(value))
-    if scalar in ("m", "M"):  # nanoseconds would be bare integers
-        return value.astype(f"{scalar}8[us]").item()
-    return value.item() if scalar else value
+def _arrow_list(part: Any) -> list[Any]:
+    """The cells of an Arrow-backed pandas Series as Arrow gives them to Python."""
+    values: list[Any] = part.array.__arrow_array__().to_pylist()
+    return values
+
+
+def _widened(value: Any, arrow: Any) -> Any:
+    """A nested value of an Arrow type, where a 16- or 32-bit float is what its text says."""
+    import pyarrow.types as kinds
+
+    if value is None:
+        return None
+    if kinds.is_struct(arrow):
+        return {field.name: _widened(value[field.name], field.type) for field in arrow}
+    if kinds.is_map(arrow):
+        return {key: _widened(item, arrow.item_type) for key, item in value}
+    if arrow.num_fields and hasattr(arrow, "value_type"):
+        return [_widened(item, arrow.value_type) for item in value]
+    if kinds.is_float32(arrow) or kinds.is_float16(arrow):
+        import numpy as np
+
+        return plain(np.float32(value))
+    return plain(value)
 
 
 def _polars_cells(part: Any) -> list[Any]:
@@ -330,7 +339,7 @@ def _polars_cells(part: Any) -> list[Any]:
         part = part.fill_nan(None)
     values: list[Any] = part.to_list()
     if part.dtype == pl.Object:
-        return [None if is_nan_or_none(value) else _plain(value) for value in values]
+        return [None if is_nan_or_none(value) else plain(value) for value in values]
     if isinstance(part.dtype, pl.Datetime) and part.dtype.time_unit == "ns":
         rests = (part.to_physical() % 1000).to_list()  # what to_list cuts off
         return list(map(_with_nanoseconds, values, rests))
@@ -366,35 +375,3 @@ def _with_nanoseconds(value: Any, nanosecond: int | None) -> Any:
     made = _NanoDatetime.combine(value.date(), value.timetz())
     made.nanosecond = nanosecond
     return made
-
-
-def _pandas_array(column: Column) -> Any:
-    """`column` as a pandas array of its dtype."""
-    import pandas as pd
-
-    if column.kind == "choice":
-        choices, values = settled_choice(column)
-        return pd.Categorical(values, categories=choices)
-    kind, values = settled(column)
-    # A Series, as an array of lists of one length would come out as a table.
-    return pd.Series(values, dtype=DTYPES[kind][1] if kind in DTYPES else object).array
-
-
-def _polars_series(column: Column) -> Any:
-    """`column` as a polars Series of its dtype."""
-    import polars as pl
-
-    if column.kind == "choice":
-        choices, values = settled_choice(column)
-        types = {type(choice) for choice in choices}
-        if types <= {str}:
-            return pl.Series(column.name, values, dtype=pl.Enum(choices))
-        kind = types.pop().__name__ if len(types) == 1 else "json"
-        column = Column(column.name, kind if kind in DTYPES else "json", values)
-    kind, values = settled(column)
-    if kind == "json":
-        values = [None if value is None else json_text(value) for value in values]
-    dtype: Any = getattr(pl, DTYPES.get(item_kind(kind), DTYPES["str"])[2])
-    if kind in ("datetime", "instant"):
-        dtype = pl.Datetime("us", "UTC" if kind == "instant" else None)
-    return pl.Series(column.name, values, dtype=pl.List(dtype) if kind in LISTS else dtype)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ColumnError, ConfigurationError, RunError, nearest
+from ..text import encodable
 from .columns import Kind, holds, kind_of_value, listed, merged, native_rows
 from .dask import DaskSource, is_dask
 from .files import ENDINGS, needs, open_file, plan_stream
@@ -168,14 +169,11 @@ def _cells(row: Any, at: int, name: str) -> Iterator[tuple[Any, Kind]]:
         remedy = _TUPLES if isinstance(row, (tuple, list)) else _NOT_DICTS
         raise ConfigurationError(f"row {at} of {name} is of type {what}, not a dict: {remedy}")
     for key, value in row.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or encodable(key) != key:
             raise ConfigurationError(
                 f"row {at} of {name} has the key {key!r}: give keys that are text"
             )
-        try:
-            yield key, kind_of_value(value)
-        except ValueError as error:
-            raise ConfigurationError(f"row {at} of {name}, key {key!r}: {error}") from None
+        yield key, kind_of_value(value)
 
 
 def _open_kind(kind: Kind) -> Kind:
@@ -190,7 +188,9 @@ def _open_kind(kind: Kind) -> Kind:
 
 def _shown(kind: Kind) -> str:
     """A kind as messages name it."""
-    return "a list" if isinstance(kind, tuple) else "int" if kind == "long" else str(kind)
+    if isinstance(kind, tuple):
+        return "a list"
+    return {"long": "int", "day": "date", "naive": "datetime"}.get(kind, str(kind))
 
 
 def _check_rows(rows: list[Any], kinds: dict[str, Kind], start: int, name: str) -> None:
@@ -227,7 +227,8 @@ def _frames_source(data: Iterable[Any], name: str, kind: str | None, repeatable:
         return (_alike(frame, head, at, name) for at, frame in enumerate(following))
 
     rows = sum(map(len, data)) if isinstance(data, list) else None
-    return FrameBlocks(name, head.take([]).native, blocks, rows=rows, repeatable=repeatable)
+    empty = head.take([]).native
+    return FrameBlocks(name, empty, blocks, rows=rows, repeatable=repeatable, first=first)
 
 
 def _alike(native: Any, head: Frame, at: int, name: str) -> NativeFrame:

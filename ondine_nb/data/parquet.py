@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError, RunError
-from .columns import json_text
+from ..text import encodable
+from .columns import cell_text
 from .files import first_line, needs, open_file, plan_stream
-from .frames import Frame, NativeFrame
+from .frames import Frame, NativeFrame, wrap
 from .source import FrameBlocks, recast
 
-__all__ = ["PandasParquet", "PolarsParquet", "check_pyarrow", "open_folder", "parts_of"]
+__all__ = [
+    "PandasParquet",
+    "PolarsParquet",
+    "check_parquet",
+    "check_pyarrow",
+    "open_folder",
+    "parts_of",
+]
 
 
 _PART_ROWS = 50_000  # polars can't append to a file: rows are gathered, then written as a part
@@ -35,27 +43,37 @@ def check_pyarrow() -> None:
 
 
 class PandasParquet:
-    """Writes pandas frames to `part`, each chunk as a row group. Needs pyarrow."""
+    """Writes pandas frames to `part`, each chunk as a row group. Needs pyarrow.
 
-    def __init__(self, part: Path, frame: Frame) -> None:
+    `kinds` has the kinds of new columns, which have their type by that. A column of objects else
+    has the type of what it holds; where a later chunk holds something else, it is text throughout.
+    """
+
+    def __init__(self, part: Path, frame: Frame, kinds: Mapping[str, str]) -> None:
         check_pyarrow()
         import pyarrow.parquet as pq
+
+        self._types = _types_of(kinds)
 
         self._new: Any = pq.ParquetWriter
         self._part = part
         self._parts: list[Path] = []
         self._writer: Any = None
         self._schema: Any = None
-        self._texts: set[str] = set()  # columns that are JSON text, from the first such chunk on
+        # Columns that are JSON text, from the first such chunk on.
+        self._texts = {name for name, kind in kinds.items() if kind == "json"}
         index = frame.native.index
         self._keeps_index = type(index).__name__ != "RangeIndex" or index.name is not None
 
     def append(self, frame: Frame) -> None:
         """Writes the rows of `frame`. Raises RunError for a column that doesn't fit its dtype."""
-        table = _arrow_table(frame, self._keeps_index, self._texts)
+        table = _arrow_table(frame, self._keeps_index, self._texts, self._types)
         if self._schema is None:
             self._begin(table.schema)
         elif not self._schema.equals(table.schema):
+            if unlike := self._unlike(frame, table.schema):
+                self._texts |= unlike
+                table = _arrow_table(frame, self._keeps_index, self._texts, self._types)
             table = self._fitted(table)
         self._writer.write_table(table)
 
@@ -68,7 +86,7 @@ class PandasParquet:
         with self._new(self._part, self._schema) as whole:
             for part in self._parts:
                 for table in _row_groups(part):
-                    whole.write_table(table.cast(self._schema))
+                    whole.write_table(_as_text_in(table, self._texts).cast(self._schema))
         for part in self._parts:
             part.unlink()
 
@@ -85,6 +103,21 @@ class PandasParquet:
         self._schema = schema
         self._writer = self._new(self._parts[-1], schema)
 
+    def _unlike(self, frame: Frame, schema: Any) -> set[str]:
+        """The columns of objects that hold other things than before, and no gaps alone."""
+        import pyarrow as pa
+
+        found = set()
+        for name, dtype in zip(frame.columns, frame.native.dtypes, strict=True):
+            if str(dtype) != "object" or name not in schema.names or name in self._texts:
+                continue
+            both = [pa.schema([of.field(name)]) for of in (self._schema, schema)]
+            try:
+                pa.unify_schemas(both, promote_options=_promotion(*both))
+            except pa.ArrowException:
+                found.add(name)
+        return found
+
     def _fitted(self, table: Any) -> Any:
         """`table` with the dtypes of the file, which settles those that it hasn't got yet."""
         import pyarrow as pa
@@ -94,10 +127,11 @@ class PandasParquet:
                 "a chunk has another index than the first: give all an unnamed RangeIndex, "
                 "with reset_index(), or none"
             )
-        try:
-            schema = pa.unify_schemas([self._schema, table.schema])
-        except pa.ArrowException:  # two dtypes for one column: the cast below says which
-            schema = self._schema
+        fields = [
+            _united(was, now, as_text=was.name in self._texts)
+            for was, now in zip(self._schema, table.schema, strict=True)
+        ]
+        schema = pa.schema(fields, metadata=self._schema.metadata)
         columns = [_cast(table, field) for field in schema]
         if not schema.equals(self._schema):
             self._begin(_described(schema, self._schema, table.schema))
@@ -116,11 +150,8 @@ class PolarsParquet:
     def append(self, frame: Frame) -> None:
         """Takes the rows of `frame`. Raises RunError for a column that doesn't fit its dtype."""
         native = frame.native
+        _check_polars(native)
         for column, dtype in native.schema.items():
-            if str(dtype) == "Object":
-                raise RunError(
-                    f"column {column!r} holds Python objects, which Parquet can't: drop it"
-                )
             if "Null" in str(self._like.schema[column]) and "Null" not in str(dtype):
                 self._like = self._like.with_columns(native[column].clear())
         self._held.append(recast(native, self._like, "a chunk"))
@@ -155,24 +186,78 @@ class PolarsParquet:
             self._held = []
 
 
-def _arrow_table(frame: Frame, keeps_index: bool, texts: set[str]) -> Any:
+def check_parquet(frame: Frame, columns: Sequence[str]) -> None:
+    """Raises RunError, which names the column, if Parquet can't hold these columns of `frame`."""
+    if frame.kind == "polars":
+        _check_polars(frame.native.select(columns))
+        return
+    size = 10_000
+    for at in range(0, max(len(frame), 1), size):
+        native = frame.native.iloc[at : at + size]
+        kept = [name in columns for name in frame.columns]
+        _arrow_table(wrap(native.loc[:, kept], frame.name), True, set(), {})
+
+
+def _check_polars(native: NativeFrame) -> None:
+    for column, dtype in native.schema.items():
+        if "Object" in str(dtype):
+            raise RunError(f"column {column!r} holds Python objects, which Parquet can't: drop it")
+
+
+def _types_of(kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The Arrow types of new columns that pandas holds as objects."""
+    import pyarrow as pa
+
+    items = {
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+    }
+    named = ((name, kind.removeprefix("list[")[:-1]) for name, kind in kinds.items())
+    return {name: pa.list_(items[item]) for name, item in named if f"list[{item}]" == kinds[name]}
+
+
+def _arrow_table(frame: Frame, keeps_index: bool, texts: set[str], types: Mapping[str, Any]) -> Any:
     """The frame as an Arrow table, columns of dicts or mixed values, noted in `texts`, as JSON."""
     import pyarrow as pa
 
     native = frame.native.copy(deep=False)
+    typed: dict[int, Any] = {}
     for at, column in enumerate(frame.columns):
-        if str(native.dtypes.iloc[at]) != "object":
+        series = native.iloc[:, at]
+        if (arrow := getattr(series.dtype, "pyarrow_dtype", None)) is not None:
+            if arrow.num_fields:  # pandas' notes on such a dtype can't be read by pandas
+                typed[at] = pa.chunked_array(series.array.__arrow_array__())
+        elif str(series.dtype) != "object":
             continue
-        if column in texts or not _is_plain(native.iloc[:, at]):
+        elif column in types and (made := _of_type(series, types[column])) is not None:
+            typed[at] = made
+        elif column in texts or not _is_plain(series):
             texts.add(column)
-            cells = [_cell_text(row[0]) for rows in frame.iter_rows([column]) for row in rows]
-            native.isetitem(at, cells)
+            native.isetitem(at, _texts(frame, column))
+        if at in typed:
+            native.isetitem(at, [None] * len(native))
     try:
-        return pa.Table.from_pandas(native, preserve_index=keeps_index)
+        table = pa.Table.from_pandas(native, preserve_index=keeps_index)
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
         raise RunError(
             f"{_culprit(native)} can't be held by Parquet: {first_line(error)}"
         ) from error
+    for at, array in typed.items():
+        table = table.set_column(at, pa.field(table.schema.names[at], array.type), array)
+    return table
+
+
+def _of_type(series: Any, arrow: Any) -> Any:
+    """A column of objects as an Arrow array of a type; None if that doesn't fit."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(series.tolist(), arrow, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _is_plain(column: Any) -> bool:
@@ -181,15 +266,54 @@ def _is_plain(column: Any) -> bool:
 
     try:
         kind = pa.Array.from_pandas(column).type
-    except UnicodeError:
-        return True  # no JSON text would hold it either
-    except (pa.ArrowException, OverflowError):
+    except (pa.ArrowException, UnicodeError, OverflowError):
         return False
     return "struct<" not in str(kind)
 
 
-def _cell_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json_text(value)
+def _texts(frame: Frame, column: str) -> list[str | None]:
+    """The cells of a column as text: JSON where they aren't text, all of them."""
+    return _as_texts([value for rows in frame.iter_rows([column]) for (value,) in rows])
+
+
+def _as_texts(cells: Sequence[Any]) -> list[str | None]:
+    only_text = all(value is None or isinstance(value, str) for value in cells)
+    make = encodable if only_text else cell_text
+    return [None if value is None else make(value) for value in cells]
+
+
+def _as_text_in(table: Any, texts: set[str]) -> Any:
+    """A table in which the columns that are text by now, and weren't before, are text."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        if field.name in texts and not (
+            pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+        ):
+            cells = pa.array(_as_texts(table.column(at).to_pylist()), pa.string())
+            table = table.set_column(at, pa.field(field.name, pa.string()), cells)
+    return table
+
+
+def _promotion(*schemas: Any) -> str:
+    """Decimals of more digits hold those of fewer; other types are never mixed."""
+    import pyarrow as pa
+
+    kinds = [field.type for schema in schemas for field in schema]
+    return "permissive" if all(map(pa.types.is_decimal, kinds)) else "default"
+
+
+def _united(was: Any, now: Any, *, as_text: bool) -> Any:
+    """The field that holds what both do; `was` where there is none: the cast says what is wrong."""
+    import pyarrow as pa
+
+    if as_text:
+        return now
+    both = [pa.schema([field.remove_metadata()]) for field in (was, now)]
+    try:
+        return pa.unify_schemas(both, promote_options=_promotion(*both)).field(0)
+    except pa.ArrowException:
+        return was
 
 
 def _culprit(native: NativeFrame) -> str:

@@ -1,7 +1,8 @@
 """Where a run writes to as it goes: a CSV, TSV, Parquet or JSONL file, in place once it is whole.
 
-`open_sink` begins a hidden file beside the target; `close` puts it in the target's place in one
-step, so an older file there stays until then, and for good if the sink is discarded.
+`open_sink` begins a hidden file beside the target (`.out.csv.….part.new`); `close` puts it in the
+target's place in one step, so an older file there stays until then, and for good if the sink is
+discarded. What a process that died has left is deleted when the same target is written again.
 
     CSV, TSV   missing is an empty cell, empty text is "" (polars tells them apart; pandas reads
                both as missing, and the texts NA, null, None, nan … too); lists and dicts as JSON
@@ -15,24 +16,23 @@ keeps it as an index, unless it is a RangeIndex without a name.
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import re
-import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, time
-from itertools import chain
-from operator import add
+from operator import add, call
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ..errors import ConfigurationError, OndineError, RunError
-from .columns import is_nan_or_none, json_text, listed
+from ..text import encodable
+from .columns import cell_text, listed, without_nan
 from .frames import Frame, NativeFrame, wrap
-from .parquet import PandasParquet, PolarsParquet, check_pyarrow
+from .parquet import PandasParquet, PolarsParquet, check_parquet, check_pyarrow
+from .scratch import Scratch
 
 __all__ = ["Sink", "open_sink", "open_target"]
 
@@ -59,6 +59,13 @@ class Sink(ABC):
         """
 
     @abstractmethod
+    def accepts(self, frame: NativeFrame) -> None:
+        """Raises ConfigurationError if the rows of `frame`, or others of its dtypes, don't fit.
+
+        Called before a run: what a file can't hold isn't found out after the answers were paid.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Puts the file in place. Does nothing the second time.
 
@@ -79,10 +86,26 @@ class Sink(ABC):
             self.discard()
 
 
-def open_sink(path: str | Path, kind: str | None = None) -> Sink:
+class NewColumn(Protocol):
+    """What is known of a new column before it is there."""
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The kind of its cells, as in `Column`."""
+        ...
+
+
+def open_sink(path: str | Path, kind: str | None = None, new: Sequence[NewColumn] = ()) -> Sink:
     """A sink for the file at `path`, of the format that its ending says; "~" is the home folder.
 
     With `kind`, the library of the frames to come, what that needs is checked before the run.
+    `new` are the columns that a run adds: what they hold is known by their kinds. What processes
+    that died have left beside `path` of earlier attempts is deleted.
 
     Raises ConfigurationError, with the remedy, for an unknown ending, a folder that isn't there
     or can't be written to, a path that is a folder or is write-protected, and pyarrow, which
@@ -101,7 +124,7 @@ def open_sink(path: str | Path, kind: str | None = None) -> Sink:
         raise ConfigurationError(f"{refused}: it is write-protected, so choose another path")
     if kind == "pandas" and ending == ".parquet":
         check_pyarrow()
-    return _FileSink(target, _FORMATS[ending])
+    return _FileSink(target, _FORMATS[ending], new)
 
 
 class _Writer(Protocol):
@@ -112,35 +135,54 @@ class _Writer(Protocol):
     def abandon(self) -> None: ...
 
 
+_Make: TypeAlias = "Callable[[Path, Frame, Sequence[NewColumn]], _Writer]"
+
+
 class _FileSink(Sink):
     """A `Sink` that leaves the rows to a writer, made for the kind of the first frame."""
 
-    def __init__(self, path: Path, make: Callable[[Path, Frame], _Writer]) -> None:
+    def __init__(self, path: Path, make: _Make, new: Sequence[NewColumn]) -> None:
         self.path = path
         self.rows = 0
         self._make = make
-        self._place = path.resolve()  # the file that a link leads to is replaced, not the link
-        self._part = self._place.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._new = new
+        self._scratch = Scratch(path)  # what can't be written is seen before the run
         self._writer: _Writer | None = None
         self._first: tuple[str, tuple[str, ...]] | None = None
         self._state = "open"  # then "broken", "closed" or "discarded"
+
+    def accepts(self, frame: NativeFrame) -> None:
+        taken = {column.name for column in self._new}
         try:
-            self._part.touch(exist_ok=False)  # what can't be written is seen before the run
-        except OSError as error:
-            raise ConfigurationError(
-                f"results can't go to {path}: {error.strerror}, so choose another folder"
-            ) from error
+            wrapped = self._shaped(frame)
+            columns = [name for name in wrapped.columns if name not in taken]
+            self._check_columns(wrapped, columns)
+        except RunError as error:
+            raise ConfigurationError(f"results can't go to {self.path}: {error}") from error
+
+    def _check_columns(self, frame: Frame, columns: Sequence[str]) -> None:
+        if self._make is _parquet:
+            check_parquet(frame, columns)
+            return
+        for column in columns:
+            if frame.holds_bytes(column):
+                raise RunError(
+                    f"column {column!r} holds bytes, and {self.path.suffix} only text: drop it "
+                    "from the frame, or write to .parquet"
+                )
+
+    def _shaped(self, frame: NativeFrame) -> Frame:
+        wrapped = wrap(frame, f"a chunk for {self.path}")
+        return wrapped if self._make is _parquet else _named_index(wrapped)
 
     def write(self, frame: NativeFrame) -> None:
         if self._state != "open":
             raise RunError(f"{self.path} is {self._state}, so it takes no more rows")
-        wrapped = wrap(frame, f"a chunk for {self.path}")
-        if self._make is not _parquet:
-            wrapped = _named_index(wrapped)
+        wrapped = self._shaped(frame)
         self._check(wrapped)
         with self._failing():
             if self._writer is None:
-                self._writer = self._make(self._part, wrapped)
+                self._writer = self._make(self._scratch.path, wrapped, self._new)
             self._writer.append(wrapped)
         self._first = self._first or (wrapped.kind, wrapped.columns)
         self.rows += len(wrapped)
@@ -153,13 +195,15 @@ class _FileSink(Sink):
             raise RunError(f"{self.path} can't be finished: {why}; a file that was there stays")
         with self._failing():
             self._writer.finish()
-            if self._place.exists():
-                shutil.copymode(self._place, self._part)
-            _to_disk(self._part)
-            os.replace(self._part, self._place)
+            made, place = self._scratch.path, self._scratch.target
+            if place.exists():
+                shutil.copymode(place, made)
+            _to_disk(made)
+            os.replace(made, place)
         self._state = "closed"
+        self._scratch.drop()
         with contextlib.suppress(OSError):  # not every system opens folders
-            _to_disk(self._place.parent, os.O_RDONLY)
+            _to_disk(place.parent, os.O_RDONLY)
 
     def discard(self) -> None:
         if self._state in ("closed", "discarded"):
@@ -168,8 +212,7 @@ class _FileSink(Sink):
         if self._writer is not None:
             with contextlib.suppress(Exception):  # on a full disk the last flush fails, too
                 self._writer.abandon()
-        for part in self._place.parent.glob(f"{glob.escape(self._part.name)}*"):
-            part.unlink(missing_ok=True)
+        self._scratch.drop()
 
     def _check(self, frame: Frame) -> None:
         kind, columns = self._first or (frame.kind, frame.columns)
@@ -198,26 +241,32 @@ class _FileSink(Sink):
 
 
 class _Lines:
-    """A writer of text, one line a row: `line` joins cells that `cell` has made of values."""
+    """A writer of text, one line a row: `line` joins cells, each made by its column's of `cells`.
+
+    Half a character, which UTF-8 lacks, is written as U+FFFD, as in prompts.
+    """
 
     def __init__(
-        self, part: Path, header: str, cell: Callable[[Any], str], line: Callable[[Any], str]
+        self,
+        part: Path,
+        header: str,
+        cells: Sequence[Callable[[Any], str]],
+        line: Callable[[Iterable[str]], str],
     ) -> None:
-        self._cell, self._line = cell, line
+        self._cells, self._line = cells, line
         self._file = part.open("wb")
-        self._file.write(header.encode())
+        self._file.write(encodable(header).encode())
         self._rows = 0
 
     def append(self, frame: Frame) -> None:
-        cell, line = self._cell, self._line
+        cells, line = self._cells, self._line
         lines: list[str] = []
         try:
             for rows in frame.iter_rows(frame.columns):
-                lines.extend([line(map(cell, row)) for row in rows])
-            encoded = "".join(lines).encode()
-        except (ValueError, RecursionError):  # UnicodeError is among them
+                lines.extend([line(map(call, cells, row)) for row in rows])
+        except (ValueError, RecursionError):
             raise RunError(self._culprit(frame)) from None
-        self._file.write(encoded)
+        self._file.write(encodable("".join(lines)).encode())
         self._rows += len(frame)
 
     def finish(self) -> None:
@@ -228,26 +277,28 @@ class _Lines:
 
     def _culprit(self, frame: Frame) -> str:
         """Which value of `frame` has no cell, and why."""
-        values = chain.from_iterable(frame.iter_rows(frame.columns))
-        for at, row in enumerate(values, self._rows):
-            for column, value in zip(frame.columns, row, strict=True):
+        for column, cell in zip(frame.columns, self._cells, strict=True):
+            values = (value for rows in frame.iter_rows([column]) for (value,) in rows)
+            for at, value in enumerate(values, self._rows):
                 try:
-                    self._cell(value).encode()
-                except UnicodeError:
-                    why = "text with half a character, which UTF-8 lacks"
+                    cell(value)
                 except (ValueError, RecursionError) as error:
-                    why = f"{repr(value)[:40]}, which this format lacks ({error})"
-                else:
-                    continue
-                return f"column {column!r} has in row {at} {why}: change it, or drop the column"
-        return "a column's name has half a character, which UTF-8 lacks: rename it"
+                    return (
+                        f"column {column!r} has in row {at} {repr(value)[:40]}, which this format "
+                        f"lacks ({error}): change it, or drop the column"
+                    )
+        return "a value has no text: change it, or drop its column"
 
 
-def _csv(separator: str) -> Callable[[Path, Frame], _Writer]:
+def _csv(separator: str) -> _Make:
     def line(cells: Iterable[str]) -> str:
         return f"{separator.join(cells)}\n"
 
-    return lambda part, frame: _Lines(part, line(map(_csv_cell, frame.columns)), _csv_cell, line)
+    def make(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
+        cells = [_csv_cell] * len(frame.columns)
+        return _Lines(part, line(map(_csv_cell, frame.columns)), cells, line)
+
+    return make
 
 
 def _csv_cell(value: Any) -> str:
@@ -262,33 +313,34 @@ def _csv_cell(value: Any) -> str:
     elif kind is bool:
         return "true" if value else "false"
     else:
-        text = json_text(value) if kind in (list, tuple, dict) else _text(value)
+        text = cell_text(value) if kind in (list, tuple, dict) else _text(value)
     return text if text and not _QUOTED(text) else '"' + text.replace('"', '""') + '"'
 
 
-def _jsonl(part: Path, frame: Frame) -> _Writer:
+def _jsonl(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
     keys = [f"{_JSON.encode(column)}: " for column in frame.columns]
+    texts = {column.name for column in new if column.kind == "json" and frame.kind == "polars"}
+    cells = [_json_in_text if name in texts else _json_cell for name in frame.columns]
 
     def line(cells: Iterable[str]) -> str:
         return f"{{{', '.join(map(add, keys, cells))}}}\n"
 
-    return _Lines(part, "", _json_cell, line)
+    return _Lines(part, "", cells, line)
+
+
+def _json_in_text(value: Any) -> str:
+    """A cell of a json column of polars, which is text there, as the JSON that it says."""
+    try:
+        return _JSON.encode(json.loads(value))
+    except (TypeError, ValueError, RecursionError):
+        return _json_cell(value)
 
 
 def _json_cell(value: Any) -> str:
     try:
         return _JSON.encode(value)
     except ValueError:
-        return _JSON.encode(_without_nan(value))
-
-
-def _without_nan(value: Any) -> Any:
-    """A value with None for each NaN in its lists and dicts, which JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if is_nan_or_none(value) else value
+        return _JSON.encode(without_nan(value))
 
 
 def _text(value: Any) -> str:
@@ -298,8 +350,10 @@ def _text(value: Any) -> str:
     return str(value.isoformat()) if isinstance(value, (date, time)) else str(value)
 
 
-def _parquet(part: Path, frame: Frame) -> _Writer:
-    return PandasParquet(part, frame) if frame.kind == "pandas" else PolarsParquet(part, frame)
+def _parquet(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
+    if frame.kind == "polars":
+        return PolarsParquet(part, frame)
+    return PandasParquet(part, frame, {column.name: column.kind for column in new})
 
 
 def _named_index(frame: Frame) -> Frame:
@@ -322,7 +376,7 @@ def _to_disk(path: Path, flags: int = os.O_RDWR) -> None:
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_text)
-_FORMATS: dict[str, Callable[[Path, Frame], _Writer]] = {
+_FORMATS: dict[str, _Make] = {
     ".csv": _csv(","),
     ".tsv": _csv("\t"),
     ".parquet": _parquet,
@@ -334,7 +388,7 @@ _FORMATS: dict[str, Callable[[Path, Frame], _Writer]] = {
 _PART_ROWS = 100_000
 
 
-def open_target(path: str | Path, kind: str | None = None) -> Sink:
+def open_target(path: str | Path, kind: str | None = None, new: Sequence[NewColumn] = ()) -> Sink:
     """A sink for `path`: one that ends in "/" is a folder, anything else a file (`open_sink`).
 
     A folder gets files named `part.0.parquet` and so on. It takes the place of an older one that
@@ -342,13 +396,13 @@ def open_target(path: str | Path, kind: str | None = None) -> Sink:
     """
     target = Path(path).expanduser()
     if not str(path).endswith(("/", os.sep)):
-        return open_sink(path, kind)
+        return open_sink(path, kind, new)
     if target.exists() and not (target.is_dir() and all(map(_is_part, target.iterdir()))):
         raise ConfigurationError(
             f"results can't go to the folder {target}: other things than part.….parquet are "
             "there, so choose another"
         )
-    return _FolderSink(target, kind)
+    return _FolderSink(target, kind, new)
 
 
 def _is_part(path: Path) -> bool:
@@ -358,26 +412,29 @@ def _is_part(path: Path) -> bool:
 class _FolderSink(Sink):
     """A folder of Parquet files, each of `_PART_ROWS` rows or a chunk more."""
 
-    def __init__(self, path: Path, kind: str | None) -> None:
+    def __init__(self, path: Path, kind: str | None, new: Sequence[NewColumn]) -> None:
         self.path = path
         self.rows = 0
-        self._place = path.resolve()
-        self._folder = self._place.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._scratch = Scratch(path)
         self._kind = kind
+        self._new = new
         self._parts = 0
         self._over = False
-        try:
-            self._folder.mkdir()  # what can't be written is seen before the run
-        except OSError as error:
-            raise ConfigurationError(
-                f"results can't go to {path}: {error.strerror}, so choose another folder"
-            ) from error
+        self._scratch.path.mkdir()
         self._sink: Sink | None = None
+
+    def accepts(self, frame: NativeFrame) -> None:
+        first = self._part()
+        first.accepts(frame)
+        first.discard()
+
+    def _part(self) -> Sink:
+        part = self._scratch.path / f"part.{self._parts}.parquet"
+        return open_sink(part, self._kind, self._new)
 
     def write(self, frame: NativeFrame) -> None:
         if self._sink is None:
-            part = self._folder / f"part.{self._parts}.parquet"
-            self._sink = open_sink(part, self._kind)
+            self._sink = self._part()
             self._parts += 1
         self._sink.write(frame)
         self.rows += len(frame)
@@ -392,15 +449,15 @@ class _FolderSink(Sink):
             raise RunError(f"{self.path} can't be finished: no chunk was written")
         if self._sink is not None:
             self._sink.close()
-        older = self._folder.with_suffix(".older")
+        made, place = self._scratch.path, self._scratch.target
         try:
-            if self._place.exists():
-                self._place.replace(older)
-            self._folder.replace(self._place)
+            if place.exists():
+                place.replace(made.with_suffix(".older"))
+            made.replace(place)
         except OSError as error:
             raise RunError(f"{self.path} can't be put in place: {error.strerror}") from error
         self._over = True
-        shutil.rmtree(older, ignore_errors=True)
+        self._scratch.drop()  # the older folder, too
 
     def discard(self) -> None:
         if self._over:
@@ -408,4 +465,4 @@ class _FolderSink(Sink):
         self._over = True
         if self._sink is not None:
             self._sink.discard()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.drop()

@@ -56,6 +56,10 @@ class Source(ABC):
     def head(self, n: int) -> Frame:
         """The first `n` rows, or all if there are fewer; `frames` gives them again."""
 
+    def look(self) -> Frame:
+        """What is there without reading on: all of a frame in memory, of a stream often no rows."""
+        return self.empty()
+
     @abstractmethod
     def empty(self) -> Frame:
         """No rows, all columns with their dtypes."""
@@ -85,6 +89,9 @@ class FrameSource(Source):
     def head(self, n: int) -> Frame:
         return self.frame.take(range(min(max(n, 0), self.rows)))
 
+    def look(self) -> Frame:
+        return self.frame
+
     def empty(self) -> Frame:
         return self.frame.take([])
 
@@ -93,8 +100,9 @@ class FrameBlocks(Source):
     """A `Source` on blocks of rows: native frames of one kind, one set of dtypes, any lengths.
 
     `blocks` begins a reading; it is called once if the stream isn't `repeatable`. `empty` is a
-    block without rows. What `head` has read is kept and read on by the next `frames`, so that a
-    plan isn't run, nor a generator used up, for a look at its first rows.
+    block without rows, `first` rows that are there already. What `head` has read is kept and read
+    on by the next `frames`, so that a plan isn't run, nor a generator used up, for a look at its
+    first rows.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class FrameBlocks(Source):
         *,
         rows: int | None = None,
         repeatable: bool = True,
+        first: NativeFrame = None,
     ) -> None:
         frame = wrap(empty, name)
         self.name: str = name
@@ -113,6 +122,7 @@ class FrameBlocks(Source):
         self.rows: int | None = rows
         self.repeatable: bool = repeatable
         self._nothing = empty
+        self._first = empty if first is None else first
         self._blocks = blocks
         self._seen: list[NativeFrame] = []  # the blocks that `head` has read
         self._reading: Iterator[NativeFrame] | None = None  # where they came from
@@ -138,6 +148,9 @@ class FrameBlocks(Source):
             self._ended = block is None
         rows = _sized([self._nothing, *self._seen], max(n, 0) or 1)
         return wrap(next(rows, self._nothing) if n > 0 else self._nothing, self.name)
+
+    def look(self) -> Frame:
+        return wrap(self._first, self.name)
 
     def empty(self) -> Frame:
         return wrap(self._nothing, self.name)

@@ -57,7 +57,7 @@ class Output:
     def write(self, chunk: Any) -> None:
         """Take the next chunk. Raises `RunError` where the file can't be written."""
         if self._to is not None:
-            self._sink = self._sink or open_target(self._to)
+            self._sink = self._sink or open_target(self._to, new=self._columns)
             self._sink.write(chunk)
         elif self._keeps:
             self._chunks.append(chunk)

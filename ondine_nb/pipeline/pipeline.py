@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import Frame, FrameSource, Source, open_source, open_target
+from ..data import Column, Frame, FrameSource, Source, open_source, open_target
 from ..errors import ConfigurationError, OndineError
 from ..journal import Journal, shared
 from ..models import CostEstimate, ExecutionResult
 from ..orchestration import (
     ExecutionContext,
     ExecutionObserver,
+    NewColumn,
     PipelineStage,
     RowSet,
+    RowStage,
     RowStream,
     run_in_thread,
 )
@@ -357,7 +359,27 @@ class Pipeline:
         if executor == "dask":
             check_dask(self.provider)
         if self.options.to is not None:
-            open_target(self.options.to).discard()
+            self._check_target(self.options.to)
+
+    def _check_target(self, path: str) -> None:
+        """Raises `ConfigurationError` where the results can't be written there."""
+        kind = self.source.kind if not self._reshaped() else None
+        sink = open_target(path, kind, self._produced())
+        try:
+            if not self._reshaped():
+                sink.accepts(self.source.look().native)
+        finally:
+            sink.discard()
+
+    def _reshaped(self) -> bool:
+        """Whether stages of the user's own may make another frame of the rows."""
+        return any(not isinstance(stage, RowStage) for stage in self.extra_stages)
+
+    def _produced(self) -> list[NewColumn]:
+        """What is known of the new columns."""
+        plain = Column(self.options.column, "str", ())
+        own = [plain] if self.schema is None else list(self.schema.fields)
+        return [*own, *produced(self.extra_stages)]
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None

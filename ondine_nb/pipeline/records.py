@@ -33,7 +33,6 @@ __all__ = [
     "check_stages",
     "digests",
     "find",
-    "fingerprint",
     "keeper",
     "options_of",
     "recall_costs",
@@ -263,14 +262,6 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # deleted meanwhile
         return 0.0
-
-
-async def fingerprint(context: ExecutionContext, frame: Frame, manager: StateManager) -> None:
-    """Record the frame's digests, beside the run."""
-    settings = context.settings["frame"]
-    with contextlib.suppress(Exception):  # a cell's own __repr__ may raise anything
-        settings["digests"] = await asyncio.to_thread(digests, frame, settings["read"])
-        await asyncio.to_thread(manager.save_checkpoint, context)
 
 
 def _readable(context: ExecutionContext) -> ExecutionContext:

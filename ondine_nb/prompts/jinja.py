@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PromptError, nearest
 from ..models import Prompt
-from .template import as_text, is_missing
+from ..text import as_text, is_missing, prompt_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
@@ -99,7 +99,10 @@ def _environment() -> Environment:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     made = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, finalize=as_text, keep_trailing_newline=True, autoescape=False
+        undefined=StrictUndefined,
+        finalize=prompt_text,
+        keep_trailing_newline=True,
+        autoescape=False,
     )
     del made.filters["random"], made.globals["lipsum"]
     return made

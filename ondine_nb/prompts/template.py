@@ -16,27 +16,21 @@ No attribute is looked up, nothing is evaluated, and values are never scanned fo
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
-import enum
-import json
 import re
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import PromptError, nearest
 from ..models import Prompt
+from ..text import as_text, encodable, is_missing, prompt_text
 
 __all__ = ["Template", "as_text", "escape", "is_missing"]
 
 _NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 _BRACE = re.compile(r"[{}]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # What str.format would take behind a name: a conversion, attributes or indexes, a format spec.
 # A bare number is no spec here: `{a:1}` is far more often somebody's JSON.
 _FORMATTING = re.compile(
@@ -81,6 +75,15 @@ class Template:
         compiler.run()
         return cls(tuple(compiler.used), tuple(compiler.parts))
 
+    @staticmethod
+    def scan(text: str, names: Collection[str]) -> list[tuple[int, int, str]]:
+        """What stands in single braces in a prompt: start, end and name of each, in order.
+
+        `names` are the columns and parameters; an identifier that is none of them is given too.
+        """
+        named = (piece for piece in _pieces(text, names) if piece.kind == "name")
+        return [(it.start, it.start + len(it.text) + 2, it.text) for it in named]
+
     @property
     def head(self) -> str:
         """What every rendered prompt begins with: the text before the first column."""
@@ -95,11 +98,12 @@ class Template:
         """One row's prompt, or None if every column that the prompt names is missing.
 
         `values` are the row's values in the order of `columns`. The text can be encoded as
-        UTF-8. Raises ValueError if the number of values is wrong.
+        UTF-8. Raises ValueError if the number of values is wrong, PromptError for bytes that are no
+        text.
         """
         if len(values) != len(self.columns):
             raise ValueError(f"{len(values)} values for {len(self.columns)} columns")
-        texts = [as_text(value) for value in values]
+        texts = [prompt_text(value) for value in values]
         if not any(texts) and all(is_missing(value) for value in values):
             return None
         return Prompt("".join([it if isinstance(it, str) else texts[it] for it in self._parts]))
@@ -123,58 +127,22 @@ class _Compiler:
         self.parts: list[str | int] = []
         self.used: dict[str, int] = {}
         self._columns = columns
-        self._open_braces: list[str] = []
         self._filled: set[str] = set()
-        # Only these can reach past the next brace, so they are the only ones looked for there.
-        self._braced = [name for name in self.names if _BRACE.search(name)]
 
     def run(self) -> None:
         self._check_params()
-        at = 0
-        while found := _BRACE.search(self.text, at):
-            start = found.start()
-            self._literal(self.text[at:start])
-            at = self._open(start) if found.group() == "{" else self._close(start)
-        self._literal(self.text[at:])
+        for piece in _pieces(self.text, [*self.names, *self.params]):
+            if piece.kind == "name":
+                self._fill(piece.text)
+                continue
+            if piece.kind == "brace":
+                self._refuse_formatting(piece.start)
+            self._literal(piece.text)
         self._check_use()
 
-    def _open(self, at: int) -> int:
-        """Reads the `{` at `at`; gives the position to read on from."""
-        if self.text.startswith("{{", at):
-            self._open_braces.append("{{")
-            self._literal("{")
-            return at + 2
-        if name := self._name_after(at + 1):
-            self._fill(name)
-            return at + len(name) + 2
-        self._refuse_formatting(at)
-        self._open_braces.append("{")
-        self._literal("{")
-        return at + 1
-
-    def _close(self, at: int) -> int:
-        """Reads the `}` at `at`; gives the position to read on from."""
-        innermost = self._open_braces[-1] if self._open_braces else None
-        doubled = self.text.startswith("}}", at) and innermost != "{"
-        if innermost == "{" or (doubled and innermost):
-            self._open_braces.pop()
-        self._literal("}")
-        return at + (2 if doubled else 1)
-
-    def _name_after(self, at: int) -> str | None:
-        """The column or parameter between the brace before `at` and its `}`, if that's one."""
-        end = _BRACE.search(self.text, at)
-        inner = self.text[at : end.start()] if end and end.group() == "}" else ""
-        if inner and (inner in self.names or inner in self.params):
-            return inner
-        for name in self._braced:
-            if self.text.startswith(name + "}", at):
-                return name
-        if inner.isidentifier():
-            raise PromptError(self._unknown(inner))
-        return None
-
     def _fill(self, name: str) -> None:
+        if name not in self.names and name not in self.params:
+            raise PromptError(self._unknown(name))
         if name in self.params:
             self._filled.add(name)
             self._literal(as_text(self.params[name]))
@@ -184,7 +152,7 @@ class _Compiler:
         self.parts.append(self.used.setdefault(name, len(self.used)))
 
     def _literal(self, text: str) -> None:
-        text = _encodable(text)
+        text = encodable(text)
         if self.parts and isinstance(before := self.parts[-1], str):
             self.parts[-1] = before + text
         elif text:
@@ -237,6 +205,56 @@ class _Compiler:
         return f"`{self.frame_name}` ({_listed(self.names)})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece of a prompt from `start` on. `kind`: text, brace (a `{` that stays) or name."""
+
+    kind: str
+    text: str
+    start: int
+
+
+def _pieces(text: str, names: Collection[str]) -> Iterator[_Piece]:
+    """A prompt cut at its braces, from left to right; a name may be one that isn't in `names`."""
+    # Only these can reach past the next brace, so they are the only ones looked for there.
+    braced = [name for name in names if _BRACE.search(name)]
+    known, opened, at = frozenset(names), list[str](), 0
+    while found := _BRACE.search(text, at):
+        start = found.start()
+        yield _Piece("text", text[at:start], at)
+        at, innermost = start + 1, opened[-1] if opened else None
+        doubled = text.startswith(found.group() * 2, start)
+        if found.group() == "}":
+            doubled = doubled and innermost != "{"
+            if innermost == "{" or (doubled and innermost):
+                opened.pop()
+            at += doubled
+            yield _Piece("text", "}", start)
+        elif doubled:
+            opened.append("{{")
+            at += 1
+            yield _Piece("text", "{", start)
+        elif name := _name_at(text, at, known, braced):
+            at += len(name) + 1
+            yield _Piece("name", name, start)
+        else:
+            opened.append("{")
+            yield _Piece("brace", "{", start)
+    yield _Piece("text", text[at:], at)
+
+
+def _name_at(text: str, at: int, known: Collection[str], braced: Iterable[str]) -> str:
+    """What stands between the brace before `at` and its `}`, if it is a name, or may be one."""
+    end = _BRACE.search(text, at)
+    inner = text[at : end.start()] if end and end.group() == "}" else ""
+    if inner and inner in known:
+        return inner
+    for name in braced:
+        if text.startswith(name + "}", at):
+            return name
+    return inner if inner.isidentifier() else ""
+
+
 def _formatted(name: str, inner: str) -> str:
     return (
         f"{{{inner}}} asks for a format, conversion, attribute or index, and a template has none: "
@@ -254,147 +272,3 @@ def _listed(names: Iterable[str]) -> str:
             return ", ".join([*shown, "…"])
         shown.append(name if len(name) <= _LONGEST_LIST else name[:_LONGEST_LIST] + "…")
     return ", ".join(shown)
-
-
-def is_missing(value: object) -> bool:
-    """True for None, NaN, NaT and NA, whichever library they come from."""
-    if value is None:
-        return True
-    if isinstance(value, (str, int)):
-        return False
-    if isinstance(value, float):
-        return value != value
-    if isinstance(value, decimal.Decimal):
-        return value.is_nan()
-    kind = type(value)
-    if kind.__name__ in ("NaTType", "NAType"):
-        return kind.__module__.startswith("pandas.")
-    # NumPy's NaT and its floats that aren't Python's: scalars that don't equal themselves.
-    return _is_numpy_scalar(value) and bool(value != value)
-
-
-def as_text(value: object) -> str:
-    """The text of a value in a prompt, the same whether it comes from pandas or polars.
-
-    Missing values are empty. Dates and times are ISO 8601 (to the microsecond, the finest that
-    both libraries hand out), durations too (`P1DT2H`), lists, structs and arrays are JSON, floats
-    have their shortest form (`0.1`, `3.0`), bytes are read as UTF-8, an Enum is its value. Lone
-    surrogates become U+FFFD, so that the text can always be encoded.
-    """
-    direct = _DIRECT.get(type(value))
-    if direct is not None:
-        return direct(value)
-    if is_missing(value):
-        return ""
-    for kind, text in _BY_KIND:
-        if isinstance(value, kind):
-            return text(value)
-    return _foreign_text(value)
-
-
-def _foreign_text(value: Any) -> str:
-    """Text of a value that only NumPy, pandas, polars or pyarrow know, else its `str`."""
-    if _is_numpy_scalar(value):
-        return _numpy_text(value)
-    if _is_array(value):
-        return _json_text(value)
-    if hasattr(value, "as_py"):  # a pyarrow scalar
-        return as_text(value.as_py())
-    return _encodable(str(value))
-
-
-def _numpy_text(value: Any) -> str:
-    if value.dtype.kind in "mM":
-        if value.dtype.name.endswith(("[ns]", "[ps]", "[fs]", "[as]")):  # `item` gives an int
-            value = value.astype(f"{value.dtype.kind}8[us]")
-        return as_text(value.item())
-    # `str` is the shortest form of float32; `item` would show the digits of its double.
-    return str(value) if value.dtype.kind in "fc" else as_text(value.item())
-
-
-def _is_numpy_scalar(value: Any) -> bool:
-    return type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
-
-
-def _is_array(value: object) -> bool:
-    """A NumPy array, a pandas or polars Series: known by what they can do, not by import."""
-    return hasattr(value, "dtype") and (hasattr(value, "tolist") or hasattr(value, "to_list"))
-
-
-def _float_text(value: float) -> str:
-    return "" if value != value else float.__repr__(value)
-
-
-def _datetime_text(value: dt.datetime) -> str:
-    # pandas shows nanoseconds, polars drops them on the way to Python: microseconds for both.
-    return value.isoformat(timespec="microseconds" if value.microsecond else "seconds")
-
-
-def _duration_text(value: dt.timedelta) -> str:
-    micro = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
-    sign = "-" if micro < 0 else ""
-    seconds, micro = divmod(abs(micro), 1_000_000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    fraction = f".{micro:06d}".rstrip("0") if micro else ""
-    clock = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "")
-    if seconds or fraction or not (days or clock):
-        clock += f"{seconds}{fraction}S"
-    return f"{sign}P{f'{days}D' if days else ''}{f'T{clock}' if clock else ''}"
-
-
-def _json_text(value: object) -> str:
-    return json.dumps(_jsonable(value), ensure_ascii=False)
-
-
-def _jsonable(value: Any) -> Any:
-    """`value` in JSON's own types; what JSON doesn't know becomes its text."""
-    if is_missing(value):
-        return None
-    if isinstance(value, enum.Enum):
-        return _jsonable(value.value)
-    if isinstance(value, Mapping):
-        return {as_text(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) or (_is_array(value) and not _is_numpy_scalar(value)):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, AbstractSet):
-        # In a fixed order: a set's own differs from process to process, and with it the key.
-        return sorted((_jsonable(item) for item in value), key=_json_text)
-    return _number_or_text(value)
-
-
-def _number_or_text(value: Any) -> Any:
-    text = as_text(value)
-    if _is_numpy_scalar(value) and value.dtype.kind in "biuf":
-        value = float(text) if value.dtype.kind == "f" else value.item()
-    if isinstance(value, float) and value - value == 0:  # finite: JSON has no infinity
-        return float(value)
-    return value if isinstance(value, (bool, int)) else text
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-# The types that nearly every value has, looked up exactly because it is done for every cell.
-_DIRECT: dict[type, Callable[[Any], str]] = {
-    str: _encodable,
-    int: str,
-    bool: str,
-    float: _float_text,
-    type(None): lambda _: "",
-}
-# Subclasses too (pandas' Timestamp is a datetime); a datetime is a date, so it comes first.
-_BY_KIND: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
-    (enum.Enum, lambda value: as_text(value.value)),
-    (str, lambda value: _encodable(str(value))),
-    (float, _float_text),
-    (int, lambda value: str(int(value))),
-    (dt.datetime, _datetime_text),
-    ((dt.date, dt.time), lambda value: str(value.isoformat())),
-    (dt.timedelta, _duration_text),
-    ((bytes, bytearray, memoryview), lambda value: bytes(value).decode("utf-8", "replace")),
-    ((decimal.Decimal, uuid.UUID), str),
-    ((list, tuple, Mapping, AbstractSet), _json_text),
-)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ...data import Frame, wrap
-from ...prompts import as_text
+from ...data import open_target
+from ...errors import OndineError
 
 __all__ = ["ExportError", "export"]
-
-STEP = 1_000  # rows written in one go
 
 
 class ExportError(Exception):
@@ -25,20 +21,19 @@ class ExportError(Exception):
 def export(native: Any, name: str, kind: str, folder: Path) -> Path:
     """Write a pandas or polars DataFrame to `folder`; gives the file, which wasn't there before.
 
-    `kind` is "csv" or "parquet". In CSV a cell is what a prompt would show of it (dates ISO, lists
-    JSON, missing empty); a pandas index comes first unless it only counts the rows. Raises
-    `ExportError`, and then leaves no file behind.
+    `kind` is "csv" or "parquet". The file is like that of `--to`; but in CSV a pandas index comes
+    first unless it only counts the rows. Raises `ExportError`, and then leaves no file behind.
     """
-    write = _csv if kind == "csv" else _parquet
     try:
         path = _free(folder, name, kind)
     except OSError as error:
         raise ExportError(f"can't write to {folder}: {error.strerror or error}") from error
     try:
-        write(native, path)
-    except Exception as error:
+        with open_target(path) as sink:
+            sink.write(_with_index(native) if kind == "csv" else native)
+    except OndineError as error:
         path.unlink(missing_ok=True)
-        raise ExportError(_reason(error, kind)) from error
+        raise ExportError(f"can't write the {kind} file: {error}") from error
     return path
 
 
@@ -53,18 +48,6 @@ def _free(folder: Path, name: str, kind: str) -> Path:
             continue
         return path
     raise AssertionError("numbers don't end")
-
-
-def _csv(native: Any, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        _write_rows(wrap(_with_index(native), path.stem), file)
-
-
-def _write_rows(frame: Frame, file: IO[str]) -> None:
-    rows = csv.writer(file)
-    rows.writerow([as_text(name) for name in frame.columns])
-    for part in frame.iter_rows(frame.columns, size=STEP):
-        rows.writerows([as_text(value) for value in cells] for cells in part)
 
 
 def _with_index(native: Any) -> Any:
@@ -84,15 +67,3 @@ def _unused(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-def _parquet(native: Any, path: Path) -> None:
-    write: Callable[[Path], Any] = getattr(native, "write_parquet", None) or native.to_parquet
-    write(path)
-
-
-def _reason(error: Exception, kind: str) -> str:
-    if isinstance(error, ImportError):
-        return f"{kind} files of a pandas frame need pyarrow: %pip install pyarrow"
-    text = " ".join(str(error).split())[:200]
-    return f"can't write the {kind} file: {type(error).__name__}: {text}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...errors import nearest
+from ...prompts import Template
 
 __all__ = ["Placeholder", "free_names", "inserted", "marks", "unknown_line"]
 
-_NAME = re.compile(r"[^{}]+(?=\})")
 _SHOWN = 8  # column names in a message
 
 
@@ -25,29 +24,10 @@ class Placeholder:
 
 
 def marks(text: str, columns: Sequence[str], controls: Iterable[str]) -> list[Placeholder]:
-    """The names in `text`, read as `prompts.Template` reads them, but past unknown ones too."""
+    """The names in `text`, as `prompts.Template` reads them, unknown ones among them."""
     kinds = dict.fromkeys(controls, "control") | dict.fromkeys(columns, "column")
-    braced = [name for name in kinds if "{" in name or "}" in name]
-    found: list[Placeholder] = []
-    at = text.find("{")
-    while at >= 0:
-        name = "" if text.startswith("{{", at) else _name_at(text, at + 1, kinds, braced)
-        end = at + len(name) + 2
-        if name:
-            found.append(Placeholder(at, end, name, kinds.get(name, "unknown")))
-        at = text.find("{", end if name or text.startswith("{{", at) else at + 1)
-    return found
-
-
-def _name_at(text: str, at: int, known: Iterable[str], braced: Sequence[str]) -> str:
-    match = _NAME.match(text, at)
-    inner = match.group() if match else ""
-    if inner and inner in known:
-        return inner
-    for name in braced:
-        if text.startswith(name + "}", at):
-            return name
-    return inner if inner.isidentifier() else ""
+    found = Template.scan(text, kinds)
+    return [Placeholder(*each, kinds.get(each[2], "unknown")) for each in found]
 
 
 def free_names(

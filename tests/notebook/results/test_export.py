@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from ondine_nb.notebook.results import export as exports
 from ondine_nb.notebook.results.export import ExportError, export
 from tests.notebook.ended_runs import EVIL
 
@@ -28,7 +28,7 @@ def read(path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_csv_has_every_cell_as_a_prompt_shows_it(tmp_path: Path, kind: str) -> None:
+def test_csv_has_the_cells_of_a_run_that_writes_to_a_file(tmp_path: Path, kind: str) -> None:
     path = export(frame(kind), "labeled", "csv", tmp_path)
     assert path == tmp_path / "labeled.csv"
     assert read(path) == [
@@ -76,16 +76,13 @@ def test_odd_text_and_lists_are_written(tmp_path: Path) -> None:
 def test_what_cannot_be_written_says_why_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_pyarrow(native: Any, path: Path) -> None:
-        raise ImportError("pyarrow")
-
     with pytest.raises(ExportError, match="can't write to"):
         export(frame("pandas"), "it", "csv", tmp_path / "no such folder")
-    monkeypatch.setattr(exports, "_parquet", no_pyarrow)
-    with pytest.raises(ExportError, match="%pip install pyarrow"):
-        export(frame("pandas"), "it", "parquet", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow.parquet", None)
+        with pytest.raises(ExportError, match="pip install pyarrow"):
+            export(frame("pandas"), "it", "parquet", tmp_path)
     mixed = pl.DataFrame({"it": pl.Series([object()], dtype=pl.Object)})
-    monkeypatch.undo()
     with pytest.raises(ExportError, match="can't write the parquet file"):
         export(mixed, "it", "parquet", tmp_path)
     assert list(tmp_path.iterdir()) == []
