@@ -69,8 +69,8 @@ class Schema:
     json_schema: dict[str, Any]
     # From JSON text to the field's values, in the order of `fields`.
     _read: Callable[[str | bytes], list[Any]] = field(repr=False, compare=False)
-    # The names of the fields in the JSON, where an alias of a pydantic model may stand.
-    _keys: tuple[str, ...] = field(repr=False, compare=False)
+    # Where the fields stand in the JSON: at an alias of a pydantic model, or deeper.
+    _paths: tuple[tuple[str, ...], ...] = field(repr=False, compare=False)
     # Whether no code of the user's reads along, so that an answer may be read a second time.
     _own: bool = field(default=False, repr=False, compare=False)
 
@@ -118,22 +118,30 @@ class Schema:
         if not isinstance(error, ValidationError):
             return _one_line(f"the answer can't be read: {type(error).__name__}: {error}")
         first = error.errors(include_url=False, include_context=False)[0]
-        where = first["loc"]
-        known = dict(zip(self._keys, self.fields, strict=True)).get(str(where[0]) if where else "")
-        if known is None:
+        where = tuple(map(str, first["loc"]))
+        placed = zip(self.fields, self._paths, strict=True)
+        found = next(((it, path) for it, path in placed if where[: len(path)] == path), None)
+        if found is None:
             return _one_line(f"the answer doesn't fit: {first['msg']}")
-        if first["type"] == "missing" and len(where) == 1:
+        known, path = found
+        inner = where[len(path) :]
+        if first["type"] == "missing" and not inner:
             return _one_line(f"field {known.name!r} is missing: expected {known.expected}")
         if known.kind == "json" or known.kind.startswith("list["):
-            path = ".".join(map(str, where[1:]))
-            inside = f" at {path}" if path else ""
+            inside = f" at {'.'.join(inner)}" if inner else ""
             return _one_line(
                 f"field {known.name!r}{inside} is {_cut(first['input'])}: {first['msg']}"
             )
         # A constraint (a bound, a pattern, a rule of the model) is told in pydantic's words.
         broken = first["type"] in _TYPE_ERRORS or first["type"].endswith(("_type", "_parsing"))
         why = f"expected {known.expected}" if broken else first["msg"]
-        return _one_line(f"field {known.name!r} is {_cut(data.get(str(where[0])))}: {why}")
+        return _one_line(f"field {known.name!r} is {_cut(_at(data, path))}: {why}")
+
+
+def _at(data: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data
 
 
 _TYPE_ERRORS = frozenset(("literal_error", "enum", "string_pattern_mismatch", "finite_number"))
@@ -179,7 +187,7 @@ def _from_json_schema(spec: dict[str, Any]) -> Schema:
         values = checker.validate_json(text)
         return [values.get(name) for name in names]
 
-    return Schema(fields, schema, read, names, _own=True)
+    return Schema(fields, schema, read, tuple((name,) for name in names), _own=True)
 
 
 def _from_model(spec: type) -> Schema:
@@ -192,30 +200,73 @@ def _from_model(spec: type) -> Schema:
         drawn = model.model_json_schema()
     except Exception as error:  # pydantic has a dozen, and hooks of the user's run here too
         raise SchemaError(f"{spec.__name__} has no JSON Schema: {_one_line(str(error))}") from None
-    schema = sendable(_plain_json(drawn), checked_here=False)
-    keys = _keys_of(model, schema)
+    paths = _paths_of(model, drawn)
+    schema = sendable(_plain_json(_nested(drawn, paths)), checked_here=False)
     fields = tuple(
-        _field(name, schema["properties"][key], schema.get("$defs", {}), key in schema["required"])
-        for name, key in keys.items()
+        _field(name, drawn["properties"][drawn_as], schema.get("$defs", {}), drawn_as in required)
+        for name, (drawn_as, _) in paths.items()
+        for required in [drawn.get("required", ())]
     )
 
     def read(text: str | bytes) -> list[Any]:
         answer = model.model_validate_json(text)
-        return [_plain(getattr(answer, name)) for name in keys]
+        return [getattr(answer, name) for name in paths]
 
-    return Schema(fields, schema, read, tuple(keys.values()))
+    return Schema(fields, schema, read, tuple(path for _, path in paths.values()))
 
 
-def _keys_of(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, str]:
-    """The name in the JSON (an alias, perhaps) of each field that is asked for."""
-    keys = {}
+def _paths_of(
+    model: type[BaseModel], drawn: dict[str, Any]
+) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Each field that is asked for: its name in pydantic's schema, and where its value is read.
+
+    The two differ where a field reads out of nested objects (an AliasPath). Raises SchemaError
+    for one that reads an item of a list, which no schema can place.
+    """
+    found = {}
     for name, info in model.model_fields.items():
-        alias = info.validation_alias
-        first = alias.choices[0] if alias is not None and hasattr(alias, "choices") else alias
-        key = next((k for k in (first, info.alias, name) if k in schema["properties"]), None)
-        if isinstance(key, str):
-            keys[name] = key
-    return keys
+        alias = info.validation_alias or info.alias or name
+        paths = [
+            tuple(one.path) if hasattr(one, "path") else (one,)
+            for one in getattr(alias, "choices", [alias])
+        ]
+        flat = [path[0] for path in paths if len(path) == 1]
+        drawn_as = next((key for key in (*flat, name) if key in drawn.get("properties", ())), None)
+        if not isinstance(drawn_as, str):
+            continue
+        found[name] = drawn_as, _askable(name, paths, drawn_as)
+    return found
+
+
+def _askable(name: str, paths: list[tuple[Any, ...]], drawn_as: str) -> tuple[str, ...]:
+    """The first of the places that a field reads from which a schema can ask for."""
+    if (drawn_as,) in paths[:1]:
+        return (drawn_as,)
+    for path in paths:
+        if all(isinstance(part, str) for part in path):
+            return path
+    raise SchemaError(
+        f"Field {name!r} reads item {paths[0][-1]!r} of a list (AliasPath), which a schema can't "
+        "ask for: give it a name of its own."
+    )
+
+
+def _nested(drawn: dict[str, Any], paths: dict[str, tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
+    """pydantic's schema with the fields that it draws flat in the objects that it reads them of."""
+    if all(path == (drawn_as,) for drawn_as, path in paths.values()):
+        return drawn
+    made = {**drawn, "properties": {}, "required": []}
+    for drawn_as, path in paths.values():
+        inside: dict[str, Any] = made
+        for part in path[:-1]:
+            if part not in inside["required"]:
+                inside["required"].append(part)
+            empty = {"type": "object", "properties": {}, "required": []}
+            inside = inside["properties"].setdefault(part, empty)
+        inside["properties"][path[-1]] = drawn["properties"][drawn_as]
+        if drawn_as in drawn.get("required", ()):
+            inside["required"].append(path[-1])
+    return made
 
 
 def _field(name: str, schema: dict[str, Any], defs: dict[str, Any], required: bool) -> Field:
@@ -253,7 +304,7 @@ def _kind_of_literals(values: list[Any]) -> _Kind:
         return "choice", tuple(dict.fromkeys(present)), optional
     if len(kinds) == 1:
         return kinds.pop().__name__, None, optional
-    return ("float" if kinds == {int, float} else "json"), None, optional
+    return ("float" if kinds == {int, float} else "str"), None, optional
 
 
 def _kind_of_union(
@@ -267,9 +318,10 @@ def _kind_of_union(
         return (*typed[0], optional)
     if kinds == {"int", "float"}:
         return "float", None, optional
-    if kinds <= {"str", "choice"} and kinds:
-        return "str", None, optional
-    return (kinds.pop() if len(kinds) == 1 else "json"), None, optional
+    if len(kinds) == 1 and kinds != {"choice"}:
+        return kinds.pop(), None, optional
+    # What has a text of its own (a number, a word, a date) is a column of text together.
+    return ("str" if kinds and kinds <= _SCALARS else "json"), None, optional
 
 
 def _plain_json(spec: dict[str, Any]) -> dict[str, Any]:
@@ -336,23 +388,14 @@ def _dump(data: dict[str, Any]) -> str | bytes:
     return dumped
 
 
-def _plain(value: Any) -> Any:
-    """A field of a model in plain Python: nested models as dicts, enums as their values."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if hasattr(value, "model_dump"):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return value
-
-
 def _fitted(known: Field, value: Any) -> Any:
     """`value` as its column takes it, whatever validators made of it."""
-    if value is None or known.kind == "json":
-        return value
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if value is None:
+        return None
+    if known.kind == "json":
+        return _json_of(value)
     fits = _FITS.get(known.kind)
     if fits is not None and fits(value) and (not known.choices or value in known.choices):
         return value
@@ -360,7 +403,7 @@ def _fitted(known: Field, value: Any) -> Any:
         item = Field(known.name, known.kind[5:-1])
         return [_fitted(item, one) for one in value]
     if known.kind == "str" and not isinstance(value, str):
-        return _as_str(value)  # a UUID, a URL, a time of a pydantic model
+        return _as_str(value)  # a Decimal, a UUID, a URL, a time of a pydantic model
     if known.kind == "float" and type(value) is int and abs(value) < _INT64:
         return float(value)
     raise SchemaNotMetError(
@@ -368,13 +411,19 @@ def _fitted(known: Field, value: Any) -> Any:
     )
 
 
-def _as_str(value: Any) -> str:
+def _json_of(value: Any) -> Any:
+    """A nested value in JSON's own types, as pydantic writes it; fields by their names."""
     from pydantic_core import to_jsonable_python
 
-    text = to_jsonable_python(value, fallback=str)
-    return text if isinstance(text, str) else str(value)
+    return to_jsonable_python(value, by_alias=False, fallback=str)
 
 
+def _as_str(value: Any) -> str:
+    text = _json_of(value)
+    return text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+
+
+_SCALARS = {"str", "int", "float", "bool", "date", "datetime", "choice"}
 _ITEMS = ("str", "int", "float", "bool", "date")
 _FITS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),

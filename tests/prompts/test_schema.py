@@ -7,7 +7,7 @@ import datetime as dt
 import enum
 import json
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -16,7 +16,15 @@ import jsonschema
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, RootModel, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    Field,
+    RootModel,
+    SecretStr,
+    field_validator,
+)
 
 from ondine_nb.errors import SchemaError, SchemaNotMetError
 from ondine_nb.prompts import schema as schemas
@@ -396,7 +404,7 @@ def test_a_model_gives_its_fields_by_their_python_names() -> None:
         ("when", "datetime", False),
         ("key", "str", False),
         ("parts", "json", True),
-        ("price", "json", True),
+        ("price", "str", True),
         ("renamed", "str", False),
     ]
     anthropic.transform_schema(schema.json_schema)
@@ -411,7 +419,7 @@ def test_a_model_answer_is_plain_python() -> None:
         "when": dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
         "key": "00000000-0000-0000-0000-000000000001",
         "parts": [{"name": "x", "mood": "bad"}],
-        "price": Decimal(0),
+        "price": "0",
         "renamed": "y",
     }
 
@@ -665,3 +673,76 @@ def test_the_signature_tells_schemas_and_orders_apart() -> None:
     assert one != parse_schema("b: str, a: int").signature()
     assert one != parse_schema("a: int, b: str?").signature()
     json.loads(one)
+
+
+# --- JSON of pydantic's own making
+
+
+@dataclass
+class Piece:
+    name: str
+    made: dt.date
+
+
+class Invoice(BaseModel):
+    total: Decimal
+    number: int | str | None
+    flag: Literal[1, "a", None]
+    parts: list[Piece]
+    first: Piece | str
+    secret: SecretStr
+    rates: list[Decimal]
+    city: str = Field(validation_alias=AliasPath("address", "city"))
+    code: str | None = Field(validation_alias=AliasPath("address", "code"))
+    nick: str = Field(validation_alias=AliasChoices(AliasPath("who", "nick"), "nick"))
+
+
+INVOICE = {
+    "total": "1234.50",
+    "number": 7,
+    "flag": 1,
+    "parts": [{"name": "x", "made": "2024-01-02"}],
+    "first": {"name": "y", "made": "2024-01-03"},
+    "secret": "s",
+    "rates": [1.5, "2.50"],
+    "address": {"city": "Bern", "code": None},
+    "who": {"nick": "Z"},
+}
+
+
+def test_what_json_has_no_type_for_is_text_and_what_is_nested_is_plain_json() -> None:
+    schema = parse_schema(Invoice)
+    assert schema.parse(json.dumps(INVOICE)) == {
+        "total": "1234.50",
+        "number": "7",
+        "flag": "1",
+        "parts": [{"name": "x", "made": "2024-01-02"}],
+        "first": {"name": "y", "made": "2024-01-03"},
+        "secret": "**********",
+        "rates": ["1.5", "2.50"],
+        "city": "Bern",
+        "code": None,
+        "nick": "Z",
+    }
+    kinds = {known.name: known.kind for known in schema.fields}
+    assert [kinds[name] for name in ("total", "number", "flag")] == ["str"] * 3
+    assert [kinds[name] for name in ("parts", "first", "rates")] == ["json", "json", "list[str]"]
+
+
+def test_a_field_read_out_of_an_object_is_asked_for_in_that_object() -> None:
+    schema = parse_schema(Invoice)
+    address = schema.json_schema["properties"]["address"]
+    assert list(address["properties"]) == address["required"] == ["city", "code"]
+    assert not {"city", "code", "nick"} & set(schema.json_schema["properties"])
+    jsonschema.validate(INVOICE, schema.json_schema)
+    for wrong, message in (({}, "field 'city' is missing"), ({"city": 5}, "field 'city' is 5")):
+        with pytest.raises(SchemaNotMetError, match=message):
+            schema.parse(json.dumps({**INVOICE, "address": {"code": None, **wrong}}))
+
+
+def test_a_field_read_out_of_a_list_is_refused_before_anything_is_asked() -> None:
+    class Listed(BaseModel):
+        first: str = Field(validation_alias=AliasPath("items", 0))
+
+    with pytest.raises(SchemaError, match=r"'first' reads item 0 of a list .* a name of its own"):
+        parse_schema(Listed)
