@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "AnswerError",
@@ -25,6 +26,7 @@ __all__ = [
     "EmptyAnswerError",
     "FatalProviderError",
     "ForbiddenError",
+    "IncompleteRunError",
     "JournalError",
     "LocalModelError",
     "MalformedAnswerError",
@@ -91,6 +93,17 @@ class JournalError(RunError):
 
 class BudgetExceededError(RunError):
     """The next request's worst case doesn't fit the budget and nothing is in flight."""
+
+
+class IncompleteRunError(RunError):
+    """The run came to its end, and not as `fail_above` or `require` asks.
+
+    `result` is what it came to, an `ExecutionResult`: every answer is kept.
+    """
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result: Any = result
 
 
 class RowError(OndineError):

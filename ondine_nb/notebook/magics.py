@@ -22,7 +22,7 @@ from .session import CellRequest, Session, shown
 
 __all__ = ["OndineMagics"]
 
-_TEXTS = (Kind.TEXT, Kind.NAME, Kind.CHOICE, Kind.URL, Kind.PATH)
+_TEXTS = (Kind.TEXT, Kind.NAME, Kind.CHOICE, Kind.SHARE, Kind.URL, Kind.PATH)
 _GRACE_SECONDS = 0.4  # how long a cell's end waits for what is in flight, to show the final card
 
 

@@ -7,6 +7,7 @@ from .option_kinds import Kind, Option, Surface
 from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
 from .pipeline import Pipeline
 from .records import recorded, schema_class
+from .report import shown_path
 from .run import Run
 from .spending import Spent, costs, spending, write_csv
 
@@ -30,6 +31,7 @@ __all__ = [
     "projected",
     "recorded",
     "schema_class",
+    "shown_path",
     "spending",
     "write_csv",
 ]

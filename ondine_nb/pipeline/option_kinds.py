@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from enum import Enum, auto
 from typing import Any
 
@@ -24,6 +25,7 @@ class Kind(Enum):
     CHOICE = auto()  # one of `choices`
     WHOLE = auto()  # a whole number from `least` to `most`, or one of `choices`
     USD = auto()
+    SHARE = auto()  # of the rows, kept as text in percent: "5%"
     SECONDS = auto()
     URL = auto()
     PATH = auto()
@@ -195,6 +197,21 @@ def _seconds(option: Option, value: Any) -> float:
     return seconds
 
 
+def _share(option: Option, value: Any) -> str:
+    text = str(value).strip()
+    in_percent = text.endswith("%")
+    try:
+        number = Decimal(text.removesuffix("%"))
+    except InvalidOperation:
+        number = Decimal(-1)
+    fits = number.is_finite() and (0 <= number <= 100 if in_percent else 0 <= number < 1)
+    if isinstance(value, bool) or not fits:
+        raise ConfigurationError(
+            f"{option.long} is {value}: write a share of the rows, like 5% or 0.05"
+        )
+    return f"{number if in_percent else 100 * number:f}%"
+
+
 def _url(option: Option, value: Any) -> Any:
     if value and not re.match(r"https?://[^/\s]+", value):
         raise ConfigurationError(
@@ -216,6 +233,7 @@ _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.CHOICE: _choice,
     Kind.WHOLE: _whole,
     Kind.USD: lambda option, value: usd(value, option.long),
+    Kind.SHARE: _share,
     Kind.SECONDS: _seconds,
     Kind.URL: _url,
     Kind.PATH: lambda option, value: os.fspath(value),

@@ -39,7 +39,7 @@ _WHOLE_RUN = EVERYWHERE - {Surface.WORKBENCH}
 _CELL = frozenset({Surface.CELL, Surface.CONFIG})
 # Groups, as `--help` has them.
 _ASKED, _ROWS, _COST = "what is asked", "rows in and out", "what it costs"
-_SENT, _SHOWN = "how it is sent", "the cell"
+_SENT, _JOB, _SHOWN = "how it is sent", "how it may end", "the cell"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ class Options:
         "stop at the first failed row",
         Kind.CHOICE,
         choices=("keep", "stop"),
-        group=_SENT,
+        group=_JOB,
     )
     base_url: str | None = option(
         None,
@@ -192,6 +192,30 @@ class Options:
         metavar="URL",
         decides=True,
         group=_SENT,
+    )
+    fail_above: str | None = option(
+        None,
+        "raise at the end where more than this share of the rows failed",
+        Kind.SHARE,
+        metavar="N%",
+        surfaces=_WHOLE_RUN,
+        group=_JOB,
+    )
+    require: str | None = option(
+        None,
+        "raise at the end where a row has no answer",
+        Kind.CHOICE,
+        choices=("complete",),
+        surfaces=_WHOLE_RUN,
+        group=_JOB,
+    )
+    report: str | None = option(
+        None,
+        "write what the run came to as JSON, however it ends",
+        Kind.PATH,
+        metavar="PATH",
+        surfaces=_WHOLE_RUN,
+        group=_JOB,
     )
     executor: Any = option(
         None,
@@ -343,7 +367,7 @@ _OF_A_RUN = tuple(replace(each.metadata["option"], name=each.name) for each in f
 
 OPTIONS: dict[str, Option] = {
     each.name: each
-    for group in ("", _ASKED, _ROWS, _COST, _SENT, _SHOWN)
+    for group in ("", _ASKED, _ROWS, _COST, _SENT, _JOB, _SHOWN)
     for each in (*_OF_THE_CELL, *_OF_A_RUN)
     if each.group == group
 }

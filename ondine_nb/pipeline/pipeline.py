@@ -51,6 +51,7 @@ from .records import (
     run_id,
     state_manager,
 )
+from .report import check_report
 from .run import Run
 
 __all__ = ["Pipeline"]
@@ -360,6 +361,8 @@ class Pipeline:
             check_dask(self.provider)
         if self.options.to is not None:
             self._check_target(self.options.to)
+        if self.options.report is not None:
+            check_report(self.options.report)
 
     def _check_target(self, path: str) -> None:
         """Raises `ConfigurationError` where the results can't be written there."""

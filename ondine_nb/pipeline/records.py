@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
+import os
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
@@ -33,6 +36,8 @@ __all__ = [
     "check_stages",
     "digests",
     "find",
+    "fold_records",
+    "folded_names",
     "keeper",
     "options_of",
     "recall_costs",
@@ -45,11 +50,46 @@ __all__ = [
 ]
 
 _VERSION = 1
+_KEPT = 200  # records of ended runs
+_KEPT_SECONDS = 30 * 24 * 3600  # one that never ended; results of a batch are kept for 29 days
+_FOLDED = "folded.jsonl"
 
 
 def state_manager(folder: Path) -> StateManager:
     """Where the runs of a journal folder are recorded: one file a run."""
     return StateManager(_Records(folder / "runs"))
+
+
+def fold_records(folder: Path, kept: int = _KEPT) -> None:
+    """Delete the records of old runs but for their names, which the cost report tells.
+
+    The newest `kept` stay, and one of a run that never ended stays for a month. What each run has
+    paid is the journal's, and stays. What can't be folded is left as it is.
+    """
+    runs = folder / "runs"
+    paths = sorted(runs.glob("*.json"), key=_changed, reverse=True)[kept:]
+    for path in reversed(paths):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            data = json.loads(path.read_text(encoding="utf-8"))["data"]
+            if data["end_time"] or time.time() - _changed(path) > _KEPT_SECONDS:
+                name = data["settings"].get("out", "")
+                line = json.dumps({"run": run_id(UUID(path.stem)), "name": name})
+                with (runs / _FOLDED).open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.unlink()
+
+
+def folded_names(folder: Path) -> dict[str, str]:
+    """The names of the results of runs whose records were folded, by the runs' ids."""
+    names: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in (folder / "runs" / _FOLDED).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # cut by a kill
+                entry = json.loads(line)
+                names[str(entry["run"])] = str(entry["name"])
+    return names
 
 
 class _Records(LocalFileCheckpointStorage):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RunError
+from ..errors import IncompleteRunError, RunError
 from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, RowCounts, dollars
 from ..orchestration import (
     AsyncExecutor,
@@ -24,12 +25,16 @@ from ..orchestration import (
 )
 from .build import RunPlan
 from .output import Output, count_rows, errors_frame, failures_of, rows_frame
+from .records import fold_records
+from .report import closing_line, report_of, unmet, write_report
 from .retry import EarlierRun
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 __all__ = ["Run"]
+
+logger = logging.getLogger("ondine_nb.run")
 
 
 class Run:
@@ -116,12 +121,13 @@ class Run:
 
     def _final_state(self) -> str:
         counts = self.counts
+        came_to_its_end = self.error is None or isinstance(self.error, IncompleteRunError)
+        if came_to_its_end and self.context.control.stopping:
+            return "stopped"
+        if came_to_its_end and self.earlier is not None and counts.not_run:
+            return "stopped"  # it went on from a run that was stopped
         if self.error is not None:
             return "failed"
-        if self.context.control.stopping:
-            return "stopped"
-        if self.earlier is not None and counts.not_run:  # it went on from a run that was stopped
-            return "stopped"
         return "failed" if counts.failed and not counts.answered else "done"
 
     @property
@@ -179,6 +185,20 @@ class Run:
         """Counts of rows, rate (rows a second) and durations (seconds)."""
         return self.context.get_stats()
 
+    @property
+    def success(self) -> bool:
+        """Whether the run is over and every row was run, not all failed, and what `fail_above` and
+        `require` ask is so."""
+        return self._over and self.error is None and self.result is not None and self.result.success
+
+    def report(self) -> dict[str, Any]:
+        """How the run stands, or what it came to, as a dict for JSON: what `--report` writes.
+
+        Rows by outcome, failures by kind, tokens, cost (USD, exactly, as text), times and seconds,
+        journal, and the error that ended it.
+        """
+        return report_of(self)
+
     def _failures(self) -> list[Failure]:
         return failures_of(self.plan.rowset.rows) + self.context.metrics.later
 
@@ -211,11 +231,13 @@ class Run:
         """Frames in input order as they are finished, in a thread with a loop of its own."""
         executor = self._streaming()
         self.plan.record()
+        self._fold_records()
         with self._until_over(executor):
             for chunk in executor.execute(self.plan.stages, self.context):
                 self._output.write(chunk)
                 yield chunk
         self.plan.record_end()
+        self._outcome()
 
     async def stream_async(self) -> AsyncIterator[Any]:
         """`stream` on the running loop."""
@@ -228,6 +250,7 @@ class Run:
                     await asyncio.to_thread(self._output.write, chunk)
                     yield chunk
         await asyncio.to_thread(self.plan.record_end)
+        self._outcome()
 
     def _streaming(self) -> StreamingExecutor:
         executor = self.plan.executor
@@ -340,10 +363,18 @@ class Run:
         return self._outcome()
 
     def _outcome(self) -> ExecutionResult:
-        if self.error is not None:
-            raise self.error
+        error = self.error or self._unmet()
+        if error is not None:
+            raise error
         assert self.result is not None
         return self.result
+
+    def _unmet(self) -> IncompleteRunError | None:
+        """What the run lacks of what was asked of it."""
+        if self.result is None:
+            return None
+        line = unmet(self.pipeline.options, self.counts, self.context)
+        return None if line is None else IncompleteRunError(line, self.result)
 
     async def _complete(self) -> None:
         self.start()
@@ -366,6 +397,8 @@ class Run:
         try:
             if not self.context.control.draining:
                 await self._complete_and_finish()
+            else:  # who waits goes on now, and the process may end before the last answer is in
+                self._write_report()
         finally:
             self._ended.set()
         await self.context.control.drained()
@@ -392,8 +425,13 @@ class Run:
     async def _record(self) -> None:
         """Record the run before anything is sent, and its frame's fingerprint beside it."""
         await asyncio.to_thread(self.plan.record)
+        await asyncio.to_thread(self._fold_records)
         fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.frame)
         self._fingerprint = asyncio.create_task(fingerprint)
+
+    def _fold_records(self) -> None:
+        if self.plan.records is not None:
+            fold_records(self.pipeline.journal.folder)
 
     async def _complete_and_finish(self) -> None:
         if self.result is not None and self.context.control.stopping and not self._over:
@@ -407,9 +445,13 @@ class Run:
         if self.earlier is not None:
             self.earlier.put_back(self.plan.rowset.rows, self.context)
             self._counts = count_rows(self.plan.rowset.rows)
+        self.error = self.error or self._unmet()
         if self.result is not None:
             self._complete_result(self.result)
         self._over = True
+        self._write_report()
+        if self.pipeline.recorded:
+            logger.info("%s", closing_line(self))
         self.context.notify_progress()
         for callback in self._when_over:
             callback(self)
@@ -421,6 +463,19 @@ class Run:
         if self.context.control.stopping:
             result.metrics = self.stats
             result.metadata["possibly_billed"] = str(self.context.metrics.possibly_billed)
+        if self.error is not None or self.counts.not_run:
+            result.success = False
+
+    def _write_report(self) -> None:
+        """Write the report where one is wanted; that it can't be ends the run with an error."""
+        path = self.pipeline.options.report
+        if path is not None:
+            try:
+                write_report(self, path)
+            except RunError as error:
+                self.error = self.error or error
+                if self.result is not None:
+                    self.result.success = False
 
     def __repr__(self) -> str:
         counts = self.counts

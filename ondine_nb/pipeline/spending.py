@@ -17,7 +17,7 @@ from ..errors import CheckpointError, ConfigurationError, nearest
 from ..journal import Bill, Journal, shared
 from ..models import ZERO
 from ..orchestration import run_in_thread
-from .records import run_id, state_manager
+from .records import folded_names, run_id, state_manager
 
 __all__ = ["BY", "Spent", "costs", "spending", "write_csv"]
 
@@ -106,7 +106,7 @@ def _of(bill: Bill, name: str) -> str:
 
 def _names(journal: Journal) -> dict[str, str]:
     """The names of the recorded runs' results, by the runs' ids."""
-    return dict(_recorded(journal))
+    return {**folded_names(journal.folder), **dict(_recorded(journal))}
 
 
 def _recorded(journal: Journal) -> Iterator[tuple[str, str]]:

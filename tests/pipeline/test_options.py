@@ -120,8 +120,8 @@ def test_max_tokens_is_larger_where_the_model_thinks(
 
 
 def test_width_is_what_was_asked_for_or_what_the_answerer_has() -> None:
-    assert Options(concurrency=3).width(local=4) == 3
-    assert Options().width(local=4) == 4
+    assert Options(concurrency=3).width(most=4) == 3
+    assert Options().width(most=4) == 4
     assert Options().width() == 256
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...models import Failure
 from ...orchestration import RowStream
+from ...pipeline import shown_path
 from ..ui import MESSAGE, clean, css, money, row_count, safe, short, span, template, time_left
 from .figures import (
     ENDED,
@@ -326,7 +327,7 @@ def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
     if all_from_journal(run):
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
-    lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE)]
+    lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE), _journal(run)]
     return tuple(line for line in lines if line)
 
 
@@ -351,6 +352,14 @@ def _file(run: RunLike) -> str:
         return ""
     words = {"done": "written to", "stopped": "written to", "failed": "not written to"}
     return f"{words.get(run.state, 'goes to')} {clean(path)}"
+
+
+def _journal(run: RunLike) -> str:
+    """Where the answers are kept, and the run's id, once it is over."""
+    journal = getattr(getattr(run, "pipeline", None), "journal", None)
+    if run.state not in ENDED or journal is None:
+        return ""
+    return f"journal {clean(shown_path(journal.folder))} · run {clean(getattr(run, 'id', ''))}"
 
 
 def _next_try(run: RunLike) -> str:
