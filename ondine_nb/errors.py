@@ -30,6 +30,7 @@ __all__ = [
     "JournalError",
     "LocalModelError",
     "MalformedAnswerError",
+    "NoKeyError",
     "OndineError",
     "OverloadedError",
     "PromptError",
@@ -69,6 +70,10 @@ class PromptError(ConfigurationError):
 
 class SchemaError(ConfigurationError):
     """A schema that can't be read or that the API doesn't take."""
+
+
+class NoKeyError(ConfigurationError):
+    """There is no key for the model that was asked for, and the journal has none of the answers."""
 
 
 class LocalModelError(ConfigurationError):

@@ -25,6 +25,7 @@ from ..providers import (
     Settings,
     capabilities,
     choose,
+    embedded,
     find_price,
     keep,
     kept,
@@ -46,9 +47,11 @@ def models(base_url: str | None, price_in: Any = None, price_out: Any = None) ->
     """
     provider = choose("claude-haiku-5-5", base_url=base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
-    ask = capabilities(provider).models
-    if ask is None:
-        lines = [f"{provider.model:<28} $0 in, $0 out   embedded, answers while there is no key"]
+    can = capabilities(provider)
+    ask = can.models
+    if ask is None or can.unable:
+        local = embedded(asked=True)
+        lines = [f"{local.model:<28} $0 in, $0 out   embedded: -m local"]
         return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
     try:
         offered = run_in_thread(lambda: _offered(provider, ask))
@@ -190,7 +193,7 @@ def _key_state() -> str:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
         if os.environ.get(name):
             return f"present ({name})"
-    return "none in the environment: the embedded model answers unless the SDK finds a profile"
+    return "none in the environment: the embedded model answers where no model is named"
 
 
 def _folder_state() -> str:

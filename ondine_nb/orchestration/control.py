@@ -16,7 +16,7 @@ __all__ = ["Control", "RowSample", "RunMetrics", "Sample"]
 
 logger = logging.getLogger("ondine_nb.run")
 
-_ENDED_ITSELF = ("budget", "failed", "on_error", "stream closed")
+_ENDED_ITSELF = ("budget", "failed", "no key", "on_error", "stream closed")
 _TEXT_SHOWN = 300
 _FAILURES_SHOWN = 5  # of each kind
 _FAILURES_KEPT = 10_000

@@ -43,6 +43,7 @@ class Row:
 
     __slots__ = (
         "answer",
+        "aside",
         "attempts",
         "cost",
         "failure",
@@ -68,6 +69,7 @@ class Row:
         self.answer: Any = None
         self.outputs: dict[str, Any] = {}
         self.status: str = "not_run"
+        self.aside: bool = False
         self.failure: Failure | None = None
         self.cost: Decimal = ZERO
         self.usage: Usage = NO_USAGE
@@ -82,7 +84,7 @@ class Row:
     @property
     def settled(self) -> bool:
         """Whether no further stage is to see this row."""
-        return self.status in ("failed", "skipped")
+        return self.aside or self.status in ("failed", "skipped")
 
     def pay(self, cost: Decimal, usage: Usage) -> None:
         """Add its share of an answer's cost, USD; of most rows' only answer it is that object."""
@@ -96,6 +98,10 @@ class Row:
     def skip(self) -> None:
         """Nothing to ask: the row stays without an answer and costs nothing."""
         self.status = "skipped"
+
+    def set_aside(self) -> None:
+        """Not to be asked in this run, which goes on without it: the row stays `not_run`."""
+        self.aside = True
 
     def fail(self, error: BaseException, stage: str) -> None:
         """Keep `error` as this row's outcome."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ from ..providers import (
     Settings,
     capabilities,
     choose,
+    embedded,
     find_batch_price,
     kept,
 )
@@ -68,18 +69,28 @@ __all__ = [
 _PACK_TOKENS = 32_000
 
 
-def provider_of(options: Options, given: Provider | None = None) -> Provider:
+def provider_of(
+    options: Options,
+    given: Provider | None = None,
+    *,
+    named: bool = True,
+    journaled: Callable[[Provider], bool] = lambda _: True,
+) -> Provider:
     """`given`, or the provider that key, base URL and model choose.
 
+    Where nobody `named` a model and the default's has no key, the embedded model stands in, unless
+    the journal has answers of the default's (`journaled`): no column is filled by two models.
     Raises `ConfigurationError` where both are meant.
     """
     if given is None:
-        return choose(
+        asked = choose(
             options.model,
             base_url=options.base_url,
             price_in=options.price_in,
             price_out=options.price_out,
         )
+        stands_in = capabilities(asked).unable and not named and not journaled(asked)
+        return embedded(asked=False) if stands_in else asked
     if (options.base_url, options.price_in, options.price_out) != (None, None, None):
         raise ConfigurationError(
             "provider= answers and knows its own price: leave base_url, price_in and price_out out"

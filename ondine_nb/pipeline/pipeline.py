@@ -24,8 +24,8 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities
 from ..providers.dask import check_dask
-from ..sending import SessionBudget, question_key
-from ..stages import LoadStage, ParseStage, PromptStage
+from ..sending import PACK_MARK, SessionBudget, question_key
+from ..stages import InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
 from .build import (
     RunPlan,
     asker_of,
@@ -55,6 +55,8 @@ from .report import check_report
 from .run import Run
 
 __all__ = ["Pipeline"]
+
+_LOOKED_UP = 2_000  # rows by which it is told whether the journal has answers of a model
 
 
 @takes_options
@@ -87,6 +89,7 @@ class Pipeline:
         **options: Any,
     ) -> None:
         self.options: Options = Options.of(options)
+        self._model_named = options.get("model") is not None
         self._given_provider = provider
         self.prompt = prompt
         self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
@@ -276,7 +279,7 @@ class Pipeline:
         rows = rowset or (RowStream(self.source) if self.streams else RowSet(self.frame))
         invoke = asker_of(
             options,
-            self._provider(),
+            self._own_provider(),
             self.settings,
             head=self.template.head,
             tail=self.template.tail,
@@ -292,6 +295,7 @@ class Pipeline:
         stages: list[PipelineStage] = [
             LoadStage(rows),
             PromptStage(self.template),
+            *self._journal_only(invoke, run_id(context.session_id) if invoke.fresh else None),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
             *self.extra_stages,
@@ -299,6 +303,15 @@ class Pipeline:
         streams = streaming or self.streams
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
+
+    def _journal_only(self, invoke: InvokeStage, run: str | None) -> list[PipelineStage]:
+        """What stands before `invoke` where its provider can answer nothing new."""
+        can = capabilities(self.provider)
+        if not can.unable:
+            return []
+        most = self.settings.max_tokens
+        keys, journal = invoke.keys, self.journal
+        return [JournalOnlyStage(can.unable, journal, keys, can.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
@@ -328,6 +341,8 @@ class Pipeline:
             for name, value in vars(self.options).items()
             if OPTIONS[name].on(Surface.WORKBENCH) and name != "sample"
         }
+        if not self._model_named:
+            del options["model"]
         pipeline = Pipeline(
             data,
             self.prompt,
@@ -348,7 +363,40 @@ class Pipeline:
         return parse_schema(spec, column=self.options.column)
 
     def _provider(self) -> Provider:
-        return provider_of(self.options, self._given_provider)
+        return provider_of(
+            self.options,
+            self._given_provider,
+            named=self._model_named,
+            journaled=self._in_journal,
+        )
+
+    def _own_provider(self) -> Provider:
+        """One for a run of its own, which closes it; an object of the user's is always that one."""
+        clone = capabilities(self.provider).clone
+        return self.provider if self._given_provider or clone is None else clone()
+
+    def _in_journal(self, provider: Provider) -> bool:
+        """Whether the journal has an answer of `provider` to any of (the first) rows."""
+        if self.options.fresh or not self.journal.folder.is_dir():
+            return False
+        rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
+        if len(rows) > _LOOKED_UP:
+            rows = rows.take(rows.sample_positions(_LOOKED_UP))
+        settings = settings_of(self.options, provider, self.schema, self.template.head)
+        hasher, keys = question_key(provider.identity, settings), list[bytes]()
+        for chunk in rows.iter_rows(self.template.columns):
+            for values in chunk:
+                with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
+                    if (prompt := self.template.render(values)) is not None:
+                        own = hasher.copy()
+                        own.update(prompt.key_bytes)
+                        keys += [own.digest(), own.digest() + PACK_MARK]
+
+        async def found() -> bool:
+            await self.journal.refresh()
+            return bool(await self.journal.lookup(keys))
+
+        return run_in_thread(found)
 
     def _check_executor(self) -> None:
         executor = self.options.executor_name

@@ -163,6 +163,8 @@ def _secret(url: str) -> bool:
 def options_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a recorded run, by name, as `Pipeline` takes them."""
     options = dict(settings["options"])
+    if settings["provider"].startswith("local:"):  # it may have stood in for another
+        options["model"] = "local"
     schema = options.get("schema")
     if isinstance(schema, dict) and set(schema) == {"model", "json_schema"}:
         options["schema"] = schema["json_schema"]

@@ -13,7 +13,7 @@ from .base import (
     without_login,
 )
 from .catalog import Model, ModelCatalog, keep, kept
-from .choose import choose
+from .choose import choose, embedded
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Settings",
     "capabilities",
     "choose",
+    "embedded",
     "find_batch_price",
     "find_price",
     "keep",

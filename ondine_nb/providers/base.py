@@ -244,6 +244,7 @@ class Capabilities:
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
+    `unable` says in a line why it can answer nothing but what the journal has; "" where it can.
     """
 
     parts: frozenset[str] = _TEXT
@@ -256,6 +257,7 @@ class Capabilities:
     keeps_rows_apart: bool = True
     travels: bool = True
     title: str = ""
+    unable: str = ""
 
     @property
     def takes_text_only(self) -> bool:

@@ -1,15 +1,19 @@
-"""Which provider answers: a base URL, Claude by key, or else the embedded model."""
+"""Which provider answers: a base URL, Claude by key, or the embedded model where it is asked."""
 
 from __future__ import annotations
 
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+from ..errors import RowError
 from .anthropic import AnthropicProvider, has_credentials
-from .base import Provider
+from .base import Provider, Reply, Settings
 
-__all__ = ["choose"]
+__all__ = ["LOCAL", "choose", "embedded"]
+
+LOCAL = "local"  # what the embedded model is asked for by
 
 
 def choose(
@@ -19,20 +23,44 @@ def choose(
     price_in: Decimal | None = None,
     price_out: Decimal | None = None,
 ) -> Provider:
-    """The provider for `model`.
+    """The provider for `model`; sends nothing.
 
-    With `base_url` (or `ANTHROPIC_BASE_URL`) the server there, with a key that the SDK finds the
-    Anthropic API, otherwise the embedded model, whatever `model` says. Sends nothing.
+    `base_url` (or `ANTHROPIC_BASE_URL`) is the server there. Else `local` is the embedded model,
+    every other name the Anthropic API's: without a key that the SDK finds, that is `unable` to
+    answer anything but what the journal has.
     """
-    if base_url or os.environ.get("ANTHROPIC_BASE_URL") or _has_key():
-        return AnthropicProvider(model, base_url=base_url, price_in=price_in, price_out=price_out)
-    return _embedded()
+    if model == LOCAL and not base_url:
+        return embedded(asked=True)
+    server = base_url or os.environ.get("ANTHROPIC_BASE_URL")
+    kind = AnthropicProvider if server or _has_key() else _Keyless
+    return kind(model, base_url=base_url, price_in=price_in, price_out=price_out)
 
 
-def _embedded() -> Provider:
+def embedded(*, asked: bool) -> Provider:
+    """The embedded model; not `asked` for, it says that it stands in for want of a key."""
     from .local import LocalProvider
 
-    return LocalProvider()
+    return LocalProvider(asked=asked)
+
+
+class _Keyless(AnthropicProvider):
+    """The Anthropic API without a key: who asks for it gets what the journal has."""
+
+    @property
+    def unable(self) -> str:
+        return (
+            f"there is no key for '{self.model}': set ANTHROPIC_API_KEY, or ask the embedded model "
+            "with -m local"
+        )
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        """Nothing is sent, so nothing is connected."""
+
+    async def count_tokens(self, prompt: Any) -> int | None:
+        return None
+
+    async def send(self, prompt: Any) -> Reply:
+        raise RowError(self.unable)
 
 
 def _has_key() -> bool:

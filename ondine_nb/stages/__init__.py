@@ -6,6 +6,7 @@ from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
 from .invoke import InvokeStage
+from .journal_only import JournalOnlyStage
 from .load import LoadStage
 from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import ParseStage
@@ -20,6 +21,7 @@ __all__ = [
     "Column",
     "Form",
     "InvokeStage",
+    "JournalOnlyStage",
     "LoadStage",
     "NewColumn",
     "OneByOne",

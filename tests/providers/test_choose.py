@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ondine_nb.models import Usage
-from ondine_nb.providers import FREE, choose
+from ondine_nb.providers import FREE, capabilities, choose
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.choose import _profiles
 from ondine_nb.providers.local import LocalProvider
@@ -24,19 +24,37 @@ def chosen(model: str = HAIKU, **given: object) -> AnthropicProvider:
     return provider
 
 
-def test_without_a_key_the_embedded_model_answers_whatever_the_model_says() -> None:
+def test_without_a_key_a_model_can_answer_nothing_new_and_says_both_remedies() -> None:
     provider = chosen("claude-opus-5-5")
+    assert (provider.model, provider.identity) == ("claude-opus-5-5", "anthropic")
+    assert "ANTHROPIC_API_KEY" in keyless(provider)
+    assert "-m local" in keyless(provider)
+
+
+def keyless(provider: AnthropicProvider) -> str:
+    return capabilities(provider).unable
+
+
+def test_the_embedded_model_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-x")
+    provider = chosen("local")
     assert isinstance(provider, LocalProvider)
     assert (provider.model, provider.price) == (local.MODEL_ID, FREE)
     assert provider.note
     assert provider.identity == f"local:{local.MODEL_SHA256[:16]}"
+    assert not keyless(provider)
+
+
+def test_behind_a_base_url_local_is_a_models_name_like_any_other() -> None:
+    provider = chosen("local", base_url="http://127.0.0.1:8080")
+    assert (provider.model, provider.identity) == ("local", "http://127.0.0.1:8080")
 
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
 def test_with_a_key_claude_answers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "sk-x")
     provider = chosen()
-    assert not isinstance(provider, LocalProvider)
+    assert not keyless(provider)
     assert (provider.model, provider.identity, provider.base_url) == (HAIKU, "anthropic", None)
     assert provider.price is not None
     assert provider.price.cost(Usage(1_000_000, 0)) > 0
@@ -44,7 +62,7 @@ def test_with_a_key_claude_answers(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "")
-    assert isinstance(chosen(), LocalProvider)
+    assert keyless(chosen())
 
 
 def test_a_base_url_answers_with_or_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +90,9 @@ def test_a_folder_of_profiles_without_a_profile_is_no_key(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
     assert _profiles() == tmp_path
-    assert isinstance(chosen(), LocalProvider)
+    assert keyless(chosen())
 
 
 def test_without_a_sign_of_a_key_the_sdk_isnt_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anthropic", None)  # importing it would raise
-    assert isinstance(chosen(), LocalProvider)
+    assert keyless(chosen())

@@ -378,10 +378,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def notice() -> str:
-    """One line for the reader of a notebook: which model answers, what it costs, what else."""
+def notice(*, asked: bool = False) -> str:
+    """One line for the reader of a notebook: which model answers, what it costs, what else.
+
+    Where it was `asked` for, no word on keys.
+    """
     what = f"{MODEL_NAME}, a very small model on this machine, answers"
     cost = "it costs $0, and its answers are those of a very small model"
+    if asked:
+        return f"{what}: {cost}."
     return f"No API key found, so {what}: {cost}. For Claude, set ANTHROPIC_API_KEY."
 
 
