@@ -14,6 +14,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from ..data import ENDINGS, frames_in
 from ..errors import ConfigurationError, nearest
 from ..pipeline import OPTIONS, Kind, Option, Surface
+from .input_transform import magic_line
 
 __all__ = [
     "HelpRequested",
@@ -52,7 +53,9 @@ class _Parser(argparse.ArgumentParser):
     def _unknown(self, words: str) -> str:
         flag = re.search(r"(?:^|\s)(-[^\s=]*)", words)
         if not flag:
-            return f"what is '{words}'? A value with spaces stands in quotes"
+            if " " in words:
+                return f"what is '{words}'? A value with spaces stands in quotes"
+            return f"what is '{words}'? The frame is given with -i: write %%ondine OUT -i {words}"
         flags = [flag for action in self._actions for flag in action.option_strings]
         near = nearest(flag.group(1), flags)
         hint = f" Did you mean {near}?" if near else ""
@@ -242,7 +245,7 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         ) from error
 
 
-_COMMANDS = ("cost", "doctor", "models", "panel", "runs", "stop")
+_COMMANDS = ("cost", "doctor", "help", "models", "panel", "resume", "runs", "stop")
 
 
 def matcher(magics: Any) -> Callable[[Any], Any]:
@@ -251,7 +254,11 @@ def matcher(magics: Any) -> Callable[[Any], Any]:
     @context_matcher(identifier="ondine_nb", priority=100)  # type: ignore[untyped-decorator]
     def match(context: Any) -> dict[str, Any]:
         line = context.line_with_cursor[: context.cursor_position]
-        ours = context.cursor_line == 0 and line.startswith("%%ondine ")
+        before = context.full_text.split("\n")[: context.cursor_line]
+        first, _ = magic_line("\n".join([*before, line]))
+        on = all(each.rstrip().endswith("\\") for each in before)  # the line goes on up to here
+        ours = on and first.startswith("%%ondine ")
+        line = first + " " * (line[-1:].isspace()) if ours else line
         command = re.match(r"\s*%ondine\s+(\S*)$", line)
         if command:
             found = [name for name in _COMMANDS if name.startswith(command.group(1))]

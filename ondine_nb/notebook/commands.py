@@ -33,10 +33,24 @@ from ..providers import (
 )
 from .ui import clean
 
-__all__ = ["costs", "doctor", "models", "plain", "show"]
+__all__ = ["HELP", "costs", "doctor", "models", "plain", "show"]
 
 
 _RUNS_SHOWN = 30
+HELP = """\
+Run a prompt over every row of a DataFrame, in a cell of its own:
+
+    %%ondine OUT -i FRAME [options]
+    How does the writer of this review feel? {text}
+
+{text} stands for the row's value of that column. %%ondine --help lists the options.
+
+%ondine, %ondine runs           the runs of this session, with state, rows and cost
+%ondine stop [RUN]              send nothing more; once again: cancel what is in flight
+%ondine resume RUN [-i FRAME]   go on with a run of a kernel that has ended
+%ondine panel FRAME             the prompt workbench
+%ondine cost [FILE.csv]         what was paid by run, model and day
+%ondine models, %ondine doctor  models with prices; versions, key, journal folder"""
 
 
 def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:

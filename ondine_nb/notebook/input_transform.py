@@ -1,6 +1,6 @@
-"""How a cell waits: `%%ondine …` is rewritten to `await …`, so that the loop goes on meanwhile.
+"""IPython input transformer: `%%ondine …` is rewritten to `await …`, so that the loop goes on.
 
-So is a line `%ondine resume …`.
+So is a line `%ondine resume …`. A `\\` at the end of the magic's line continues it on the next one.
 
 Not `nest_asyncio`, which loses queued cells, and not a blocked thread, in which a Stop button can't
 be handled. Inside another magic (`%%time`, `%%capture`, `%time`, `%run`) and in terminals, whose
@@ -14,11 +14,23 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import make_tokens_by_line
 
-__all__ = ["install"]
+__all__ = ["install", "magic_line"]
 
 _MARK = "%%ondine"
 _MAGICS = "get_ipython().magics_manager.registry['OndineMagics']"
 _RESUME = re.compile(r"^%ondine\s+resume\b(.*)$")
+
+
+def magic_line(text: str) -> tuple[str, str]:
+    """The line of a magic, with those that a `\\` at its end continues it on, and what is left.
+
+    A continued line is joined by one space: `%%ondine out \\` and `-i df` are `%%ondine out -i df`.
+    """
+    line, _, rest = text.partition("\n")
+    while line.rstrip().endswith("\\"):
+        more, _, rest = rest.partition("\n")
+        line = f"{line.rstrip()[:-1].rstrip()} {more.strip()}"
+    return line.rstrip(), rest
 
 
 def _awaited(line: re.Match[str]) -> str:
@@ -33,7 +45,12 @@ def _resumes(lines: list[str]) -> list[str]:
     for tokens in make_tokens_by_line(lines):
         at = tokens[0].start[0] - 1
         if tokens[0].string == "%" and at < len(lines):
-            lines[at] = _RESUME.sub(_awaited, lines[at])
+            text = "".join(lines[at:])
+            line, rest = magic_line(text)
+            if _RESUME.match(line):
+                below = rest.splitlines(keepends=True)
+                joined = len(lines) - at - 1 - len(below)  # empty lines, so that numbers stay
+                lines[at:] = [_RESUME.sub(_awaited, line) + "\n", *["\n"] * joined, *below]
     return lines
 
 
@@ -57,6 +74,7 @@ class _Rewrite:
 
     def run_cell_magic(self, magic_name: str, line: str, cell: str) -> Any:
         if magic_name == _MARK.strip("%"):
+            line, cell = magic_line(f"{line}\n{cell}")
             cell = cell or "\n"  # for `--help`: IPython refuses a cell magic without a body
         self.depth += 1
         try:
@@ -67,9 +85,10 @@ class _Rewrite:
     def __call__(self, lines: list[str]) -> list[str]:
         if not lines or self.depth or not self._can_await():
             return lines
-        name, _, rest = lines[0].rstrip("\n").partition(" ")
+        name = lines[0].rstrip("\n").partition(" ")[0]
         if name == _MARK:
-            return [f"await {_MAGICS}.run_cell({rest.strip()!r}, {''.join(lines[1:])!r})\n"]
+            line, cell = magic_line("".join(lines).removeprefix(_MARK))
+            return [f"await {_MAGICS}.run_cell({line.strip()!r}, {cell!r})\n"]
         if name.startswith("%%"):
             return lines
         return _resumes(lines)

@@ -129,7 +129,7 @@ class OndineMagics(Magics):
         finally:
             with contextlib.suppress(asyncio.CancelledError):
                 await _settle(run)
-            self._bind(request, run, await _frame_of(run))
+            self._bind(request, run, await _frame_of(run), told=True)
         if interrupted:
             raise _interrupt(request.kept(run))
 
@@ -158,7 +158,7 @@ class OndineMagics(Magics):
         except KeyboardInterrupt:
             raise _interrupt(request.kept(run)) from None
         finally:
-            self._bind(request, run, run.frame)
+            self._bind(request, run, run.frame, told=True)
 
     def _start_in_background(self, run: Any) -> None:
         def work() -> None:
@@ -245,11 +245,14 @@ class OndineMagics(Magics):
         view.show()
         return view
 
-    def _bind(self, request: CellRequest, run: Any, frame: Any) -> None:
-        """OUT is what is there, and the view shows how it stands; later too, while it drains."""
+    def _bind(self, request: CellRequest, run: Any, frame: Any, *, told: bool = False) -> None:
+        """OUT is what is there, and the view shows how it stands; later too, while it drains.
+
+        The cell raises what ended the run, so that the error is `told` there.
+        """
         self.shell.user_ns[request.out] = frame
         if request.view is not None:
-            request.view.finish()
+            request.view.finish(told=told)
             if run.state == "stopping":
                 run.when_over(lambda _: request.view.finish())
 
@@ -281,11 +284,14 @@ class OndineMagics(Magics):
             "cost": self._cost,
             "panel": self._panel,
             "doctor": self._doctor,
+            "help": self._help,
+            "--help": self._help,
+            "-h": self._help,
         }
         if word not in commands:
             near = nearest(word, [name for name in commands if name])
             hint = f" Did you mean `%ondine {near}`?" if near else ""
-            names = ", ".join(name for name in commands if name)
+            names = ", ".join(name for name in commands if name.isalpha())
             raise ConfigurationError(
                 f"there is no `%ondine {word}` ({names}).{hint} To run a prompt, start a cell "
                 "with %%ondine"
@@ -312,6 +318,11 @@ class OndineMagics(Magics):
         from .commands import doctor
 
         print(doctor(self.shell))
+
+    def _help(self, rest: str) -> None:
+        from .commands import HELP
+
+        print(HELP)
 
     async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
         """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
@@ -382,7 +393,7 @@ class _Captured:
     def __init__(self, run: Any) -> None:
         self.run = run
 
-    def finish(self) -> None:
+    def finish(self, *, told: bool = False) -> None:
         from IPython.display import publish_display_data
 
         from .card import mimebundle

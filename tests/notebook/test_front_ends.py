@@ -97,6 +97,68 @@ def test_nbconvert_runs_the_notebook_and_keeps_only_the_final_card(
     assert "30 answered" in html
 
 
+BACKGROUND = "%%ondine out -i df --background --concurrency 1\nTell {text}"
+
+
+def test_what_ran_in_the_background_is_saved_as_it_ended(
+    tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
+) -> None:
+    """By nbconvert and papermill, whether a later cell awaits the run or not."""
+    waits = "while out_run.state != 'done':\n    await __import__('asyncio').sleep(0.05)"
+    words = {
+        "nbconvert": ("--to", "notebook", "--execute", "--output=done"),
+        "papermill": ("--log-level", "ERROR"),
+    }
+    for cell in ("_ = await out_run", waits):
+        for program, options in words.items():
+            path = notebook(tmp_path, FRAME, BACKGROUND, cell, "out_run")
+            target = () if program == "nbconvert" else (str(tmp_path / "done.ipynb"),)
+            ended = run(surroundings, program, *options, str(path), *target)
+            assert ended.returncode == 0, ended.stderr
+            done = tmp_path / "done.ipynb"
+            (shown,) = outputs(done, 1)
+            assert set(shown["data"]) == {"text/html", "text/plain"}, program
+            assert 'data-state="done" data-done="30"' in html_of(done, 1), (program, cell)
+            assert "running" not in "".join(shown["data"]["text/plain"])
+            done.unlink()
+
+
+def test_a_run_that_goes_on_at_the_end_is_saved_as_it_stood_when_the_last_cell_ended(
+    tmp_path: Path, surroundings: dict[str, str]
+) -> None:
+    with MessagesServer(latency=0.02) as server:
+        waits = "while out_run.context.done_rows < 3: await __import__('asyncio').sleep(0.01)"
+        asked = f"{BACKGROUND.partition(chr(10))[0]} --base-url {server.url}\nTell {{text}}"
+        path = notebook(tmp_path, FRAME, asked, f"{waits}\nout_run.pause()", "1 + 1")
+        execute(path, surroundings)
+    (shown,) = outputs(path, 1)
+    assert set(shown["data"]) == {"text/html", "text/plain"}
+    assert 'data-state="paused"' in html_of(path, 1)
+    assert 'data-done="0"' not in html_of(path, 1)
+    assert "a snapshot as of" in html_of(path, 1)
+
+
+def test_stop_while_requests_are_in_flight_is_saved_as_stopping_and_then_as_stopped(
+    tmp_path: Path, surroundings: dict[str, str]
+) -> None:
+    with MessagesServer(latency=3) as server:
+        stops = (
+            "import threading, time\n"
+            "def stop():\n"
+            "    while not globals().get('out_run') or not out_run.context.metrics.in_flight:\n"
+            "        time.sleep(0.01)\n"
+            "    out_run.stop()\n"
+            "threading.Thread(target=stop).start()"
+        )
+        asked = f"%%ondine out -i df --base-url {server.url}\nTell {{text}}"
+        waits = "while out_run.state != 'stopped': await __import__('asyncio').sleep(0.01)"
+        path = notebook(tmp_path, FRAME, stops, asked, "print(out_run.state)", waits)
+        execute(path, surroundings)
+    assert "".join(outputs(path, 3)[0]["text"]) == "stopping\n"
+    assert 'data-state="stopped"' in html_of(path, 2)
+    assert "running" not in html_of(path, 2)
+
+
 def test_a_notebook_run_twice_sends_nothing_the_second_time(
     tmp_path: Path, server: MessagesServer, surroundings: dict[str, str]
 ) -> None:

@@ -164,16 +164,24 @@ def can_retry(run: Any) -> bool:
 # --- from card to text ---------------------------------------------------------------------------
 
 
-def render(card: Card, live: bool, opened: bool = False, *, stands_in: bool = False) -> str:
+def render(
+    card: Card, live: bool, opened: bool = False, *, stands_in: bool = False, as_of: str = ""
+) -> str:
     """The card's HTML. Live it is the body alone (the style stays put in a widget of its own).
 
     `opened` shows the first failed rows of each kind; a static card opens them by itself. One that
     `stands_in` is for a notebook that is saved while the run goes on: its class is `ondine-saved`,
-    for beside the live card there is no second `.ondine-run`.
+    for beside the live card there is no second `.ondine-run`. Of a run that goes on, `as_of` says
+    when it was so.
     """
     sheet = "" if live else css()
     html: str = template("card/card.html").render(
-        card=card, live=live, opened=opened, css=sheet, stands_in=stands_in
+        card=card,
+        live=live,
+        opened=opened,
+        css=sheet,
+        stands_in=stands_in,
+        as_of=f" as of {as_of}" if as_of else "",
     )
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
 

@@ -13,17 +13,28 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from ...models import ExecutionResult
 from ...orchestration import ExecutionContext, ExecutionObserver, PipelineStage
-from ..ui import Place, cell_number, in_notebook, may_click, safe, view_of
+from ..ui import (
+    Place,
+    at_cell_ends,
+    cell_number,
+    in_notebook,
+    may_click,
+    nobody_there,
+    not_at_cell_ends,
+    safe,
+    view_of,
+)
 from .card import Card, can_retry, plain, render
 from .figures import ENDED, RunLike
 from .throughput import History
-from .widgets import CardWidgets, RetryRow, page_mark
+from .widgets import RETRY, STOP_AGAIN, ButtonRow, CardWidgets, page_mark
 
 __all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_live"]
 
@@ -33,6 +44,7 @@ REDRAW = 0.1  # seconds between redraws, on average: a ticker that comes a littl
 BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a message has around it
 RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
 SAVED_FROM, SAVED_EVERY = 5.0, 6.0  # seconds until a stand-in is there, and then between two
+DRAINING = 1.0  # seconds between two static cards of a run whose last requests are in flight
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
 
 # An output can't be taken away again: what is left of one is hidden by the style sheet.
@@ -43,11 +55,20 @@ _KEPT: deque[CardWidgets] = deque()
 _ELSEWHERE: ContextVar[bool] = ContextVar("shown elsewhere", default=False)
 
 
-def mimebundle(run: RunLike) -> dict[str, str]:
-    """The run's card as it is now, for `run` as the last expression of a cell."""
+def mimebundle(run: RunLike, *, told: bool = False) -> dict[str, str]:
+    """The run's card as it is now, for `run` as the last expression of a cell.
+
+    Where the cell tells the error that ended the run (`told`), the card doesn't repeat it.
+    """
     history = next((view.history for view in _views(run)), None)
     card = Card.of(run, history.last if history is not None else None)
-    return {"text/html": render(card, live=False), "text/plain": plain(card)}
+    card = replace(card, error="") if told else card
+    html = render(card, live=False, as_of="" if card.ended else _now())
+    return {"text/html": html, "text/plain": plain(card)}
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
 
 
 def shows_live(run: Any) -> bool:
@@ -93,7 +114,7 @@ class WidgetObserver(ExecutionObserver):
         self.cell: int | None = None  # the number of the cell that shows it
         self._place = self._below = Place()
         self._widgets: CardWidgets | None = None
-        self._row: RetryRow | None = None
+        self._row: ButtonRow | None = None
         self._lock = threading.RLock()
         self._due = 0.0  # when progress may be drawn next (monotonic seconds)
         self._broken = False
@@ -104,6 +125,9 @@ class WidgetObserver(ExecutionObserver):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clicks = False
         self._stand_in_due = 0.0  # when what stands in for the card is to be renewed
+        self._stands_in = ""  # the state that it says
+        self._told = False  # whether the cell itself tells the error that ended the run
+        self._unattended: dict[str, str] | None = None  # what was shown last at a cell's end
 
     def show(self) -> None:
         """Display the live card; once only."""
@@ -113,6 +137,8 @@ class WidgetObserver(ExecutionObserver):
             self._where = "widgets" if in_notebook() else "terminal"
             if self._where == "widgets":
                 self.cell, self._clicks = cell_number(), may_click()
+                if nobody_there():
+                    at_cell_ends(self._at_cell_end)
                 with contextlib.suppress(RuntimeError):
                     self._loop = asyncio.get_running_loop()
                 self._show_widgets()
@@ -153,45 +179,58 @@ class WidgetObserver(ExecutionObserver):
 
         It lies in an output of its own below the card, hidden as long as the card is there.
         """
-        if self._clicks and now >= self._stand_in_due and self.run.state not in ENDED:
-            self._stand_in_due = now + SAVED_EVERY
+        state = self.run.state
+        due = now >= self._stand_in_due or (self._stands_in and state != self._stands_in)
+        if self._clicks and due and state not in ENDED:
+            self._stand_in_due, self._stands_in = now + SAVED_EVERY, state
             card = Card.of(self.run, self.history.last)
-            self._show_below(render(card, live=False, stands_in=True), plain(card))
+            self._show_below(render(card, live=False, stands_in=True, as_of=_now()), plain(card))
+
+    def _at_cell_end(self, _: Any) -> None:
+        """Show how the run stands as a part of the cell that ends: what comes between two cells is
+        not seen by those who save outputs without a person (nbclient, papermill).
+        """
+        with self._lock:
+            bundle = mimebundle(self.run, told=self._told)
+            if bundle != self._unattended:
+                self._unattended = bundle
+                self._place.show(bundle)
+            if self.run.state in ENDED:
+                not_at_cell_ends(self._at_cell_end)
 
     def _complain(self, error: Exception) -> None:
         if not self._broken:
             logger.warning("the run view can't be drawn: %s: %s", type(error).__name__, error)
         self._broken = True
 
-    def finish(self) -> None:
+    def finish(self, *, told: bool = False) -> None:
         """Replace the live card by the static one; in a terminal, print it.
 
         May be called later than the cell's end, and again: then it shows what has changed since
-        (a stopped run whose last answers came in). A run that was stopped by its button keeps the
-        button while answers are in flight, for the second Stop: call again when it is over.
+        (a stopped run whose last answers came in). While answers are in flight a Stop button for
+        the second Stop stands below: call again when the run is over. The cell tells an error that
+        was `told`, so that the card doesn't.
         """
         with self._lock:
+            self._told = self._told or told
             if self._where == "terminal" and not self._final:
-                self._final = mimebundle(self.run)
+                self._final = mimebundle(self.run, told=self._told)
                 print(self._final["text/plain"])
             elif self._where == "widgets":
                 self._finish_widgets()
 
     def _finish_widgets(self) -> None:
         widgets = self._widgets
-        if widgets is not None and widgets.clicked and self.run.state == "stopping":
-            self.redraw()
-            return
         if widgets is not None:
             self.redraw()  # the last mark of its history
-        bundle = mimebundle(self.run)
+        bundle = mimebundle(self.run, told=self._told)
         if bundle == self._final:
             return
         self._place.show(bundle)
         self._final, self._widgets = bundle, None
         if widgets is not None:
             self._let_go(widgets)
-        self._offer_retry()
+        self._offer()
 
     def _let_go(self, widgets: CardWidgets) -> None:
         """Close the widgets, unless a page was loaded since: what is shown there can't be replaced,
@@ -210,19 +249,36 @@ class WidgetObserver(ExecutionObserver):
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(loop.call_later, ASKS, _drop, widgets, page)
 
-    # -- asking failed rows again
+    # -- what can be done with a run when its card is static
 
-    def _offer_retry(self) -> None:
-        """The button, where somebody may be there; of a saved notebook the card says how."""
-        wanted = self._clicks and self._loop is not None and can_retry(self.run)
-        if wanted and self._row is None:
-            self._row = RetryRow(self._on_retry)
+    def _offer(self) -> None:
+        """A button, where somebody may be there; of a saved notebook the card says how."""
+        row = self._offered()
+        if row is None:
+            if self._below.used:
+                self._show_below(NOTHING)
+            return
+        if self._row is None or self._row.name != row[0]:
+            old, self._row = self._row, ButtonRow(*row)
             bundle = view_of(self._row.box)
             self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
-        elif not wanted and self._below.used:
-            self._show_below(NOTHING)
+            if old is not None:
+                old.close()
+        self._row.enable(True)
+
+    def _offered(self) -> tuple[str, str, Callable[[], None]] | None:
+        """Stop while the last requests are in flight, then Retry failed; under one card only."""
+        first = next(_views(self.run), self)
+        if not self._clicks or self._loop is None or first is not self:
+            return None
+        if self.run.state == "stopping" and not getattr(self.run, "interrupt_only", False):
+            return "Stop", STOP_AGAIN, self._on_stop
+        return ("Retry failed", RETRY, self._on_retry) if can_retry(self.run) else None
+
+    def _on_stop(self) -> None:
         if self._row is not None:
-            self._row.enable(True)
+            self._row.button.disabled = True
+        self.run.stop()
 
     def _show_below(self, html: str, text: str = "") -> None:
         """Show HTML below the card, where the button may have been."""
@@ -248,8 +304,13 @@ class WidgetObserver(ExecutionObserver):
             if self._row is not None:
                 self._row.say(f"{type(error).__name__}: {safe(error)}")
             return
+        for view in dict.fromkeys([self, *_views(run)]):  # wherever the run is shown
+            view._go_on_with(retry)
+
+    def _go_on_with(self, retry: Any) -> None:
+        """Show the retry in the place of the run that it asks failed rows of again."""
         with self._lock:
-            self.run, self.history, self._final = retry, History(), {}
+            self.run, self.history, self._final, self._told = retry, History(), {}, False
             retry.context.observers.append(self)
             if self._row is not None:
                 self._row.enable(False)
@@ -285,6 +346,15 @@ class WidgetObserver(ExecutionObserver):
         if now >= self._due:
             self._due = max(self._due, now - REDRAW) + REDRAW
             self.redraw()
+            self._redraw_static(now)
+
+    def _redraw_static(self, now: float) -> None:
+        """A stopped run's static card says what is in flight still, whenever it is saved."""
+        with self._lock:
+            if self._widgets is None and self._final and self.run.state == "stopping":
+                self._due = now + DRAINING
+                self._final = mimebundle(self.run, told=self._told)
+                self._place.show(self._final)
 
 
 def _drop(widgets: CardWidgets, page: Any) -> None:

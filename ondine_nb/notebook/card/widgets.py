@@ -13,7 +13,7 @@ from typing import Any
 from ..ui import css
 from .card import Card, render
 
-__all__ = ["CardWidgets", "RetryRow", "close_all", "page_mark"]
+__all__ = ["RETRY", "STOP_AGAIN", "ButtonRow", "CardWidgets", "close_all", "page_mark"]
 
 DOUBLE_CLICK = 0.3  # seconds in which a second click on Stop is not meant as a second stop
 STOP, STOP_AGAIN = (
@@ -57,11 +57,6 @@ class CardWidgets:
         parts = [self._style, self._buttons, self.body, self._more, self._says, self._gone]
         self.box = ipywidgets.VBox(parts)
         self.box.add_class("ondine-view")
-
-    @property
-    def clicked(self) -> bool:
-        """Whether the run was stopped from here, so that somebody is there to see it end."""
-        return self._stopped is not None
 
     def draw(self, card: Card) -> int:
         """Bring every widget to `card`; what hasn't changed sends no message. Gives the bytes of
@@ -116,13 +111,14 @@ class CardWidgets:
         self._redraw()
 
 
-class RetryRow:
-    """The button Retry failed under a card that has ended, with room for a word beside it."""
+class ButtonRow:
+    """A button under a static card, with room for a word beside it."""
 
-    def __init__(self, on_click: Callable[[], None]) -> None:
+    def __init__(self, name: str, tooltip: str, on_click: Callable[[], None]) -> None:
         import ipywidgets
 
-        self.button = _button("Retry failed", RETRY, lambda _: on_click())
+        self.name: str = name
+        self.button = _button(name, tooltip, lambda _: on_click())
         self._note = ipywidgets.HTML()
         row = ipywidgets.HBox([self.button, self._note])
         row.add_class("o-more")
@@ -131,7 +127,7 @@ class RetryRow:
             self.box.add_class(name)
 
     def enable(self, enabled: bool) -> None:
-        """Show the button, or take it away while the retry goes on."""
+        """Show the button, or take it away while it has nothing to do."""
         self.button.disabled = not enabled
         self.box.layout.display = None if enabled else "none"
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .display import Place, cell_number, display_bundle, in_notebook, may_click, view_of
+from .display import (
+    Place,
+    at_cell_ends,
+    cell_number,
+    display_bundle,
+    in_notebook,
+    may_click,
+    nobody_there,
+    not_at_cell_ends,
+    view_of,
+)
 from .templates import css, template
 from .text import (
     MESSAGE,
@@ -28,6 +38,7 @@ __all__ = [
     "Kit",
     "Place",
     "Worker",
+    "at_cell_ends",
     "cell_number",
     "clean",
     "css",
@@ -36,6 +47,8 @@ __all__ = [
     "lines",
     "may_click",
     "money",
+    "nobody_there",
+    "not_at_cell_ends",
     "points",
     "rate",
     "row_count",

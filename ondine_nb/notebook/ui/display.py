@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Place", "cell_number", "display_bundle", "in_notebook", "may_click", "view_of"]
+__all__ = [
+    "Place",
+    "at_cell_ends",
+    "cell_number",
+    "display_bundle",
+    "in_notebook",
+    "may_click",
+    "nobody_there",
+    "not_at_cell_ends",
+    "view_of",
+]
 
 
 class Place:
@@ -61,10 +73,37 @@ def may_click() -> bool:
     person (nbconvert, papermill) doesn't. Elsewhere nothing stands beside a card: what is shown
     here is told apart by the elements of these two.
     """
+    cell = _cell_id()
+    return bool(cell) and ":" not in cell  # a URI is how VS Code names its cells
+
+
+def nobody_there() -> bool:
+    """Whether the cell may be run by what saves its outputs for later (nbclient, papermill).
+
+    These take only what comes while a cell runs, and keep what is shown of an earlier one up to it.
+    """
+    return not _cell_id()
+
+
+def _cell_id() -> str:
     shell = _shell()
     parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else None
-    cell = str(parent.get("metadata", {}).get("cellId", "")) if parent else ""
-    return bool(cell) and ":" not in cell  # a URI is how VS Code names its cells
+    return str(parent.get("metadata", {}).get("cellId", "")) if parent else ""
+
+
+def at_cell_ends(callback: Callable[[Any], None]) -> None:
+    """Call `callback(result)` at the end of each cell, as a part of what that cell shows."""
+    events = getattr(_shell(), "events", None)
+    if events is not None:
+        events.register("post_run_cell", callback)
+
+
+def not_at_cell_ends(callback: Callable[[Any], None]) -> None:
+    """Call it no more."""
+    events = getattr(_shell(), "events", None)
+    if events is not None:
+        with contextlib.suppress(ValueError):
+            events.unregister("post_run_cell", callback)
 
 
 def cell_number() -> int | None:

@@ -182,17 +182,70 @@ def test_finish_again_shows_what_came_in_since(screen: Screen) -> None:
     assert 'data-done="6204"' in screen.shown[-1][0]["text/html"]
 
 
-def test_after_a_click_on_stop_the_button_stays_until_nothing_is_in_flight(screen: Screen) -> None:
+async def test_when_the_cell_ends_the_card_is_static_and_stop_stays_until_nothing_is_in_flight(
+    screen: Screen,
+) -> None:
     run = live_run()
     observer, view = shown(run)
     buttons(view)["Stop"].click()
     observer.finish()
-    assert len(screen.shown) == 1
-    buttons(view)["Stop"].click()
+    card, place, update = screen.shown[1]
+    assert (WIDGET in card, place, update) == (False, screen.shown[0][1], True)
+    assert 'data-state="stopping"' in card["text/html"]
+    assert "a snapshot as of " in card["text/html"]
+    button = row_of(screen).children[0].children[0]
+    assert button.description == "Stop"
+    run.context.processed_rows += 1
+    observer._due = 0.0
+    observer.on_progress_update(run.context)
+    assert f'data-done="{run.context.done_rows}"' in screen.shown[-1][0]["text/html"]
+    button.click()
     assert run.stops == 2
     run.state = "stopped"
+    run.context.failed_rows, run.context.processed_rows = 0, run.context.done_rows
     observer.finish()
-    assert 'data-state="stopped"' in screen.shown[-1][0]["text/html"]
+    assert 'data-state="stopped"' in screen.shown[-2][0]["text/html"]
+    assert screen.shown[-1][0] == {"text/html": run_view.NOTHING, "text/plain": ""}
+
+
+def test_what_stands_in_says_at_once_that_the_run_is_stopping(screen: Screen) -> None:
+    run = live_run()
+    observer, _ = shown(run)
+    observer._stand_in_due = 0.0
+    observer.redraw()
+    observer.run.state = "stopping"
+    observer.redraw()
+    assert 'data-state="stopping"' in screen.shown[-1][0]["text/html"]
+    assert len(screen.shown) == 3
+
+
+async def test_a_run_that_is_shown_twice_has_one_retry_button_and_both_cards_show_the_retry(
+    screen: Screen,
+) -> None:
+    run = failed_run()
+    views = [WidgetObserver(run), WidgetObserver(run)]
+    run.context.observers += views
+    for view in views:
+        view.show()
+    run.state = "done"
+    for view in views:
+        view.finish()
+    row_of(screen).children[0].children[0].click()  # there is just one
+    await asyncio.sleep(0)
+    (retry,) = run.retried
+    assert [view.run for view in views] == [retry, retry]
+    retry.context.failed_rows = 1
+    over(retry)
+    rows = [it for it in (view._row for view in views) if it is not None]
+    assert len(rows) == 1
+
+
+def test_an_error_that_the_cell_raises_is_not_repeated_by_its_card(screen: Screen) -> None:
+    run = live_run(state="failed", error=RunError("the key is not accepted"))
+    observer, _ = shown(run)
+    observer.finish(told=True)
+    assert "the key is not accepted" not in screen.shown[-1][0]["text/html"]
+    assert "the key is not accepted" in mimebundle(run)["text/html"]
 
 
 def test_what_was_never_shown_is_not_finished(screen: Screen) -> None:
