@@ -49,6 +49,7 @@ class Frame(ABC):
     """
 
     kind: ClassVar[str]
+    index_names: tuple[str, ...] = ()  # of the levels of an index that isn't just the position
 
     def __init__(self, native: NativeFrame, name: str) -> None:
         self.native = native
@@ -76,6 +77,14 @@ class Frame(ABC):
         readers = [self._reader(self._slot(column)) for column in columns]
         places = range(len(self)) if positions is None else list(positions)
         return _chunks(readers, places, start, size)
+
+    def labels(self, positions: Sequence[int]) -> list[tuple[Any, ...]]:
+        """The index of the rows at `positions`: a Python value for each of `index_names`."""
+        return [()] * len(positions)
+
+    def labelled(self, records: NativeFrame, positions: Sequence[int]) -> NativeFrame:
+        """`records` of the rows at `positions`, with the index of these rows where there is one."""
+        return records
 
     def take(self, positions: Sequence[int]) -> Frame:
         """A frame of the rows at `positions`, in that order; the rest as it was."""
@@ -147,6 +156,20 @@ class PandasFrame(Frame):
 
     kind = "pandas"
 
+    def __init__(self, native: NativeFrame, name: str) -> None:
+        super().__init__(native, name)
+        self.index_names = _index_names(self._held.index)
+
+    def labels(self, positions: Sequence[int]) -> list[tuple[Any, ...]]:
+        if not self.index_names:
+            return super().labels(positions)
+        rows = self._held.index.take(list(positions))
+        levels = [rows.get_level_values(at).to_series() for at in range(len(self.index_names))]
+        return list(zip(*map(_pandas_cells, levels), strict=True))
+
+    def labelled(self, records: NativeFrame, positions: Sequence[int]) -> NativeFrame:
+        return records.set_axis(self._held.index.take(list(positions)), axis="index")
+
     def _snapshot(self, native: NativeFrame) -> NativeFrame:
         return native.copy(deep=False)
 
@@ -194,6 +217,20 @@ class PolarsFrame(Frame):
 
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
         return self._held.with_columns([polars_series(column) for column in new])
+
+
+def _index_names(index: Any) -> tuple[str, ...]:
+    """The names of the levels of a pandas index; none of one that only counts the rows."""
+    import pandas as pd
+
+    counts = isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1)
+    if counts and index.name is None:
+        return ()
+    if index.nlevels == 1:
+        return (str("index" if index.name is None else index.name),)
+    return tuple(
+        f"level_{at}" if name is None else str(name) for at, name in enumerate(index.names)
+    )
 
 
 def wrap(data: Any, name: str = "data") -> Frame:

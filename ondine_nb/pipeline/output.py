@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, Sink, joined, kind_of, open_target, records_frame
+from ..data import Column, Frame, Sink, joined, kind_of, open_target, records_frame
 from ..models import Failure, RowCounts
 from ..orchestration import NewColumn, Row, RowSet, RowStream
 
@@ -91,10 +91,13 @@ def count_rows(rows: Sequence[Row | None]) -> RowCounts:
     return RowCounts(found.total(), answered, found["journal"], found["failed"], found["skipped"])
 
 
-def errors_frame(kind: str, failures: Sequence[Failure]) -> Any:
-    """One line each: row (position), stage, error_type, message, attempts."""
-    return records_frame(
-        kind,
+def errors_frame(frame: Frame, failures: Sequence[Failure]) -> Any:
+    """One line each: row (position), stage, error_type, message, attempts.
+
+    Of a pandas `frame` it has the index of these rows.
+    """
+    records = records_frame(
+        frame.kind,
         [
             Column("row", "int", [failure.row for failure in failures]),
             Column("stage", "str", [failure.stage for failure in failures]),
@@ -103,16 +106,18 @@ def errors_frame(kind: str, failures: Sequence[Failure]) -> Any:
             Column("attempts", "int", [failure.attempts for failure in failures]),
         ],
     )
+    return _labelled(frame, records, [failure.row for failure in failures])
 
 
-def rows_frame(kind: str, rows: Sequence[Row | None], *, priced: bool) -> Any:
+def rows_frame(frame: Frame, rows: Sequence[Row | None], *, priced: bool) -> Any:
     """All of `rows`: row (position), status, cost (USD), tokens, latency (seconds), attempts.
 
-    None is a row that hasn't been read; costs are missing where the price is unknown.
+    None is a row that hasn't been read; costs are missing where the price is unknown. Of a pandas
+    `frame` it has the index of these rows.
     """
     known = [row or Row(at, (), {}) for at, row in enumerate(rows)]
-    return records_frame(
-        kind,
+    records = records_frame(
+        frame.kind,
         [
             Column("row", "int", [row.position for row in known]),
             Column("status", "str", [row.status for row in known]),
@@ -122,3 +127,10 @@ def rows_frame(kind: str, rows: Sequence[Row | None], *, priced: bool) -> Any:
             Column("attempts", "int", [row.attempts for row in known]),
         ],
     )
+    return _labelled(frame, records, [row.position for row in known])
+
+
+def _labelled(frame: Frame, records: Any, positions: Sequence[int]) -> Any:
+    """With the rows' index; a stream, whose rows aren't kept, has none."""
+    kept = max(positions, default=-1) < len(frame)
+    return frame.labelled(records, positions) if kept else records

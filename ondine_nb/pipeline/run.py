@@ -87,6 +87,13 @@ class Run:
         return self.pipeline.name
 
     @property
+    def sample_of(self) -> int | None:
+        """How many rows there are of which only a sample is asked; None where all are."""
+        rows, asked = self.pipeline.source.rows, len(self.pipeline.frame)
+        sampled = self.pipeline.options.sample is not None and rows is not None and rows > asked
+        return rows if sampled else None
+
+    @property
     def model(self) -> str:
         """The model that answers."""
         return self.pipeline.provider.model
@@ -155,17 +162,21 @@ class Run:
 
     @property
     def errors(self) -> Any:
-        """A frame of the failed rows: row (position), stage, error_type, message, attempts."""
-        return errors_frame(self.pipeline.frame.kind, self._failures())
+        """A frame of the failed rows: row (position), stage, error_type, message, attempts.
+
+        From pandas it has the index of these rows, so that the input joins it.
+        """
+        return errors_frame(self.pipeline.frame, self._failures())
 
     @property
     def rows(self) -> Any:
         """A frame of every row: row (position), status, cost (USD), tokens, latency, attempts.
 
-        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds. Of a
-        stream only the rows that failed are kept, the first 10,000.
+        `cost` is a float for reading; `costs` has the exact sum. `latency` is in seconds. From
+        pandas it has the input's index, so that the input joins it. Of a stream only the rows that
+        failed are kept, the first 10,000.
         """
-        return rows_frame(self.pipeline.frame.kind, list(self.plan.rowset.rows), priced=self.priced)
+        return rows_frame(self.pipeline.frame, list(self.plan.rowset.rows), priced=self.priced)
 
     @property
     def costs(self) -> CostEstimate:

@@ -156,7 +156,7 @@ def test_stop_while_requests_are_in_flight_is_saved_as_stopping_and_then_as_stop
         execute(path, surroundings)
     assert "".join(outputs(path, 3)[0]["text"]) == "stopping\n"
     assert 'data-state="stopped"' in html_of(path, 2)
-    assert "running" not in html_of(path, 2)
+    assert 'data-state="running"' not in html_of(path, 2)
 
 
 def test_a_notebook_run_twice_sends_nothing_the_second_time(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from .figures import latencies_of, latency_figure
+from .figures import label_of, latencies_of, latency_figure, source_of
 from .view import WidgetObserver, follow, mimebundle, shown_elsewhere, shows_live
 
 __all__ = [
     "WidgetObserver",
     "follow",
+    "label_of",
     "latencies_of",
     "latency_figure",
     "mimebundle",
     "shown_elsewhere",
     "shows_live",
+    "source_of",
 ]

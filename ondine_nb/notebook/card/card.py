@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ...models import Failure
@@ -25,9 +26,11 @@ from .figures import (
     cost_of,
     counts_of,
     in_batches,
+    label_of,
     live_figures,
     saved_line,
     seconds_of,
+    source_of,
     summary,
     usage_of,
 )
@@ -123,7 +126,7 @@ class Card:
             aside=_aside(run, pace),
             figures=live_figures(run, pace),
             summary=summary(run, _rows(run), _failed(run), pace) if summed else (),
-            table=last_rows(metrics.recent.copy(), run.columns),
+            table=last_rows(metrics.recent.copy(), run.columns, partial(label_of, run)),
             kinds=kinds,
             other_kinds=other_kinds,
             last_error=_last_error(run),
@@ -205,7 +208,7 @@ def plain(card: Card) -> str:
 def _about(run: RunLike) -> tuple[str, ...]:
     columns = ", ".join(clean(name, 40) for name in tuple(run.columns)[:12])
     more = f" and {len(run.columns) - 12} more" if len(run.columns) > 12 else ""
-    return tuple(part for part in (clean(run.source), clean(run.model), columns + more) if part)
+    return tuple(part for part in (source_of(run), clean(run.model), columns + more) if part)
 
 
 def _pill(run: RunLike) -> str:
@@ -298,24 +301,31 @@ def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
     metrics = run.context.metrics
     counted = [(label, rows) for label, rows in metrics.failures.copy().most_common() if rows]
     first = {label: list(kept) for label, kept in metrics.first_failures.copy().items()}
-    kinds = [_kind(label, rows, first.get(label, ())) for label, rows in counted[:MOST_KINDS]]
+    kinds = [_kind(run, label, rows, first.get(label, ())) for label, rows in counted[:MOST_KINDS]]
     rest = [rows for _, rows in counted[MOST_KINDS:]]
     return tuple(kinds), f"{len(rest)} more kinds {sum(rest):,}" if rest else ""
 
 
-def _kind(label: str, rows: int, first: Sequence[Failure]) -> Kind:
+def _kind(run: RunLike, label: str, rows: int, first: Sequence[Failure]) -> Kind:
     shown = tuple(
-        (f"{it.row:,}", clean(safe(it.message) or it.error_type, REASON))
+        (_row_name(run, it.row), clean(safe(it.message) or it.error_type, REASON))
         for it in sorted(first, key=lambda it: it.row)
     )
     return Kind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
+
+
+def _row_name(run: RunLike, position: int) -> str:
+    """`5,871`, or `5,871 (C-17)` with the row's index."""
+    label = label_of(run, position)
+    return f"{position:,} ({label})" if label else f"{position:,}"
 
 
 def _last_error(run: RunLike) -> str:
     failure = run.context.metrics.last_error
     if failure is None or not run.context.failed_rows:
         return ""
-    return f"last, row {failure.row:,}: {safe(failure.message) or clean(failure.error_type)}"
+    reason = safe(failure.message) or clean(failure.error_type)
+    return f"last, row {_row_name(run, failure.row)}: {reason}"
 
 
 def _tokens(run: RunLike) -> str:

@@ -25,11 +25,13 @@ __all__ = [
     "cost_of",
     "counts_of",
     "in_batches",
+    "label_of",
     "latencies_of",
     "latency_figure",
     "live_figures",
     "saved_line",
     "seconds_of",
+    "source_of",
     "summary",
     "usage_of",
 ]
@@ -169,6 +171,21 @@ def latencies_of(run: Any) -> list[float]:
         return sorted(run.context.metrics.latencies.copy())
     rows = rowset.rows[:: max(1, -(-len(rowset.rows) // MOST_TIMED))]
     return sorted(row.latency for row in rows if row is not None and row.latency is not None)
+
+
+def source_of(run: Any) -> str:
+    """The frame's name, and how many rows it has where only a sample is asked."""
+    source, rows = clean(run.source), getattr(run, "sample_of", None)
+    return source if rows is None else f"{source} (sample of {rows:,})".strip()
+
+
+def label_of(run: Any, position: int) -> str:
+    """The index of a row, its levels joined by commas; "" where the position is all there is."""
+    frame = getattr(getattr(run, "pipeline", None), "frame", None)
+    if frame is None or not frame.index_names or position >= len(frame):
+        return ""
+    (values,) = frame.labels([position])
+    return ", ".join(clean(value, 40) for value in values)
 
 
 def all_from_journal(run: RunLike) -> bool:

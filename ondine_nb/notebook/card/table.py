@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ...orchestration import RowSample, Sample
@@ -27,16 +27,32 @@ class Table:
     width: int
 
 
-def last_rows(recent: Iterable[Sample | RowSample], columns: Sequence[str]) -> Table | None:
-    """The last rows, the newest first; a frame with many columns shows the first few."""
+def last_rows(
+    recent: Iterable[Sample | RowSample],
+    columns: Sequence[str],
+    label_of: Callable[[int], str] = lambda _: "",
+) -> Table | None:
+    """The last rows, the newest first; a frame with many columns shows the first few.
+
+    Where `label_of` a position gives the row's index, that stands beside the position.
+    """
     samples = list(recent)[::-1]
     if not samples:
         return None
     inputs = dict.fromkeys(name for sample in samples for name in sample.inputs)
     shown = [("in", name) for name in list(inputs)[:MAX_INPUTS]]
     shown += [("new", name) for name in tuple(columns)[:MAX_OUTPUTS]]
-    rows = [((f"{sample.position:,}", "pos"), *_cells(sample, shown)) for sample in samples]
-    names = [("row", "pos"), *((clean(name, 40), kind) for kind, name in shown)]
+    labels = [label_of(sample.position) for sample in samples]
+    index = any(labels)
+    rows = [
+        ((f"{sample.position:,}", "pos"), *[(label, "pos")] * index, *_cells(sample, shown))
+        for sample, label in zip(samples, labels, strict=True)
+    ]
+    names = [
+        ("row", "pos"),
+        *[("index", "pos")] * index,
+        *((clean(name, 40), kind) for kind, name in shown),
+    ]
     widths = [_width([text for text, _ in column]) for column in zip(names, *rows, strict=True)]
     heads = tuple((*name, width) for name, width in zip(names, widths, strict=True))
     return Table(heads, tuple(rows), sum(width or SHARED for width in widths))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from ...orchestration import Row
-from ..card import latencies_of, latency_figure
+from ..card import latencies_of, latency_figure, source_of
 from ..ui import MISSING, clean, css, money, row_count, safe, short, span, template
 from .distributions import Distribution, distribution
 from .query import STREAMED, Head, Query, Results, status_word
@@ -100,7 +100,7 @@ def summary_of(results: Results) -> Summary:
     failures = {} if results.streamed else results.failures()
     return Summary(
         name=clean(run.name),
-        about=tuple(text for text in (clean(run.source), clean(run.model), names) if text),
+        about=tuple(text for text in (source_of(run), clean(run.model), names) if text),
         state=clean(run.state),
         figures=() if results.streamed else tuple(_figures(results, counts)),
         counts=tuple((status, rows) for status, rows in counts.items() if rows),

@@ -36,7 +36,10 @@ _MARK = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A shown column; `kind` is `status`, `in` (of the input), `new` or `fact` (see `FACTS`)."""
+    """A shown column.
+
+    `kind` is `label` (of the index), `status`, `in` (of the input), `new` or `fact` (see `FACTS`).
+    """
 
     name: str
     kind: str
@@ -149,7 +152,9 @@ class Results:
         kept, size = [], 0
         for part, cells in self._read(range(len(self)), names):
             rows = [self.rows[at] for at in part]
-            columns = [*zip(*cells, strict=True), *(_outputs(rows, name) for name in new)]
+            labels = zip(*self.run.pipeline.frame.labels(part), strict=True)
+            columns: list[Sequence[Any]] = [*labels, *zip(*cells, strict=True)]
+            columns += [_outputs(rows, name) for name in new]
             texts = [_joined(column) for column in columns]
             size += sum(map(len, texts))
             if size <= MOST_KEPT:
@@ -182,6 +187,10 @@ class Results:
         if head.kind == "in":
             parts = self._read(range(len(self)), [head.name])
             return [cells[0] for _, part in parts for cells in part]
+        if head.kind == "label":
+            frame, steps = self.run.pipeline.frame, range(0, len(self), STEP)
+            parts = (frame.labels(range(low, min(low + STEP, len(self)))) for low in steps)
+            return [labels[at] for part in parts for labels in part]
         return [self._own(row, head) for row in self.rows]
 
     def cells(self, positions: Sequence[int]) -> list[list[Any]]:
@@ -189,13 +198,14 @@ class Results:
         if not positions:
             return []
         inputs = [head.name for head in self.heads if head.kind == "in"]
+        own = [head for head in self.heads if head.kind not in ("label", "status", "in")]
         found: list[list[Any]] = []
         for part, cells in self._read(list(positions), inputs):
-            for at, values in zip(part, cells, strict=True):
-                given, row = iter(values), self.rows[at]
-                found.append(
-                    [next(given) if it.kind == "in" else self._own(row, it) for it in self.heads]
-                )
+            labels = self.run.pipeline.frame.labels(part)
+            for at, label, values in zip(part, labels, cells, strict=True):
+                row = self.rows[at]
+                made = (self._own(row, head) for head in own)
+                found.append([*label, self.status(at), *values, *made])
         return found
 
     def _own(self, row: Row | None, head: Head) -> Any:
@@ -212,9 +222,11 @@ class Results:
 
 
 def _heads(run: Any) -> Iterator[Head]:
-    """The status, what the prompt names and more of the input, the new columns, the facts."""
+    """The index, the status, what the prompt names and more of the input, the new columns, the
+    facts."""
     new = tuple(run.columns)
     named = (*run.pipeline.template.columns, *run.pipeline.frame.columns)
+    yield from (Head(name, "label") for name in run.pipeline.frame.index_names)
     yield Head("status", "status")
     inputs = [name for name in dict.fromkeys(named) if name not in new]
     yield from (Head(name, "in") for name in inputs[:MOST_INPUTS])

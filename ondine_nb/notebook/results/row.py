@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ...data import Frame
 from ...errors import MalformedAnswerError
 from ...journal import Entry
 from ...models import Prompt
@@ -35,9 +36,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A row in full, as texts. `error` is "" for a row that has none, `note` what can't be told."""
+    """A row in full, as texts: `label` is its index, `note` what can't be told; "" for none."""
 
     position: int
+    label: str
     status: str
     word: str
     facts: tuple[str, ...]
@@ -61,6 +63,7 @@ def detail_of(results: Results, position: int) -> Detail:
     answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     return Detail(
         position=position,
+        label=_label(results.run.pipeline.frame, position),
         status=status,
         word=status_word(status),
         facts=_facts(row, results.run.priced),
@@ -70,6 +73,13 @@ def detail_of(results: Results, position: int) -> Detail:
         parsed=_parsed(row, results.run.columns),
         note=note,
     )
+
+
+def _label(frame: Frame, position: int) -> str:
+    """`customer C-17 · visit 2`; "" where the position is all there is."""
+    (values,) = frame.labels([position])
+    named = zip(frame.index_names, values, strict=True)
+    return " · ".join(f"{clean(name, 40)} {clean(value, 60)}" for name, value in named)
 
 
 def _prompt(run: Any, position: int) -> tuple[Prompt | None, str]:

@@ -98,11 +98,11 @@ def _single(a: Trial) -> _Rows:
     heads: _Heads = (("row", "pos"), ("prompt", "prompt"), ("answer", "new"))
     rows: list[tuple[Cell, ...]] = [
         (
-            Cell(f"{at:,}", "pos"),
+            Cell(a.row_name(at), "pos"),
             Cell(lines(prompt, PROMPT) if prompt is not None else "(nothing to ask)", "prompt"),
             _answer(outcome, a),
         )
-        for at, prompt, outcome in zip(a.positions, a.prompts, a.outcomes, strict=True)
+        for at, (prompt, outcome) in enumerate(zip(a.prompts, a.outcomes, strict=True))
     ]
     return heads, rows
 
@@ -118,14 +118,14 @@ def _pair(a: Trial, b: Trial, agreed: Agreement | None) -> _Rows:
     differing = agreed.differing if agreed else frozenset()
     rows: list[tuple[Cell, ...]] = [
         (
-            Cell(f"{position:,}", "pos"),
+            Cell(a.row_name(at), "pos"),
             *(Cell(clean(value) or MISSING, "in") for value in a.inputs[at][:INPUTS]),
             _answer(a.outcomes[at], a),
             _answer(
                 b.outcomes[at], b, differs=at in differing and b.outcomes[at].answer is not None
             ),
         )
-        for at, position in enumerate(a.positions)
+        for at in range(len(a.positions))
     ]
     return heads, rows
 

@@ -85,7 +85,7 @@ class Trial:
 
     `inputs` are the cells of the prompt's `columns`, `prompts` what was sent (None: skipped),
     `worth` what all answers cost when they were paid for, `cost` what they cost this time (USD;
-    both None where the price is unknown).
+    both None where the price is unknown), `labels` the rows' index as text ("" without one).
     """
 
     draft: Draft
@@ -101,6 +101,12 @@ class Trial:
     state: str = "running"
     message: str = ""
     note: str = ""
+    labels: tuple[str, ...] = ()
+
+    def row_name(self, at: int) -> str:
+        """The position of the sample's row `at`, with its index where there is one."""
+        label = self.labels[at] if self.labels else ""
+        return f"{self.positions[at]:,} · {label}" if label else f"{self.positions[at]:,}"
 
     @property
     def answers(self) -> tuple[Mapping[str, Any] | None, ...]:
@@ -156,7 +162,11 @@ class Trial:
         )
         empty = (Outcome(),) * len(positions)
         columns = tuple(template.columns)
-        return cls(draft, tuple(positions), columns, inputs, prompts, fields, empty)
+        labels = tuple(
+            ", ".join(clean(value, 40) for value in values)
+            for values in pipeline.frame.labels(range(len(positions)))
+        )
+        return cls(draft, tuple(positions), columns, inputs, prompts, fields, empty, labels=labels)
 
     def now(self, run: Any) -> Trial:
         """The same trial, as far as `run` has come."""
@@ -176,6 +186,7 @@ class Trial:
             state=run.state,
             message=safe(run.error) if run.error is not None else safe(context.metrics.message),
             note=clean(run.note, 400),
+            labels=self.labels,
         )
 
 
