@@ -295,7 +295,7 @@ class Pipeline:
         stages: list[PipelineStage] = [
             LoadStage(rows),
             PromptStage(self.template),
-            *self._journal_only(invoke, run_id(context.session_id) if invoke.fresh else None),
+            *self._journal_only(invoke, run_id(context.session_id) if invoke.lookup.fresh else None),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
             *self.extra_stages,
@@ -310,7 +310,7 @@ class Pipeline:
         if not can.unable:
             return []
         most = self.settings.max_tokens
-        keys, journal = invoke.keys, self.journal
+        keys, journal = invoke.lookup.keys, self.journal
         return [JournalOnlyStage(can.unable, journal, keys, can.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
