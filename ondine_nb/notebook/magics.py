@@ -261,10 +261,9 @@ class OndineMagics(Magics):
         run.when_over(lambda over: self._bind(request, over, over.frame))
 
     async def _dry_run(self, pipeline: Any) -> None:
-        from ..pipeline import Estimator
         from .commands import show
 
-        estimator = Estimator(pipeline.plan())
+        estimator = pipeline.estimator()
         try:
             estimate = await estimator.estimate()
         except ConfigurationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .estimate import Estimator, Tally, projected
+from .estimate import Estimator, Tally, by_answers, duration, projected
 from .option_kinds import Kind, Option, Surface
 from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
 from .pipeline import Pipeline
@@ -26,8 +26,10 @@ __all__ = [
     "Spent",
     "Surface",
     "Tally",
+    "by_answers",
     "conflict",
     "costs",
+    "duration",
     "projected",
     "recorded",
     "schema_class",

@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from statistics import fmean, linear_regression
+from statistics import fmean, linear_regression, stdev
 from typing import Any
 
 from ..errors import MalformedAnswerError
-from ..models import CostEstimate, Prompt, Usage
-from ..orchestration import ExecutionContext, Row
+from ..models import ZERO, CostEstimate, Prompt, Usage, dollars
+from ..orchestration import ExecutionContext, Row, RowSet, RowStream
+from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import ModelPrice
 from ..sending import Endpoint, answer_in
-from ..stages import Asked, Batches, InvokeStage, ParseStage, Plan, PromptStage
+from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
 from .records import same_question
 
-__all__ = ["Estimator", "Tally", "projected"]
+__all__ = ["Estimator", "Tally", "by_answers", "duration", "projected"]
 
 _COUNTED = 8
 _BYTES_A_TOKEN = 4
@@ -31,6 +34,11 @@ _FIRST_PROMPTS = 3
 _ENOUGH = 5  # earlier answers that say more than a rule of thumb
 _MOST_REMEMBERED = 400
 _FRAME_TOKENS = 16  # what roles and turns add to a request's texts
+_MOST_BATCHES = 1_000
+_WIDE, _NARROW = 256, 32  # requests at once, where the run finds its own number
+_SURE = 0.05  # a share by which even many answers may be off
+_UNSURE = {"estimate": 0.03, "rough": 0.3}  # the same for input tokens, by how they came about
+_MILLION = Decimal(1_000_000)
 _PACKED_TOKENS = 10  # what an answer's id and braces take in a pack
 
 
@@ -39,7 +47,9 @@ class Tally:
     """What rendering all prompts shows: rows by what would happen to them, and what goes out.
 
     `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
-    request for each would hold.
+    request for each would hold. Of each request, `sizes` has the bytes of its texts and `bounds`
+    the most input tokens. `ceiling` is the most USD that all can lead to, `first` what it is where
+    no answer breaks the schema.
     """
 
     rows: int = 0
@@ -49,57 +59,74 @@ class Tally:
     questions: int = 0
     packed: int = 0
     requests: int = 0
-    prompt_bytes: int = 0
     text_bytes: int = 0
     unpacked_bytes: int = 0
-    ceiling: Decimal = Decimal(0)
+    ceiling: Decimal = ZERO
+    first: Decimal = ZERO
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    bounds: array[int] = field(default_factory=lambda: array("Q"))
     first_prompts: list[str] = field(default_factory=list)
     sample: list[tuple[Endpoint, str | Prompt]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
 
 class Estimator:
-    """Walks a plan's first stages without sending a request that costs anything."""
+    """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    def __init__(self, plan: Any) -> None:
-        self.plan = plan
-        self.prompt_stage: PromptStage = next(s for s in plan.stages if isinstance(s, PromptStage))
-        self.invoke: InvokeStage = plan.asker
-        self.parse: ParseStage = next(s for s in plan.stages if isinstance(s, ParseStage))
+    `asker` has the plan and looks the journal up, `times` is how often a row may be paid for, and
+    `settings` what is recorded of the run: earlier runs of the same question are known by it.
+    """
+
+    def __init__(
+        self,
+        template: Template | JinjaTemplate,
+        rows: RowSet | RowStream,
+        asker: InvokeStage,
+        *,
+        schema: Schema | None = None,
+        times: int = 1,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.asker = asker
+        self.schema = schema
+        self.times = times
+        self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
+        self.answers: Plan = asker.plan
+        self._prompts = PromptStage(template)
+        self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
-        self.answers: Plan = self.invoke.plan
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
-        await self.invoke.open(self.plan.context)
+        await self.asker.open(self._context)
         try:
-            await self.invoke.open_provider()
+            await self.asker.open_provider()
             await self._walk()
-            tokens_in, counted = await self._input_tokens()
+            tokens, counted = await self._input_tokens()
         finally:
-            await self.invoke.close()
+            await self.asker.close()
         await self._remember()
-        return self._priced(tokens_in, counted)
+        return self._priced(tokens, counted)
 
     async def quick(self) -> CostEstimate:
         """The same without asking the provider anything: input tokens are rough."""
-        await self.invoke.lookup.journal.refresh()
+        await self.asker.lookup.journal.refresh()
         await self._walk()
         await self._remember()
         return self._priced(self._rough_tokens(), False)
 
-    def _rough_tokens(self) -> int:
-        tally = self.tally
-        return _rough(tally.text_bytes, tally.requests)
+    def _rough_tokens(self) -> Counter[int]:
+        """How many requests have so many input tokens, by the bytes of their texts."""
+        return Counter(_rough(size, 1) for size in self.tally.sizes)
 
     async def _remember(self) -> None:
         """Output tokens of earlier answers to this prompt, also where the rows are new."""
-        tally, journal = self.tally, self.invoke.lookup.journal
+        tally, journal = self.tally, self.asker.lookup.journal
         if len(tally.outputs) >= _ENOUGH or not tally.requests:
             return
-        settings = self.plan.context.settings
-        runs = await asyncio.to_thread(same_question, journal.folder, settings)
+        runs = await asyncio.to_thread(same_question, journal.folder, self.settings)
         read = self.answers.alone.can.read
         for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
             with contextlib.suppress(MalformedAnswerError):
@@ -107,10 +134,9 @@ class Estimator:
 
     async def _walk(self) -> None:
         seen: set[bytes] = set()
-        context: ExecutionContext = self.plan.context
-        for chunk in self.plan.rowset.chunks(self.prompt_stage.columns):
-            await self.prompt_stage.prepare(chunk, context)
-            await self.invoke.meet(chunk)
+        for chunk in self.rows.chunks(self._prompts.columns):
+            await self._prompts.prepare(chunk, self._context)
+            await self.asker.meet(chunk)
             self._count_requests(self._count(chunk, seen), more=True)
         self._count_requests([], more=False)
 
@@ -142,13 +168,17 @@ class Estimator:
         return asked
 
     def _count_requests(self, asked: Sequence[Asked], *, more: bool) -> None:
-        tally = self.tally
-        for request, worst in self.answers.requests(asked, times=self._asked_at_most(), more=more):
+        tally, price = self.tally, self.answers.price
+        for request, worst in self.answers.requests(asked, times=self.times, more=more):
             tally.requests += 1
             tally.packed += len(request.asked) if request.divisible else 0
             tally.ceiling += worst
-            tally.text_bytes += request.prompt.size + request.endpoint.constant_bytes
-            tally.prompt_bytes += request.bound
+            if price is not None:
+                tally.first += price.ceiling(request.bound, request.endpoint.settings.max_tokens)
+            size = request.prompt.size + request.endpoint.constant_bytes
+            tally.text_bytes += size
+            tally.sizes.append(size)
+            tally.bounds.append(request.bound)
             sampled = (request.endpoint, request.given)
             if len(tally.sample) < _COUNTED:
                 tally.sample.append(sampled)
@@ -157,8 +187,8 @@ class Estimator:
             for _, row in request.asked:
                 row.release()
 
-    async def _input_tokens(self) -> tuple[int, bool]:
-        """Tokens in of all requests together, and whether they rest on counts of the API."""
+    async def _input_tokens(self) -> tuple[Counter[int], bool]:
+        """How many requests have so many input tokens; whether it rests on counts of the API."""
         sample = self.tally.sample
         counts = await asyncio.gather(
             *(line.provider.count_tokens(given) for line, given in sample)
@@ -172,21 +202,22 @@ class Estimator:
             return self._rough_tokens(), False
         return self._by_size([size for _, size in known], [count for count, _ in known]), True
 
-    def _by_size(self, sizes: list[int], counts: list[int]) -> int:
-        """The tokens of all requests by the line through those that were counted.
+    def _by_size(self, sizes: list[int], counts: list[int]) -> Counter[int]:
+        """The tokens of each request by the line through those that were counted.
 
         A line, not a ratio: what is the same in every request weighs more in short ones.
         """
-        tally = self.tally
         slope = linear_regression(sizes, counts).slope if len(set(sizes)) > 1 else 0.0
-        if slope <= 0:
-            return round(tally.prompt_bytes * sum(counts) / sum(sizes))
         base = (sum(counts) - slope * sum(sizes)) / len(sizes)
-        return max(tally.requests, round(base * tally.requests + slope * tally.prompt_bytes))
+        if slope <= 0:
+            slope, base = sum(counts) / sum(sizes), 0.0
+        return Counter(max(1, round(base + slope * bound)) for bound in self.tally.bounds)
 
-    def _priced(self, tokens_in: int, counted: bool) -> CostEstimate:
+    def _priced(self, tokens: Counter[int], counted: bool) -> CostEstimate:
+        """`tokens` says how many requests have so many input tokens."""
         tally, price = self.tally, self.answers.price
         likely_out = tally.questions * self._likely_output() + tally.packed * _PACKED_TOKENS
+        tokens_in = sum(each * requests for each, requests in tokens.items())
         estimate = CostEstimate(
             total_cost=None,
             total_tokens=tokens_in + likely_out,
@@ -196,39 +227,55 @@ class Estimator:
             confidence="estimate" if counted else "rough",
             requests=tally.requests,
             questions=tally.questions,
-            notes=self._notes(counted),
         )
         if price is not None and tally.requests:
-            mean = tokens_in // tally.requests
-            estimate.total_cost = self._likely_cost(price, mean, likely_out // tally.requests)
-            least = self._cached(mean * (9 if counted else 6) // 10, 1.3)
-            least += Usage(0, self._least_output() * tally.questions // tally.requests)
-            estimate.low = min(price.cost(least) * tally.requests, estimate.total_cost)
+            mean_out = likely_out // tally.requests
+            estimate.total_cost = self._cost(price, tokens, mean_out, first=True)
+            least_out = self._least_output() * tally.questions // tally.requests
+            share = 0.9 if counted else 0.6
+            low = self._cost(price, tokens, least_out, share=share, stretch=1.3)
+            estimate.low = min(low, estimate.total_cost)
             estimate.high = tally.ceiling
         elif price is not None:
-            estimate.total_cost = estimate.low = estimate.high = Decimal(0)
+            estimate.total_cost = estimate.low = estimate.high = ZERO
+        estimate.notes = self._notes(estimate, counted)
         return estimate
 
-    def _likely_cost(self, price: ModelPrice, mean: int, mean_out: int) -> Decimal:
-        """All requests at their usual length; the first writes the cache, the others read it."""
-        output = Usage(0, mean_out)
-        reads = self._cached(mean, 1.0)
-        first = Usage(reads.input_tokens, 0, 0, reads.cache_read_tokens)
-        rest = price.cost(reads + output) * (self.tally.requests - 1)
-        return price.cost(first + output) + rest
+    def _cost(
+        self,
+        price: ModelPrice,
+        tokens: Counter[int],
+        out: int,
+        *,
+        share: float = 1.0,
+        stretch: float = 1.0,
+        first: bool = False,
+    ) -> Decimal:
+        """USD for all requests, each by the tier of its own length, with `out` tokens out.
 
-    def _cached(self, tokens: int, stretch: float) -> Usage:
-        """So many input tokens, with those that the cache has; `stretch` allows for more."""
-        settings, tally = self.answers.endpoints[-1].settings, self.tally
+        `share` of the input tokens is taken, and `stretch` allows for more that the cache has. With
+        `first`, one request writes the cache and the others read it.
+        """
+        total, cached = ZERO, self._cached_tokens(stretch)
+        for each, requests in tokens.items():
+            asked = round(each * share)
+            read = min(asked, cached)
+            total += price.cost(Usage(asked - read, out, read)) * requests
+        if first and cached:
+            read = min(cached, next(iter(tokens)))
+            total += price.cost(Usage(0, 0, 0, read)) - price.cost(Usage(0, 0, read))
+        return total
+
+    def _cached_tokens(self, stretch: float) -> int:
+        """The tokens of what every request begins with, where that is cached; `stretch` more."""
+        settings = self.answers.endpoints[-1].settings
         if not settings.caches:
-            return Usage(tokens)
-        marked = _size(f"{settings.system or ''}{settings.cached_head}") * tally.requests
-        cached = min(tokens, round(tokens * stretch * marked / max(1, tally.text_bytes)))
-        return Usage(tokens - cached, 0, cached)
+            return 0
+        return round(_size(f"{settings.system or ''}{settings.cached_head}") * stretch / 4)
 
     def _likely_output(self) -> int:
         """Tokens out that an answer usually has; the ceiling doesn't rest on it."""
-        schema, seen = self.parse.schema, self.tally.outputs
+        schema, seen = self.schema, self.tally.outputs
         likely = _TEXT_TOKENS if schema is None else 8 + _FIELD_TOKENS * len(schema.fields)
         if len(seen) >= _ENOUGH:
             likely = round(fmean(seen))
@@ -238,11 +285,7 @@ class Estimator:
         seen = self.tally.outputs
         return max(_FEWEST_TOKENS, min(seen) // 2) if len(seen) >= _ENOUGH else _FEWEST_TOKENS
 
-    def _asked_at_most(self) -> int:
-        """How often a row may be paid for."""
-        return 1 if self.parse.schema is None else 1 + self.parse.reasks
-
-    def _notes(self, counted: bool) -> tuple[str, ...]:
+    def _notes(self, estimate: CostEstimate, counted: bool) -> tuple[str, ...]:
         tally, settings = self.tally, self.answers.endpoints[-1].settings
         how = (
             f"counted by the API on {len(tally.sample)} prompts"
@@ -252,16 +295,35 @@ class Estimator:
         notes = [f"input tokens {how}", self._output_note()]
         if isinstance(self.answers, Batches):
             notes.append("at the price of Message Batches; answers come within 24 hours")
+            notes += self._batches_note(self.answers, estimate)
         if tally.packed:
             notes.append(self._packing_note())
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
         notes.append(self._ceiling_note())
-        if self.parse.schema is not None:
+        if self.times > 1:
             notes[-1] += (
-                f", asked again {self.parse.reasks} times because its answer breaks the schema"
+                f", asked again {self.times - 1} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _batches_note(self, plan: Batches, estimate: CostEstimate) -> list[str]:
+        """How many batches a budget makes, one after another, and what budget makes one."""
+        room, tally = plan.budget.room, self.tally
+        if room is None or not tally.requests or tally.first <= room:
+            return []
+        worst = tally.first / tally.requests
+        likely = (estimate.total_cost or ZERO) / tally.requests
+        batches, left = 0, tally.requests
+        while left > 0 and room >= worst and batches < _MOST_BATCHES:
+            sent = min(left, int(room / worst))
+            batches, left, room = batches + 1, left - sent, room - sent * likely
+        said = f"about {batches:,}" if left <= 0 else f"{batches:,} or more"
+        one = dollars(tally.first)
+        return [
+            f"a batch reserves the worst case of all its requests, so this budget makes {said} "
+            f"batches, one after another, each within a day: {one} makes one"
+        ]
 
     def _ceiling_note(self) -> str:
         alone = f"{self.answers.alone.settings.max_tokens:,} tokens out for every"
@@ -319,3 +381,41 @@ def projected(
     off = 3 * spread * math.sqrt(left + left**2 / metrics.paid)
     low, high = (Decimal(str(max(0.0, left * mean + sign * off))) for sign in (-1, 1))
     return spent + low, spent + high
+
+
+def by_answers(
+    estimate: CostEstimate, price: ModelPrice, output_tokens: Sequence[int]
+) -> tuple[Decimal, Decimal]:
+    """The cost in USD at the lower and the upper end of what some answers' mean length leaves open.
+
+    `output_tokens` are those of answers that were paid for: at least one.
+    """
+    asked = estimate.questions or estimate.requests or 1
+    mean_in, mean_out = estimate.input_tokens / asked, fmean(output_tokens)
+    spread = stdev(output_tokens) if len(output_tokens) > 1 else mean_out
+    off_out = max(_SURE * mean_out, 2 * spread / math.sqrt(len(output_tokens)))
+    off_in = _UNSURE.get(estimate.confidence, 0.3) * mean_in
+
+    def cost(tokens_in: float, tokens_out: float) -> Decimal:
+        prompt = round(tokens_in)
+        dear = price.input.at(prompt) * Decimal(str(round(tokens_in, 2)))
+        dear += price.output.at(prompt) * Decimal(str(round(max(1.0, tokens_out), 2)))
+        return dear * asked / _MILLION
+
+    return cost(mean_in - off_in, mean_out - off_out), cost(mean_in + off_in, mean_out + off_out)
+
+
+def duration(
+    requests: int, latencies: Sequence[float], width: int, grows: bool
+) -> tuple[float, float] | None:
+    """Seconds, from all at full `width` at the usual pace to few at once and slow.
+
+    `latencies` (seconds, in order) are those of earlier answers; None where nothing is to be sent
+    or nothing is known. Where the width `grows`, it may stay far below it.
+    """
+    if not requests or not latencies:
+        return None
+    middle = latencies[len(latencies) // 2]
+    slow = latencies[min(len(latencies) - 1, len(latencies) * 95 // 100)]
+    most, least = (min(width, _WIDE), min(width, _NARROW)) if grows else (width, width)
+    return max(middle, middle * requests / most), max(slow, slow * requests / least)

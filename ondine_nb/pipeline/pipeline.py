@@ -25,7 +25,7 @@ from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities
 from ..providers.dask import check_dask
 from ..sending import PACK_MARK, SessionBudget, question_key
-from ..stages import InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
+from ..stages import REASKS, InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
 from .build import (
     RunPlan,
     asker_of,
@@ -161,7 +161,19 @@ class Pipeline:
 
     async def estimate_async(self) -> CostEstimate:
         """`estimate` on the running loop."""
-        return await Estimator(self.plan()).estimate()
+        return await self.estimator().estimate()
+
+    def estimator(self, plan: RunPlan | None = None, rows: RowSet | None = None) -> Estimator:
+        """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
+        plan = plan or self.plan()
+        return Estimator(
+            self.template,
+            rows or plan.rowset,
+            plan.asker,
+            schema=self.schema,
+            times=1 if self.schema is None else 1 + REASKS,
+            settings=plan.context.settings,
+        )
 
     async def quick_estimate(self, plan: RunPlan) -> CostEstimate | None:
         """An estimate of `plan` by 200 of its rows that asks nobody; None where there is none."""
@@ -169,7 +181,7 @@ class Pipeline:
             return None
         with contextlib.suppress(OndineError):  # the run itself will say so
             some = RowSet(self.frame.take(self.frame.sample_positions(200)))
-            return (await Estimator(self.plan(some)).quick()).scaled(len(self.frame))
+            return (await self.estimator(plan, some).quick()).scaled(len(self.frame))
         return None
 
     def preview(self, n: int = 5) -> Any:
@@ -295,7 +307,7 @@ class Pipeline:
         stages: list[PipelineStage] = [
             LoadStage(rows),
             PromptStage(self.template),
-            *self._journal_only(invoke, run_id(context.session_id) if invoke.lookup.fresh else None),
+            *self._journal_only(invoke),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
             *self.extra_stages,
@@ -304,14 +316,17 @@ class Pipeline:
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
 
-    def _journal_only(self, invoke: InvokeStage, run: str | None) -> list[PipelineStage]:
+    def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
         """What stands before `invoke` where its provider can answer nothing new."""
         can = capabilities(self.provider)
         if not can.unable:
             return []
         most = self.settings.max_tokens
-        keys, journal = invoke.lookup.keys, self.journal
-        return [JournalOnlyStage(can.unable, journal, keys, can.read, max_tokens=most, run=run)]
+        lookup = invoke.lookup
+        keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
+        return [
+            JournalOnlyStage(can.unable, self.journal, keys, can.read, max_tokens=most, run=run)
+        ]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)

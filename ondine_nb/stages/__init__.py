@@ -9,11 +9,12 @@ from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
 from .pack import WRAPPING_TOKENS, Form, Packs
-from .parse import ParseStage
+from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import PromptStage
 
 __all__ = [
+    "REASKS",
     "WRAPPING_TOKENS",
     "AskAgain",
     "Asked",

@@ -16,7 +16,10 @@ from ..orchestration import (
 from ..prompts import Schema
 from .invoke import InvokeStage
 
-__all__ = ["ParseStage"]
+__all__ = ["REASKS", "ParseStage"]
+
+
+REASKS = 2  # how often an answer that breaks its schema is asked again
 
 
 class ParseStage(RowStage):
@@ -34,7 +37,7 @@ class ParseStage(RowStage):
         asker: InvokeStage,
         *,
         column: str = "response",
-        reasks: int = 2,
+        reasks: int = REASKS,
     ) -> None:
         super().__init__("parse")
         self.schema = schema

@@ -317,3 +317,31 @@ def test_rows_that_are_left_count_as_their_share_of_a_pack() -> None:
         context.metrics.add_paid(Decimal(1), 20)
     assert projected(context) == (50, 50)
     assert projected(context, requests=50) == (50, 50)
+
+
+# -- each request by its own tier
+
+
+def test_short_rows_and_long_ones_are_priced_each_by_its_own_tier(home: Path) -> None:
+    """Haiku 5.5 costs five times as much from 100,000 tokens of one prompt on."""
+    cells = [*(f"text {at}" for at in range(20)), *(f"{at} " + "word " * 120_000 for at in (1, 2))]
+    with MessagesServer(usage=lambda body, text: {"output_tokens": 20}) as server:
+        pipeline = Asker(server, home).pipeline(pd.DataFrame({"text": cells}))
+        estimate = pipeline.estimate()
+        paid = pipeline.execute().costs.total_cost
+    assert paid is not None
+    assert estimate.total_cost == pytest.approx(paid, rel=Decimal("0.25"))
+    assert (estimate.low or 0) <= paid <= (estimate.high or 0)
+
+
+def test_a_small_budget_says_into_how_many_batches_it_cuts_a_run(asker: Asker) -> None:
+    data = texts(40)
+    whole = asker.pipeline(data, batch=True, budget=5).estimate()
+    assert not any("makes one" in note for note in whole.notes)
+    small = asker.pipeline(data, batch=True, budget="0.003").estimate()
+    (said,) = [note for note in small.notes if "makes one" in note]
+    batches = int(said.split("about ")[1].split()[0])
+    assert 1 < batches < 40
+    one = said.split(": $")[1].split()[0]
+    enough = asker.pipeline(data, batch=True, budget=Decimal(one) * Decimal("1.01")).estimate()
+    assert not any("makes one" in note for note in enough.notes)

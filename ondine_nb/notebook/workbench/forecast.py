@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import fmean, stdev
 
 from ...models import CostEstimate
+from ...pipeline import by_answers, duration
 from ...providers import ModelPrice
 from ..ui import money, row_count, span
 from .trials import Trial
@@ -16,10 +16,6 @@ from .trials import Trial
 __all__ = ["Experience", "Forecast", "forecast"]
 
 _FEWEST = 3  # answers of a trial before they are worth more than a rule of thumb
-_SURE = 0.05  # a share by which even many answers may be off
-_UNSURE = {"estimate": 0.03, "rough": 0.3}  # the same for the input tokens, by how they came about
-_WIDE, _NARROW = 256, 32  # requests at once, where the run finds its own number
-_MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ def forecast(
     elif not requests:
         basis = "nothing to send: every row is in the journal, or empty"
     elif price is not None and requests and len(tokens) >= _FEWEST:
-        low, high = _by_experience(estimate, price, tokens)
+        low, high = by_answers(estimate, price, tokens)
         counted = "counted" if estimate.confidence == "estimate" else "rough"
         basis = f"by the answers of {row_count(len(tokens))} tried, input tokens {counted}"
         high = min(high, estimate.high) if estimate.high is not None else high
@@ -120,43 +116,11 @@ def forecast(
         low=low,
         high=high,
         ceiling=estimate.high,
-        seconds=_seconds(requests, experience.latencies, width, grows),
+        seconds=duration(requests, experience.latencies, width, grows),
         basis=basis,
         budget=budget,
         free=free,
     )
-
-
-def _by_experience(
-    estimate: CostEstimate, price: ModelPrice, tokens: Sequence[int]
-) -> tuple[Decimal, Decimal]:
-    """The cost at the lower and the upper end of what the answers' mean length leaves open."""
-    asked = estimate.questions or estimate.requests or 1
-    mean_in = estimate.input_tokens / asked
-    mean_out = fmean(tokens)
-    spread = stdev(tokens) if len(tokens) > 1 else mean_out
-    off_out = max(_SURE * mean_out, 2 * spread / math.sqrt(len(tokens)))
-    off_in = _UNSURE.get(estimate.confidence, 0.3) * mean_in
-
-    def cost(tokens_in: float, tokens_out: float) -> Decimal:
-        prompt = round(tokens_in)
-        dear = price.input.at(prompt) * Decimal(str(round(tokens_in, 2)))
-        dear += price.output.at(prompt) * Decimal(str(round(max(1.0, tokens_out), 2)))
-        return dear * asked / _MILLION
-
-    return cost(mean_in - off_in, mean_out - off_out), cost(mean_in + off_in, mean_out + off_out)
-
-
-def _seconds(
-    requests: int, latencies: Sequence[float], width: int, grows: bool
-) -> tuple[float, float] | None:
-    """From all at full width at the usual pace, to few at once and slow."""
-    if not requests or not latencies:
-        return None
-    middle = latencies[len(latencies) // 2]
-    slow = latencies[min(len(latencies) - 1, len(latencies) * 95 // 100)]
-    most, least = (min(width, _WIDE), min(width, _NARROW)) if grows else (width, width)
-    return max(middle, middle * requests / most), max(slow, slow * requests / least)
 
 
 def _usd(amount: Decimal) -> str:
