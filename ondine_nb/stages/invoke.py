@@ -28,6 +28,7 @@ class InvokeStage(RowStage):
         self.sender = sender
         self.plan = plan
         self.lookup = sender.lookup
+        self.budget = sender.limits.budget
         self._questions: dict[bytes, Question] = {}
         self._context = ExecutionContext()
 
