@@ -17,7 +17,7 @@ from .executors import (
     run_stages,
 )
 from .observers import CostTrackingObserver, ExecutionObserver, LoggingObserver, ProgressBarObserver
-from .rows import AskAgain, Halted, NewColumn, Row, RowSet, RowStream
+from .rows import AskAgain, Halted, NewColumn, Row, RowSet, RowStream, SetAside
 from .stage import PipelineStage, RowStage
 from .state_manager import CheckpointStorage, LocalFileCheckpointStorage, StateManager
 
@@ -46,6 +46,7 @@ __all__ = [
     "RowStream",
     "RunMetrics",
     "Sample",
+    "SetAside",
     "StateManager",
     "StreamingExecutor",
     "StreamingResult",

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from ..data import Column, Frame, Source
-from ..errors import RowError
+from ..errors import OndineError, RowError
 from ..models import NO_USAGE, ZERO, Failure, Prompt, Usage
 
-__all__ = ["AskAgain", "Halted", "NewColumn", "Row", "RowSet", "RowStream"]
+__all__ = ["AskAgain", "Halted", "NewColumn", "Row", "RowSet", "RowStream", "SetAside"]
 
 
 class NewColumn(Protocol):
@@ -95,6 +95,13 @@ class Row:
         """The run ends before this row has its outcome: what it has by now is none."""
         self.status, self.outputs = "not_run", {}
 
+    def set_aside(self, reason: OndineError, stage: str) -> None:
+        """It isn't run, and this is why; the others go on."""
+        self.leave()
+        self.failure = Failure(
+            self.position, stage, type(reason).__name__, str(reason), self.attempts, "set aside"
+        )
+
     def skip(self) -> None:
         """Nothing to ask: the row stays without an answer and costs nothing."""
         self.status = "skipped"
@@ -131,6 +138,14 @@ class AskAgain(Exception):  # noqa: N818 - a signal to the run loop, not an erro
 
 class Halted(Exception):  # noqa: N818 - a signal to the run loop, not an error of the user's
     """The run is stopping and this row would have to wait: it stays `not_run`."""
+
+
+class SetAside(Exception):  # noqa: N818 - a signal to the run loop, not an error of the user's
+    """This row can't be run, for a reason that leaves the others alone: it stays `not_run`."""
+
+    def __init__(self, reason: OndineError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 _CHUNK = 250

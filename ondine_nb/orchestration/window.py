@@ -14,7 +14,7 @@ from time import perf_counter
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
 from .context import ExecutionContext
 from .control import RowSample
-from .rows import AskAgain, Halted, Row
+from .rows import AskAgain, Halted, Row, SetAside
 from .stage import RowStage
 
 __all__ = ["Window", "check_on_error"]
@@ -52,6 +52,7 @@ class Window:
         self.counts = counts
         self._working = [each for each in stages if _treats_rows(each)]
         self._ready: deque[Row] = deque()
+        self._aside, self._first_aside = 0, ""
         self._refilling = asyncio.Lock()
         self.when_finished: Callable[[Row], None] | None = None
         self._chunks: list[AsyncGenerator[Sequence[Row], None]] = []
@@ -78,6 +79,7 @@ class Window:
         try:
             self._hire(1)  # it reads the first rows, and the others come with them
             await self._until_done_or_stopped()
+            self._tell_of_those_set_aside()
         except asyncio.CancelledError:
             control.stop("cancelled")
             raise
@@ -216,6 +218,9 @@ class Window:
         except asyncio.CancelledError:
             row.leave()
             raise
+        except SetAside as aside:
+            self._set_aside(row, aside.reason, stages[at].name)
+            return
         except (RunError, ConfigurationError) as error:
             self._end(row, error)
             return
@@ -236,6 +241,20 @@ class Window:
             out_of_budget = isinstance(error, BudgetExceededError)
             control.stop("budget" if out_of_budget else "failed", None if out_of_budget else error)
 
+    def _set_aside(self, row: Row, reason: OndineError, stage: str) -> None:
+        row.set_aside(reason, stage)
+        self._aside += 1
+        self._first_aside = self._first_aside or f"row {row.position}: {reason}"
+        self._let_go(row)
+
+    def _tell_of_those_set_aside(self) -> None:
+        """The others are done: what the run couldn't afford is what ends it."""
+        control = self.context.control
+        if self._aside and not control.stopping:
+            rows = "a row was" if self._aside == 1 else f"{self._aside:,} rows were"
+            self.context.metrics.message = f"{rows} set aside, {self._first_aside}"
+            control.stop("budget")
+
     def _finish(self, row: Row) -> None:
         context, metrics = self.context, self.context.metrics
         if self.counts:
@@ -249,6 +268,9 @@ class Window:
         elif row.outputs:
             sample = RowSample(row.position, row.names, row.values, row.outputs)
             metrics.recent.append(sample)
+        self._let_go(row)
+
+    def _let_go(self, row: Row) -> None:
         row.release()
         if self.when_finished is not None:
             self.when_finished(row)

@@ -166,6 +166,12 @@ class Budget:
             return True
         return self.spent + self.possibly_billed + self.reserved + amount <= self.ceiling
 
+    def never_fits(self, amount: Decimal) -> bool:
+        """Whether `amount` USD is more than what this run may spend once all is settled."""
+        if self.ceiling is None:
+            return False
+        return self.spent + self.possibly_billed + amount > self.ceiling
+
     @property
     def room(self) -> Decimal | None:
         """USD that fit both ceilings now; None without a ceiling."""
@@ -239,7 +245,7 @@ class Budget:
     def _take(self, amount: Decimal) -> bool:
         """Hold `amount` if it fits now. Raises `BudgetExceededError` where it never will."""
         if not self.fits(amount):
-            if self.outstanding == 0:
+            if self.never_fits(amount) or self.outstanding == 0:
                 raise self._exceeded(amount)
             return False
         if self._session is not None:
@@ -284,8 +290,9 @@ class Budget:
         return BudgetExceededError(
             f"out of budget: {dollars(self.spent)} of {dollars(self.ceiling)} is spent"
             f"{_lost(self.possibly_billed)}, and the next request may cost up to "
-            f"{dollars(amount)}. Raise --budget, or lower "
-            "--max-tokens, and run again: what is answered is not paid again"
+            f"{dollars(amount)}. Raise --budget, or lower --max-tokens, and run again: what is "
+            f"answered is not paid again. It takes "
+            f"{dollars(self.spent + self.possibly_billed + amount)}"
         )
 
 

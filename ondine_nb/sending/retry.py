@@ -81,7 +81,7 @@ class Rejections:
         self._text, self._count, self._forbidden = "", 0, 0
 
     def forget(self) -> None:
-        """A request was answered: what was rejected before is its row's own."""
+        """A row has an answer, a new one or an old: what was rejected before is its row's own."""
         self._count = self._forbidden = 0
 
     def check(self, error: RejectedRequestError, *, proven: bool) -> None:
@@ -95,7 +95,10 @@ class Rejections:
         forbidden = isinstance(error, ForbiddenError)
         self._forbidden = self._forbidden + 1 if forbidden else 0
         if forbidden and not proven:
-            raise FatalProviderError(str(error)) from error
+            raise FatalProviderError(
+                f"{error}. Nothing was answered before: set ANTHROPIC_API_KEY to a key that may "
+                "ask this model"
+            ) from error
         if self._count >= _ALIKE or self._forbidden >= _FORBIDDEN:
             number = max(self._count, self._forbidden)
             which = f"{number} requests in a row" if proven else f"the first {number} requests"

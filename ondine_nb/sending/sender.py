@@ -44,7 +44,7 @@ class Sender:
         self.backoff: Backoff = limits.breaker.backoff
         self.accepted: bool = accepted
         self.context = ExecutionContext()
-        self._rejections = Rejections()
+        self.rejections: Rejections = Rejections()
         self._unmetered = 0
         limits.look_again = self._answered_beside
 
@@ -80,9 +80,7 @@ class Sender:
                 delay = self._judged(error, request)
             except RejectedRequestError as error:
                 if not request.divisible:  # else a single one of them may be to blame
-                    self._rejections.check(
-                        error, proven=self.limits.breaker.proven or self.accepted
-                    )
+                    self.rejections.check(error, proven=self.limits.breaker.proven or self.accepted)
                 raise
             if self.context.control.stopping:
                 raise Halted
@@ -152,8 +150,9 @@ class Sender:
     def _learn(self, request: Request, answer: Answer) -> None:
         endpoint = request.endpoint
         endpoint.warm_up.succeeded()
-        endpoint.usual_output += (answer.usage.output_tokens - endpoint.usual_output) / 16
-        self._rejections.forget()
+        if answer.usage.known:
+            endpoint.usual_output += (answer.usage.output_tokens - endpoint.usual_output) / 16
+        self.rejections.forget()
 
     def count(
         self,

@@ -77,7 +77,7 @@ class Batches(Plan):
         self._context = ExecutionContext()
         self._wanted: dict[bytes, BatchedQuestion] = {}
         self._under_way: dict[asyncio.Task[None], Batch] = {}
-        self._refusal: BudgetExceededError | None = None
+        self._refused: dict[bytes, BudgetExceededError] = {}
         self._status = BatchStatus(self._unended, lambda: self.job.trouble)
         self._rows = self._bytes = 0
 
@@ -95,28 +95,21 @@ class Batches(Plan):
         self._rows += rows
 
     def add(self, question: Question, row: Row) -> None:
-        if self._refusal is None:
-            assert row.prompt is not None  # it has a question
-            self._bytes += row.prompt.size
-            self._wanted[question.key] = BatchedQuestion(question, row.prompt, ZERO, row)
+        assert row.prompt is not None  # it has a question
+        self._bytes += row.prompt.size
+        self._wanted[question.key] = BatchedQuestion(question, row.prompt, ZERO, row)
 
     def waits(self, row: Row) -> bool:
-        return not row.question.answers and row.question.failure is None
+        question = row.question
+        settled = question.answers or question.failure is not None
+        return not settled and question.key not in self._refused
 
     @property
     def full(self) -> bool:  # type: ignore[override]
-        held = self._rows >= self.policy.rows or self._bytes >= self.policy.size
-        return held or self._refusal is not None
+        return self._rows >= self.policy.rows or self._bytes >= self.policy.size
 
     async def flush(self) -> None:
-        """Send what is wanted, and return when a batch has ended, whichever.
-
-        When all that is answered has gone on and the rest isn't to be paid, the run stops.
-        """
-        if self._refusal is not None and not self._under_way:
-            self._context.metrics.message = str(self._refusal)
-            self._context.control.stop("budget")
-            return
+        """Send what is wanted, and return when a batch has ended, whichever."""
         if self._wanted:
             await self._send()
         if self._under_way:
@@ -135,8 +128,8 @@ class Batches(Plan):
                 while self._wanted and not self._context.control.stopping:
                     if not await self._start(*await self._next_requests()):
                         break
-            except BudgetExceededError as error:
-                self._refusal = error
+            except BudgetExceededError as error:  # none of them fits, and nothing is in flight
+                self._refused |= dict.fromkeys(self._wanted, error)
                 self._wanted.clear()
         if self._under_way:
             self._status.tell(self._context)
@@ -167,22 +160,31 @@ class Batches(Plan):
     async def _next_requests(self) -> tuple[list[BatchedQuestion], list[bytes], str]:
         """The next wanted items that fit one batch and the budget, and its prefix.
 
-        At least one, even where it doesn't fit: whoever reserves for it says so.
+        At least one, even where none fits, the cheapest: whoever reserves for it says so.
         """
         prefix, room, size, total = secrets.token_hex(8), self.budget.room, 0, ZERO
         wire, chosen, requests = self.job.wire, list[BatchedQuestion](), list[bytes]()
+        dear: BatchedQuestion | None = None
+        least = self._ceiling(Prompt(""))
         for item in self._wanted.values():
             priced = replace(item, ceiling=self._ceiling(item.prompt))
+            if room is not None and total + priced.ceiling > room:
+                dear = priced if dear is None or priced.ceiling < dear.ceiling else dear
+                if chosen and total + least > room:
+                    break
+                continue
             given = self.alone.given(item.prompt)
             request = wire.request(f"{prefix}-{len(requests)}", given)
             size, total = size + len(request) + 1, total + priced.ceiling
-            full = len(requests) >= self.policy.requests or size > self.policy.size
-            if chosen and (full or (room is not None and total > room)):
+            if chosen and (len(requests) >= self.policy.requests or size > self.policy.size):
                 break
             chosen.append(priced)
             requests.append(request)
             if len(requests) % _AT_ONCE == 0:  # the loop has others to serve
                 await asyncio.sleep(0)
+        if dear is not None and not chosen:
+            requests = [wire.request(f"{prefix}-0", self.alone.given(dear.prompt))]
+            return [dear], requests, prefix
         return chosen, requests, prefix
 
     def _ceiling(self, prompt: Prompt) -> Decimal:
@@ -329,6 +331,8 @@ class Batches(Plan):
 
     async def ask(self, question: Question, row: Row) -> None:
         """Only an answer that broke its schema is asked for anew; the others came in a batch."""
+        if question.key in self._refused:
+            raise self._refused[question.key]
         if row.reasks or question.answers:
             await self.ask_alone(question, row)
 

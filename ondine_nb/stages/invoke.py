@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-from ..errors import RowError
-from ..orchestration import ExecutionContext, Halted, Row, RowStage
+from ..errors import BudgetExceededError, RowError
+from ..models import Prompt
+from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
 from ..sending import Endpoint, Question, Sender
 from .plan import Asked, Plan
 
@@ -137,11 +138,21 @@ class InvokeStage(RowStage):
             except RowError as error:
                 question.failure = error
                 raise
+            except BudgetExceededError as error:
+                if self._nothing_fits():
+                    raise
+                raise SetAside(error) from error
             finally:
                 underway, question.underway = question.underway, None
                 underway.set_result(None)
         self._take(row, question)
         row.answer.usable_text()
+
+    def _nothing_fits(self) -> bool:
+        """Whether the shortest request is more than what is left, with nothing in flight."""
+        alone, room = self.plan.alone, self.budget.room
+        least = alone.ceiling(alone.bound(alone.given(Prompt(""))))
+        return self.budget.outstanding == 0 and room is not None and least > room
 
     def _take(self, row: Row, question: Question) -> None:
         """Give the row its answer: its own, or one that was paid for by another run or row."""
@@ -152,6 +163,7 @@ class InvokeStage(RowStage):
             row.status = "answered"
             return
         self.sender.accepted = True
+        self.sender.rejections.forget()
         duplicate = row.reasks >= question.earlier
         row.status = "answered" if duplicate else "journal"
         metrics, price = self._context.metrics, self.plan.price

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -311,7 +311,7 @@ async def test_failures_are_counted_by_their_label() -> None:
 
 
 class Gathering(RowStage):
-    """Holds the rows that `held` names until all of `full` rows are there, then some at a time."""
+    """Keeps the rows that `held` names back until `most` of them are there, then lets some go."""
 
     def __init__(self, held: set[int], most: int, seed: int) -> None:
         super().__init__("gathering")
@@ -319,21 +319,27 @@ class Gathering(RowStage):
         self.seen: set[int] = set()
         self.most_waiting = 0
 
-    async def prepare(self, rows: Any, context: ExecutionContext) -> None:
-        self.seen |= {row.position for row in rows} & self.waiting
-        self.most_waiting = max(self.most_waiting, len(self.seen))
+    async def gather(
+        self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext
+    ) -> AsyncGenerator[Sequence[Row], None]:
+        held: list[Row] = []
+        async for chunk in chunks:
+            self.seen |= {row.position for row in chunk} & self.waiting
+            self.most_waiting = max(self.most_waiting, len(self.seen))
+            held += [row for row in chunk if row.position in self.seen]
+            yield [row for row in chunk if row.position not in self.seen]
+            while len(self.seen) >= self.most:
+                yield self.some_of(held)
+        while held:
+            yield self.some_of(held)
 
-    @property
-    def full(self) -> bool:
-        return len(self.seen) >= self.most
-
-    def holds(self, row: Row) -> bool:
-        return row.position in self.seen
-
-    async def gathered(self, context: ExecutionContext) -> None:
+    def some_of(self, held: list[Row]) -> list[Row]:
         some = self.random.sample(sorted(self.seen), self.random.randint(1, len(self.seen)))
         self.seen -= set(some)
         self.waiting -= set(some)
+        free = [row for row in held if row.position in some]
+        held[:] = [row for row in held if row.position not in some]
+        return free
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         assert row.position not in self.seen
@@ -360,7 +366,7 @@ def test_rows_that_are_held_get_their_outcome_once_and_no_more_wait_than_may(
 
 async def test_a_stage_whose_gathering_fails_ends_the_run_with_its_error() -> None:
     class Failing(Gathering):
-        async def gathered(self, context: ExecutionContext) -> None:
+        def some_of(self, held: list[Row]) -> list[Row]:
             raise JournalError("no room")
 
     context = ExecutionContext()

@@ -18,6 +18,7 @@ from ondine_nb.errors import (
     ConfigurationError,
     ConnectionLostError,
     FatalProviderError,
+    ForbiddenError,
     JournalError,
     MalformedAnswerError,
     OverloadedError,
@@ -614,3 +615,69 @@ def test_an_entry_says_what_it_was_and_holds_no_more(runs: Runs) -> None:
     assert (entry.run, entry.model, entry.max_tokens, entry.latency) == ("run1", "m", 100, 0.5)
     assert (entry.cost, entry.body, entry.begins) == (str(EACH), body("text of a"), False)
     assert before <= entry.at <= time.time()
+
+
+# --- a row that can't be afforded, and one that isn't allowed
+
+
+class Sized(Scripted):
+    """Its requests weigh what their prompts have characters."""
+
+    def request_bytes(self, prompt: str) -> int:
+        return len(prompt)
+
+
+@pytest.mark.parametrize("at", [0, 25, 50])
+def test_a_row_that_the_budget_cant_pay_is_set_aside_and_the_others_go_on(
+    runs: Runs, at: int
+) -> None:
+    large, budget = "x" * 1_000_000, Budget(D("0.5"))
+    prompts = [large if n == at else f"row {n}" for n in range(51)]
+    asked = runs.ask(Sized(), prompts, budget=budget)
+    assert [n for n, status in enumerate(asked.statuses) if status == "not_run"] == [at]
+    assert asked.statuses.count("answered") == 50
+    failure = asked.rows[at].failure
+    assert failure is not None
+    assert failure.error_type == "BudgetExceededError"
+    assert "may cost up to $1" in failure.message
+    context = asked.context
+    assert (context.control.reason, context.control.error) == ("budget", None)
+    assert context.metrics.message.startswith(f"a row was set aside, row {at}: out of budget")
+    assert (context.done_rows, context.failed_rows, context.total_rows) == (50, 0, 51)
+    assert budget.reserved == 0
+
+
+def test_several_that_cant_be_paid_are_counted_and_a_larger_budget_runs_them(runs: Runs) -> None:
+    prompts = [("x" * 400_000 + f"{n}") if n % 3 else f"row {n}" for n in range(9)]
+    asked = runs.ask(Sized(), prompts, budget=Budget(D("0.3")), width=2)
+    assert asked.statuses.count("answered") == 3
+    assert asked.context.metrics.message.startswith("6 rows were set aside, row 1: ")
+    more = runs.ask(Sized(), prompts, budget=Budget(D(5)), width=2)
+    assert more.statuses.count("journal") == 3
+    assert more.statuses.count("answered") == 6
+    assert more.context.control.reason is None
+
+
+def forbidden(prompt: str) -> ForbiddenError:
+    return ForbiddenError(f"the gateway refused the request (403: {prompt})")
+
+
+def test_a_403_for_one_rows_text_is_that_rows_failure(runs: Runs) -> None:
+    filtered = Scripted(lambda prompt, attempt: forbidden(prompt) if int(prompt) % 4 == 3 else None)
+    asked = runs.ask(filtered, [str(n) for n in range(40)], width=1)
+    assert asked.context.control.error is None
+    assert (asked.statuses.count("answered"), asked.statuses.count("failed")) == (30, 10)
+    again = runs.ask(filtered, [str(n) for n in range(40)], width=1)
+    assert again.context.control.error is None
+    assert again.statuses.count("journal") == 30
+
+
+def test_a_403_before_any_answer_and_one_that_repeats_over_rows_end_the_run(runs: Runs) -> None:
+    first = runs.ask(Scripted(lambda prompt, attempt: forbidden(prompt)), list("abc"), width=1)
+    assert isinstance(first.context.control.error, FatalProviderError)
+    assert "ANTHROPIC_API_KEY" in str(first.context.control.error)
+    revoked = Scripted(lambda prompt, attempt: forbidden(prompt) if int(prompt) > 9 else None)
+    later = runs.ask(revoked, [str(n) for n in range(100)], width=1)
+    assert isinstance(later.context.control.error, FatalProviderError)
+    assert later.statuses.count("answered") == 10
+    assert len(revoked.sent) == 15

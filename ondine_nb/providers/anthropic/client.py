@@ -23,12 +23,13 @@ from ...errors import (
     ConfigurationError,
     ConnectionLostError,
     FatalProviderError,
+    ForbiddenError,
     RejectedRequestError,
     RowError,
 )
 from ..base import Reply, Settings, without_login
 from ..pricing import FREE, ModelPrice, find_price
-from .errors import causes, said, timed_out, transient
+from .errors import causes, is_spent, said, timed_out, transient
 from .fast_path import BodyTemplate, FastPath
 
 __all__ = ["AnthropicProvider", "TimeLimit", "has_credentials", "thinking_of"]
@@ -41,11 +42,6 @@ _FORMAT_TOKENS = 512
 _FRAME_BYTES = 256
 # The share of an attempt's time that it may take to connect: if that fails, nothing was sent.
 _CONNECTING = 0.9
-_SPEND_CODES = {
-    "enforced_spend_limit_reached",
-    "contract_spend_limit_reached",
-    "linked_organization_spend_limit_reached",
-}
 
 
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
@@ -327,15 +323,17 @@ class AnthropicProvider:
         """Which of our errors an HTTP status means."""
         status = int(error.status_code)
         told = self._hidden(said(error))
-        if status in (401, 403):
+        if is_spent(status, error):
+            return FatalProviderError(
+                f"the account can't pay for more ({status}: {told}). Nothing further is sent"
+            )
+        if status == 401:
             return FatalProviderError(
                 f"{self._where()} refused the key ({status}: {told}). Set ANTHROPIC_API_KEY to a "
                 "valid key"
             )
-        if status == 402 or (error.error_code or "") in _SPEND_CODES:
-            return FatalProviderError(
-                f"the account can't pay for more ({status}: {told}). Nothing further is sent"
-            )
+        if status == 403:
+            return ForbiddenError(f"{self._where()} refused the request ({status}: {told})")
         if status == 404:
             return FatalProviderError(
                 f"{self._where()} does not know model '{self.model}' ({status}: {told}). "

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ...errors import OverloadedError, RateLimitedError, RowError, ServerError, TimedOutError
 
-__all__ = ["causes", "retry_after", "said", "timed_out", "transient"]
+__all__ = ["causes", "is_spent", "retry_after", "said", "timed_out", "transient"]
+
+_SPENT_KINDS = {
+    "billing_error",
+    "insufficient_quota",
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "linked_organization_spend_limit_reached",
+}
+# At the beginning of what the server says: further on it may repeat a row's text.
+_SPENT_WORDS = re.compile(
+    r".{0,80}?(credit balance is too low|insufficient (credits?|funds|balance|quota)"
+    r"|(spend(ing)?|billing|usage) limits? (is |has been |was )?(reached|exceeded)"
+    r"|reached your (specified )?(\w+ )?(spend(ing)?|usage|billing) limits?)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 _BELIEVED = 86_400.0  # seconds: no request waits longer than a day because a header says so
 
@@ -36,6 +52,19 @@ def transient(status: int, told: str, headers: Any) -> RowError:
     if status == 529:
         return OverloadedError(f"overloaded (529: {told})", retry_after=after)
     return ServerError(f"the server failed ({status}: {told})", retry_after=after)
+
+
+def is_spent(status: int, error: Any) -> bool:
+    """Whether an error of the SDK says, by type or words, that the account can't pay for more."""
+    body = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error")
+    kinds = {
+        getattr(error, "error_code", None),
+        inner.get("type") if isinstance(inner, dict) else 0,
+    }
+    if status == 402 or any(isinstance(kind, str) and kind in _SPENT_KINDS for kind in kinds):
+        return True
+    return status in (400, 403, 429) and _SPENT_WORDS.match(said(error)) is not None
 
 
 def said(error: Any) -> str:
