@@ -17,6 +17,7 @@ __all__ = [
     "BatchErroredError",
     "BatchExpiredError",
     "BatchRequestError",
+    "BatchResultMissingError",
     "BudgetExceededError",
     "CheckpointError",
     "ColumnError",
@@ -179,6 +180,12 @@ class BatchExpiredError(BatchRequestError):
     """The batch's 24 hours were over before the request's turn came, or its results are gone."""
 
     label = "expired in batch"
+
+
+class BatchResultMissingError(BatchRequestError):
+    """The server counts the request among those that succeeded, and didn't give its result."""
+
+    label = "result not given"
 
 
 class BatchCanceledError(BatchRequestError):

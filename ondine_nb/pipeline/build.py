@@ -190,6 +190,7 @@ def asker_of(
     fresh: bool = False,
     resumed: bool = False,
     accepted: bool = False,
+    retries: bool = False,
     backoff: Backoff | None = None,
     head: str = "",
     tail: str = "",
@@ -197,8 +198,8 @@ def asker_of(
     """The stage that gets the answers, by batches or packs where the options say so.
 
     At most `concurrency` requests go at once; where it `grows`, fewer at first. `fresh`, `resumed`
-    and `run_id` are as in `Lookup`, `accepted` as in `Sender`. `head` is what all prompts begin
-    with, `tail` what they end with.
+    and `run_id` are as in `Lookup`, `accepted` as in `Sender`, `retries` as in `Batches`. `head` is
+    what all prompts begin with, `tail` what they end with.
     """
     lookup = Lookup(
         journal,
@@ -213,10 +214,13 @@ def asker_of(
         budget, journal.single_flight, concurrency=concurrency, grows=grows, backoff=backoff
     )
     sender = Sender(limits, lookup, accepted=accepted)
-    return InvokeStage(sender, _plan(options, Endpoint(provider, settings), sender, head, tail))
+    alone = Endpoint(provider, settings)
+    return InvokeStage(sender, _plan(options, alone, sender, head, tail, retries=retries))
 
 
-def _plan(options: Options, alone: Endpoint, sender: Sender, head: str, tail: str) -> Plan:
+def _plan(
+    options: Options, alone: Endpoint, sender: Sender, head: str, tail: str, *, retries: bool
+) -> Plan:
     settings, provider = alone.settings, alone.provider
     if options.pack > 1:
         form = Form(settings.schema, head, tail)
@@ -227,7 +231,7 @@ def _plan(options: Options, alone: Endpoint, sender: Sender, head: str, tail: st
         price = find_batch_price(
             provider.model, price_in=options.price_in, price_out=options.price_out
         )
-        return Batches(sender, alone, price=price)
+        return Batches(sender, alone, price=price, retries=retries)
     return OneByOne(sender, alone)
 
 

@@ -302,6 +302,7 @@ class Pipeline:
             grows=options.concurrency == "auto" and most is None,
             fresh=options.fresh if fresh is None else fresh,
             resumed=earlier is not None,
+            retries=rowset is not None,
             accepted=rowset is not None and rowset.any_answered(),
         )
         stages: list[PipelineStage] = [

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from ..errors import (
     BatchExpiredError,
+    BatchResultMissingError,
     BudgetExceededError,
     ConfigurationError,
     FatalProviderError,
@@ -46,7 +47,8 @@ class Batches(Plan):
 
     What breaks its schema is asked again by a request of its own, at once and at the usual price.
     Batches that an earlier run has sent are waited for before anything is sent; whoever reads their
-    results counts their cost.
+    results counts their cost. A run that `retries` failed rows takes up a batch too that still
+    has their results.
     """
 
     gathers = True
@@ -58,6 +60,7 @@ class Batches(Plan):
         *,
         price: ModelPrice | None,
         policy: BatchPolicy | None = None,
+        retries: bool = False,
     ) -> None:
         super().__init__(sender, alone)
         batches = alone.can.batches
@@ -66,6 +69,7 @@ class Batches(Plan):
         self.journal = sender.journal
         self.budget = sender.limits.budget
         self.policy: BatchPolicy = policy or PACE
+        self._retries = retries
         self.job: BatchJob = BatchJob(
             batches(),
             self.journal,
@@ -150,7 +154,7 @@ class Batches(Plan):
         for record in await self.journal.open_batches(self.alone.provider.identity):
             own = record.run == lookup.run_id
             keys = set(record.keys) & set(self._wanted)
-            anew = lookup.fresh and not (own and lookup.resumed)
+            anew = lookup.fresh and not (self._retries or (own and lookup.resumed))
             if record.prefix in adopted or not keys or anew:
                 continue
             items = [self._wanted.pop(key) for key in keys]
@@ -258,7 +262,7 @@ class Batches(Plan):
         bought = []
         for number, outcome in fresh.items():
             key = batch.record.keys[number]
-            item = batch.items.get(key) or BatchedQuestion(Question(key), Prompt(""), ZERO, None)
+            item = self._item(batch, key)
             if outcome.kind != "succeeded":
                 item.question.failure = error_of(outcome)
             elif outcome.body in known.get(key, ()):
@@ -282,10 +286,10 @@ class Batches(Plan):
         await self.sender.record(shares, max_tokens=batch.record.max_tokens)
         for share, (item, _) in zip(shares, bought, strict=True):
             if share.answer is None:
-                batch.unmetered += item.ceiling
+                batch.unmetered += self._ceiling(item.prompt)
                 continue
             batch.cost += share.cost or ZERO
-            batch.unmetered += ZERO if share.usage.known else item.ceiling
+            batch.unmetered += ZERO if share.usage.known else self._ceiling(item.prompt)
             self._count(share)
 
     def _share(self, item: BatchedQuestion, body: bytes) -> AnswerShare:
@@ -316,6 +320,43 @@ class Batches(Plan):
         if not question.answers:
             question.answers.append(self.alone.can.read(body))
             question.earlier = 1
+
+    async def take_unreadable(self, batch: Batch, lines: Sequence[BatchResult]) -> None:
+        """Keep lines that nobody can read, and fail the row of each: by its id, else by what is
+        left over."""
+        named = {batch.record.number(line.custom_id): line for line in lines}
+        nameless = [line for line in lines if batch.record.number(line.custom_id) is None]
+        chosen = {number: line for number, line in named.items() if number in batch.left}
+        others = [number for number in sorted(batch.left) if number not in chosen]
+        chosen |= dict(zip(others, nameless, strict=False))
+        shares = []
+        for number, line in chosen.items():
+            item = self._item(batch, batch.record.keys[number or 0])
+            item.question.failure = MalformedAnswerError(
+                f"its line in the results of batch {batch.record.id} can't be read: "
+                f"{line.body[:60].decode('utf-8', 'replace')!r}"
+            )
+            shares.append(AnswerShare(item.question, item.row, line.body, NO_USAGE, None, None))
+            batch.unmetered += self._ceiling(item.prompt)
+        await self.sender.record(shares, max_tokens=batch.record.max_tokens)
+        batch.left -= {number for number in chosen if number is not None}
+        self._context.metrics.in_flight -= len(chosen)
+
+    def take_missing(self, batch: Batch, succeeded: int) -> None:
+        """Fail what the server has answered and doesn't give; it isn't bought again."""
+        error = BatchResultMissingError(
+            f"the server says that {succeeded:,} requests of batch {batch.record.id} succeeded, "
+            f"and gave the results of {len(batch.succeeded):,}. Run again: they are read again, "
+            "nothing is paid twice"
+        )
+        for item in batch.items.values():
+            if not item.question.answers and item.question.failure is None:
+                item.question.failure = error
+                batch.unmetered += self._ceiling(item.prompt)
+
+    def _item(self, batch: Batch, key: bytes) -> BatchedQuestion:
+        """What is asked under this key; of a batch that was adopted, perhaps by no row of ours."""
+        return batch.items.get(key) or BatchedQuestion(Question(key), Prompt(""), ZERO, None)
 
     async def take_journaled(self, batch: Batch) -> None:
         """Take what another run has read of a batch from the journal; what isn't there fails."""

@@ -43,6 +43,7 @@ __all__ = [
 T = TypeVar("T")
 # A server's clock and this machine's may differ by so much: a batch isn't missed for it.
 _SKEW_SECONDS = 600.0
+_READINGS = 4  # of results that are short of what the server counts, or that have unreadable lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,19 @@ class Batch:
         self.adopted = adopted
         self.unsent = self.cancelling = False
         self.left: set[int] = set(range(len(record.keys)))
+        self.succeeded: set[int] = set()
         self.cost = self.unmetered = ZERO
 
     def fresh(self, outcomes: Sequence[BatchResult]) -> dict[int, BatchResult]:
         """Those that haven't been taken yet, by their requests' numbers."""
-        numbered = ((self.record.number(each.custom_id), each) for each in outcomes)
-        return {
-            number: each for number, each in numbered if number is not None and number in self.left
-        }
+        found: dict[int, BatchResult] = {}
+        for each in outcomes:
+            number = self.record.number(each.custom_id)
+            if number is not None and each.kind == "succeeded":
+                self.succeeded.add(number)
+            if number is not None and number in self.left:
+                found[number] = each
+        return found
 
 
 class Taker(Protocol):
@@ -113,6 +119,12 @@ class Taker(Protocol):
 
     async def take(self, batch: Batch, outcomes: Sequence[BatchResult]) -> None:
         """Make these outcomes durable and count them; one may come twice."""
+
+    async def take_unreadable(self, batch: Batch, lines: Sequence[BatchResult]) -> None:
+        """These lines stay unreadable: make them durable, and fail the rows that they may be."""
+
+    def take_missing(self, batch: Batch, succeeded: int) -> None:
+        """The server says that so many succeeded, and doesn't give all of them."""
 
     async def take_journaled(self, batch: Batch) -> None:
         """Another run has journaled the batch's answers meanwhile."""
@@ -236,8 +248,9 @@ class BatchJob:
         if found is None:  # another account's, perhaps: with the right key it's still there
             self.taker.take_gone(batch, f"this account has no batch {batch.record.id}")
             return
-        if not found.gone:
-            await self._patiently(lambda: self._read(batch, found))
+        if not found.gone and not await self._read_all(batch, found):
+            self.taker.take_missing(batch, found.succeeded)
+            return  # it stays open: whoever asks for it next reads it again, and buys nothing
         self.taker.take_gone(batch, f"batch {batch.record.id} has no result for it")
         await self.journal.put_batch(replace(batch.record, state=ENDED))
 
@@ -250,10 +263,35 @@ class BatchJob:
             await self._wait(interval)
             interval = min(self.policy.longest, interval * 1.5)
 
-    async def _read(self, batch: Batch, found: ServerBatch) -> None:
+    async def _read_all(self, batch: Batch, found: ServerBatch) -> bool:
+        """Read until each line is taken; False: fewer came than the server counts as succeeded.
+
+        A file may end early without an error, and a line may be garbled: it is read again a few
+        times, not without end.
+        """
+        unreadable: list[BatchResult] = []
+        for reading in range(1, _READINGS + 1):
+            unreadable = await self._patiently(lambda: self._read(batch, found))
+            short = found.succeeded - len(batch.succeeded)
+            if not unreadable and short <= 0:
+                return True
+            if reading < _READINGS:
+                self.trouble = f"{max(short, len(unreadable)):,} of its results are missing"
+                await asyncio.sleep(self.backoff.delay(reading))
+        self.trouble = ""
+        await self.taker.take_unreadable(batch, unreadable)
+        return len(batch.succeeded) + len(unreadable) >= found.succeeded
+
+    async def _read(self, batch: Batch, found: ServerBatch) -> list[BatchResult]:
+        """Have all lines taken that can be read; gives the others."""
+        unreadable: list[BatchResult] = []
         async with contextlib.aclosing(self.wire.results(found)) as results:
             async for outcomes in results:
-                await self.taker.take(batch, outcomes)
+                unreadable += [each for each in outcomes if each.kind == "unreadable"]
+                await self.taker.take(
+                    batch, [each for each in outcomes if each.kind != "unreadable"]
+                )
+        return unreadable
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """The batch goes on whatever the network does, so a failed look at it is repeated."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -330,6 +331,89 @@ def test_results_that_are_cut_are_read_again_for_nothing(
     assert list(run.frame["response"]) == echoes(texts(300))
     assert server.batches.calls["GET results"] == 2
     assert run.cost == billed(server)
+
+
+def test_results_that_end_early_without_an_error_are_read_again_not_bought(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.short, rules.times = 20, 2
+    run = batched(asker, texts(40))
+    assert list(run.frame["response"]) == echoes(texts(40))
+    assert server.batches.calls["GET results"] == 3
+    assert (run.cost, server.ledger.requests) == (billed(server), 40)
+
+
+def test_results_that_stay_short_are_never_bought_again(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    """Not by a retry, nor by the next run, which have them once the server gives them."""
+
+    async def scenario() -> None:
+        rules.short, rules.times = 20, 8
+        run = quick(Run(asker.pipeline(texts(40), batch=True)))
+        await run.start()
+        assert set(run.errors["error_type"]) == {"BatchResultMissingError"}
+        assert statuses(run).count("answered") == 20
+        assert run.context.metrics.possibly_billed > 0
+        assert run.context.metrics.in_flight == 0
+        retry = quick(run.retry_failed())
+        await retry
+        assert statuses(retry).count("answered") == 20
+
+    asyncio.run(scenario())
+    assert rules.times == 0  # tried so often by each run, not without end
+    again = batched(asker, texts(40))
+    assert list(again.frame["response"]) == echoes(texts(40))
+    assert len(server.batches.made) == 1
+    assert server.ledger.requests == 40
+
+
+def deep(line: bytes) -> bytes:
+    return b'{"custom_id": ' + line.split(b":")[1].split(b",")[0] + b', "result": ' + b"[" * 9_999
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda line: b"<html>",
+        lambda line: line[: len(line) // 2],
+        lambda line: line.replace(b"custom_id", b"custom\xff\xfeid"),
+        lambda line: line.replace(b'"succeeded"', b'"banana"'),
+        lambda line: line.replace(b'"message"', b'"massage"'),
+        lambda line: b"null",
+        deep,
+    ],
+    ids=["no JSON", "cut", "bad UTF-8", "unknown type", "no message", "null", "too deep"],
+)
+def test_one_unreadable_line_is_one_rows_error_and_the_others_are_taken(
+    asker: Asker, server: MessagesServer, rules: BatchRules, spoilt: Callable[[bytes], bytes]
+) -> None:
+    rules.spoil = lambda line, at: spoilt(line) if at == 7 else line
+    run = batched(asker, texts(20))
+    assert list(run.errors["error_type"]) == ["MalformedAnswerError"]
+    assert statuses(run).count("answered") == 19
+    answered = run.frame["response"].notna()
+    assert list(run.frame["response"][answered]) == list(pd.Series(echoes(texts(20)))[answered])
+    assert run.context.metrics.possibly_billed > 0
+    asker.end_process()
+    rules.spoil = None
+    again = batched(asker, texts(20))  # the batch is done with: nothing is tried without end
+    assert list(again.frame["response"]) == echoes(texts(20))
+    assert [len(batch.requests) for batch in server.batches.made] == [20, 1]
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-5", b"null", b"9" * 5_000], ids=len)
+def test_absurd_numbers_in_a_line_are_charged_at_the_most_that_it_can_cost(
+    asker: Asker, server: MessagesServer, rules: BatchRules, number: bytes
+) -> None:
+    absurd = re.compile(rb'"input_tokens": ?\d+')
+    rules.spoil = lambda line, at: (
+        absurd.sub(b'"input_tokens": ' + number, line) if at == 7 else line
+    )
+    run = batched(asker, texts(20))
+    assert statuses(run).count("answered") >= 19
+    assert run.context.metrics.possibly_billed > 0
+    assert run.plan.budget.reserved == 0
 
 
 # -- create calls

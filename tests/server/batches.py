@@ -36,8 +36,9 @@ class BatchRules:
     Of the first `lost` create calls the batch is made and the answer cut off, of the first
     `refused` neither. A cancelled batch has answered the share `done` of its requests. `cut` says
     after how many lines the first read of results breaks off, `line` the seconds before each
-    hundred lines, `away` makes `results_url` lead to another host, `offered` False is a server
-    without batches.
+    hundred lines, `short` after how many lines the first `times` reads end without an error, and
+    `spoil(line, at)` what becomes of a line. `away` makes `results_url` lead to another host,
+    `offered` False is a server without batches.
     """
 
     delay: float = 0.1
@@ -48,6 +49,9 @@ class BatchRules:
     done: float = 0.5
     cut: float = 0
     line: float = 0.0
+    short: float = 0
+    times: float = 0
+    spoil: Callable[[bytes, int], bytes] | None = None
     away: bool = False
     offered: bool = True
 
@@ -154,6 +158,11 @@ class Batches:
         response = web.StreamResponse(headers={"content-type": "application/x-jsonl"})
         await response.prepare(request)
         cut, self.rules.cut = int(self.rules.cut), 0
+        if self.rules.spoil is not None:
+            lines = [self.rules.spoil(line, at) for at, line in enumerate(lines)]
+        if self.rules.times > 0:
+            self.rules.times -= 1
+            lines = lines[: int(self.rules.short)]
         for start in range(0, cut or len(lines), 100):
             if self.rules.line:
                 await asyncio.sleep(self.rules.line)

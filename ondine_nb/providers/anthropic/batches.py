@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,13 +24,15 @@ _CALL_SECONDS = 60.0
 _PAGE = 100
 _CHUNK_BYTES = 65_536
 _LINES = 100
+_CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
 
 
 @dataclass(frozen=True, slots=True)
 class ServerBatch:
     """What the API says of a batch: `count` requests in all, `created` a POSIX time.
 
-    `gone` says that it ended and its results are there no more.
+    `gone` says that it ended and its results are there no more, `succeeded` how many of its
+    requests have an answer.
     """
 
     id: str
@@ -38,6 +41,7 @@ class ServerBatch:
     created: float
     results_url: str | None = None
     gone: bool = False
+    succeeded: int = 0
 
     @classmethod
     def of(cls, batch: Any) -> ServerBatch:
@@ -47,22 +51,24 @@ class ServerBatch:
         return cls(
             id=str(batch.id),
             count=sum(
-                int(getattr(counts, name))
+                int(getattr(counts, name) or 0)
                 for name in ("processing", "succeeded", "errored", "canceled", "expired")
             ),
             ended=ended,
             created=_posix(batch.created_at),
             results_url=batch.results_url,
             gone=ended and not batch.results_url,
+            succeeded=int(counts.succeeded or 0),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of one request: `kind` is `succeeded errored canceled expired`.
+    """What became of one request: `kind` is `succeeded errored canceled expired unreadable`.
 
-    `body` is the answer's JSON where it succeeded, `said` and `error` the server's word and its
-    kind of error where it failed.
+    `body` is the answer's JSON where it succeeded, and the whole line as it came where that can't
+    be read (`custom_id` is "" where not even that is to be found in it); `said` and `error` are the
+    server's word and its kind of error where it failed.
     """
 
     custom_id: str
@@ -224,7 +230,7 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
 
 
 def _outcome(line: bytes) -> BatchResult:
-    """One line of the results. Raises `ConnectionLostError` for one that is cut or garbled."""
+    """One line of the results, whatever stands in it: one bad line is no other row's trouble."""
     try:
         found = json.loads(line)
         name, result = str(found["custom_id"]), found["result"]
@@ -232,11 +238,14 @@ def _outcome(line: bytes) -> BatchResult:
         if kind == "succeeded":
             message = json.dumps(result["message"], ensure_ascii=False, separators=(",", ":"))
             return BatchResult(name, kind, message.encode("utf-8", "surrogatepass"))
-        error = (result.get("error") or {}).get("error") or {}
-        said = " ".join(str(error.get("message") or "no reason given").split())[:300]
-        return BatchResult(name, kind, error=str(error.get("type") or ""), said=said)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConnectionLostError("a line of the batch's results can't be read") from error
+        if kind in ("errored", "canceled", "expired"):
+            error = (result.get("error") or {}).get("error") or {}
+            said = " ".join(str(error.get("message") or "no reason given").split())[:300]
+            return BatchResult(name, kind, error=str(error.get("type") or ""), said=said)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    named = _CUSTOM_ID.search(line)
+    return BatchResult("" if named is None else named[1].decode(), "unreadable", bytes(line))
 
 
 def _origin(url: str) -> tuple[str, str]:
