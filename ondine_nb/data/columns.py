@@ -21,7 +21,7 @@ and only in what is read:
     naive     datetime64[us]       Datetime(us)
     day       object, dates        Date
     bytes     object               Binary
-    any       object               String       (of several kinds: the text that prompts have)
+    any       object               String       (of several kinds, at any depth: prompts' text)
     a dict    object, dicts        Struct       (with the keys of all rows)
     None      object               String       (nothing but gaps)
 """
@@ -134,6 +134,7 @@ def native_rows(
     `kinds` has the kind of each column, in order; a pandas index begins at `start`, the position
     of the first row.
     """
+    kinds = {name: kind if _whole(kind) else "any" for name, kind in kinds.items()}
     values = {
         name: [_fitted(plain(row.get(name)), kind) for row in rows] for name, kind in kinds.items()
     }
@@ -165,7 +166,10 @@ def _polars(name: str, values: list[Any], kind: Kind) -> Any:
     """Values that fit `kind` as a polars Series."""
     import polars as pl
 
-    return pl.Series(name, _as_texts(values, ("list", kind)), dtype=_polars_dtype(kind))
+    if kind in ("json", "any"):  # json is read again, and any is what prompts show
+        text = cell_text if kind == "json" else as_text
+        values = [None if value is None else text(value) for value in values]
+    return pl.Series(name, values, dtype=_polars_dtype(kind))
 
 
 def _polars_dtype(kind: Kind) -> Any:
@@ -173,31 +177,20 @@ def _polars_dtype(kind: Kind) -> Any:
 
     if isinstance(kind, tuple):
         return pl.List(_polars_dtype(kind[1]))
-    if isinstance(kind, dict) and kind:
+    if isinstance(kind, dict):
         return pl.Struct({key: _polars_dtype(item) for key, item in kind.items()})
     if kind in ("datetime", "naive"):
         return pl.Datetime("us", "UTC" if kind == "datetime" else None)
     return getattr(pl, _DTYPES[kind][2] if isinstance(kind, str) and kind in _DTYPES else "String")
 
 
-def _as_texts(value: Any, kind: Kind) -> Any:
-    """`value` with text for what polars has no dtype for, however deep."""
-    if value is None:
-        return None
+def _whole(kind: Kind) -> bool:
+    """Whether both libraries hold what a kind holds as it is, all the way down."""
     if isinstance(kind, tuple):
-        return value if _is_native(kind) else [_as_texts(item, kind[1]) for item in value]
-    if isinstance(kind, dict) and kind:
-        return {key: _as_texts(value[key], item) for key, item in kind.items()}
-    if kind == "json":
-        return cell_text(value)
-    return as_text(value) if kind == "any" or kind == {} else value
-
-
-def _is_native(kind: Kind) -> bool:
-    """Whether polars has a dtype for what a kind holds, all the way down."""
-    if isinstance(kind, tuple):
-        return _is_native(kind[1])
-    return isinstance(kind, str) and kind in _DTYPES
+        return _whole(kind[1])
+    if isinstance(kind, dict):
+        return bool(kind) and all(_whole(item) for item in kind.values())
+    return bool(kind != "any")
 
 
 # --- values that fit their kind

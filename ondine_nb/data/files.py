@@ -10,14 +10,16 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import ConfigurationError, OndineError, RunError
-from ..text import encodable
-from .columns import Kind, kind_of_value, merged, native_rows
+from ..errors import ColumnError, ConfigurationError, OndineError, RunError, nearest
+from ..text import as_text, encodable
+from .columns import Kind, kind_of_value, listed, merged, native_rows
 from .frames import NativeFrame, text_names
 from .source import BLOCK_ROWS, FrameBlocks
 
@@ -29,21 +31,41 @@ _WITH_GAPS = {
 _WITH_GAPS["bool"] = "boolean"
 _FORMS = {  # what polars takes for a number or a truth value in CSV
     "int": r"^-?[0-9]+$",
-    "float": r"^[-+]?([0-9]+\.|[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|inf|NaN)$",
+    "code": r"^[-+]?0[0-9]",  # a post code, an article number: not the number that it looks like
+    "date": r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$",
+    "float": r"^[-+]?(?:[0-9]+\.|[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+    r"|inf|NaN)$",
     "bool": r"^(?i:true|false)$",
+}
+# The dtypes of a CSV column: in polars, in pandas, and there with gaps.
+_CSV_DTYPES = {
+    "str": ("String", "str", "str"),
+    "int": ("Int64", "int64", "Int64"),
+    "longer": ("Int128", "str", "str"),
+    "float": ("Float64", "float64", "float64"),
+    "bool": ("Boolean", "bool", "boolean"),
+    "date": ("String", "object", "object"),
+}
+_CSV_VALUES: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": lambda text: text.lower() == "true",
+    "date": date.fromisoformat,
 }
 _OTHERWISE = "correct it, or read it yourself and give the frame"
 
 
-def open_file(path: Path, kind: str) -> FrameBlocks:
+def open_file(path: Path, kind: str, dtypes: Mapping[str, str] | None = None) -> FrameBlocks:
     """The file at `path`, which exists, as frames of `kind`, "pandas" or "polars".
+
+    `dtypes` says what columns of CSV and JSONL are read as: str, int, float, bool or date.
 
     Raises ConfigurationError, which names the path and, where it is known, the line, for a file
     that can't be read as what its ending says; ColumnError for no columns or doubled ones.
     """
     ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     try:
-        return ENDINGS[f".{ending}"](path, kind)
+        return ENDINGS[f".{ending}"](path, kind, dtypes or {})
     except OndineError:
         raise
     except (OSError, MemoryError) as error:
@@ -105,14 +127,14 @@ def _guarded(
 # --- CSV
 
 
-def _open_csv(path: Path, kind: str) -> FrameBlocks:
+def _open_csv(path: Path, kind: str, dtypes: Mapping[str, str]) -> FrameBlocks:
     with _text(path) as file:
         header = next(csv.reader(file, delimiter=_separator(path)), [])
     text_names([column for column in header if column] or header, str(path))
-    return (_pandas_csv if kind == "pandas" else _polars_csv)(path, len(header))
+    return (_pandas_csv if kind == "pandas" else _polars_csv)(path, len(header), dtypes)
 
 
-def _polars_csv(path: Path, width: int) -> FrameBlocks:
+def _polars_csv(path: Path, width: int, dtypes: Mapping[str, str]) -> FrameBlocks:
     import polars as pl
 
     def plan(**options: Any) -> Any:
@@ -131,75 +153,122 @@ def _polars_csv(path: Path, width: int) -> FrameBlocks:
         plan().select(pl.len().alias("rows"), *asked).collect(engine="streaming").row(0, named=True)
     )
     rows = found.pop("rows")
-    dtypes = {
-        column: getattr(pl, _polars_dtype({name: of[column] for name, of in found.items()}))
+    _check_named(dtypes, list(found["present"]), path)
+    kinds = {
+        column: _csv_kind(path, column, {name: of[column] for name, of in found.items()}, dtypes)
         for column in found["present"]
     }
-    return plan_stream(plan(schema_overrides=dtypes), str(path), rows=rows)
+    overrides = {column: getattr(pl, _CSV_DTYPES[of][0]) for column, of in kinds.items()}
+    days = [pl.col(column).str.to_date("%Y-%m-%d") for column, of in kinds.items() if of == "date"]
+    return plan_stream(plan(schema_overrides=overrides).with_columns(days), str(path), rows=rows)
 
 
-def _polars_dtype(counts: dict[str, int]) -> str:
-    """The dtype that polars.read_csv gives a column, from how many of its cells have which form.
+def _csv_kind(path: Path, column: str, counts: dict[str, int], dtypes: Mapping[str, str]) -> str:
+    """The kind of a CSV column, from how many of its cells have which form, or as it was given.
 
-    But fractions beside integers of more than 64 bits are text, which changes no digit.
+    A column in which a number with a leading zero stands is text, and one with fractions beside
+    integers of more than 64 bits, which changes no digit. Raises ConfigurationError where cells
+    don't fit the given dtype.
     """
     present = counts["present"]
-    if not present:
-        return "String"
+    if column in dtypes:
+        fits = {
+            "str": present,
+            "int": counts["long"],
+            "float": counts["int"] + counts["float"],
+            "bool": counts["bool"],
+            "date": counts["date"],
+        }[dtypes[column]]
+        if fits < present:
+            raise ConfigurationError(
+                f"{path}: {present - fits:,} of {present:,} cells of column {column!r} are no "
+                f"{dtypes[column]}: give it another dtype, such as str"
+            )
+        return dtypes[column]
+    if not present or counts["code"]:
+        return "str"
     if counts["int"] == present:
-        fits = [("long", "Int64"), ("longer", "Int128")]
-        return next((dtype for size, dtype in fits if counts[size] == present), "String")
+        sizes = [("long", "int"), ("longer", "longer")]
+        return next((kind for size, kind in sizes if counts[size] == present), "str")
     if counts["bool"] == present:
-        return "Boolean"
+        return "bool"
     floats = counts["int"] + counts["float"] == present and counts["long"] == counts["int"]
-    return "Float64" if floats else "String"
+    return "float" if floats else "str"
 
 
-def _pandas_csv(path: Path, width: int) -> FrameBlocks:
+def _pandas_csv(path: Path, width: int, dtypes: Mapping[str, str]) -> FrameBlocks:
     import pandas as pd
 
     def read(**options: Any) -> Any:
-        # A blank line is a missing value where it is all that a row can be.
-        blank = width > 1
-        return pd.read_csv(path, sep=_separator(path), skip_blank_lines=blank, **options)
+        # A blank line is a missing value where it is all that a row can be. Only an empty cell is
+        # missing, as in polars: NA and None are words.
+        return pd.read_csv(
+            path,
+            sep=_separator(path),
+            skip_blank_lines=width > 1,
+            keep_default_na=False,
+            na_values=[""],
+            **options,
+        )
 
     def blocks(**options: Any) -> Iterator[NativeFrame]:
         with read(chunksize=BLOCK_ROWS, low_memory=False, **options) as reader:
             yield from reader
 
     rows = 0
-    seen: dict[str, set[str]] = {}
-    for block in blocks(dtype_backend="numpy_nullable"):
+    seen: dict[str, Counter[str]] = {}
+    for block in blocks(dtype="str"):
         if not isinstance(block.index, pd.RangeIndex):
             raise ValueError("the rows have more cells than the header")
         rows += len(block)
         for column in block.columns:
-            seen.setdefault(column, set()).update(_pandas_kinds(block[column]))
-    dtypes = {column: _pandas_dtype(kinds) for column, kinds in seen.items()} if rows else {}
-    name = str(path)
-    empty = read(nrows=0, dtype=dtypes)
-    return FrameBlocks(name, empty, _guarded(name, lambda: blocks(dtype=dtypes)), rows=rows)
+            seen.setdefault(column, Counter()).update(_forms_in(block[column]))
+    if not rows:
+        seen = {column: Counter() for column in read(nrows=0).columns}
+    _check_named(dtypes, list(seen), path)
+    kinds = {column: _csv_kind(path, column, found, dtypes) for column, found in seen.items()}
+    with_gaps = {column for column, found in seen.items() if found["present"] < rows}
+
+    def typed(native: NativeFrame) -> NativeFrame:
+        made = {
+            column: _csv_array(native[column], kind, gaps=column in with_gaps)
+            for column, kind in kinds.items()
+            if kind in _CSV_VALUES
+        }
+        return native.assign(**made)
+
+    empty = typed(read(nrows=0, dtype="str"))
+    read_on = _guarded(str(path), lambda: map(typed, blocks(dtype="str")))
+    return FrameBlocks(str(path), empty, read_on, rows=rows)
 
 
-def _pandas_kinds(series: Any) -> set[str]:
-    """What pandas took one block of a CSV column for, and "gap" if something is missing."""
-    gaps = series.isna()
-    if gaps.all():
-        return {"gap"}
-    return {str(series.dtype)} | ({"gap"} if gaps.any() else set())
+def _csv_array(texts: Any, kind: str, *, gaps: bool) -> Any:
+    """A pandas column of text as an array of its kind."""
+    import pandas as pd
+
+    value = _CSV_VALUES[kind]
+    cells = [None if gone else value(text) for text, gone in zip(texts, texts.isna(), strict=True)]
+    return pd.Series(cells, dtype=_CSV_DTYPES[kind][2 if gaps else 1]).array
 
 
-def _pandas_dtype(kinds: set[str]) -> str:
-    """The dtype that pandas.read_csv gives a column of the whole file.
+def _forms_in(series: Any) -> dict[str, int]:
+    """How many of the cells of a block of text have which form."""
+    cells = series.dropna()
+    found = {form: int(cells.str.contains(shape).sum()) for form, shape in _FORMS.items()}
+    whole = map(int, cells[cells.str.contains(_FORMS["int"])]) if found["int"] else ()
+    sizes = [number.bit_length() if number >= 0 else (~number).bit_length() for number in whole]
+    found["long"] = sum(size < 64 for size in sizes)
+    found["longer"] = sum(size < 128 for size in sizes)
+    return found | {"present": len(cells)}
 
-    But integers and booleans with gaps stay what they are: as floats, 5 would be 5.0 in a prompt
-    and a long number another one; in an object column, true would be the text "True".
-    """
-    present = kinds - {"gap"}
-    if present == {"Int64"} or present == {"boolean"}:
-        whole = "int64" if present == {"Int64"} else "bool"
-        return present.pop() if "gap" in kinds else whole
-    return "float64" if present <= {"Int64", "Float64"} else "str"
+
+def _check_named(dtypes: Mapping[str, str], columns: Sequence[str], path: Path) -> None:
+    """Raises ColumnError for a dtype of a column that a file hasn't got."""
+    for column in dtypes:
+        if column not in columns:
+            near = nearest(column, columns)
+            hint = f"did you mean {near!r}?" if near else f"it has {listed(columns)}"
+            raise ColumnError(f"dtypes names {column!r}, and {path} has no such column: {hint}")
 
 
 def _csv_fault(path: Path) -> str | None:
@@ -241,10 +310,10 @@ def _text(path: Path) -> IO[str]:
 # --- JSONL
 
 
-def _open_jsonl(path: Path, kind: str) -> FrameBlocks:
+def _open_jsonl(path: Path, kind: str, dtypes: Mapping[str, str]) -> FrameBlocks:
     kinds: dict[str, Kind] = {}
     rows = 0
-    for number, row in _objects(path):
+    for number, row in _converted(path, dtypes):
         rows += 1
         for key, value in row.items():
             if encodable(key) != key:
@@ -255,13 +324,46 @@ def _open_jsonl(path: Path, kind: str) -> FrameBlocks:
             kinds[key] = merged(kinds.get(key), kind_of_value(value))
     name = str(path)
     text_names(list(kinds), name)
+    _check_named(dtypes, list(kinds), path)
+    kinds |= {column: _ROW_KINDS.get(dtype, dtype) for column, dtype in dtypes.items()}
 
     def blocks() -> Iterator[NativeFrame]:
-        objects = (row for _, row in _objects(path))
+        objects = (row for _, row in _converted(path, dtypes))
         for start in range(0, rows, BLOCK_ROWS):
             yield native_rows(kind, list(islice(objects, BLOCK_ROWS)), kinds, start)
 
     return FrameBlocks(name, native_rows(kind, [], kinds), _guarded(name, blocks), rows=rows)
+
+
+_ROW_KINDS = {"date": "day", "int": "long"}
+
+
+def _converted(path: Path, dtypes: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The lines' numbers and objects, with the dtypes that were given for some columns."""
+    for number, row in _objects(path):
+        for column in dtypes.keys() & row.keys():
+            try:
+                row[column] = _read_as(row[column], dtypes[column])
+            except ValueError:
+                raise ConfigurationError(
+                    f"{path}: line {number} has {row[column]!r} for {column!r}, which is no "
+                    f"{dtypes[column]}: give it another dtype, such as str"
+                ) from None
+        yield number, row
+
+
+def _read_as(value: Any, dtype: str) -> Any:
+    """A value of JSON as text, or what its text says. Raises ValueError where it says no such."""
+    text = as_text(value)
+    if value is None or dtype == "str":
+        return None if value is None else text
+    if dtype == "bool" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if dtype == "int" and -(2**63) <= int(text) < 2**63:
+        return int(text)
+    if dtype in ("float", "date"):
+        return float(text) if dtype == "float" else date.fromisoformat(text)
+    raise ValueError(text)
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -286,7 +388,11 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 # --- Parquet
 
 
-def _open_parquet(path: Path, kind: str) -> FrameBlocks:
+def _open_parquet(path: Path, kind: str, dtypes: Mapping[str, str]) -> FrameBlocks:
+    if dtypes:
+        raise ConfigurationError(
+            f"{path} has dtypes of its own: leave dtypes out, or give a frame with other ones"
+        )
     if kind == "pandas":
         return _pandas_parquet(path)
     import polars as pl
@@ -390,7 +496,7 @@ def _categories(file: Any, column: str) -> list[Any]:
     return list(found)
 
 
-ENDINGS: dict[str, Callable[[Path, str], FrameBlocks]] = {
+ENDINGS: dict[str, Callable[[Path, str, Mapping[str, str]], FrameBlocks]] = {
     ".csv": _open_csv,
     ".tsv": _open_csv,
     ".parquet": _open_parquet,

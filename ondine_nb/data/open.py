@@ -26,18 +26,27 @@ from .source import BLOCK_ROWS, FrameBlocks, FrameSource, Source, recast
 
 __all__ = ["open_source"]
 
+_DTYPES = ("str", "int", "float", "bool", "date")
 _LOOK_ROWS = 1_000  # of an iterator: fix its columns and dtypes, before anything is sent
 _ITERATOR_BLOCK_ROWS = 100  # a slow iterator isn't held up for more
 _NOT_DICTS = "give dicts, as in ({'text': text} for text in texts)"
 _TUPLES = "give dicts, as in (dict(zip(['id', 'text'], row)) for row in rows)"
 
 
-def open_source(data: Any, name: str = "data", kind: str | None = None) -> Source:
+def open_source(
+    data: Any,
+    name: str = "data",
+    kind: str | None = None,
+    dtypes: Mapping[str, str | type] | None = None,
+) -> Source:
     """`data` as a `Source` that messages call `name`; a file by its path.
 
     `kind` is the library that files and rows are read into. Without it: pandas if that is
     imported and polars isn't, else polars if it is installed (it keeps empty text apart from
     missing and needs nothing more for Parquet), else pandas.
+
+    `dtypes` says what columns of a CSV or JSONL file are read as: str, int, float, bool or date,
+    the names or the types; the others' types follow from all of their cells.
 
     Raises ConfigurationError, in one line with the remedy, for what can't be read: another type,
     no such file, an unknown ending, a garbled row, a library that isn't installed; ColumnError
@@ -46,18 +55,41 @@ def open_source(data: Any, name: str = "data", kind: str | None = None) -> Sourc
     own = kind_of(data) or ("polars" if _is_plan(data) else None)
     if own and kind not in (None, own):
         raise ConfigurationError(f"{name} is of {own}: kind={kind!r} goes with files and rows only")
+    named = _named_dtypes(dtypes or {})
+    if named and not isinstance(data, (str, Path)):
+        raise ConfigurationError(
+            f"dtypes goes with the path of a file, and {name} has types of its own: leave it out"
+        )
     if _is_plan(data):
         return plan_stream(data, name)
     if is_dask(data):
         return DaskSource(data, name)
     if isinstance(data, (str, Path)):
         path = _found(data, name)
-        return (open_folder if path.is_dir() else open_file)(path, _library(kind))
+        if not path.is_dir():
+            return open_file(path, _library(kind), named)
+        if named:
+            raise ConfigurationError(f"{path} has dtypes of its own: leave dtypes out")
+        return open_folder(path, _library(kind))
     if isinstance(data, list):
         return _list_source(data, name, kind)
     if isinstance(data, Iterator):
         return _iterator_source(data, name, kind)
     return FrameSource(wrap(data, name))
+
+
+def _named_dtypes(dtypes: Mapping[str, str | type]) -> dict[str, str]:
+    """The dtypes by name. Raises ConfigurationError for one that no file is read as."""
+    named = {
+        column: dtype.__name__ if isinstance(dtype, type) else str(dtype)
+        for column, dtype in dtypes.items()
+    }
+    for column, dtype in named.items():
+        if dtype not in _DTYPES:
+            raise ConfigurationError(
+                f"dtypes says {dtype!r} for column {column!r}: give one of {', '.join(_DTYPES)}"
+            )
+    return named
 
 
 def _is_plan(data: object) -> bool:

@@ -267,7 +267,9 @@ def test_a_csv_column_has_one_dtype_throughout(
         assert [values[0], values[-1]] == expected
 
 
-@pytest.mark.parametrize("text", ["1,2\n3,4\n", "true,a\nfalse,b\n", "1.5,\n2,\n", "NA,x\n.3,y\n"])
+@pytest.mark.parametrize(
+    "text", ["1,2\n3,4\n", "true,a\nfalse,b\n", "1.5,a\n2,\n", "1e5,x\n.3,y\n"]
+)
 def test_a_csv_file_reads_as_the_librarys_own_reader_does(text: str, tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", f"a,b\n{text}")
     in_pandas = open_source(path, kind="pandas").head(10).native
@@ -275,7 +277,7 @@ def test_a_csv_file_reads_as_the_librarys_own_reader_does(text: str, tmp_path: P
     assert open_source(path, kind="polars").head(10).native.equals(pl.read_csv(path))
 
 
-CELLS = ["", "1", "-7", "007", "+1", " 1", "1_0", "2.5", "1.", ".5", "-.5", "+2.5", "1e5", "1.5E-3"]
+CELLS = ["", "1", "-7", "+1", " 1", "1_0", "2.5", "1.", ".5", "-.5", "+2.5", "1e5", "1.5E-3"]
 CELLS += [
     "inf",
     "-inf",
@@ -309,6 +311,79 @@ def test_csv_in_polars_has_the_dtypes_of_polars_own_reader(cells: list[str]) -> 
         own = pl.read_csv(path, infer_schema_length=None)
         assert open_source(path, kind="polars").head(10).native.equals(own)
         assert open_source(path, kind="polars").empty().native.schema == own.schema
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_csv_column_with_a_leading_zero_is_text_and_zeros_alone_are_numbers(
+    kind: str, tmp_path: Path
+) -> None:
+    lines = ["a,b,c,d,e", "01234,1,0,-007,0.5", "501,02.50,1,8,0", ",3,10,,-0.5"]
+    source = open_source(written(tmp_path, "a.csv", "\n".join(lines) + "\n"), kind=kind)
+    assert rows_of(source) == [
+        ("01234", "1", 0, "-007", 0.5), ("501", "02.50", 1, "8", 0.0), (None, "3", 10, None, -0.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_an_empty_cell_of_csv_is_missing(kind: str, tmp_path: Path) -> None:
+    words = ["NA", "None", "null", "nan", "N/A", "n/a", "NULL", "<NA>", "-nan"]
+    path = written(tmp_path, "a.csv", "a,b\n" + "".join(f"{word},1\n" for word in words) + ",2\n")
+    assert [row[0] for row in rows_of(open_source(path, kind=kind))] == [*words, None]
+
+
+TYPED = [
+    ("str", ["1", "x", "2.50"], ["1", "x", "2.50"]),
+    (str, ["1", "2", ""], ["1", "2", None]),
+    ("int", ["1", "007", ""], [1, 7, None]),
+    (float, ["1", "2.5", "1e3"], [1.0, 2.5, 1000.0]),
+    ("bool", ["true", "false", ""], [True, False, None]),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "cells", "expected"), TYPED, ids=str)
+def test_a_column_is_read_as_the_dtype_that_is_given(
+    kind: str, dtype: Any, cells: list[str], expected: list[Any], tmp_path: Path
+) -> None:
+    csv_file = written(tmp_path, "a.csv", "n,x\n" + "".join(f"1,{cell}\n" for cell in cells))
+    lines = "".join(json.dumps({"n": 1, "x": cell or None}) + "\n" for cell in cells)
+    for path in (csv_file, written(tmp_path, "a.jsonl", lines)):
+        source = open_source(path, kind=kind, dtypes={"x": dtype})
+        got = [row[1] for row in rows_of(source)]
+        assert got == expected
+        assert list(map(type, got)) == list(map(type, expected))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_date_is_read_as_one_where_that_is_given(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "x,y\n2024-05-01,a\n,b\n")
+    [(first, _), (gap, _)] = rows_of(open_source(path, kind=kind, dtypes={"x": "date"}))
+    assert (first.isoformat()[:10], gap) == ("2024-05-01", None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "content", "dtypes", "message"),
+    [
+        ("a.csv", "x\n1\nb\n", {"x": "int"}, "1 of 2 cells of column 'x' are no int"),
+        ("a.jsonl", '{"x": 1}\n{"x": "b"}\n', {"x": "int"}, "line 2 has 'b' for 'x', which is no"),
+        ("a.csv", "zip\n1\n", {"zpi": "str"}, "dtypes names 'zpi', .* did you mean 'zip'"),
+        ("a.csv", "x\n1\n", {"x": "Int64"}, "dtypes says 'Int64' for column 'x': give one of str"),
+    ],
+)
+def test_dtypes_that_dont_fit_are_refused_when_a_file_is_opened(
+    kind: str, name: str, content: str, dtypes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ConfigurationError, ColumnError), match=message):
+        open_source(written(tmp_path, name, content), kind=kind, dtypes=dtypes)
+
+
+def test_what_has_types_of_its_own_takes_no_dtypes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    for data in (frame, [{"x": 1}], tmp_path / "a.parquet", tmp_path):
+        with pytest.raises(ConfigurationError, match="of its own"):
+            open_source(data, dtypes={"x": "str"})
 
 
 def test_fractions_beside_integers_past_64_bits_are_text_in_polars(tmp_path: Path) -> None:

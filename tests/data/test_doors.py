@@ -1,0 +1,137 @@
+"""The same data gives the same prompts by whichever door they come in."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ondine_nb.data.open import open_source
+from ondine_nb.prompts import Template
+
+KINDS = ["pandas", "polars"]
+
+halves = st.sampled_from(["\ud83d", "a\ude00b", "\ud83d\ude00"])
+words = st.sampled_from(["NA", "None", "null", "nan", "true", "01234", "1e5", " x ", "é😀"])
+texts = st.text(max_size=6) | words | halves
+ints = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 2**53 + 1])
+floats = st.floats(allow_nan=False, allow_infinity=False) | st.just(9007199254740992.0)
+
+
+def some(cell: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.none() | cell, max_size=3)
+
+
+# In one order: that of the keys is the frame's, and libraries with structs have one for all rows.
+structs = st.fixed_dictionaries(
+    {}, optional={"a": st.none() | ints, "b": st.none() | texts, "c": some(floats)}
+).map(lambda made: dict(sorted(made.items())))
+CELLS = {
+    "text": texts,
+    "int": ints,
+    "float": floats,
+    "bool": st.booleans(),
+    "ints": some(ints),
+    "floats": some(floats),
+    "texts": some(texts),
+    "lists": some(some(ints)),
+    "struct": structs,
+    "structs": some(structs),
+    "mixed": some(ints | texts | structs),
+    "mixed struct": st.fixed_dictionaries({"a": ints | texts, "b": floats}),
+    "nested": st.fixed_dictionaries({"in": structs}),
+}
+
+
+def prompts(data: Any, kind: str | None = None) -> list[str | None]:
+    source = open_source(data, kind=kind)
+    template = Template.compile("<{x}> {n}", source.columns)
+    rows = [
+        row
+        for frame in source.frames(2)
+        for part in frame.iter_rows(template.columns)
+        for row in part
+    ]
+    return [template.render(row) for row in rows]
+
+
+def doors(values: list[Any], folder: Path) -> Iterator[tuple[str, list[str | None]]]:
+    rows = [{"n": at, "x": value} for at, value in enumerate(values)]
+    native = pd.DataFrame({"n": range(len(values)), "x": pd.Series(values, dtype=object)})
+    yield "frame", prompts(native)
+    lines = folder / "a.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind in KINDS:
+        yield f"list {kind}", prompts(rows, kind)
+        yield f"generator {kind}", prompts(iter(rows), kind)
+        yield f"jsonl {kind}", prompts(lines, kind)
+    frame = pl.concat([part.native for part in open_source(rows, kind="polars").frames(5_000)])
+    yield "polars frame", prompts(frame)
+    frame.write_parquet(folder / "a.parquet")
+    for kind in KINDS:
+        yield f"parquet {kind}", prompts(folder / "a.parquet", kind)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_every_door_gives_the_same_prompts(cell: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.none() | CELLS[cell], min_size=1, max_size=4))
+    with tempfile.TemporaryDirectory() as folder:
+        found = dict(doors(values, Path(folder)))
+    for door, got in found.items():
+        assert got == found["frame"], door
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([9007199254740992.0, None], "[9007199254740992.0, null]"),
+        ([9007199254740993, None], "[9007199254740993, null]"),
+        ({"a": 1, "b": None}, '{"a": 1}'),
+        ([{"a": None}, {"b": {"c": None}}], '[{}, {"b": {}}]'),
+        ("a\ud83db", "a\ufffdb"),
+        ("\ud83d\ude00", "😀"),
+        ({}, "{}"),
+    ],
+    ids=str,
+)
+def test_what_one_door_would_change_is_the_same_by_all(
+    value: Any, text: str, tmp_path: Path
+) -> None:
+    for door, got in doors([value, None], tmp_path):
+        assert got[0] == f"<{text}> 0", door
+
+
+codes = st.sampled_from(
+    ["01234", "1", "", "-007", "2.50", "1e5", "NA", "None", "true", "TRUE", "x"]
+)
+codes |= st.sampled_from(["9223372036854775808", "0.1", "1" * 30, "inf", "NaN", "0", "+1", " 1"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cells=st.lists(codes, min_size=1, max_size=4))
+@example(cells=["1", "2.5", ""])
+@example(cells=["0.1", "1" * 30])
+def test_a_csv_file_gives_the_same_prompts_from_both_libraries(cells: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.csv"
+        path.write_text("n,x\n" + "".join(f"{at},{cell}\n" for at, cell in enumerate(cells)))
+        assert prompts(path, "pandas") == prompts(path, "polars")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_several_types_in_a_column_have_the_text_of_a_frame(kind: str) -> None:
+    values = [True, 1.0, "x", Decimal("1.50"), [1, {"a": None}], 2**70, {"d": [0.1]}, None]
+    frame = pd.DataFrame({"n": range(8), "x": pd.Series(values, dtype=object)})
+    rows = [{"n": at, "x": value} for at, value in enumerate(values)]
+    assert prompts(rows, kind) == prompts(frame)
