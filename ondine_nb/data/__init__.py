@@ -5,7 +5,7 @@ from __future__ import annotations
 from .columns import Column, is_nan_or_none
 from .files import ENDINGS
 from .frames import Frame, frames_in, kind_of, records_frame, wrap
-from .open import open_source
+from .open import named_dtypes, open_source
 from .sinks import Sink, open_target
 from .source import FrameSource, Source, joined
 
@@ -20,6 +20,7 @@ __all__ = [
     "is_nan_or_none",
     "joined",
     "kind_of",
+    "named_dtypes",
     "open_source",
     "open_target",
     "records_frame",

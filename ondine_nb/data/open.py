@@ -24,7 +24,7 @@ from .frames import Frame, NativeFrame, kind_of, text_names, wrap
 from .parquet import open_folder
 from .source import BLOCK_ROWS, FrameBlocks, FrameSource, Source, recast
 
-__all__ = ["open_source"]
+__all__ = ["named_dtypes", "open_source"]
 
 _DTYPES = ("str", "int", "float", "bool", "date")
 _LOOK_ROWS = 1_000  # of an iterator: fix its columns and dtypes, before anything is sent
@@ -37,7 +37,7 @@ def open_source(
     data: Any,
     name: str = "data",
     kind: str | None = None,
-    dtypes: Mapping[str, str | type] | None = None,
+    dtypes: Mapping[str, str | type] | str | None = None,
 ) -> Source:
     """`data` as a `Source` that messages call `name`; a file by its path.
 
@@ -46,7 +46,8 @@ def open_source(
     missing and needs nothing more for Parquet), else pandas.
 
     `dtypes` says what columns of a CSV or JSONL file are read as: str, int, float, bool or date,
-    the names or the types; the others' types follow from all of their cells.
+    the names or the types, also as text ("zip: str, n: int"); the others' types follow from all
+    of their cells.
 
     Raises ConfigurationError, in one line with the remedy, for what can't be read: another type,
     no such file, an unknown ending, a garbled row, a library that isn't installed; ColumnError
@@ -55,7 +56,7 @@ def open_source(
     own = kind_of(data) or ("polars" if _is_plan(data) else None)
     if own and kind not in (None, own):
         raise ConfigurationError(f"{name} is of {own}: kind={kind!r} goes with files and rows only")
-    named = _named_dtypes(dtypes or {})
+    named = named_dtypes(dtypes or {})
     if named and not isinstance(data, (str, Path)):
         raise ConfigurationError(
             f"dtypes goes with the path of a file, and {name} has types of its own: leave it out"
@@ -78,8 +79,18 @@ def open_source(
     return FrameSource(wrap(data, name))
 
 
-def _named_dtypes(dtypes: Mapping[str, str | type]) -> dict[str, str]:
-    """The dtypes by name. Raises ConfigurationError for one that no file is read as."""
+def named_dtypes(dtypes: Mapping[str, str | type] | str) -> dict[str, str]:
+    """The dtypes by name, of a mapping or of text as "zip: str, n: int".
+
+    Raises ConfigurationError for one that no file is read as.
+    """
+    if isinstance(dtypes, str):
+        pairs = [part.rpartition(":") for part in dtypes.split(",") if part.strip()]
+        dtypes = {column.strip(): dtype.strip() for column, _, dtype in pairs}
+    if not isinstance(dtypes, Mapping) or "" in dtypes:
+        raise ConfigurationError(
+            f"dtypes is {dtypes!r}: write 'zip: str, n: int', or give a dict of columns"
+        )
     named = {
         column: dtype.__name__ if isinstance(dtype, type) else str(dtype)
         for column, dtype in dtypes.items()

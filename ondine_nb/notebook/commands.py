@@ -229,21 +229,29 @@ def show(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
 def plain(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
     """The facts line by line, then the first prompts."""
     lines = [f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."]
-    lines += [f"{name}: {value}" for name, value in _facts(tally, estimate)]
+    lines += [f"{name}: {value}" for name, value in _facts(pipeline, tally, estimate)]
     lines += [*estimate.notes, ""]
     for number, prompt in enumerate(tally.first_prompts, 1):
         lines += [f"Prompt {number}:", prompt, ""]
     return "\n".join(lines).rstrip()
 
 
-def _facts(tally: Tally, estimate: CostEstimate) -> list[tuple[str, str]]:
+def _facts(pipeline: Any, tally: Tally, estimate: CostEstimate) -> list[tuple[str, str]]:
     spared = f"{tally.from_journal:,} from the journal, {tally.duplicates:,} duplicates, "
     return [
         ("rows", f"{tally.rows:,} ({spared}{tally.skipped:,} skipped)"),
         ("requests", f"{tally.requests:,}"),
         ("input tokens", f"about {estimate.input_tokens:,} ({estimate.confidence})"),
         ("cost", _cost(estimate)),
+        ("types read", _types(pipeline)),
     ]
+
+
+def _types(pipeline: Any) -> str:
+    """The dtypes of the columns that the prompt names, as they were read."""
+    native = pipeline.source.empty().native
+    named = (name for name in pipeline.template.columns if name in native)
+    return ", ".join(f"{name}: {native[name].dtype}" for name in named)
 
 
 def _cost(estimate: CostEstimate) -> str:
@@ -264,7 +272,7 @@ def _as_html(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
     cells = "".join(
         f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
         f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-        for name, value in _facts(tally, estimate)
+        for name, value in _facts(pipeline, tally, estimate)
     )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in estimate.notes)
     prompts = "".join(

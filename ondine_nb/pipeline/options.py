@@ -234,6 +234,14 @@ class Options:
         unit="rows",
         group=_ROWS,
     )
+    dtypes: Any = option(
+        None,
+        "how columns of a CSV or JSONL path are read: 'zip: str, n: int'",
+        Kind.OBJECT,
+        metavar="SPEC",
+        surfaces=_WHOLE_RUN,
+        group=_ROWS,
+    )
     to: str | None = option(
         None,
         "write as it goes: .csv, .parquet, .jsonl, folder/",

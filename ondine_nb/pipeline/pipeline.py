@@ -98,7 +98,7 @@ class Pipeline:
         self.recorded = True
         self._journal = journal
         self._session: SessionBudget | None = None
-        self.source: Source = open_source(data, name)
+        self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
         self.template: JinjaTemplate | Template = kind.compile(

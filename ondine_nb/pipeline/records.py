@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from ..data import Frame
+from ..data import Frame, named_dtypes
 from ..errors import CheckpointError, ConfigurationError, JournalError, nearest
 from ..journal import Entry, Journal, home
 from ..orchestration import ExecutionContext, LocalFileCheckpointStorage, StateManager
@@ -150,6 +150,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.name
     if name == "params":
         return {key: as_text(each) for key, each in value.items()}
+    if name == "dtypes":
+        return named_dtypes(value)
     if name == "schema" and isinstance(value, type):
         return {"model": value.__name__, "json_schema": value.model_json_schema()}  # type: ignore[attr-defined]
     return dict(value) if isinstance(value, Mapping) else value
