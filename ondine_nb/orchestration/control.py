@@ -7,6 +7,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ logger = logging.getLogger("ondine_nb.run")
 
 _ENDED_ITSELF = ("budget", "failed", "no key", "on_error", "stream closed")
 _TEXT_SHOWN = 300
+_LONG_WAIT = 60.0  # seconds: a longer wait for a rate limit is told
 _FAILURES_SHOWN = 5  # of each kind
 _FAILURES_KEPT = 10_000
 
@@ -136,6 +138,10 @@ def _short(value: Any) -> Any:
     return value[:_TEXT_SHOWN] if isinstance(value, str) else value
 
 
+def _no_wait() -> None:
+    """Nothing waits for a rate limit."""
+
+
 @dataclass
 class RunMetrics:
     """What a view shows beside the counts; not part of a checkpoint.
@@ -145,7 +151,8 @@ class RunMetrics:
     less (below 0 while they are only written), `saved_by_batches` what requests in batches do.
     `paid` replies of this process, to `paid_questions`, have cost `paid_cost`, and `paid_squares`
     is the sum of the squares of their costs.
-    `message_until` is when what `message` says changes, by `time.monotonic`, or None. `open_ended`
+    `message_until` is when what `message` says changes, by `time.monotonic`, or None. `rate_wait`
+    gives the seconds for which the next request waits for a rate limit, and why. `open_ended`
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
     of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
@@ -155,6 +162,7 @@ class RunMetrics:
     state: str = "pending"
     message: str = ""
     message_until: float | None = None
+    rate_wait: Callable[[], tuple[float, str] | None] = _no_wait
     in_flight: int = 0
     concurrency: int = 0
     concurrency_note: str = ""
@@ -180,12 +188,35 @@ class RunMetrics:
     open_ended: bool = False
     later: list[Failure] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
+    _waits_until: datetime | None = None  # what `message` says of a rate limit
+    _wait_told: str = ""
 
     def begin_again(self) -> None:
         """Another run begins with the same context: its failures are its own."""
         self.message, self.message_until, self.last_error = "", None, None
         for kept in (self.failures, self.first_failures, self.failed, self.later, self.warnings):
             kept.clear()
+
+    def tell_rate_limit(self) -> None:
+        """Say in `message`, and once in the log, until when a rate limit holds the run and why.
+
+        A wait of less than a minute isn't worth a word.
+        """
+        wait = self.rate_wait()
+        if wait is None:
+            if self._wait_told and self.message == self._wait_told:
+                self.message = ""
+            self._waits_until, self._wait_told = None, ""
+            return
+        seconds, reason = wait
+        until = datetime.now().astimezone() + timedelta(seconds=seconds)
+        known = self._waits_until is not None
+        if known and abs((until - self._waits_until).total_seconds()) < _LONG_WAIT:  # type: ignore[operator]
+            return
+        if seconds > _LONG_WAIT and self.message in ("", self._wait_told):
+            self._waits_until, self._wait_told = until, f"waiting {_clock(until)}: {reason}"
+            self.message = self._wait_told
+            logging.getLogger("ondine_nb").warning("%s", self.message)
 
     def count_failure(self, failure: Failure) -> None:
         """Count a failed row; the first few of each kind are kept to be shown, or logged."""
@@ -235,3 +266,9 @@ def _log(failure: Failure, *, last: bool) -> None:
         failure.message,
         " (no more of this kind are logged: see `result.errors`)" if last else "",
     )
+
+
+def _clock(until: datetime) -> str:
+    """`until 14:32:10`, with the date where that isn't today."""
+    day = "" if until.date() == datetime.now().date() else f"{until:%d %b} "
+    return f"until {day}{until:%H:%M:%S}"

@@ -116,6 +116,12 @@ class Run:
     # -- how it stands
 
     @property
+    def message(self) -> str:
+        """A line on what it waits for, or what stopped it; "" where there is nothing to say."""
+        starting: str = "" if self._over else getattr(self.pipeline.provider, "starting", "")
+        return self.context.metrics.message or starting
+
+    @property
     def state(self) -> str:
         """One of `pending running paused stopping done stopped failed`."""
         if self._over:

@@ -127,6 +127,7 @@ class Limits:
         """A run begins, on the running loop."""
         self._context = context
         self.single_flight.join(self)
+        context.metrics.rate_wait = lambda: self.rate.wait
         self._outage = Outage(self.breaker, self.concurrency, context.control, context.metrics)
         context.control.on_pause(self._outage.hold)
         self.show()

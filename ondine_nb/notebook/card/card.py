@@ -339,7 +339,8 @@ def _tokens(run: RunLike) -> str:
 
 def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
     """Lines in words: nothing to do, all from the journal, what stopped it, which model, a file."""
-    message = safe(run.context.metrics.message) + _next_try(run)
+    said = getattr(run, "message", run.context.metrics.message)
+    message = safe(said) + _next_try(run)
     lines = [] if message and message in error else [message]
     if run.state in ENDED and not run.context.total_rows and not run.context.done_rows:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")

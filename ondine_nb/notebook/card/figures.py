@@ -64,7 +64,8 @@ class Figure:
 class RunLike(Protocol):
     """What the card reads of a run.
 
-    `counts`, `earlier` (see `Run`), `interrupt_only` (bool), `pause` and `resume` may be absent.
+    `counts`, `earlier`, `message`, `sample_of` (see `Run`), `interrupt_only` (bool), `pause` and
+    `resume` may be absent.
     """
 
     @property

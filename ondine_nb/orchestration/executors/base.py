@@ -135,6 +135,7 @@ async def _tick(
     """Redraw, and keep the loop turning: a SIGINT wakes it only when it is active."""
     while True:
         await asyncio.sleep(_TICK_SECONDS)
+        context.metrics.tell_rate_limit()
         context.notify_progress()
         collector.grown(context.done_rows)
         await checkpoint(context, state_manager)

@@ -347,16 +347,26 @@ def _has_avx2() -> bool | None:
 
 _lock = threading.RLock()
 _shared: LocalModel | None = None
+_loading = False
 
 
 def shared() -> LocalModel:
     """This process's running model: started on first use, again when it died. Thread-safe."""
-    global _shared
+    global _shared, _loading
     with _lock:
         if _shared is None or not _shared.alive:
             close_shared()
-            _shared = LocalModel().start()
+            _loading = True
+            try:
+                _shared = LocalModel().start()
+            finally:
+                _loading = False
         return _shared
+
+
+def loading() -> bool:
+    """Whether this process's model is being started just now."""
+    return _loading
 
 
 def close_shared() -> None:

@@ -7,7 +7,7 @@ import logging
 
 from ..anthropic import AnthropicProvider
 from ..base import Settings
-from .process import MODEL_ID, MODEL_SHA256, notice, shared
+from .process import MODEL_ID, MODEL_SHA256, loading, notice, shared
 
 __all__ = ["LocalProvider"]
 
@@ -39,6 +39,11 @@ class LocalProvider(AnthropicProvider):
         if not self._asked and not hasattr(builtins, "__IPYTHON__"):
             logger.warning(self.note)
         await super().open(settings, concurrency)
+
+    @property
+    def starting(self) -> str:
+        """What has to be done before it answers, while that is done; else ""."""
+        return "loading the model" if loading() else ""
 
 
 def _start() -> tuple[str, str]:
