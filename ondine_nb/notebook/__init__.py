@@ -1,4 +1,4 @@
-"""The notebook's side: cell and line magics, live views. The only folder that knows IPython."""
+"""Jupyter and IPython: cell and line magics, live views. The only folder that knows IPython."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["load", "warm_up"]
 
 def load(shell: Any) -> None:
     """Register the magics, the rewrite of `%%ondine` to `await`, and how a `Run` shows itself."""
-    from . import input_transform as cell
+    from . import input_transform
     from .magics import OndineMagics
 
     if "OndineMagics" in shell.magics_manager.registry:
@@ -22,7 +22,7 @@ def load(shell: Any) -> None:
     magics = OndineMagics(shell)
     shell.register_magics(magics)
     shell.configurables.append(magics)
-    cell.install(shell)
+    input_transform.install(shell)
     formatter = shell.display_formatter
     formatter.mimebundle_formatter.for_type_by_name("ondine_nb.pipeline.run", "Run", _show_run)
     formatter.ipython_display_formatter.for_type_by_name(
@@ -32,8 +32,6 @@ def load(shell: Any) -> None:
     if completer is not None:
         completer.custom_matchers.append(magics.matcher())
     if hasattr(shell, "kernel"):  # a terminal has its cells typed in, and waits for nothing
-        pass
-
         warm_up()
 
 

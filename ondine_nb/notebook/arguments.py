@@ -1,4 +1,4 @@
-"""The line of `%%ondine`: its words, its flags, and what stands behind `$name`."""
+"""Parses the line of `%%ondine` (words, flags, `$name`), and completes it on Tab."""
 
 from __future__ import annotations
 

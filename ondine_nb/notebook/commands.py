@@ -1,4 +1,5 @@
-"""The texts of `%ondine models`, `%ondine cost` and `%ondine doctor`."""
+"""Line commands and the dry run: what `%ondine models`, `cost`, `doctor`, `help` and
+`%%ondine --dry-run` show."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ from ..providers import (
 )
 from .ui import clean
 
-__all__ = ["HELP", "costs", "doctor", "models", "plain", "show"]
+__all__ = ["HELP", "costs", "doctor", "dry_run_text", "models", "show_dry_run"]
 
 
 _RUNS_SHOWN = 30
@@ -216,17 +217,17 @@ def _folder_state() -> str:
     return "can be written" if os.access(existing, os.W_OK) else "CAN'T be written: set ONDINE_HOME"
 
 
-def show(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
+def show_dry_run(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
     """Display the estimate; nothing was sent that costs anything."""
     from IPython.display import publish_display_data
 
-    text = plain(pipeline, tally, estimate)
+    text = dry_run_text(pipeline, tally, estimate)
     publish_display_data(  # type: ignore[no-untyped-call]
         {"text/plain": text, "text/html": _as_html(pipeline, tally, estimate)}
     )
 
 
-def plain(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
+def dry_run_text(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
     """The facts line by line, then the first prompts."""
     lines = [f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."]
     lines += [f"{name}: {value}" for name, value in _facts(pipeline, tally, estimate)]

@@ -1,4 +1,4 @@
-"""`%%ondine` and `%ondine`."""
+"""IPython magics: the cell magic `%%ondine` and the line magic `%ondine`."""
 
 from __future__ import annotations
 
@@ -261,14 +261,14 @@ class OndineMagics(Magics):
         run.when_over(lambda over: self._bind(request, over, over.frame))
 
     async def _dry_run(self, pipeline: Any) -> None:
-        from .commands import show
+        from .commands import show_dry_run
 
         estimator = pipeline.estimator()
         try:
             estimate = await estimator.estimate()
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
-        show(pipeline, estimator.tally, estimate)
+        show_dry_run(pipeline, estimator.tally, estimate)
 
     # -- the line
 

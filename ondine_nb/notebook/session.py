@@ -1,4 +1,4 @@
-"""The runs of this session: what `%ondine` lists, and what `%ondine stop` reaches."""
+"""Session of a notebook: its runs, which `%ondine` lists and stops, and what a cell asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run view as a value: a snapshot of a run (`Card`), and its HTML and plain text.
+"""Renders the card of a run: a snapshot (`Card`) as HTML and as plain text.
 
 Everything here is pure: a run goes in, text comes out. Whatever comes from data, model or
 provider passes `clean` before it is shown, and jinja2's autoescape before it is HTML.
@@ -54,7 +54,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FailureKind:
     """Failed rows of one kind, and the first of them as (position, message)."""
 
     label: str
@@ -87,7 +87,7 @@ class Card:
     figures: tuple[Figure, ...]
     summary: tuple[Figure, ...]
     table: Table | None
-    kinds: tuple[Kind, ...]
+    kinds: tuple[FailureKind, ...]
     other_kinds: str
     last_error: str
     tokens: str
@@ -296,7 +296,7 @@ def _failed(run: RunLike) -> list[Figure]:
     return [Figure(f"{failed:,}", caption, tone="failed")] if failed else []
 
 
-def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
+def _kinds(run: RunLike) -> tuple[tuple[FailureKind, ...], str]:
     """The kinds of failures, the most frequent first, and how many others there are."""
     metrics = run.context.metrics
     counted = [(label, rows) for label, rows in metrics.failures.copy().most_common() if rows]
@@ -306,12 +306,12 @@ def _kinds(run: RunLike) -> tuple[tuple[Kind, ...], str]:
     return tuple(kinds), f"{len(rest)} more kinds {sum(rest):,}" if rest else ""
 
 
-def _kind(run: RunLike, label: str, rows: int, first: Sequence[Failure]) -> Kind:
+def _kind(run: RunLike, label: str, rows: int, first: Sequence[Failure]) -> FailureKind:
     shown = tuple(
         (_row_name(run, it.row), clean(safe(it.message) or it.error_type, REASON))
         for it in sorted(first, key=lambda it: it.row)
     )
-    return Kind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
+    return FailureKind(clean(label, 40), rows, shown, max(0, rows - len(shown)))
 
 
 def _row_name(run: RunLike, position: int) -> str:

@@ -1,4 +1,4 @@
-"""The table of a run's last rows."""
+"""The card's table: a run's last rows."""
 
 from __future__ import annotations
 

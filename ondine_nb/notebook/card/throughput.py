@@ -1,4 +1,4 @@
-"""How fast a run goes and spends: now, in its last two minutes, and since its start."""
+"""Throughput: rows a second and USD a minute, now, in the last two minutes, and since the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run view in a notebook: a live card of widgets that ends as static HTML.
+"""Shows a run as a live card of widgets that ends as static HTML: an observer of the run.
 
 JupyterLab doesn't save widget state, so at the end the display is replaced, through its
 `display_id`, by HTML that survives save, reopen, nbconvert and GitHub. ipywidgets and jinja2 are

@@ -1,4 +1,4 @@
-"""The widgets of a live card: one region that is redrawn, and real buttons.
+"""ipywidgets of a live card: one region that is redrawn, and real buttons.
 
 ipywidgets is imported when the first card is shown.
 """

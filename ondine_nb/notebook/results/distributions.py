@@ -1,4 +1,4 @@
-"""How the values of a column are spread: counts of few values, a histogram of many numbers.
+"""Distributions of a column's values: counts of few values, a histogram of many numbers.
 
 Everything here is pure. Each distribution has a text that says the same as its plot.
 """

@@ -1,4 +1,4 @@
-"""A run's frame as a CSV or Parquet file that takes no other file's place."""
+"""Exports a run's frame as a CSV or Parquet file that takes no other file's place."""
 
 from __future__ import annotations
 

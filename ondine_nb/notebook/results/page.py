@@ -1,4 +1,4 @@
-"""The results view as values, and their HTML and plain text: a summary, and one page of rows.
+"""Renders the results view (a summary and one page of rows) as HTML and as plain text.
 
 Everything here is pure: a run's rows go in, text comes out. Whatever comes from data, model or
 provider passes `clean` before it is shown, and jinja2's autoescape before it is HTML.

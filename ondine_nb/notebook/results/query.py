@@ -1,4 +1,4 @@
-"""A run's rows as the results view reads them: filtered and sorted by position, read by the page.
+"""Queries a run's rows: filter, sort and page, for the results view.
 
 Nothing here knows of widgets or HTML. Whatever takes time by the number of rows goes in steps of
 `STEP` rows, so that a loop in another thread gets its turn between two of them.

@@ -1,4 +1,4 @@
-"""One row of a run in full: its prompt, its answers, what was made of them, why it failed."""
+"""Detail of one row of a run: its prompt, its answers, what was made of them, why it failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The widgets of the results view: what there is and how it is laid out, without what it does.
+"""ipywidgets of the results view: what there is and how it is laid out, without what it does.
 
 ipywidgets is imported when the first view is shown.
 """

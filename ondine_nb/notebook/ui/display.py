@@ -1,4 +1,4 @@
-"""Where a view stands: displayed in a cell's output once, then replaced in its place."""
+"""Display ids: a view is displayed in a cell's output once, then replaced in its place."""
 
 from __future__ import annotations
 

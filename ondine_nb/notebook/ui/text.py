@@ -1,4 +1,4 @@
-"""Values as short, harmless texts: data, money, durations, rates and counts.
+"""Formats values as short, harmless texts: data, money, durations, rates and counts.
 
 Whatever comes from data, model or provider passes `clean` before any view shows it. That makes it
 one line without tricks; escaping for HTML is left to jinja2's autoescape.

@@ -1,4 +1,4 @@
-"""Makes a view's widgets so that they share what they look alike in: half of the messages.
+"""Makes ipywidgets so that they share what they look alike in: half of the messages.
 
 Every widget of ipywidgets has a layout and a style, which are widgets too, each opened by a
 message of its own. Our views are laid out by their style sheets, so one of each does for all.

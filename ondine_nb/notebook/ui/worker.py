@@ -1,4 +1,4 @@
-"""A view's own thread, and how a view tells its own changes of a widget from a person's."""
+"""Worker thread of a view, and how a view tells its own changes of a widget from a person's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt workbench without its widgets: texts and settings in, checks, drafts and code out."""
+"""State of the prompt workbench: texts and settings in, checks, drafts and code out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the whole run would cost and how long it would take, by what is known so far."""
+"""Forecasts cost (USD) and time of the whole run, by what is known so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workbench as HTML and as plain text. Everything here is pure: values in, text out.
+"""Renders the workbench as HTML and as plain text. Everything here is pure: values in, text out.
 
 Whatever comes from data, model or provider passes `clean` or `lines` before it is shown, and
 jinja2's autoescape before it is HTML.

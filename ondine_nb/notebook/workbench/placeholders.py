@@ -1,4 +1,4 @@
-"""What stands between single braces in a prompt: columns, controls, and names that are neither."""
+"""Placeholders of a prompt, in single braces: columns, controls, and names that are neither."""
 
 from __future__ import annotations
 

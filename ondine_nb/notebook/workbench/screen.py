@@ -1,4 +1,4 @@
-"""The workbench on the screen: widgets that live, and a static twin for where they don't.
+"""Screen of the workbench: widgets that live, and a static twin for where they don't.
 
 JupyterLab doesn't save the state of widgets, so a second output, with a display id of its own,
 holds the same facts as HTML. Its style hides it while the widgets beside it live, and hides the

@@ -1,4 +1,4 @@
-"""What a draft asks, and what came of trying it on some rows: values without widgets."""
+"""Trials of a prompt on some rows: drafts, outcomes, and how two (or one and labels) agree."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Trial:
         fields = (
             tuple(pipeline.schema.fields)
             if pipeline.schema
-            else (_Column(pipeline.options.column),)
+            else (_PlainTextField(pipeline.options.column),)
         )
         empty = (Outcome(),) * len(positions)
         columns = tuple(template.columns)
@@ -191,7 +191,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class _PlainTextField:
     name: str
     kind: str = "str"
     choices: tuple[Any, ...] | None = None

@@ -1,4 +1,4 @@
-"""The widgets of the workbench: editors, controls, buttons and the regions that are redrawn.
+"""ipywidgets of the workbench: editors, controls, buttons and the regions that are redrawn.
 
 They hold no state of their own and decide nothing: `panel.py` reads them and draws them.
 """
