@@ -136,7 +136,7 @@ class ExecutionContext:
             self.failed_rows += 1
         elif row.status == "skipped":
             self.skipped_rows += 1
-        elif not row.aside:
+        elif not row.passed_over:
             self.processed_rows += 1
             self.journal_rows += row.status == "journal"
 

