@@ -68,7 +68,7 @@ class DaskExecutor(AsyncExecutor):
             for endpoint in getattr(stage, "endpoints", ()):
                 given = endpoint.provider
                 own = given.own if isinstance(given, DaskProvider) else given
-                endpoint.provider = DaskProvider(own, fleet)
+                endpoint.provider = DaskProvider(own, pool)
 
     def configured(
         self, *, max_concurrency: int, on_error: str, state_manager: StateManager | None
