@@ -157,8 +157,9 @@ class ExecutionContext:
 
         `kinds` is the same cost by kind of token; `attempt` counts the question's answers from 1.
         """
-        self.add_cost(cost, usage.total_tokens)
+        self.accumulated_tokens += usage.total_tokens
         self.usage += usage
+        self.accumulated_cost += cost
         self.stage_costs[stage] = self.stage_costs.get(stage, ZERO) + cost
         self.attempt_costs[attempt] = self.attempt_costs.get(attempt, ZERO) + cost
         for kind, share in kinds.items():

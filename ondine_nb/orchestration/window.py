@@ -245,7 +245,9 @@ class Window:
         row.set_aside(reason, stage)
         self._aside += 1
         self._first_aside = self._first_aside or f"row {row.position}: {reason}"
-        self._let_go(row)
+        row.release()
+        if self.when_finished is not None:
+            self.when_finished(row)
 
     def _tell_of_those_set_aside(self) -> None:
         """The others are done: what the run couldn't afford is what ends it."""
@@ -268,9 +270,6 @@ class Window:
         elif row.outputs:
             sample = RowSample(row.position, row.names, row.values, row.outputs)
             metrics.recent.append(sample)
-        self._let_go(row)
-
-    def _let_go(self, row: Row) -> None:
         row.release()
         if self.when_finished is not None:
             self.when_finished(row)

@@ -103,17 +103,17 @@ class Answer:
         """
         try:
             message = _json(body)
-            content = message["content"]
-            usage, reason = Usage.of_message(message), message.get("stop_reason")
+            content, reason = message["content"], message.get("stop_reason")
+            blocks = [content] if isinstance(content, str) else content
+            blocks = blocks if isinstance(blocks, list) else []
+            # Thinking blocks come first: text is found by its type, never by its place.
+            text = "".join([_text_of(block) for block in blocks])
+            usage = Usage.of_message(message)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
             ) from error
-        blocks = [content] if isinstance(content, str) else content
-        blocks = blocks if isinstance(blocks, list) else []
-        # Thinking blocks come first: text is found by its type, never by its place.
-        text = "".join([_text_of(block) for block in blocks])
         return cls(text, None if reason is None else str(reason), usage, len(blocks))
 
     def usable_text(self) -> str:

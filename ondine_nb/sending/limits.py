@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from ..errors import (
@@ -23,7 +24,7 @@ from ..providers import Reply
 from .budget import Budget, Reservation
 from .circuit_breaker import CircuitBreaker, Outage
 from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
-from .rate_limit import RateLimiter, Turn
+from .rate_limit import RateLimiter
 from .request import Request
 from .retry import Backoff
 
@@ -41,55 +42,37 @@ class AnsweredElsewhere(Exception):  # noqa: N818 - a signal, not an error
     """Another run has been answered what this request asks."""
 
 
+@dataclass(slots=True)
 class Permit:
     """Leave to send one request. Its reservation ends when the permit does, however that comes.
 
-    With what is known of the bill (`settle`), free where the request surely wasn't billed, and as
-    possibly billed in every other case.
+    With what is known of the bill (`cost`, and what may have been billed besides as `lost`, USD),
+    free where the request surely wasn't billed, and as possibly billed in every other case.
     """
 
-    __slots__ = ("_bill", "_limits", "_received", "_reservation", "_sent", "_unbilled", "request")
-
-    def __init__(self, limits: Limits, request: Request, reservation: Reservation) -> None:
-        self.request = request
-        self._limits = limits
-        self._reservation = reservation
-        self._sent = self._received = self._unbilled = False
-        self._bill: tuple[Decimal, Decimal] | None = None
-
-    def sent(self) -> None:
-        """The request goes out now: from here on it may be billed."""
-        self._sent = True
-
-    def received(self, reply: Reply) -> None:
-        """Its body is here: nothing that happens from now on makes it free."""
-        self._received = True
-        self._limits.learn(reply, self.request)
-
-    def answered(self, latency: float) -> None:
-        """The body is a readable answer. Told now, not once it is durable: the disk's delay is not
-        the server's."""
-        self._limits.answered(self.request, latency)
-
-    def settle(self, cost: Decimal, lost: Decimal = ZERO) -> None:
-        """The answer is durable and costs so much; `lost` more may have been billed. USD."""
-        self._bill = (cost, lost)
+    request: Request
+    reservation: Reservation
+    cost: Decimal | None = None
+    lost: Decimal = ZERO
+    sent: bool = False
+    received: bool = False
+    unbilled: bool = False
 
     def failed(self, error: BaseException) -> None:
         """It came to this instead."""
         free = isinstance(error, RejectedRequestError | FatalProviderError | ConfigurationError)
         if isinstance(error, TransientError):
             free = not error.possibly_billed
-        self._unbilled = free
+        self.unbilled = free
 
     def end(self) -> None:
         """End the reservation: the one place for it."""
-        if self._bill is not None:
-            self._reservation.settle(*self._bill)
-        elif not self._sent or (self._unbilled and not self._received):
-            self._reservation.release()
+        if self.cost is not None:
+            self.reservation.settle(self.cost, self.lost)
+        elif not self.sent or (self.unbilled and not self.received):
+            self.reservation.release()
         else:
-            self._reservation.lose()
+            self.reservation.lose()
 
 
 class Limits:
@@ -147,19 +130,28 @@ class Limits:
         Raises `NotNow`, `AnsweredElsewhere`, `Halted` and `BudgetExceededError` before anything is
         sent, and what the block raises.
         """
-        warm_up = request.endpoint.warm_up
+        warm_up, control = request.endpoint.warm_up, self._context.control
         leads = warm_up.wanted and await warm_up.turn()
         try:
             keys = [question.key for question, _ in request.asked]
             async with self.concurrency, self.single_flight.hold(*keys):
                 probing = self.breaker.open
                 try:
-                    turn = await self._turn(request)
-                    permit = Permit(self, request, await self.budget.reserve(request.worst_case))
-                    self._begin(request)
+                    await self.admission.through()
+                    if self.breaker.exhausted and request.attempts.error is not None:
+                        raise request.attempts.error
+                    if self.beside_others:
+                        await self._check_others(request)
+                    usual = request.endpoint.usual_output
+                    turn = await self.rate.turn(request.bound / 4, usual)
+                    permit = Permit(request, await self.budget.reserve(request.worst_case))
                     try:
-                        self._check(probing)
+                        if control.stopping:
+                            raise Halted
+                        if self.concurrency.held or (self.breaker.open and not probing):
+                            raise NotNow
                         self.breaker.sending(request.attempts, turn, probing=probing)
+                        self._begin(permit)
                         yield permit
                     except BaseException as error:
                         permit.failed(error)
@@ -167,7 +159,8 @@ class Limits:
                         raise
                     finally:
                         permit.end()
-                        self._end(request)
+                        if permit.sent:
+                            self._end(request)
                 finally:
                     if probing and self._outage is not None:
                         self._outage.update()
@@ -175,25 +168,18 @@ class Limits:
             if leads:
                 warm_up.led()
 
-    async def _turn(self, request: Request) -> Turn:
-        """Wait for the fair turn and the rate limit."""
-        await self.admission.through()
-        if self.breaker.exhausted and request.attempts.error is not None:
-            raise request.attempts.error
-        if self.beside_others and self.look_again is not None and await self.look_again(request):
+    async def _check_others(self, request: Request) -> None:
+        if self.look_again is not None and await self.look_again(request):
             raise AnsweredElsewhere
-        return await self.rate.turn(request.bound / 4, request.endpoint.usual_output)
 
-    def _check(self, probing: bool) -> None:
-        """While it waited, the run may have been stopped or paused."""
-        if self._context.control.stopping:
-            raise Halted
-        if self.concurrency.held or (self.breaker.open and not probing):
-            raise NotNow
-
-    def _begin(self, request: Request) -> None:
-        self._context.metrics.in_flight += 1
-        for _, row in request.asked:
+    def _begin(self, permit: Permit) -> None:
+        """It goes out now: from here on it may be billed."""
+        metrics = self._context.metrics
+        metrics.requests += 1
+        metrics.in_flight += 1
+        permit.sent = True
+        for _, row in permit.request.asked:
+            row.attempts += 1
             row.sending = True
 
     def _end(self, request: Request) -> None:
@@ -206,20 +192,23 @@ class Limits:
     # -- what is learned from what comes
 
     def learn(self, reply: Reply, request: Request) -> None:
-        """Heed the headers of an answer, whatever stands in them."""
+        """A body is here: heed its headers, whatever stands in them."""
         try:
             self.rate.learn(reply.headers, request.attempts.turn)
         except Exception as error:  # they are a stranger's: no answer is lost for them
             logger.debug("headers that can't be read: %s: %s", type(error).__name__, error)
 
     def answered(self, request: Request, latency: float) -> None:
-        """An answer that can be read came after `latency` seconds."""
+        """An answer that can be read came after `latency` seconds.
+
+        Told when it comes, not once it is durable: the disk's delay is not the server's.
+        """
         self._alive(latency)
         if request.endpoint.sets_pace:
             self.concurrency.answered(latency)
         else:
             self.concurrency.prove()
-        if time.monotonic() >= self._shown_until:
+        if asyncio.get_running_loop().time() >= self._shown_until:
             self.show()
 
     def _alive(self, latency: float | None) -> None:
@@ -249,7 +238,7 @@ class Limits:
 
     def show(self) -> None:
         """Have the run's metrics say how many go at once, and why."""
-        self._shown_until = time.monotonic() + _SHOWN_EVERY
+        self._shown_until = asyncio.get_running_loop().time() + _SHOWN_EVERY
         metrics = self._context.metrics
         metrics.concurrency = self.concurrency.limit
         held = "held by rate limit" if self.rate.limited else self.concurrency.note

@@ -14,7 +14,6 @@ from ..orchestration import Row
 from ..providers import (
     Answer,
     Capabilities,
-    Charge,
     Provider,
     Reply,
     Settings,
@@ -88,18 +87,13 @@ class Endpoint:
 
     def bound(self, given: str | Prompt) -> int:
         """The input tokens that a request with this prompt can't pass."""
-        known = self.provider.request_bytes(given)
-        return known if self.is_open else known + self.constant_bytes + _UNOPENED_BYTES
+        unknown = 0 if self.is_open else self.constant_bytes + _UNOPENED_BYTES
+        return self.provider.request_bytes(given) + unknown
 
     def ceiling(self, bound: int) -> Decimal:
         """The most that a request of so many input tokens can cost, in USD; 0 without a price."""
         price = self.provider.price
         return ZERO if price is None else price.ceiling(bound, self.settings.max_tokens)
-
-    def charge(self, usage: Usage) -> Charge | None:
-        """What an answer with this usage costs; None where price or usage isn't known."""
-        price = self.provider.price
-        return None if price is None or not usage.known else price.charge(usage)
 
 
 @dataclass(slots=True)
@@ -120,35 +114,23 @@ class Request:
     attempts: Attempts = field(default_factory=Attempts)
     bound: int = 0
     worst_case: Decimal = ZERO
-    given: str | Prompt = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.given = self.endpoint.given(self.prompt)
+    given: str | Prompt = ""
 
     def measure(self) -> Request:
         """Work out bound and worst case, once: its endpoint should be open."""
         if not self.bound:
-            self.bound = self.endpoint.bound(self.given)
-            self.worst_case = self.endpoint.ceiling(self.bound)
+            endpoint = self.endpoint
+            self.given = endpoint.given(self.prompt)
+            self.bound = endpoint.bound(self.given)
+            price = endpoint.provider.price
+            if price is not None:
+                self.worst_case = price.ceiling(self.bound, endpoint.settings.max_tokens)
         return self
-
-    @property
-    def attempt(self) -> int:
-        """Which answer to its question it would be, from 1."""
-        return self.asked[0][1].reasks + 1
 
     @property
     def divisible(self) -> bool:
         """Whether what fails as a whole may go well in smaller requests."""
         return len(self.asked) > 1
-
-    def shares(self, reply: Reply, answer: Answer, charge: Charge | None) -> list[AnswerShare]:
-        """What of the reply is whose."""
-        if self.divide is not None:
-            return self.divide(self, reply, answer)
-        question, row = self.asked[0]
-        cost = None if charge is None else charge.cost
-        return [AnswerShare(question, row, reply.body, answer.usage, cost, answer)]
 
     def unread(self, reply: Reply) -> list[AnswerShare]:
         """A body that nobody could read, as it is kept: with the first of the questions."""

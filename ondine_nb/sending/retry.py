@@ -43,6 +43,7 @@ class Backoff:
         return min(30.0, 2 * self.base * 2.0 ** min(failed, 16))
 
 
+@dataclass(slots=True, eq=False)
 class Attempts:
     """One question's attempts so far.
 
@@ -50,28 +51,15 @@ class Attempts:
     succeeded; `error` is the last one's. `late` says that it began when patience was lost.
     """
 
-    __slots__ = (
-        "blamed",
-        "counted",
-        "error",
-        "late",
-        "probing",
-        "seen",
-        "sent_at",
-        "tries",
-        "turn",
-    )
-
-    def __init__(self) -> None:
-        self.tries: int = 0
-        self.counted: int = 0
-        self.blamed: int = 0
-        self.seen: int = 0
-        self.sent_at: float = 0.0
-        self.probing: bool = False
-        self.late: bool = False
-        self.error: TransientError | None = None
-        self.turn: Turn | None = None
+    tries: int = 0
+    counted: int = 0
+    blamed: int = 0
+    seen: int = 0
+    sent_at: float = 0.0
+    probing: bool = False
+    late: bool = False
+    error: TransientError | None = None
+    turn: Turn | None = None
 
 
 class Rejections:
@@ -79,10 +67,12 @@ class Rejections:
 
     def __init__(self) -> None:
         self._text, self._count, self._forbidden = "", 0, 0
+        self.any: bool = False
 
     def forget(self) -> None:
         """A row has an answer, a new one or an old: what was rejected before is its row's own."""
         self._count = self._forbidden = 0
+        self.any = False
 
     def check(self, error: RejectedRequestError, *, proven: bool) -> None:
         """One more row was rejected; `proven` says that these settings have got an answer.
@@ -91,7 +81,7 @@ class Rejections:
         once before the first success.
         """
         self._count = self._count + 1 if self._text == str(error) else 1
-        self._text = str(error)
+        self._text, self.any = str(error), True
         forbidden = isinstance(error, ForbiddenError)
         self._forbidden = self._forbidden + 1 if forbidden else 0
         if forbidden and not proven:

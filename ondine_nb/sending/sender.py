@@ -18,7 +18,7 @@ from ..errors import (
 from ..journal import Entry
 from ..models import ZERO, Usage
 from ..orchestration import ExecutionContext, Halted
-from ..providers import FREE, Answer, ModelPrice, Reply
+from ..providers import Charge, Reply
 from .limits import AnsweredElsewhere, Limits, NotNow, Permit
 from .lookup import Lookup
 from .request import AnswerShare, Request
@@ -29,6 +29,7 @@ __all__ = ["STAGE", "Sender"]
 logger = logging.getLogger("ondine_nb")
 STAGE = "invoke"  # the stage that what is sent here is charged to
 _UNREACHABLE_ATTEMPTS = 3
+_NO_CHARGE = Charge(ZERO, {}, ZERO)
 
 
 class Sender:
@@ -67,8 +68,6 @@ class Sender:
         while True:
             try:
                 async with self.limits.permit(request) as permit:
-                    self._count_attempt(request)
-                    permit.sent()
                     reply = await request.endpoint.provider.send(request.given)
                     await self._keep(request, permit, reply)
                 return True
@@ -86,11 +85,6 @@ class Sender:
                 raise Halted
             await asyncio.sleep(delay)
 
-    def _count_attempt(self, request: Request) -> None:
-        self.context.metrics.requests += 1
-        for _, row in request.asked:
-            row.attempts += 1
-
     async def _answered_beside(self, request: Request) -> bool:
         """Whether another run has answered any of it since this one looked."""
         await self.lookup.recall([question for question, _ in request.asked])
@@ -105,25 +99,29 @@ class Sender:
         """
         latency = _seconds(reply.latency)
         try:
-            permit.received(reply)
+            permit.received = True
+            self.limits.learn(reply, request)
             answer = request.endpoint.can.read(reply.body)
-            permit.answered(latency)
-            charge = request.endpoint.charge(answer.usage)
-            if request.divisible:  # many large ones at once would hold the loop up
+            self.limits.answered(request, latency)
+            price, usage = request.endpoint.provider.price, answer.usage
+            charge = None if price is None or not usage.known else price.charge(usage)
+            cost = None if charge is None else charge.cost
+            if request.divide is None:
+                question, row = request.asked[0]
+                shares = [AnswerShare(question, row, reply.body, usage, cost, answer)]
+            else:  # many large ones at once would hold the loop up
                 await self.limits.admission.through()
-            shares = request.shares(reply, answer, charge)
+                shares = request.divide(request, reply, answer)
         except BaseException as error:  # whatever it is, and wherever: the body has been paid for
             await self.record(request.unread(reply), latency)
             if isinstance(error, Exception):
                 raise _unreadable(error) from error
             raise
         await self.record(shares, latency)
-        if answer.usage.known:
-            permit.settle(ZERO if charge is None else charge.cost)
-        else:
-            permit.settle(ZERO, lost=request.worst_case)
-        self._learn(request, answer)
-        self.count(shares, answer.usage, request.endpoint.provider.price, latency, request.attempt)
+        permit.cost = cost or ZERO
+        permit.lost = ZERO if usage.known else request.worst_case
+        self._learn(request, usage)
+        self.count(shares, usage, charge, latency)
 
     async def record(
         self, shares: Sequence[AnswerShare], latency: float = 0.0, max_tokens: int | None = None
@@ -147,29 +145,35 @@ class Sender:
             cost=None if share.cost is None else str(share.cost),
         )
 
-    def _learn(self, request: Request, answer: Answer) -> None:
+    def _learn(self, request: Request, usage: Usage) -> None:
         endpoint = request.endpoint
-        endpoint.warm_up.succeeded()
-        if answer.usage.known:
-            endpoint.usual_output += (answer.usage.output_tokens - endpoint.usual_output) / 16
-        self.rejections.forget()
+        if endpoint.warm_up.wanted:
+            endpoint.warm_up.succeeded()
+        if usage.known:
+            endpoint.usual_output += (usage.output_tokens - endpoint.usual_output) / 16
+        if self.rejections.any:
+            self.rejections.forget()
 
     def count(
         self,
         shares: Sequence[AnswerShare],
         usage: Usage,
-        price: ModelPrice | None,
+        charge: Charge | None,
         latency: float | None = None,
-        attempt: int = 1,
     ) -> None:
-        """Add a durable reply to its rows and to the run's totals; `usage` is that of all of it."""
+        """Add a durable reply to its rows and to the run's totals.
+
+        `usage` and `charge` are those of all of it; without a charge its cost isn't known.
+        """
+        row = shares[0].row
+        attempt = 1 if row is None else row.reasks + 1
         for share in shares:
             if share.row is not None:
                 share.row.pay(share.cost or ZERO, share.usage)
                 share.row.latency = latency
             if share.answer is not None:
                 share.question.answers.append(share.answer)
-        charge, metrics = (price or FREE).charge(usage), self.context.metrics
+        charge, metrics = charge or _NO_CHARGE, self.context.metrics
         self.context.add_usage(charge.cost, usage, STAGE, charge.kinds, attempt)
         metrics.add_paid(charge.cost, len(shares))
         metrics.saved_by_cache += charge.saved_by_cache

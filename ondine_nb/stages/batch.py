@@ -310,7 +310,8 @@ class Batches(Plan):
         self.sender.limits.concurrency.prove()
         if share.row is not None:
             share.row.attempts = 1
-        self.sender.count([share], share.usage, self.price)
+        charge = self.price.charge(share.usage) if self.price and share.usage.known else None
+        self.sender.count([share], share.usage, charge)
         usual = self.alone.provider.price
         if usual is not None:
             saved = usual.cost(share.usage) - (share.cost or ZERO)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -63,8 +63,8 @@ class Plan(ABC):
         """Let some of those that wait go on: no further row comes, or the plan is `full`."""
 
     @abstractmethod
-    async def ask(self, question: Question, row: Row) -> None:
-        """Have the question answered, or raise what its rows fail by.
+    def ask(self, question: Question, row: Row) -> Awaitable[object]:
+        """Have the question answered, or raise what its rows fail by: to be awaited.
 
         It may come back without an answer where its rows aren't to be run.
         """
@@ -92,8 +92,8 @@ class Plan(ABC):
 class OneByOne(Plan):
     """A request for each question."""
 
-    async def ask(self, question: Question, row: Row) -> None:
-        await self.sender.send(self.alone_request(question, row))
+    def ask(self, question: Question, row: Row) -> Awaitable[object]:
+        return self.sender.send(self.alone_request(question, row))
 
     def requests(
         self, asked: Iterable[Asked], *, times: int = 1, more: bool = False
