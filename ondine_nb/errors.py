@@ -44,6 +44,7 @@ __all__ = [
     "SchemaNotMetError",
     "ServerError",
     "TimedOutError",
+    "TooLargeAnswerError",
     "TransientError",
     "UnfinishedAnswerError",
     "nearest",
@@ -132,6 +133,13 @@ class EmptyAnswerError(AnswerError):
     """The answer holds no text."""
 
     label = "empty answer"
+
+
+class TooLargeAnswerError(AnswerError):
+    """The answer has more bytes than any answer can mean to have; it may have been billed."""
+
+    label = "too large"
+    possibly_billed = True
 
 
 class CutAnswerError(AnswerError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -12,6 +11,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, nearest
 from ..models import usd
+from ..providers import BaseUrl
 
 __all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option"]
 
@@ -213,10 +213,8 @@ def _share(option: Option, value: Any) -> str:
 
 
 def _url(option: Option, value: Any) -> Any:
-    if value and not re.match(r"https?://[^/\s]+", value):
-        raise ConfigurationError(
-            f"{option.long}: '{value}' is not a URL. Write it like http://127.0.0.1:8080"
-        )
+    if value:
+        BaseUrl.read(value, option.long)
     return value
 
 

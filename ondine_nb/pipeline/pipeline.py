@@ -22,7 +22,7 @@ from ..orchestration import (
     run_in_thread,
 )
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
-from ..providers import Provider, Settings, capabilities
+from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
 from ..sending import PACK_MARK, SessionBudget, question_key
 from ..stages import REASKS, InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
@@ -265,10 +265,13 @@ class Pipeline:
         if not self.streams:
             check_frame(settings, self.frame)
         if not any(each.decides and each.name in replaced for each in OPTIONS.values()):
-            check_question(settings, self.provider.identity, self._question())
+            here = self.provider.identity
+            names = (here, *capabilities(self.provider).earlier_identities)
+            questions = {without_login(name): self._question(name) for name in names}
+            check_question(settings, without_login(here), questions)
 
-    def _question(self) -> str:
-        digest: str = question_key(self.provider.identity, self.settings).hexdigest()
+    def _question(self, identity: str) -> str:
+        digest: str = question_key(identity, self.settings).hexdigest()
         return digest
 
     def plan(
@@ -337,7 +340,7 @@ class Pipeline:
             columns=self.template.columns,
             prompt=self.prompt,
             options=self.options,
-            question=self._question(),
+            question=self._question(self.provider.identity),
             provider=self.provider.identity,
             stages=[stage.name for stage in self.extra_stages],
         )

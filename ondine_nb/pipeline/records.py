@@ -213,15 +213,17 @@ def check_frame(settings: Mapping[str, Any], frame: Frame) -> None:
             raise _differs(name, f"column '{column}' has other values")
 
 
-def check_question(settings: Mapping[str, Any], provider: str, question: str) -> None:
-    """Raises `ConfigurationError` where the same settings would ask something else here."""
-    here = without_login(provider)
-    if settings["provider"] != here:
+def check_question(settings: Mapping[str, Any], here: str, questions: Mapping[str, str]) -> None:
+    """Raises `ConfigurationError` where the same settings would ask something else `here`.
+
+    `questions` has the digest of what is asked by what the provider is, and was, called.
+    """
+    if settings["provider"] not in questions:
         raise ConfigurationError(
             f"the run asked {settings['provider']}, and here {here} would answer. "
             "Set the same key or base URL as then, or give the model to go on with"
         )
-    if settings["question"] != question:
+    if settings["question"] != questions[settings["provider"]]:
         raise ConfigurationError(
             "the recorded settings can't be rebuilt here: give the same schema again "
             "(schema=Model), as the run had it"

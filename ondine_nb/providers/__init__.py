@@ -12,6 +12,7 @@ from .base import (
     capabilities,
     without_login,
 )
+from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept
 from .choose import choose, embedded
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
@@ -19,6 +20,7 @@ from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 __all__ = [
     "FREE",
     "Answer",
+    "BaseUrl",
     "Capabilities",
     "Charge",
     "Clonable",

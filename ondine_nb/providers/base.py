@@ -245,6 +245,7 @@ class Capabilities:
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
     `unable` says in a line why it can answer nothing but what the journal has; "" where it can.
+    `earlier_identities` are names under which its answers may lie in the journal, too.
     """
 
     parts: frozenset[str] = _TEXT
@@ -258,6 +259,7 @@ class Capabilities:
     travels: bool = True
     title: str = ""
     unable: str = ""
+    earlier_identities: tuple[str, ...] = ()
 
     @property
     def takes_text_only(self) -> bool:

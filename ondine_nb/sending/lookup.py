@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
 
 from ..errors import MalformedAnswerError
 from ..journal import Entry, Journal
@@ -39,26 +40,55 @@ class Lookup:
         self.fresh: bool = fresh
         self.resumed: bool = resumed
         self._mark = mark
+        can = capabilities(provider)
         self._hash = question_key(provider.identity, settings)
-        self._read = capabilities(provider).read
+        self._earlier = [question_key(name, settings) for name in can.earlier_identities]
+        self._read = can.read
         self._began = time.time()
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""
-        hasher = self._hash.copy()
-        hasher.update(prompt.key_bytes)
-        return bytes(hasher.digest()) + self._mark
+        return _key(self._hash, prompt) + self._mark
 
     def keys(self, prompt: Prompt) -> list[bytes]:
         """The keys that an answer may have in the journal, the best one first."""
         key = self.key(prompt)
-        return [key, key.removesuffix(self._mark)] if self._mark else [key]
+        own = [key, key.removesuffix(self._mark)] if self._mark else [key]
+        return [*own, *self._earlier_keys(prompt)]
 
-    async def recall(self, questions: Sequence[Question]) -> None:
-        """Give each question its journaled answers, by one query. Raises `JournalError`."""
+    def _earlier_keys(self, prompt: Prompt) -> list[bytes]:
+        """Its keys by what the provider may have been called, the best ones first."""
+        keys = [_key(hasher, prompt) for hasher in self._earlier]
+        return [*(key + self._mark for key in keys), *keys] if self._mark else keys
+
+    async def recall(
+        self, questions: Sequence[Question], prompts: Sequence[Prompt | None] = ()
+    ) -> None:
+        """Give each question its journaled answers, by one query. Raises `JournalError`.
+
+        With the questions' `prompts`, also those that a provider gave under an earlier name.
+        """
         found = await self._entries([question.key for question in questions])
+        if self._earlier and prompts:
+            found |= await self._earlier_entries(questions, prompts, found)
         for question in questions:
             self._take(question, found.get(question.key, ()))
+
+    async def _earlier_entries(
+        self,
+        questions: Sequence[Question],
+        prompts: Sequence[Prompt | None],
+        found: Container[bytes],
+    ) -> dict[bytes, list[Entry]]:
+        missing = {
+            question.key: self._earlier_keys(prompt)
+            for question, prompt in zip(questions, prompts, strict=True)
+            if prompt is not None and question.key not in found
+        }
+        keys = [key for others in missing.values() for key in others]
+        entries = await self._find(keys) if keys else {}
+        best = {key: [it for it in others if it in entries] for key, others in missing.items()}
+        return {key: entries[others[0]] for key, others in best.items() if others}
 
     async def _entries(self, keys: Sequence[bytes]) -> dict[bytes, list[Entry]]:
         found = await self._find(keys)
@@ -88,3 +118,9 @@ class Lookup:
             earlier += entry.run != self.run_id or entry.at < self._began
         question.begins = self.fresh and not answers
         question.answers, question.earlier = answers, earlier
+
+
+def _key(hasher: Any, prompt: Prompt) -> bytes:
+    hasher = hasher.copy()
+    hasher.update(prompt.key_bytes)
+    return bytes(hasher.digest())

@@ -84,7 +84,7 @@ class InvokeStage(RowStage):
                 new.append((question, row))
             question.rows += 1
             row.question = question
-        await self.lookup.recall([question for question, _ in new])
+        await self.lookup.recall([question for question, _ in new], [row.prompt for _, row in new])
         return new
 
     async def gather(

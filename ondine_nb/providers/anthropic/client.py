@@ -26,9 +26,12 @@ from ...errors import (
     ForbiddenError,
     RejectedRequestError,
     RowError,
+    TooLargeAnswerError,
 )
 from ..base import Reply, Settings, without_login
+from ..base_url import BaseUrl
 from ..pricing import FREE, ModelPrice, find_price
+from .bounded import ENCODINGS, guard
 from .errors import causes, is_spent, said, timed_out, transient
 from .fast_path import BodyTemplate, FastPath
 
@@ -116,8 +119,11 @@ class AnthropicProvider:
     ) -> None:
         self.model = model
         self.note = note
-        self.base_url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
-        self.identity: str = identity or (self.base_url or "anthropic")
+        at = _server(base_url)
+        self.base_url = None if at is None else at.identity
+        self.identity: str = identity or self.base_url or "anthropic"
+        self.earlier_identities = () if identity or at is None else at.spellings
+        self._login, self._secret = ("", "") if at is None else (at.login, at.secret)
         self.price: ModelPrice | None = (
             FREE if free else find_price(model, price_in=price_in, price_out=price_out)
         )
@@ -164,13 +170,20 @@ class AnthropicProvider:
         if self._api_key or (self.base_url and not has_credentials()):
             # Servers that need no key get a word that says so: the SDK sends nothing without one.
             options["api_key"] = self._api_key or "no-key-needed"
+        if self._login:  # the server's own; a key for who stands behind it goes beside it
+            keys = {"X-Api-Key": self._key()} if self._key() else {}
+            options["default_headers"] = {"Authorization": self._login, **keys}
         try:
             limits = httpx2.Limits(
                 max_connections=concurrency, max_keepalive_connections=concurrency
             )
             verify = _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
             self._http = anthropic.DefaultAioHttpClient(
-                limits=limits, timeout=bounds, verify=verify
+                limits=limits,
+                timeout=bounds,
+                verify=verify,
+                headers={"Accept-Encoding": ENCODINGS},
+                event_hooks={"response": [guard]},
             )
             options["http_client"] = self._http
             return anthropic.AsyncAnthropic(**options)
@@ -195,6 +208,9 @@ class AnthropicProvider:
             raise self._of_status(error) from None
         except anthropic.APIConnectionError as error:
             raise self._of_connection(error) from None
+
+    def _key(self) -> str | None:
+        return self._api_key or os.environ.get("ANTHROPIC_API_KEY") or None
 
     def clone(self) -> AnthropicProvider:
         """Another one like it, not open."""
@@ -334,17 +350,26 @@ class AnthropicProvider:
             )
         if status == 403:
             return ForbiddenError(f"{self._where()} refused the request ({status}: {told})")
-        if status == 404:
+        if status == 404 and "model" in told.lower():
+            more = f" {self.base_url}" if self.base_url else ""
             return FatalProviderError(
                 f"{self._where()} does not know model '{self.model}' ({status}: {told}). "
-                "`%ondine models` lists what there is"
+                f"`%ondine models{more}` lists what there is"
+            )
+        if status in (404, 405, 501):
+            return FatalProviderError(
+                f"{self._where()} has no route /v1/messages ({status}: {told}): it doesn't speak "
+                "the Messages API, or --base-url isn't where that begins"
             )
         if status in (408, 409, 429) or status >= 500:
             return transient(status, told, error.response.headers)
         return RejectedRequestError(f"the request was rejected ({status}: {told})")
 
-    def _of_connection(self, error: BaseException) -> ConnectionLostError | FatalProviderError:
+    def _of_connection(self, error: BaseException) -> RowError | FatalProviderError:
         chain = causes(error)
+        for cause in chain:
+            if isinstance(cause, FatalProviderError | TooLargeAnswerError):  # by our own checks
+                return cause
         told = " ".join((self._hidden(str(chain[-1])) or type(chain[-1]).__name__).split())
         # Not by httpx2's ConnectError: a connection reset after the request went out is one too.
         kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
@@ -368,11 +393,26 @@ class AnthropicProvider:
     def _hidden(self, text: str) -> str:
         """`text` without the key: a server may repeat it."""
         client = self._client
-        keys = (self._api_key, *(getattr(client, name, None) for name in ("api_key", "auth_token")))
-        for key in keys:
+        known = (getattr(client, name, None) for name in ("api_key", "auth_token"))
+        for key in (self._api_key, self._login, self._secret, *known):
             if isinstance(key, str) and len(key) > 3:
                 text = text.replace(key, "…")
         return text
+
+
+def _server(given: str | None) -> BaseUrl | None:
+    """The server that is asked instead of the Anthropic API's, if any."""
+    url = given or os.environ.get("ANTHROPIC_BASE_URL")
+    if not url:
+        return None
+    name = "--base-url" if given else "ANTHROPIC_BASE_URL"
+    at = BaseUrl.read(url, name)
+    if found := re.search(r"/v1(/messages)?$", at.identity):
+        raise ConfigurationError(
+            f"{name}: '{at.identity}' ends in {found.group()}, and the Messages API's paths begin "
+            f"with that: write {at.identity[: found.start()]}"
+        )
+    return at
 
 
 def _turn(prompt: str, head: str) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .bounded import MOST_BYTES, Unpacking
+
 __all__ = ["BodyTemplate", "FastPath", "RawResponse"]
 
 _MARK = "the prompt 7f6d2c1b"
@@ -86,16 +88,20 @@ class FastPath:
     async def post(self, body: bytes) -> RawResponse:
         """Post `body`. Raises what aiohttp raises."""
         async with self._session.post(self._url, data=body, **self._options) as response:
-            content = await response.read()
-        status, headers = response.status, response.headers
-        if status >= 300 or "content-encoding" in headers:
-            content = self.as_sdk(status, headers, content).content
+            status, headers = response.status, response.headers
+            unpacking = Unpacking(headers.get("content-encoding"))
+            if unpacking.is_plain and (response.content_length or MOST_BYTES) < MOST_BYTES:
+                content = await response.read()
+            else:
+                pieces = [unpacking.feed(piece) async for piece in response.content.iter_any()]
+                content = b"".join(pieces)
         return RawResponse(status, headers, content)
 
     def as_sdk(self, status: int, headers: Any, raw: bytes) -> Any:
-        """The same answer as the SDK's HTTP library has it; it undoes the content's encoding."""
+        """The same answer as the SDK's HTTP library has it, with its content unpacked."""
+        plain = [each for each in headers.items() if each[0].lower() != "content-encoding"]
         return sys.modules["httpx2"].Response(
-            status, headers=list(headers.items()), content=raw, request=self._request
+            status, headers=plain, content=raw, request=self._request
         )
 
 
