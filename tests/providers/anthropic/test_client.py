@@ -547,15 +547,9 @@ def test_text_is_found_by_its_type_never_by_its_place() -> None:
         b"[]",
         b"5",
         b"{}",
-        b'{"content": null}',
-        b'{"content": [5]}',
-        b'{"content": [{"text": "x"}]}',
-        b'{"content": [{"type": "text"}]}',
         b"[" * 100_000,
         b"\xff\xfe",
         b"<html>",
-        message(usage=5),
-        message(usage={"input_tokens": "many"}),
     ],
     ids=lambda body: repr(body[:24]),
 )
@@ -563,6 +557,19 @@ def test_any_other_body_is_unreadable_and_possibly_billed(body: bytes) -> None:
     with pytest.raises(MalformedAnswerError) as raised:
         Answer.read(body)
     assert raised.value.possibly_billed
+
+
+@pytest.mark.parametrize("content", [None, [5], [{"text": "x"}], [{"type": "text"}]], ids=str)
+def test_a_message_without_text_is_an_empty_answer(content: Any) -> None:
+    answer = Answer.read(json.dumps({"content": content}).encode())
+    assert answer.text == ""
+    with pytest.raises(EmptyAnswerError):
+        answer.usable_text()
+
+
+@pytest.mark.parametrize("usage", [5, {"input_tokens": "many"}], ids=str)
+def test_a_usage_that_cant_be_is_unknown(usage: Any) -> None:
+    assert not Answer.read(message(usage=usage)).usage.known
 
 
 @given(st.text(), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be"]), st.booleans())
