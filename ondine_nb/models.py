@@ -151,11 +151,14 @@ class Prompt:
     `parts` are texts and, between them, what isn't text; neighbouring texts are one. `text` is
     the prompt where it `is_text` only, else its texts with a word for each other part: for views.
     `size` is its UTF-8 bytes, with the other parts' sizes: it has no more input tokens than that.
+    `key_bytes` stand for it in the journal's keys: of a text alone, the text in UTF-8. Several
+    parts are framed by kind and length, so that no two prompts are alike.
     """
 
-    __slots__ = ("is_text", "parts", "size", "text")
+    __slots__ = ("is_text", "key_bytes", "parts", "size", "text")
 
     is_text: bool
+    key_bytes: bytes
     parts: tuple[Part, ...]
     size: int
     text: str
@@ -166,35 +169,20 @@ class Prompt:
         text = parts[0]
         is_text = len(parts) == 1 and isinstance(text, str)
         if isinstance(text, str) and is_text:  # nearly every row: made without a further call
-            size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+            key_bytes = text.encode("utf-8", "replace")
+            size = len(key_bytes)
         else:
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             size = sum(
                 len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
                 for part in parts
             )
+            key_bytes = _framed(parts)
         _put(self, "is_text", is_text)
+        _put(self, "key_bytes", key_bytes)
         _put(self, "parts", parts)
         _put(self, "size", size)
         _put(self, "text", text)
-
-    @property
-    def key_bytes(self) -> bytes:
-        """What stands for it in the journal's keys: of a text alone, the text in UTF-8.
-
-        Several parts are framed by kind and length, so that no two prompts are alike.
-        """
-        if self.is_text:
-            return self.text.encode("utf-8", "replace")
-        framed = [_FRAMED]
-        for part in self.parts:
-            kind, content = (
-                ("text", part.encode("utf-8", "replace"))
-                if isinstance(part, str)
-                else (part.kind, part.key_bytes)
-            )
-            framed += [f"{kind}:{len(content)}:".encode(), content]
-        return b"".join(framed)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
@@ -216,6 +204,18 @@ class Prompt:
 
 
 _put = object.__setattr__
+
+
+def _framed(parts: tuple[Part, ...]) -> bytes:
+    framed = [_FRAMED]
+    for part in parts:
+        kind, content = (
+            ("text", part.encode("utf-8", "replace"))
+            if isinstance(part, str)
+            else (part.kind, part.key_bytes)
+        )
+        framed += [f"{kind}:{len(content)}:".encode(), content]
+    return b"".join(framed)
 
 
 def _joined(parts: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -108,30 +108,24 @@ class Sample:
     outputs: dict[str, Any]
 
 
+@dataclass(slots=True)
 class RowSample:
     """The same of a row that has just finished, cut short only when somebody looks."""
 
-    __slots__ = ("_names", "_outputs", "_values", "position")
-
-    def __init__(
-        self,
-        position: int,
-        names: Mapping[str, int],
-        values: Sequence[Any],
-        outputs: dict[str, Any],
-    ) -> None:
-        self.position: int = position
-        self._names, self._values, self._outputs = names, values, outputs
+    position: int
+    names: Mapping[str, int]
+    values: Sequence[Any]
+    cells: dict[str, Any]
 
     @property
     def inputs(self) -> dict[str, Any]:
         """The row's values by column, long texts cut."""
-        return {name: _short(self._values[at]) for name, at in self._names.items()}
+        return {name: _short(self.values[at]) for name, at in self.names.items()}
 
     @property
     def outputs(self) -> dict[str, Any]:
         """The new cells by column, long texts cut."""
-        return {name: _short(value) for name, value in self._outputs.items()}
+        return {name: _short(value) for name, value in self.cells.items()}
 
 
 def _short(value: Any) -> Any:

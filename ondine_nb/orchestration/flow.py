@@ -289,7 +289,10 @@ class _Rows:
         self._feeding = True
         async with contextlib.aclosing(chunks):
             while True:
+                left = rowset.asked
                 for rows in rowset.chunks(self._columns):
+                    left -= len(rows)
+                    self.window.all_read = left == 0 and self._pending[-1].last
                     yield rows
                 while self._full():
                     self._taken.clear()

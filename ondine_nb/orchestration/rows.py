@@ -10,7 +10,15 @@ from ..data import Column, Frame, Source
 from ..errors import OndineError, RowError
 from ..models import NO_USAGE, ZERO, Failure, Prompt, Usage
 
-__all__ = ["AskAgain", "Halted", "NewColumn", "Row", "RowSet", "RowStream", "SetAside"]
+__all__ = [
+    "AskAgain",
+    "Halted",
+    "NewColumn",
+    "Row",
+    "RowSet",
+    "RowStream",
+    "SetAside",
+]
 
 
 class NewColumn(Protocol):
@@ -55,6 +63,7 @@ class Row:
         "question",
         "reasks",
         "sending",
+        "settled",
         "status",
         "usage",
         "values",
@@ -70,6 +79,7 @@ class Row:
         self.outputs: dict[str, Any] = {}
         self.status: str = "not_run"
         self.passed_over: bool = False
+        self.settled: bool = False  # no further stage is to see it
         self.failure: Failure | None = None
         self.cost: Decimal = ZERO
         self.usage: Usage = NO_USAGE
@@ -80,11 +90,6 @@ class Row:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[self.names[name]]
-
-    @property
-    def settled(self) -> bool:
-        """Whether no further stage is to see this row."""
-        return self.passed_over or self.status in ("failed", "skipped")
 
     def pay(self, cost: Decimal, usage: Usage) -> None:
         """Add its share of an answer's cost, USD; of most rows' only answer it is that object."""
@@ -104,17 +109,17 @@ class Row:
 
     def skip(self) -> None:
         """Nothing to ask: the row stays without an answer and costs nothing."""
-        self.status = "skipped"
+        self.status, self.settled = "skipped", True
 
     def pass_over(self) -> None:
         """Not to be asked in this run, which goes on without it: the row stays `not_run`."""
-        self.passed_over = True
+        self.passed_over = self.settled = True
 
     def fail(self, error: BaseException, stage: str) -> None:
         """Keep `error` as this row's outcome."""
         label = getattr(error, "label", "failed")
         text = str(error) or type(error).__name__
-        self.status = "failed"
+        self.status, self.settled = "failed", True
         self.outputs = {}
         self.failure = Failure(
             self.position, stage, type(error).__name__, text, self.attempts, label
@@ -157,8 +162,11 @@ class RowSet:
 
     `rows[i]` is the row at position `start + i`, or None while it hasn't been read. With `rerun`,
     only those positions are asked again, and the others keep their outcome. `when_done` is called
-    with the set when every row has its outcome, or when the run stops.
+    with the set when every row has its outcome, or when the run stops. `CHUNK` rows are prepared at
+    once.
     """
+
+    CHUNK: int = _CHUNK
 
     def __init__(
         self,

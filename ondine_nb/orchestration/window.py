@@ -52,6 +52,7 @@ class Window:
         self.counts = counts
         self._working = [each for each in stages if _treats_rows(each)]
         self._ready: deque[Row] = deque()
+        self.all_read: bool = False  # no further row will come: said by who feeds the rows
         self._aside, self._first_aside = 0, ""
         self._refilling = asyncio.Lock()
         self.when_finished: Callable[[Row], None] | None = None
@@ -141,7 +142,7 @@ class Window:
         try:
             while not self.context.control.stopping:
                 row = self._ready.popleft() if self._ready else await self._wait_for_row()
-                if row is None or self.context.ended():
+                if row is None or (self.context.max_budget is not None and self.context.ended()):
                     return
                 if self._turn is None:
                     self._begin_turn()
@@ -167,7 +168,9 @@ class Window:
             row = await self._refill()
         finally:
             self._idle -= 1
-        self._hire(len(self._ready) - self._idle)
+        # Where more may come, somebody reads on, also where rows come one at a time.
+        reader = row is not None and not self.all_read
+        self._hire(max(len(self._ready), reader) - self._idle)
         return row
 
     def _begin_turn(self) -> None:

@@ -117,6 +117,15 @@ class Estimator:
         await self._remember()
         return self._priced(self._rough_tokens(), False)
 
+    async def of_prepared(self, rows: Sequence[Row]) -> CostEstimate:
+        """The same of rows that a run has prepared: they go on, with the requests made here."""
+        asked = self._count(rows, set(), release=False)
+        if asked:
+            await self.asker.open_provider()
+        self._count_requests(asked, more=False, release=False)
+        await self._remember()
+        return self._priced(self._rough_tokens(), False)
+
     def _rough_tokens(self) -> Counter[int]:
         """How many requests have so many input tokens, by the bytes of their texts."""
         return Counter(_rough(size, 1) for size in self.tally.sizes)
@@ -140,14 +149,17 @@ class Estimator:
             self._count_requests(self._count(chunk, seen), more=True)
         self._count_requests([], more=False)
 
-    def _count(self, chunk: Sequence[Row], seen: set[bytes]) -> list[Asked]:
+    def _count(
+        self, chunk: Sequence[Row], seen: set[bytes], *, release: bool = True
+    ) -> list[Asked]:
         """Count the rows by what would happen to them; gives those that would be asked."""
         tally, asked = self.tally, list[Asked]()
         for row in chunk:
             tally.rows += 1
-            if row.prompt is None:
+            if row.prompt is None or row.question is None:
                 tally.skipped += 1
-                row.release()
+                if release:
+                    row.release()
                 continue
             if len(tally.first_prompts) < _FIRST_PROMPTS:
                 tally.first_prompts.append(row.prompt.text)
@@ -161,21 +173,22 @@ class Estimator:
                 seen.add(row.question.key)
                 asked.append((row.question, row))
                 continue
-            row.release()
+            if release:
+                row.release()
         tally.questions += len(asked)
         alone = self.answers.alone.constant_bytes
         tally.unpacked_bytes += sum(row.prompt.size + alone for _, row in asked if row.prompt)
         return asked
 
-    def _count_requests(self, asked: Sequence[Asked], *, more: bool) -> None:
-        tally, price = self.tally, self.answers.price
+    def _count_requests(self, asked: Sequence[Asked], *, more: bool, release: bool = True) -> None:
+        tally, again = self.tally, self.times - 1
+        constant = {each: each.constant_bytes for each in self.answers.endpoints}
         for request, worst in self.answers.requests(asked, times=self.times, more=more):
             tally.requests += 1
-            tally.packed += len(request.asked) if request.divisible else 0
+            tally.packed += len(request.asked) if len(request.asked) > 1 else 0
             tally.ceiling += worst
-            if price is not None:
-                tally.first += price.ceiling(request.bound, request.endpoint.settings.max_tokens)
-            size = request.prompt.size + request.endpoint.constant_bytes
+            tally.first += worst - request.worst_case * again
+            size = request.prompt.size + constant[request.endpoint]
             tally.text_bytes += size
             tally.sizes.append(size)
             tally.bounds.append(request.bound)
@@ -184,7 +197,7 @@ class Estimator:
                 tally.sample.append(sampled)
             elif (place := self._random.randrange(tally.requests)) < _COUNTED:
                 tally.sample[place] = sampled  # all have the same chance: rows may be sorted
-            for _, row in request.asked:
+            for _, row in request.asked if release else ():
                 row.release()
 
     async def _input_tokens(self) -> tuple[Counter[int], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..orchestration import (
     ExecutionObserver,
     NewColumn,
     PipelineStage,
+    Row,
     RowSet,
     RowStage,
     RowStream,
@@ -175,14 +176,25 @@ class Pipeline:
             settings=plan.context.settings,
         )
 
-    async def quick_estimate(self, plan: RunPlan) -> CostEstimate | None:
-        """An estimate of `plan` by 200 of its rows that asks nobody; None where there is none."""
+    async def quick_estimate(self, plan: RunPlan, tell: Callable[[CostEstimate], None]) -> None:
+        """Give `tell` an estimate of `plan` that asks nobody, where there can be one.
+
+        Of a small frame, when the run has prepared its rows; else by 200 of them, now.
+        """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
-            return None
+            return
+        if len(self.frame) <= RowSet.CHUNK:
+            estimator = self.estimator(plan)
+
+            async def prepared(rows: Sequence[Row]) -> None:
+                with contextlib.suppress(OndineError):  # the run itself will say so
+                    tell(await estimator.of_prepared(rows))
+
+            plan.asker.when_prepared = prepared
+            return
         with contextlib.suppress(OndineError):  # the run itself will say so
             some = RowSet(self.frame.take(self.frame.sample_positions(200)))
-            return (await self.estimator(plan, some).quick()).scaled(len(self.frame))
-        return None
+            tell((await self.estimator(plan, some).quick()).scaled(len(self.frame)))
 
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.

@@ -403,7 +403,8 @@ class Run:
         assert self._ended is not None
         try:
             await self._record()
-            self.estimate = self.estimate or await self.pipeline.quick_estimate(self.plan)
+            if self.estimate is None:
+                await self.pipeline.quick_estimate(self.plan, self._expect)
             self.result = await self._execute()
         except asyncio.CancelledError:
             if not self.context.control.stopping:  # a second stop would cancel what is in flight
@@ -421,6 +422,9 @@ class Run:
         await self.context.control.drained()
         await self._complete_and_finish()
         await asyncio.to_thread(self.plan.record_end)
+
+    def _expect(self, estimate: CostEstimate) -> None:
+        self.estimate = estimate
 
     async def _execute(self) -> ExecutionResult:
         executor, stages = self.plan.executor, self.plan.stages

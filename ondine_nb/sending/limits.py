@@ -198,12 +198,14 @@ class Limits:
         except Exception as error:  # they are a stranger's: no answer is lost for them
             logger.debug("headers that can't be read: %s: %s", type(error).__name__, error)
 
-    def answered(self, request: Request, latency: float) -> None:
+    def answered(self, request: Request, reply: Reply, latency: float) -> None:
         """An answer that can be read came after `latency` seconds.
 
         Told when it comes, not once it is durable: the disk's delay is not the server's.
         """
-        self._alive(latency)
+        self.learn(reply, request)
+        if self.breaker.answered(latency) and self._outage is not None:
+            self._outage.over()
         if request.endpoint.sets_pace:
             self.concurrency.answered(latency)
         else:
@@ -211,17 +213,14 @@ class Limits:
         if asyncio.get_running_loop().time() >= self._shown_until:
             self.show()
 
-    def _alive(self, latency: float | None) -> None:
-        """The server answers, in `latency` seconds (None: it refused this one)."""
-        if self.breaker.answered(latency) and self._outage is not None:
-            self._outage.over()
-
     def _failed(self, error: BaseException, request: Request) -> None:
         if isinstance(error, TransientError):
             self.breaker.failed(request.attempts, error, self.concurrency.limit)
             self._slow_down(error, request)
-        elif isinstance(error, RejectedRequestError):
-            self._alive(None)
+        elif not isinstance(error, RejectedRequestError):
+            return
+        elif self.breaker.answered(None) and self._outage is not None:  # it refused this one
+            self._outage.over()
 
     def _slow_down(self, error: TransientError, request: Request) -> None:
         """What one row is told by 429 or 529 holds for all rows; so does an outage."""

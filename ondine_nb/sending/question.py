@@ -33,13 +33,14 @@ class Question:
     """One question of a run: its paid answers so far, shared by all rows that ask it.
 
     One row at a time has it `asked`; the others wait and find its answer. `earlier` of the answers
-    come from earlier runs. `pack` is the pack that it is asked in with others, or None. It is among
-    the `known` ones as long as any of its `rows` is on its way; a failed one stays, for an equal
-    row of a later chunk fails alike.
+    come from earlier runs. `drafted` is its request where that was made before its turn, `pack` the
+    pack that it is asked in with others, or None. It is among the `known` ones as long as any of
+    its `rows` is on its way; a failed one stays, for an equal row of a later chunk fails alike.
     """
 
     __slots__ = (
-        "answers", "begins", "earlier", "failure", "key", "known", "pack", "rows", "underway",
+        "answers", "begins", "drafted", "earlier", "failure", "key", "known", "pack", "rows",
+        "underway",
     )  # fmt: skip
 
     def __init__(self, key: bytes, known: dict[bytes, Question] | None = None) -> None:
@@ -51,6 +52,7 @@ class Question:
         self.begins: bool = False
         self.failure: RowError | None = None
         self.pack: Any = None
+        self.drafted: Any = None
         self.underway: asyncio.Future[None] | None = None
 
     def release(self) -> None:

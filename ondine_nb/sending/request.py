@@ -43,6 +43,7 @@ class Endpoint:
         self.sets_pace: bool = sets_pace
         self.warm_up: CacheWarmUp = CacheWarmUp(wanted=settings.caches)
         self.usual_output: float = 64.0
+        self.is_open: bool = False  # connected; before that its bounds are a little larger
         self._opened: asyncio.Task[None] | None = None
 
     async def open(self, width: int) -> None:
@@ -52,15 +53,11 @@ class Endpoint:
         if not self._opened.done():
             await asyncio.shield(self._opened)
         self._opened.result()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is connected; before that its bounds are a little larger."""
-        return self._opened is not None and self._opened.done()
+        self.is_open = True
 
     async def close(self) -> None:
         """Let go of the connection, once it is open."""
-        opened, self._opened = self._opened, None
+        opened, self._opened, self.is_open = self._opened, None, False
         if opened is not None:
             await asyncio.wait({opened})
             await self.provider.close()

@@ -63,8 +63,10 @@ class Sender:
 
         Raises what the request's rows fail by, or what ends the run.
         """
-        await request.endpoint.open(self.limits.concurrency.width)
-        request.measure()
+        if not request.endpoint.is_open:
+            await request.endpoint.open(self.limits.concurrency.width)
+        if not request.bound:
+            request.measure()
         while True:
             try:
                 async with self.limits.permit(request) as permit:
@@ -97,12 +99,12 @@ class Sender:
 
         From its first line on the body is kept, whatever is raised here.
         """
-        latency = _seconds(reply.latency)
+        latency, heard = _seconds(reply.latency), False
         try:
             permit.received = True
-            self.limits.learn(reply, request)
             answer = request.endpoint.can.read(reply.body)
-            self.limits.answered(request, latency)
+            heard = True
+            self.limits.answered(request, reply, latency)
             price, usage = request.endpoint.provider.price, answer.usage
             charge = None if price is None or not usage.known else price.charge(usage)
             cost = None if charge is None else charge.cost
@@ -113,6 +115,8 @@ class Sender:
                 await self.limits.admission.through()
                 shares = request.divide(request, reply, answer)
         except BaseException as error:  # whatever it is, and wherever: the body has been paid for
+            if not heard:  # what the headers say holds for all rows
+                self.limits.learn(reply, request)
             await self.record(request.unread(reply), latency)
             if isinstance(error, Exception):
                 raise _unreadable(error) from error

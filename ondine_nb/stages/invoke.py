@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
 from ..errors import BudgetExceededError, RowError
 from ..models import Prompt
@@ -19,7 +19,8 @@ _PORTION = 100  # rows that are let go at once: more would hold the loop up
 class InvokeStage(RowStage):
     """Gets each row's answer: from the journal, from an equal row, or from the provider.
 
-    `sender` sends what `plan` asks it to.
+    `sender` sends what `plan` asks it to. `when_prepared` is called with the first chunk of rows,
+    once the journal was asked for them and before any is sent.
     """
 
     columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
@@ -30,6 +31,7 @@ class InvokeStage(RowStage):
         self.plan = plan
         self.lookup = sender.lookup
         self.budget = sender.limits.budget
+        self.when_prepared: Callable[[Sequence[Row]], Awaitable[None]] | None = None
         self._questions: dict[bytes, Question] = {}
         self._context = ExecutionContext()
 
@@ -61,6 +63,9 @@ class InvokeStage(RowStage):
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
         new = await self.meet(rows)
+        if self.when_prepared is not None:
+            when, self.when_prepared = self.when_prepared, None
+            await when(rows)
         if self.plan.gathers:
             self.plan.seen(len(rows))
             for question, row in new:

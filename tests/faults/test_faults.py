@@ -117,7 +117,7 @@ def test_what_never_goes_well_is_a_named_error_of_its_row(tmp_path: Path, fault:
     assert statuses(run) == ["answered", "failed", "answered"]
     assert list(run.errors["error_type"]) == [TRANSIENT[fault]]
     assert list(run.errors["attempts"]) == [Backoff().attempts] == [server.attempts("Tell: text 1")]
-    assert "\n" not in run.errors["message"][0]
+    assert "\n" not in run.errors["message"].iloc[0]
 
 
 @pytest.mark.parametrize("fault", LASTING)

@@ -28,11 +28,6 @@ class Unpacking:
             raise ValueError(f"the answer has the unknown encoding '{self._encoding[:40]}'")
         self._inflate: Any = None if self._bits is None else zlib.decompressobj(self._bits)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing to undo."""
-        return self._inflate is None
-
     def feed(self, piece: bytes) -> bytes:
         """The content in one more piece of the body."""
         self._packed += len(piece)

@@ -10,15 +10,20 @@ No library is imported here: whoever has a client has them loaded.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from .bounded import MOST_BYTES, Unpacking
 
-__all__ = ["BodyTemplate", "FastPath", "RawResponse"]
+__all__ = ["BodyTemplate", "FastPath", "RawResponse", "TimeLimit"]
+
+_LATE_SECONDS = 0.2
+_GRACE_SECONDS = 2.0
 
 _MARK = "the prompt 7f6d2c1b"
 _UNTRACED = ("ProxyTracerProvider", "NoOpTracerProvider")
@@ -89,10 +94,11 @@ class FastPath:
         """Post `body`. Raises what aiohttp raises."""
         async with self._session.post(self._url, data=body, **self._options) as response:
             status, headers = response.status, response.headers
-            unpacking = Unpacking(headers.get("content-encoding"))
-            if unpacking.is_plain and (response.content_length or MOST_BYTES) < MOST_BYTES:
+            encoding = headers.get("content-encoding")
+            if encoding is None and (response.content_length or MOST_BYTES) < MOST_BYTES:
                 content = await response.read()
             else:
+                unpacking = Unpacking(encoding)
                 pieces = [unpacking.feed(piece) async for piece in response.content.iter_any()]
                 content = b"".join(pieces)
         return RawResponse(status, headers, content)
@@ -124,3 +130,41 @@ def _traced() -> bool:
     """Whether somebody records the SDK's calls as spans of OpenTelemetry."""
     trace = sys.modules.get("opentelemetry.trace")
     return trace is not None and type(trace.get_tracer_provider()).__name__ not in _UNTRACED
+
+
+class TimeLimit:
+    """`asyncio.timeout`, but fair after a cell has held the loop: `async with TimeLimit(seconds)`.
+
+    When the loop goes on, time-outs are due at once, before answers that came meanwhile are taken
+    from their sockets: they would be thrown away and paid again. So one that is due late waits.
+    """
+
+    __slots__ = ("_limit", "_loop", "_seconds", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._limit.__aenter__()
+        self._wait_until(self._loop.time() + self._seconds)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, error, trace)
+
+    def _wait_until(self, at: float) -> None:
+        self._timer = self._loop.call_at(at, self._due, at)
+
+    def _due(self, at: float) -> None:
+        now = self._loop.time()
+        if now - at > _LATE_SECONDS:
+            self._wait_until(now + _GRACE_SECONDS)
+        else:
+            self._limit.reschedule(now)
