@@ -275,6 +275,15 @@ def test_a_folder_holds_no_more_than_a_newcomer_takes_in_at_a_glance() -> None:
         assert len(held) <= most, f"{folder.name} holds {len(held)}"
 
 
+def test_no_class_name_means_two_things() -> None:
+    homes: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(file)
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
 def test_this_test_sees_imports_of_every_form() -> None:
     names = {each.name for each in imports("providers/anthropic/client.py")}
     assert "anthropic" in names

@@ -86,7 +86,7 @@ class Sink(ABC):
             self.discard()
 
 
-class NewColumn(Protocol):
+class ComingColumn(Protocol):
     """What is known of a new column before it is there."""
 
     @property
@@ -100,7 +100,7 @@ class NewColumn(Protocol):
         ...
 
 
-def open_sink(path: str | Path, kind: str | None = None, new: Sequence[NewColumn] = ()) -> Sink:
+def open_sink(path: str | Path, kind: str | None = None, new: Sequence[ComingColumn] = ()) -> Sink:
     """A sink for the file at `path`, of the format that its ending says; "~" is the home folder.
 
     With `kind`, the library of the frames to come, what that needs is checked before the run.
@@ -135,13 +135,13 @@ class _Writer(Protocol):
     def abandon(self) -> None: ...
 
 
-_Make: TypeAlias = "Callable[[Path, Frame, Sequence[NewColumn]], _Writer]"
+_Make: TypeAlias = "Callable[[Path, Frame, Sequence[ComingColumn]], _Writer]"
 
 
 class _FileSink(Sink):
     """A `Sink` that leaves the rows to a writer, made for the kind of the first frame."""
 
-    def __init__(self, path: Path, make: _Make, new: Sequence[NewColumn]) -> None:
+    def __init__(self, path: Path, make: _Make, new: Sequence[ComingColumn]) -> None:
         self.path = path
         self.rows = 0
         self._make = make
@@ -294,7 +294,7 @@ def _csv(separator: str) -> _Make:
     def line(cells: Iterable[str]) -> str:
         return f"{separator.join(cells)}\n"
 
-    def make(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
+    def make(part: Path, frame: Frame, new: Sequence[ComingColumn]) -> _Writer:
         cells = [_csv_cell] * len(frame.columns)
         return _Lines(part, line(map(_csv_cell, frame.columns)), cells, line)
 
@@ -317,7 +317,7 @@ def _csv_cell(value: Any) -> str:
     return text if text and not _QUOTED(text) else '"' + text.replace('"', '""') + '"'
 
 
-def _jsonl(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
+def _jsonl(part: Path, frame: Frame, new: Sequence[ComingColumn]) -> _Writer:
     keys = [f"{_JSON.encode(column)}: " for column in frame.columns]
     texts = {column.name for column in new if column.kind == "json" and frame.kind == "polars"}
     cells = [_json_in_text if name in texts else _json_cell for name in frame.columns]
@@ -350,7 +350,7 @@ def _text(value: Any) -> str:
     return str(value.isoformat()) if isinstance(value, (date, time)) else str(value)
 
 
-def _parquet(part: Path, frame: Frame, new: Sequence[NewColumn]) -> _Writer:
+def _parquet(part: Path, frame: Frame, new: Sequence[ComingColumn]) -> _Writer:
     if frame.kind == "polars":
         return PolarsParquet(part, frame)
     return PandasParquet(part, frame, {column.name: column.kind for column in new})
@@ -388,7 +388,9 @@ _FORMATS: dict[str, _Make] = {
 _PART_ROWS = 100_000
 
 
-def open_target(path: str | Path, kind: str | None = None, new: Sequence[NewColumn] = ()) -> Sink:
+def open_target(
+    path: str | Path, kind: str | None = None, new: Sequence[ComingColumn] = ()
+) -> Sink:
     """A sink for `path`: one that ends in "/" is a folder, anything else a file (`open_sink`).
 
     A folder gets files named `part.0.parquet` and so on. It takes the place of an older one that
@@ -412,7 +414,7 @@ def _is_part(path: Path) -> bool:
 class _FolderSink(Sink):
     """A folder of Parquet files, each of `_PART_ROWS` rows or a chunk more."""
 
-    def __init__(self, path: Path, kind: str | None, new: Sequence[NewColumn]) -> None:
+    def __init__(self, path: Path, kind: str | None, new: Sequence[ComingColumn]) -> None:
         self.path = path
         self.rows = 0
         self._scratch = Scratch(path)

@@ -257,7 +257,7 @@ class _Write:
             self.result = self.work(files)
         except JournalError as error:
             self.error = error
-        except Exception as error:
+        except Exception as error:  # whatever an entry makes it raise is that entry's alone
             values = (sqlite3.ProgrammingError, sqlite3.InterfaceError)
             if isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, values):
                 raise  # the file's or the disk's, so everybody's

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ..card import shown_elsewhere
 from ..ui import (
     Drawing,
-    Worker,
+    ViewWorker,
     clean,
     display_bundle,
     in_notebook,
@@ -83,7 +83,7 @@ class ResultsView:
         self._mark = uuid.uuid4().hex[:12]
         self._loop = _running_loop()
         self._watching: Any = None
-        self._worker = Worker(self._complain)
+        self._worker = ViewWorker(self._complain)
         self.parts: ResultsWidgets = ResultsWidgets(self._mark)
         self._listen()
 

@@ -29,7 +29,7 @@ from .text import (
     time_left,
 )
 from .widget_kit import Kit
-from .worker import Drawing, Worker
+from .worker import Drawing, ViewWorker
 
 __all__ = [
     "MESSAGE",
@@ -37,7 +37,7 @@ __all__ = [
     "Drawing",
     "Kit",
     "Place",
-    "Worker",
+    "ViewWorker",
     "at_cell_ends",
     "cell_number",
     "clean",

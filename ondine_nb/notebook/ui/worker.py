@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["Drawing", "Worker"]
+__all__ = ["Drawing", "ViewWorker"]
 
 
-class Worker:
+class ViewWorker:
     """Does what is asked in one thread, in order; of what is asked under one name the last.
 
     `complain` is told of what goes wrong.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from ondine_nb.notebook.ui.worker import Drawing, Worker
+from ondine_nb.notebook.ui.worker import Drawing, ViewWorker
 
 
 def test_work_is_done_in_order_and_of_one_name_only_the_last() -> None:
     done: list[str] = []
     gate = threading.Event()
-    worker = Worker(lambda error: done.append(str(error)))
+    worker = ViewWorker(lambda error: done.append(str(error)))
     worker.ask("first", lambda: bool(gate.wait(5)) and done.append("first"))
     for at in range(5):
         worker.ask("rows", lambda at=at: done.append(f"rows {at}"))  # type: ignore[misc]
@@ -23,7 +23,7 @@ def test_work_is_done_in_order_and_of_one_name_only_the_last() -> None:
 
 def test_what_goes_wrong_is_told_and_the_next_is_done() -> None:
     told: list[object] = []
-    worker = Worker(told.append)
+    worker = ViewWorker(told.append)
     worker.ask("bad", lambda: [][0])
     worker.ask("good", lambda: told.append("good"))
     worker.wait(5)
