@@ -98,7 +98,7 @@ class Row:
 
     def leave(self) -> None:
         """The run ends before this row has its outcome: what it has by now is none."""
-        self.status, self.outputs = "not_run", {}
+        self.status, self.failure, self.outputs = "not_run", None, {}
 
     def set_aside(self, reason: OndineError, stage: str) -> None:
         """It isn't run, and this is why; the others go on."""

@@ -124,6 +124,8 @@ class Window:
         # Else these tasks live until the garbage of a run is collected, which may be never: and
         # each end of a loop looks through all tasks of the process.
         self._workers.clear()
+        for row in self._ready:  # prepared, and never counted
+            row.leave()
         for chunks in reversed(self._chunks):
             await chunks.aclose()
         for stage in self.stages:
@@ -198,8 +200,13 @@ class Window:
     ) -> AsyncGenerator[Sequence[Row], None]:
         """Each chunk, after all stages have prepared it."""
         async for chunk in chunks:
-            for stage in self.stages:
-                await _done(stage.prepare(chunk, self.context))
+            try:
+                for stage in self.stages:
+                    await _done(stage.prepare(chunk, self.context))
+            except BaseException:  # the run ends before any of them is counted
+                for row in chunk:
+                    row.leave()
+                raise
             yield chunk
 
     async def _through(self, row: Row) -> None:

@@ -179,6 +179,29 @@ async def test_a_stage_that_cant_begin_ends_the_run_with_its_error(where: str) -
     assert work.seen == []
 
 
+async def test_rows_that_were_only_prepared_when_the_run_ends_have_no_outcome() -> None:
+    """Else they would be skipped or failed in `run.rows`, and not run in every count."""
+
+    class Judges(Work):
+        async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+            for row in rows[2:]:
+                row.skip() if row.position % 2 else row.fail(ValueError("no"), self.name)
+            if rows[0].position:
+                raise JournalError("can't be read")
+
+    for sizes, problem in (((6,), None), ((2, 6), "can't be read")):
+        context, chunks = ExecutionContext(total_rows=sum(sizes)), Chunks(*sizes)
+        if problem is None:
+            work = Judges(each=lambda _, context=context: context.control.stop())
+            await run(chunks, work, width=1, context=context)
+        else:
+            with pytest.raises(JournalError, match=problem):
+                await run(chunks, Judges(), width=1, context=context)
+        settled = [row for row in chunks.rows if row.status in ("skipped", "failed")]
+        assert len(settled) == context.skipped_rows + context.failed_rows
+        assert len([row for row in chunks.rows if row.failure]) == context.failed_rows
+
+
 async def test_a_stop_lets_what_is_sending_end_and_cancels_what_waits() -> None:
     answered, chunks = asyncio.Event(), Chunks(10)
     context = ExecutionContext()
