@@ -99,6 +99,7 @@ class Row:
     def leave(self) -> None:
         """The run ends before this row has its outcome: what it has by now is none."""
         self.status, self.failure, self.outputs = "not_run", None, {}
+        self.settled = self.passed_over
 
     def set_aside(self, reason: OndineError, stage: str) -> None:
         """It isn't run, and this is why; the others go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -192,6 +193,7 @@ def asker_of(
     accepted: bool = False,
     retries: bool = False,
     backoff: Backoff | None = None,
+    clock: Callable[[], float] = time.monotonic,
     head: str = "",
     tail: str = "",
 ) -> InvokeStage:
@@ -211,7 +213,12 @@ def asker_of(
         mark=PACK_MARK if options.pack > 1 else b"",
     )
     limits = Limits(
-        budget, journal.single_flight, concurrency=concurrency, grows=grows, backoff=backoff
+        budget,
+        journal.single_flight,
+        concurrency=concurrency,
+        grows=grows,
+        backoff=backoff,
+        clock=clock,
     )
     sender = Sender(limits, lookup, accepted=accepted)
     alone = Endpoint(provider, settings)

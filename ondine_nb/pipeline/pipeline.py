@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ class Pipeline:
         self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
         self.name = name
         self.recorded = True
+        self.clock: Callable[[], float] = time.monotonic
         self._journal = journal
         self._session: SessionBudget | None = None
         self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
@@ -319,6 +321,7 @@ class Pipeline:
             resumed=earlier is not None,
             retries=rowset is not None,
             accepted=rowset is not None and rowset.any_answered(),
+            clock=self.clock,
         )
         stages: list[PipelineStage] = [
             LoadStage(rows),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -79,7 +80,7 @@ class Limits:
     """What all requests of a run share: concurrency, rate, budget, circuit breaker, single flight.
 
     `note` is how a view words why the concurrency is what it is, `look_again` says whether another
-    run has answered a request meanwhile.
+    run has answered a request meanwhile. `clock` gives seconds, and runs as the loop's own time.
     """
 
     def __init__(
@@ -90,15 +91,16 @@ class Limits:
         concurrency: int = 20,
         grows: bool = False,
         backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = budget
         self.single_flight = single_flight
         self.concurrency: ConcurrencyLimit = ConcurrencyLimit(
             concurrency, AdaptiveConcurrency(most=concurrency) if grows else None
         )
-        self.rate: RateLimiter = RateLimiter()
+        self.rate: RateLimiter = RateLimiter(clock)
         self.admission: FairAdmission = FairAdmission()
-        self.breaker: CircuitBreaker = CircuitBreaker(backoff or Backoff())
+        self.breaker: CircuitBreaker = CircuitBreaker(backoff or Backoff(), clock)
         self.note: Callable[[str], str] = lambda note: note
         self.look_again: Callable[[Request], Awaitable[bool]] | None = None
         self.beside_others: bool = False  # set for good when another run is under way meanwhile

@@ -15,7 +15,19 @@ from ondine_nb.sending import AdaptiveConcurrency, Backoff, ConcurrencyLimit, Ra
 
 from .clock import Clock, simulate
 
-__all__ = ["EVERYTHING", "FixedWindow", "Outcome", "Server", "TokenBucket", "ideal", "run"]
+__all__ = [
+    "EVERYTHING",
+    "FixedWindow",
+    "Limit",
+    "Outcome",
+    "Server",
+    "TokenBucket",
+    "headers_of",
+    "ideal",
+    "retry_after",
+    "run",
+    "told",
+]
 
 EVERYTHING = ("limits", "reset", "retry-after")
 _EPOCH = 1_790_000_000.0  # wall time at the clock's zero, for the headers that tell dates
@@ -179,36 +191,43 @@ class _Wire:
         refused = wait > 0 or self.draw.random() < server.by_chance
         if limit is not None and not refused:
             limit.take(now)
-        headers = {} if limit is None else self._headers(limit, now)
+        headers = {} if limit is None else headers_of(limit, now, server.tells)
         if not refused:
             await asyncio.sleep(server.latency * self.draw.uniform(0.5, 1.5))
         await asyncio.sleep(server.trip / 2 * self.draw.uniform(0.8, 1.2))
         if refused:
             self.outcome.refused += 1
-            raise _Refused(*self._told(headers, wait))
+            after = retry_after(wait, server.whole) if "retry-after" in server.tells else None
+            raise _Refused(headers if after is None else told(headers, after), after)
         self.outcome.answered += 1
         self.outcome.seconds = self.clock()
         return headers, self.clock() - started
 
-    def _headers(self, limit: Limit, now: float) -> dict[str, str]:
-        name, tells = "anthropic-ratelimit-requests", self.server.tells
-        headers: dict[str, str] = {}
-        if "limits" in tells:
-            headers[f"{name}-limit"] = f"{limit.per_minute:.0f}"
-            headers[f"{name}-remaining"] = f"{max(0, math.floor(limit.left(now) + 1e-9))}"
-        if "reset" in tells:
-            full = datetime.fromtimestamp(math.ceil(_EPOCH + now + limit.full(now)), UTC)
-            headers[f"{name}-reset"] = full.strftime("%Y-%m-%dT%H:%M:%SZ")
-            headers["date"] = datetime.fromtimestamp(_EPOCH + now, UTC).strftime(
-                "%a, %d %b %Y %H:%M:%S GMT"
-            )
-        return headers
 
-    def _told(self, headers: dict[str, str], wait: float) -> tuple[Mapping[str, str], float | None]:
-        if "retry-after" not in self.server.tells:
-            return headers, None
-        after = float(math.ceil(wait)) if self.server.whole else round(wait + 0.0005, 3)
-        return {**headers, "retry-after": f"{after:g}"}, after
+def headers_of(limit: Limit, now: float, tells: Sequence[str]) -> dict[str, str]:
+    """What an answer's headers tell of the limit at `now`."""
+    name = "anthropic-ratelimit-requests"
+    headers: dict[str, str] = {}
+    if "limits" in tells:
+        headers[f"{name}-limit"] = f"{limit.per_minute:.0f}"
+        headers[f"{name}-remaining"] = f"{max(0, math.floor(limit.left(now) + 1e-9))}"
+    if "reset" in tells:
+        full = datetime.fromtimestamp(math.ceil(_EPOCH + now + limit.full(now)), UTC)
+        headers[f"{name}-reset"] = full.strftime("%Y-%m-%dT%H:%M:%SZ")
+        headers["date"] = datetime.fromtimestamp(_EPOCH + now, UTC).strftime(
+            "%a, %d %b %Y %H:%M:%S GMT"
+        )
+    return headers
+
+
+def retry_after(wait: float, whole: bool) -> float:
+    """The seconds that a refusal asks to wait, `whole` ones rounded up."""
+    return float(math.ceil(wait)) if whole else round(wait + 0.0005, 3)
+
+
+def told(headers: Mapping[str, str], after: float) -> dict[str, str]:
+    """The headers with `retry-after` beside them."""
+    return {**headers, "retry-after": f"{after:g}"}
 
 
 def run(

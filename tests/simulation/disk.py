@@ -1,0 +1,237 @@
+"""A journal whose disk is in memory: what was written outlives a simulated process, if committed.
+
+The journal's own writer, transactions, sequence numbers and queries are the real ones. What is
+simulated is the thread (a timer of the loop), and the files: databases in memory, of which those
+of ended processes are taken over as the real ones are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import queue
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ondine_nb.errors import JournalError
+from ondine_nb.journal import Entry, Journal, SingleFlight
+from ondine_nb.journal.batches import BATCHES, BatchRecord, batch_rows, put_batch, put_rows
+from ondine_nb.journal.entries import COLUMNS, EPOCH, TABLE
+from ondine_nb.journal.files import Files
+from ondine_nb.journal.journal import _Write
+
+__all__ = ["Disk", "DiskFaults", "SimulatedJournal"]
+
+_COPY = f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+class DiskFaults:
+    """Which transactions fail, by their number from 1: before they are durable, or just after."""
+
+    def __init__(self, before: Sequence[int] = (), after: Sequence[int] = ()) -> None:
+        self.before, self.after = frozenset(before), frozenset(after)
+
+    def __repr__(self) -> str:
+        return f"before {sorted(self.before)} after {sorted(self.after)}"
+
+
+class _Database:
+    """One file: a database in memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.executescript(TABLE + BATCHES)
+
+    in_place = True
+    folder_in_place = True
+
+
+class _LiveDatabase(_Database):
+    """A process's own file. `ended` once nobody writes it any more."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(f"live-{disk.epoch}.db")
+        self.path = Path(self.name)
+        self._disk = disk
+        self._pending: list[Entry] = []
+        self.ended = False
+
+    def begin(self) -> None:
+        self.connection.execute("BEGIN")
+
+    def commit(self) -> None:
+        self._disk.transactions += 1
+        number, faults = self._disk.transactions, self._disk.faults
+        if number in faults.before:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.connection.execute("COMMIT")
+        self._disk.committed(self._pending)
+        self._pending = []
+        if number in faults.after:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def rollback(self) -> None:
+        self._pending = []
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def insert(self, entry: Entry, sequence: int) -> None:
+        marks = ",".join("?" * 12)
+        self.connection.execute(
+            f"INSERT INTO answers (n, {COLUMNS}) VALUES ({marks})",
+            entry.as_row(sequence),
+        )
+        self._pending.append(entry)
+
+    def put_batch(self, record: BatchRecord) -> None:
+        put_batch(self.connection, record)
+
+    def close(self) -> None:
+        self.ended = True
+
+    leave = abandon = close
+
+
+class Disk:
+    """What lasts: the store, the files of processes, and beside them what was told of them.
+
+    `wall` is the time of day, which may jump. `latest` is what the answer to each question is, as
+    the journal's rules have it: the first since it was last asked anew.
+    """
+
+    def __init__(self, wall: Callable[[], float], draw: random.Random) -> None:
+        self.wall, self.draw = wall, draw
+        self.faults = DiskFaults()
+        self.latency = 0.001
+        self.epoch = self.transactions = 0
+        self.store = _Database("answers.db")
+        self.lives: list[_LiveDatabase] = []
+        self.entries: list[Entry] = []
+        self.acknowledged: set[tuple[bytes, str, bytes]] = set()
+        self.answered: dict[bytes, set[str]] = {}  # who got an acknowledged answer to a question
+        self.latest: dict[bytes, bytes] = {}
+        self.seen: dict[bytes, set[bytes]] = {}
+        self.cost_of: dict[str, Decimal] = {}
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """These are durable now."""
+        for entry in entries:
+            self.entries.append(entry)
+            known = self.cost_of.get(entry.run, Decimal(0))
+            self.cost_of[entry.run] = known + Decimal(entry.cost or 0)
+            if entry.readable and (entry.begins or entry.key not in self.latest):
+                self.latest[entry.key] = entry.body
+                self.seen.setdefault(entry.key, set()).add(entry.body)
+
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
+        """Somebody was told that these are durable."""
+        for entry in entries:
+            self.acknowledged.add((entry.key, entry.run, entry.body))
+            if entry.readable:
+                self.answered.setdefault(entry.key, set()).add(entry.run)
+
+    def crash(self) -> None:
+        """The process that wrote ends without a word: what wasn't committed never was."""
+        for live in self.lives:
+            if not live.ended:
+                live.rollback()
+                live.ended = True
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        for database in (self.store, *self.lives):
+            database.connection.close()
+
+
+class _Files(Files):
+    """A process's view of the disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(Path("simulated"))
+        self._disk = disk
+
+    def open(self) -> None:
+        if self._own is None:
+            self._begin_epoch()
+            live = _LiveDatabase(self._disk)
+            self._disk.lives.append(live)
+            self._own = live  # type: ignore[assignment]
+
+    def _begin_epoch(self) -> None:
+        self._disk.epoch = max(self._disk.epoch, self._next // EPOCH) + 1
+        self._next = self._disk.epoch * EPOCH
+
+    def insert(self, entry: Entry) -> None:
+        entry.at = self._disk.wall()
+        super().insert(entry)
+
+    def merge_ended(self) -> None:
+        self._begin_epoch()
+        for live in self._disk.lives:
+            if live.ended and live is not self._own:
+                self._take_over(live)
+        self._disk.lives = [live for live in self._disk.lives if not live.ended]
+
+    def _take_over(self, live: _LiveDatabase) -> None:
+        store = self._disk.store.connection
+        query = f"SELECT n, {COLUMNS} FROM answers"
+        store.executemany(_COPY, [(live.name, *row) for row in live.connection.execute(query)])
+        put_rows(store, batch_rows(live.connection))
+        live.connection.close()
+
+    @contextlib.contextmanager
+    def _reading(self, earlier: bool) -> Iterator[list[sqlite3.Connection]]:
+        yield [self._disk.store.connection, self.live] if earlier else [self.live]
+
+    def _columns(self, connection: sqlite3.Connection) -> str:
+        return COLUMNS
+
+
+class SimulatedJournal(Journal):
+    """A journal of a simulated process: its writer is a timer instead of a thread."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.folder = Path("simulated")
+        self.closed = False
+        self.disk = disk
+        self.single_flight = SingleFlight()
+        self._asking = threading.Lock()
+        self._writes = queue.SimpleQueue()
+        self._files = _Files(disk)
+        self._due = False
+
+    async def extend(self, entries: Sequence[Entry]) -> None:
+        await super().extend(entries)
+        self.disk.acknowledge(entries)
+
+    async def _ask(self, work: Callable[[Files], Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        if self.closed:
+            raise JournalError("the process is dead, or its journal is closed")
+        write = _Write(work, loop, loop.create_future())
+        self._writes.put(write)
+        if not self._due:
+            self._due = True
+            loop.call_later(self.disk.latency * self.disk.draw.uniform(0.2, 2.0), self._write)
+        return await write.future
+
+    def _write(self) -> None:
+        """One transaction for whatever is queued."""
+        self._due = False
+        if self.closed:
+            return
+        writes = []
+        while not self._writes.empty():
+            writes.append(self._writes.get())
+        self._transact(writes)
+
+    def close(self) -> None:
+        self.closed = True
+        self._files.close()

@@ -1,0 +1,39 @@
+"""What a run promises holds in worlds of faults that are drawn from seeds."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from .worlds import World
+
+SEEDS, PART = 300, 25
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, PART))
+def test_nothing_is_lost_paid_twice_or_shown_otherwise_than_it_is(first: int) -> None:
+    logging.getLogger("ondine_nb").setLevel(logging.CRITICAL)
+    for seed in range(first, first + PART):
+        try:
+            World(seed).live()
+        except Exception as error:
+            error.add_note(f"replay: python -m tests.simulation --seed {seed} -v")
+            raise
+
+
+def test_a_seed_gives_the_same_world_and_the_same_steps_again() -> None:
+    for seed in range(7, 400, 40):
+        lives = [World(seed), World(seed)]
+        for world in lives:
+            world.live()
+        once, again = lives
+        assert once.steps == again.steps
+        assert [_without_run(each) for each in once.wire.ledger] == [
+            _without_run(each) for each in again.wire.ledger
+        ]
+
+
+def _without_run(sent: object) -> str:
+    """A request as text, but for the run's id, which no seed decides."""
+    return str(sent).partition(", prompt=")[2]

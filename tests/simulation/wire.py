@@ -1,0 +1,275 @@
+"""The other end of the wire in a simulated world, and its ledger of what was really billed.
+
+What becomes of a request is drawn when it arrives: whoever dies meanwhile pays all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from ondine_nb.errors import (
+    ConnectionLostError,
+    ForbiddenError,
+    OverloadedError,
+    RateLimitedError,
+    RejectedRequestError,
+    ServerError,
+    TimedOutError,
+)
+from ondine_nb.models import Usage
+from ondine_nb.providers import ModelPrice, Reply, Settings, find_price
+
+from .breach import Breach, demand
+from .clock import Clock
+from .rate_limits import Limit, headers_of, retry_after, told
+
+__all__ = ["BODIES", "ERRORS", "USAGES", "Sent", "SimulatedProvider", "Wire", "text_for"]
+
+IDENTITY = "simulated"
+MAX_TOKENS = 64
+_ROOM = 20  # bytes of a request beside its prompt
+_PRICE = find_price("simulated", price_in=Decimal(3), price_out=Decimal(15))
+assert _PRICE is not None
+PRICE: ModelPrice = _PRICE
+
+# What a server may say of the tokens; `None` is the truth.
+USAGES: Mapping[str, Any] = {
+    "missing": ...,
+    "null": None,
+    "empty": {},
+    "null tokens": {"input_tokens": None, "output_tokens": 5},
+    "negative": {"input_tokens": -3_000_000, "output_tokens": -5},
+    "infinite": {"input_tokens": float("inf"), "output_tokens": 5},
+    "not a number": {"input_tokens": float("nan"), "output_tokens": 5},
+    "huge": {"input_tokens": 10**300, "output_tokens": 5},
+    "text": {"input_tokens": "12", "output_tokens": "5"},
+    "a list": [1, 2],
+    "a fraction": {"input_tokens": 1.5, "output_tokens": 5},
+}
+# What may stand in the place of an answer: all of it is paid for.
+BODIES: Sequence[str] = (
+    "refused", "cut", "null content", "null text", "no content", "blank", "paused", "odd reason",
+    "not JSON", "a list", "nothing", "half",
+)  # fmt: skip
+_UNREADABLE = frozenset({"not JSON", "a list", "nothing", "half"})
+_NO_ANSWER = frozenset(BODIES)
+# What may happen instead of any answer, and whether it is billed nonetheless ("perhaps": either).
+ERRORS: Mapping[str, str] = {
+    "overloaded": "no",
+    "server error": "no",
+    "refused connection": "no",
+    "cut connection": "perhaps",
+    "timed out": "perhaps",
+    "bug": "perhaps",
+}
+
+
+def text_for(prompt: str, number: int) -> str:
+    """The answer to a prompt when it is asked for the `number`th time."""
+    return f"A[{prompt}]#{number}"
+
+
+@dataclass(slots=True)
+class Sent:
+    """A request that arrived. `billed` is what it truly costs; `shown` is what a run can know of
+    its cost, None where nobody can tell, and all that it may have cost is possibly billed."""
+
+    run: str
+    prompt: str
+    number: int
+    at: float
+    worst: Decimal
+    kind: str = "answered"
+    billed: Decimal = Decimal(0)
+    shown: Decimal | None = None
+    done: bool = False
+
+
+@dataclass
+class Wire:
+    """The server. `before_send(provider, prompt)` is called as each request arrives."""
+
+    clock: Clock
+    draw: random.Random
+    latency: float = 0.5
+    errors: Mapping[str, float] = field(default_factory=dict)
+    bodies: Mapping[str, float] = field(default_factory=dict)
+    usages: Mapping[str, float] = field(default_factory=dict)
+    rejects: frozenset[str] = frozenset()
+    forbids: frozenset[str] = frozenset()
+    outages: Sequence[tuple[float, float]] = ()
+    limit: Limit | None = None
+    tells: Sequence[str] = ()
+    whole: bool = False
+    ledger: list[Sent] = field(default_factory=list)
+    times: dict[str, int] = field(default_factory=dict)
+    under_way: dict[str, Sent] = field(default_factory=dict)
+    before_send: Callable[[SimulatedProvider, str], None] = lambda provider, prompt: None
+    breach: Breach | None = None
+
+    def calm(self) -> None:
+        """From now on every request is answered as it should be."""
+        self.errors = self.bodies = self.usages = {}
+        self.outages, self.limit = (), None
+        self.rejects = self.forbids = frozenset()
+
+    async def send(self, provider: SimulatedProvider, prompt: str) -> Reply:
+        try:
+            self.before_send(provider, prompt)
+            demand(prompt not in self.under_way, "asked twice at the same time:", prompt)
+        except Breach as breach:  # the run would take it for its row's failure
+            self.breach = self.breach or breach
+            raise
+        started = self.clock()
+        sent = self.under_way[prompt] = self._arrived(provider, prompt)
+        try:
+            return await self._answer(sent, started)
+        finally:
+            sent.done = True
+            self.under_way.pop(prompt, None)
+
+    def _arrived(self, provider: SimulatedProvider, prompt: str) -> Sent:
+        self.times[prompt] = self.times.get(prompt, 0) + 1
+        worst = PRICE.ceiling(provider.request_bytes(prompt), MAX_TOKENS)
+        sent = Sent(provider.run, prompt, self.times[prompt], self.clock(), worst)
+        self.ledger.append(sent)
+        return sent
+
+    async def _answer(self, sent: Sent, started: float) -> Reply:
+        limit, now = self.limit, self.clock()
+        wait = 0.0 if limit is None else limit.wait(now)
+        headers = {} if limit is None else headers_of(limit, now, self.tells)
+        if wait > 0:
+            sent.kind = "rate limited"
+            await asyncio.sleep(0.05)
+            after = retry_after(wait, self.whole) if "retry-after" in self.tells else None
+            headers = headers if after is None else told(headers, after)
+            raise RateLimitedError("429", headers=headers, retry_after=after)
+        if limit is not None:
+            limit.take(now)
+        if any(start <= now < end for start, end in self.outages):
+            sent.kind = "outage"
+            await asyncio.sleep(0.05)
+            raise OverloadedError("529")
+        if sent.prompt in self.rejects or sent.prompt in self.forbids:
+            sent.kind = "rejected"
+            await asyncio.sleep(0.05)
+            if sent.prompt in self.rejects:
+                raise RejectedRequestError(f"400: what {sent.prompt} says isn't taken")
+            raise ForbiddenError(f"403: what {sent.prompt} says isn't allowed")
+        if error := self._drawn(self.errors):
+            await self._fail(sent, error)
+        body = self._billed(sent, self._drawn(self.bodies), self._drawn(self.usages))
+        await asyncio.sleep(self.latency * self.draw.uniform(0.2, 3.0))
+        return Reply(body, headers, self.clock() - started)
+
+    def _drawn(self, chances: Mapping[str, float]) -> str:
+        point = self.draw.random()
+        for name, chance in chances.items():
+            point -= chance
+            if point < 0:
+                return name
+        return ""
+
+    async def _fail(self, sent: Sent, error: str) -> None:
+        sent.kind = error
+        if ERRORS[error] == "perhaps" and self.draw.random() < 0.7:
+            sent.billed = PRICE.cost(self._usage(sent))
+        slow = 20.0 if error == "timed out" else self.latency
+        await asyncio.sleep(slow * self.draw.uniform(0.2, 2.0))
+        if error == "overloaded":
+            raise OverloadedError("529")
+        if error == "server error":
+            after = self.draw.choice([None, 0.5, 7.0])
+            raise ServerError("500", retry_after=after)
+        if error == "refused connection":
+            raise ConnectionLostError("no connection", unreachable=True)
+        if error == "cut connection":
+            raise ConnectionLostError("the connection was cut", possibly_billed=True)
+        if error == "timed out":
+            raise TimedOutError("no answer", possibly_billed=True)
+        raise ZeroDivisionError("a provider of one's own has a bug")
+
+    def _usage(self, sent: Sent) -> Usage:
+        most = len(sent.prompt.encode()) + _ROOM
+        return Usage(self.draw.randint(1, most), self.draw.randint(1, MAX_TOKENS))
+
+    def _billed(self, sent: Sent, body: str, usage: str) -> bytes:
+        """The body of a request that is billed: as it should be, or odd in some way."""
+        true = self._usage(sent)
+        sent.billed = PRICE.cost(true)
+        sent.kind = body or usage or "answered"
+        known = not usage and body not in _UNREADABLE
+        sent.shown = sent.billed if known else None
+        truth = {"input_tokens": true.input_tokens, "output_tokens": true.output_tokens}
+        said = USAGES[usage] if usage else truth
+        message = {
+            "type": "message",
+            "content": [{"type": "text", "text": text_for(sent.prompt, sent.number)}],
+            "stop_reason": "end_turn",
+            "usage": said,
+        }
+        if usage == "missing":
+            del message["usage"]
+        return _shaped(message, body)
+
+
+def _shaped(message: dict[str, Any], body: str) -> bytes:
+    blocks: dict[str, Any] = {
+        "null content": None,
+        "null text": [{"type": "text", "text": None}],
+        "no content": [],
+        "blank": [{"type": "text", "text": " \n"}],
+    }
+    reasons = {
+        "refused": "refusal",
+        "cut": "max_tokens",
+        "paused": "pause_turn",
+        "odd reason": "who_knows",
+    }
+    if body in blocks:
+        message["content"] = blocks[body]
+    message["stop_reason"] = reasons.get(body, message["stop_reason"])
+    text = json.dumps(message).replace("Infinity", "1e999").encode()
+    odd = {"not JSON": b"<html>gateway</html>", "a list": b"[1, 2]", "nothing": b""}
+    return odd.get(body, text[: len(text) // 2] if body == "half" else text)
+
+
+class SimulatedProvider:
+    """What one run asks the wire by; `run` names it in the ledger."""
+
+    identity = IDENTITY
+    model = "simulated"
+    note = ""
+    price = PRICE
+
+    def __init__(self, wire: Wire, run: str) -> None:
+        self.wire, self.run = wire, run
+        self.opened = self.closed = 0
+
+    async def open(self, settings: Settings, concurrency: int) -> None:
+        self.opened += 1
+        await asyncio.sleep(0.01)
+
+    async def send(self, prompt: str) -> Reply:
+        return await self.wire.send(self, prompt)
+
+    async def count_tokens(self, prompt: str) -> int | None:
+        return None
+
+    def request_bytes(self, prompt: str) -> int:
+        return len(prompt.encode()) + _ROOM
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Their sum."""
+    return sum(amounts, Decimal(0))
