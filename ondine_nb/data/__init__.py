@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .columns import Column, is_nan_or_none
-from .files import ENDINGS
-from .frames import Frame, frames_in, kind_of, records_frame, wrap
-from .open import named_dtypes, open_source
-from .sinks import Sink, open_target
-from .source import FrameSource, Source, joined
+from typing import TYPE_CHECKING
+
+from .. import lazily
+
+if TYPE_CHECKING:
+    from .columns import Column, is_nan_or_none
+    from .files import ENDINGS
+    from .frames import Frame, frames_in, kind_of, records_frame, wrap
+    from .open import named_dtypes, open_source
+    from .sinks import Sink, open_target
+    from .source import FrameSource, Source, joined
 
 __all__ = [
     "ENDINGS",
@@ -26,3 +31,24 @@ __all__ = [
     "records_frame",
     "wrap",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Column": "columns",
+        "ENDINGS": "files",
+        "Frame": "frames",
+        "FrameSource": "source",
+        "Sink": "sinks",
+        "Source": "source",
+        "frames_in": "frames",
+        "is_nan_or_none": "columns",
+        "joined": "source",
+        "kind_of": "frames",
+        "named_dtypes": "open",
+        "open_source": "open",
+        "open_target": "sinks",
+        "records_frame": "frames",
+        "wrap": "frames",
+    },
+)

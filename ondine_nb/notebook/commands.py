@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, OndineError
 from ..journal import home
 from ..models import ZERO, CostEstimate, dollars, usd
 from ..orchestration import run_in_thread
-from ..pipeline import Spent, Tally, spending, write_csv
+from ..pipeline import Spent, Tally, read_spending, write_csv
 from ..providers import (
     Model,
     ModelCatalog,
@@ -133,15 +133,15 @@ def costs(file: str) -> str:
     if file:
         if not file.endswith(".csv"):
             raise ConfigurationError(f"%ondine cost writes CSV, and '{file}' doesn't end in .csv")
-        groups = spending()
+        groups = read_spending()
         write_csv(groups, file)
         return f"{file}: {len(groups):,} rows (run, model and day), {_sum(groups)}"
-    runs = spending(by="run")
+    runs = read_spending(by="run")
     if not runs:
         return f"Nothing was paid yet: {home()} has no answer."
     parts = [f"Paid in all: {_sum(runs)} ({home()})", *_section("By run", runs)]
     for by in ("model", "day"):
-        parts += _section(f"By {by}", spending(by=by))
+        parts += _section(f"By {by}", read_spending(by=by))
     return "\n".join(parts)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from .estimate import Estimator, Tally, by_answers, duration, projected
-from .option_kinds import Kind, Option, Surface
-from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
-from .pipeline import Pipeline
-from .records import recorded, schema_class
-from .report import shown_path
-from .run import Run
-from .spending import Spent, costs, spending, write_csv
+from typing import TYPE_CHECKING
+
+from .. import lazily
+
+if TYPE_CHECKING:
+    from .estimate import Estimator, Tally, by_answers, duration, projected
+    from .option_kinds import Kind, Option, Surface
+    from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
+    from .pipeline import Pipeline
+    from .records import recorded, schema_class
+    from .report import shown_path
+    from .run import Run
+    from .spending import Spent, costs, read_spending, write_csv
 
 __all__ = [
     "COMBINED",
@@ -31,9 +36,39 @@ __all__ = [
     "costs",
     "duration",
     "projected",
+    "read_spending",
     "recorded",
     "schema_class",
     "shown_path",
-    "spending",
     "write_csv",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "COMBINED": "options",
+        "CONFLICTS": "options",
+        "Conflict": "options",
+        "DEFAULT_MODEL": "options",
+        "Estimator": "estimate",
+        "Kind": "option_kinds",
+        "OPTIONS": "options",
+        "Option": "option_kinds",
+        "Options": "options",
+        "Pipeline": "pipeline",
+        "Run": "run",
+        "Spent": "spending",
+        "Surface": "option_kinds",
+        "Tally": "estimate",
+        "by_answers": "estimate",
+        "conflict": "options",
+        "costs": "spending",
+        "duration": "estimate",
+        "projected": "estimate",
+        "recorded": "records",
+        "schema_class": "records",
+        "shown_path": "report",
+        "read_spending": "spending",
+        "write_csv": "spending",
+    },
+)

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import ConfigurationError, nearest
 from ..models import usd
-from ..providers import BaseUrl
 
 __all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option"]
 
@@ -214,6 +213,8 @@ def _share(option: Option, value: Any) -> str:
 
 def _url(option: Option, value: Any) -> Any:
     if value:
+        from ..providers import BaseUrl  # not at %load_ext: the providers take a while
+
         BaseUrl.read(value, option.long)
     return value
 

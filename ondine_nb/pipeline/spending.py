@@ -19,7 +19,7 @@ from ..models import ZERO
 from ..orchestration import run_in_thread
 from .records import folded_names, run_id, state_manager
 
-__all__ = ["BY", "Spent", "costs", "spending", "write_csv"]
+__all__ = ["BY", "Spent", "costs", "read_spending", "write_csv"]
 
 BY = ("run", "model", "day")
 
@@ -61,10 +61,10 @@ def costs(
     "polars". Raises `JournalError` for a journal that can't be read, `ConfigurationError` for
     groups that there aren't.
     """
-    return _frame(spending(journal, by), kind or _kind())
+    return _frame(read_spending(journal, by), kind or _kind())
 
 
-def spending(
+def read_spending(
     journal: Journal | Path | str | None = None, by: str | Sequence[str] = BY
 ) -> list[Spent]:
     """The rows of `costs`, with exact costs. Blocks a running loop meanwhile. Raises as it does."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from .budget import Budget, Reservation, SessionBudget
-from .circuit_breaker import CircuitBreaker, Outage
-from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
-from .limits import Limits, Permit
-from .lookup import Lookup
-from .prompt_cache import CachePoints, cache_points
-from .question import PACK_MARK, Question, answer_in, question_key
-from .rate_limit import RateLimiter
-from .request import AnswerShare, Endpoint, Request
-from .retry import Attempts, Backoff, Rejections
-from .sender import Sender
+from typing import TYPE_CHECKING
+
+from .. import lazily
+
+if TYPE_CHECKING:
+    from .budget import Budget, Reservation, SessionBudget
+    from .circuit_breaker import CircuitBreaker, Outage
+    from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
+    from .limits import Limits, Permit
+    from .lookup import Lookup
+    from .prompt_cache import CachePoints, cache_points
+    from .question import PACK_MARK, Question, answer_in, question_key
+    from .rate_limit import RateLimiter
+    from .request import AnswerShare, Endpoint, Request
+    from .retry import Attempts, Backoff, Rejections
+    from .sender import Sender
 
 __all__ = [
     "PACK_MARK",
@@ -41,3 +46,34 @@ __all__ = [
     "cache_points",
     "question_key",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "AdaptiveConcurrency": "concurrency",
+        "AnswerShare": "request",
+        "Attempts": "retry",
+        "Backoff": "retry",
+        "Budget": "budget",
+        "CachePoints": "prompt_cache",
+        "CircuitBreaker": "circuit_breaker",
+        "ConcurrencyLimit": "concurrency",
+        "Endpoint": "request",
+        "FairAdmission": "concurrency",
+        "Limits": "limits",
+        "Lookup": "lookup",
+        "Outage": "circuit_breaker",
+        "PACK_MARK": "question",
+        "Permit": "limits",
+        "Question": "question",
+        "RateLimiter": "rate_limit",
+        "Rejections": "retry",
+        "Request": "request",
+        "Reservation": "budget",
+        "Sender": "sender",
+        "SessionBudget": "budget",
+        "answer_in": "question",
+        "cache_points": "prompt_cache",
+        "question_key": "question",
+    },
+)

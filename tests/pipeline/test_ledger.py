@@ -13,7 +13,7 @@ import pytest
 
 from ondine_nb import Run
 from ondine_nb.journal.journal import shared
-from ondine_nb.pipeline.spending import spending
+from ondine_nb.pipeline.spending import read_spending
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
@@ -93,7 +93,7 @@ def test_each_answered_request_at_the_real_table_adds_up_to_the_costs_of_the_run
     assert sum((row.cost for row in rows), Decimal(0)) == wanted
     assert costs.output_tokens == sum(entry.output_tokens for entry in entries)
     assert costs.input_tokens == sum(row.usage.prompt_tokens for row in rows)
-    (spent,) = spending(shared(asker.folder), "run")
+    (spent,) = read_spending(shared(asker.folder), "run")
     assert (spent.cost, spent.unpriced) == (wanted, 0)
     assert way == "plain" or any(special(entry, way) for entry in entries)
 

@@ -18,7 +18,7 @@ from ondine_nb.errors import ConfigurationError, IncompleteRunError, RunError
 from ondine_nb.pipeline.options import Options
 from ondine_nb.pipeline.records import fold_records
 from ondine_nb.pipeline.report import unmet
-from ondine_nb.pipeline.spending import spending
+from ondine_nb.pipeline.spending import read_spending
 from tests.asking import Asker, ended, texts
 from tests.server import MessagesServer
 
@@ -244,11 +244,11 @@ def _paid(asker: Asker, runs: int) -> None:
 
 def test_old_records_are_folded_and_costs_stay_exact_to_the_last_digit(asker: Asker) -> None:
     _paid(asker, 6)
-    before, shown = spending(asker.folder), costs(asker.folder)
+    before, shown = read_spending(asker.folder), costs(asker.folder)
     assert len(list((asker.folder / "runs").glob("*.json"))) == 6
     fold_records(asker.folder, kept=2)
     assert len(list((asker.folder / "runs").glob("*.json"))) == 2
-    assert spending(asker.folder) == before
+    assert read_spending(asker.folder) == before
     assert {spent.name for spent in before} == {f"night_{at}" for at in range(6)}
     pd.testing.assert_frame_equal(costs(asker.folder), shown)
     newest = Pipeline.resume("night_5", texts(3, start=150), journal=asker.folder)
@@ -263,7 +263,7 @@ def test_a_run_folds_what_is_too_old_by_itself(
     monkeypatch.setattr(runs, "fold_records", lambda folder: fold_records(folder, kept=3))
     _paid(asker, 6)
     assert len(list((asker.folder / "runs").glob("*.json"))) == 3
-    assert len({spent.name for spent in spending(asker.folder)}) == 6
+    assert len({spent.name for spent in read_spending(asker.folder)}) == 6
 
 
 def test_a_run_that_never_ended_keeps_its_record_and_a_damaged_one_is_left(asker: Asker) -> None:

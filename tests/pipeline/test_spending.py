@@ -17,7 +17,7 @@ from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.journal import files as journal_files
 from ondine_nb.models import Savings
-from ondine_nb.pipeline.spending import spending, write_csv
+from ondine_nb.pipeline.spending import read_spending, write_csv
 from tests.asking import Asker, texts
 from tests.server import MessagesServer
 from tests.table import HEAD
@@ -36,14 +36,14 @@ def test_the_sums_are_those_of_the_runs_to_the_last_digit(asker: Asker, home: Pa
         asker.run(texts(9), name="second", model="claude-opus-5-5"),
         asker.run(texts(9), name="second", model="claude-opus-5-5"),  # from the journal: nothing
     ]
-    by_run = spending(home, "run")
+    by_run = read_spending(home, "run")
     assert [(spent.run, spent.name, spent.answers, spent.cost) for spent in by_run] == [
         (runs[0].id, "first", 7, runs[0].cost),
         (runs[1].id, "second", 9, runs[1].cost),
     ]
-    by_model = {spent.model: spent.cost for spent in spending(home, "model")}
+    by_model = {spent.model: spent.cost for spent in read_spending(home, "model")}
     assert by_model == {"claude-haiku-5-5": runs[0].cost, "claude-opus-5-5": runs[1].cost}
-    [day] = spending(home, "day")
+    [day] = read_spending(home, "day")
     assert day.day in (TODAY, (date.fromisoformat(TODAY) + timedelta(1)).isoformat())
     assert day.cost == sum(run.cost or 0 for run in runs)
 
@@ -55,8 +55,10 @@ def test_answers_of_earlier_kernels_count_too_and_parts_are_read_on(
     asker.run(texts(7))
     asker.end_process()
     asker.run(texts(5, start=100))
-    assert sum(spent.answers for spent in spending(home)) == 12 == asker.server.ledger.requests
-    assert sum(spent.cost for spent in spending(home)) == asker.server.ledger.cost("0.1", "0.5")
+    assert sum(spent.answers for spent in read_spending(home)) == 12 == asker.server.ledger.requests
+    assert sum(spent.cost for spent in read_spending(home)) == asker.server.ledger.cost(
+        "0.1", "0.5"
+    )
 
 
 def test_an_unknown_price_is_told_apart_and_never_counted_as_nothing(
@@ -64,7 +66,7 @@ def test_an_unknown_price_is_told_apart_and_never_counted_as_nothing(
 ) -> None:
     asker.run(texts(3), model="my-model")
     asker.run(texts(2))
-    unknown, known = spending(home, "model")
+    unknown, known = read_spending(home, "model")
     assert (unknown.known_cost, unknown.unpriced, unknown.answers) == (None, 3, 3)
     assert known.known_cost == known.cost > 0
     frame = ondine_nb.costs(home, "model", kind="pandas")
@@ -89,7 +91,7 @@ def test_an_empty_journal_is_an_empty_frame_and_another_group_an_error(home: Pat
 
 def test_the_csv_has_the_costs_exactly(asker: Asker, home: Path, tmp_path: Path) -> None:
     run = asker.run(texts(4), name="out")
-    write_csv(spending(home), tmp_path / "costs.csv")
+    write_csv(read_spending(home), tmp_path / "costs.csv")
     [row] = csv.DictReader((tmp_path / "costs.csv").open())
     assert Decimal(row["cost_usd"]) == run.cost
     with pytest.raises(ConfigurationError, match="can't be written"):
