@@ -135,7 +135,8 @@ class Limits:
         warm_up, control = request.endpoint.warm_up, self._context.control
         leads = warm_up.wanted and await warm_up.turn()
         try:
-            keys = [question.key for question, _ in request.asked]
+            # A packed question is held as one alone, too: it takes that answer where there is one.
+            keys = {key for question, _ in request.asked for key in question.held_keys}
             async with self.concurrency, self.single_flight.hold(*keys):
                 probing = self.breaker.open
                 try:

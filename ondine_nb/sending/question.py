@@ -55,6 +55,12 @@ class Question:
         self.drafted: Any = None
         self.underway: asyncio.Future[None] | None = None
 
+    @property
+    def held_keys(self) -> tuple[bytes, ...]:
+        """The keys under which nobody else may get an answer meanwhile that it would take."""
+        alone = self.key[:KEY_BYTES]
+        return (self.key,) if alone == self.key else (self.key, alone)
+
     def release(self) -> None:
         """One of its rows has its outcome."""
         self.rows -= 1

@@ -89,7 +89,12 @@ class InvokeStage(RowStage):
                 new.append((question, row))
             question.rows += 1
             row.question = question
-        await self.lookup.recall([question for question, _ in new], [row.prompt for _, row in new])
+        try:
+            await self.lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
+        except BaseException:  # who meets them next has to look, too
+            for question, _ in new:
+                known.pop(question.key, None)
+            raise
         return new
 
     async def gather(

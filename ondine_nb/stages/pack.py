@@ -10,7 +10,14 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from ..errors import BudgetExceededError, RejectedRequestError, RowError, TimedOutError
+from ..errors import (
+    BudgetExceededError,
+    ConfigurationError,
+    RejectedRequestError,
+    RowError,
+    RunError,
+    TimedOutError,
+)
 from ..models import ZERO, Prompt, Usage
 from ..orchestration import Halted, Row
 from ..providers import Answer, Reply
@@ -142,9 +149,11 @@ class Packs(Plan):
         if self.sender.context.control.stopping:
             raise Halted
         asked = [(question, row) for question, row in pack.asked if not _settled(question)]
-        came = await self._try(asked) if len(asked) > 1 and not self.gives_up else ""
-        for question, _ in pack.asked:
-            question.pack = None
+        try:
+            came = await self._try(asked) if len(asked) > 1 and not self.gives_up else ""
+        finally:  # a row that fails of it lets go of its prompt, and none may be asked without
+            for question, _ in pack.asked:
+                question.pack = None
         lost = [(question, row) for question, row in asked if not _settled(question)]
         if came in ("answer", "rejection"):
             self._judge(asked, lost)
@@ -169,6 +178,10 @@ class Packs(Plan):
             for question, _ in asked:
                 question.failure = error
             return ""
+        except (RunError, ConfigurationError, Halted):
+            raise
+        except Exception:  # a provider of the user's own: each row alone has it as its failure
+            return "failures"
 
     def _request(self, asked: Sequence[Asked]) -> Request:
         ids = ids_of([question.key for question, _ in asked])
@@ -248,7 +261,8 @@ class Packs(Plan):
 
 
 def _text(row: Row) -> str:
-    return "" if row.prompt is None else row.prompt.text
+    assert row.prompt is not None  # it has a question, and no outcome yet
+    return row.prompt.text
 
 
 def _settled(question: Question) -> bool:

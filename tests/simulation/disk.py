@@ -26,6 +26,8 @@ from ondine_nb.journal.entries import COLUMNS, EPOCH, TABLE
 from ondine_nb.journal.files import Files
 from ondine_nb.journal.journal import _Write
 
+from .breach import Breach
+
 __all__ = ["Disk", "DiskFaults", "SimulatedJournal"]
 
 _COPY = f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -114,7 +116,7 @@ class Disk:
         self.store = _Database("answers.db")
         self.lives: list[_LiveDatabase] = []
         self.entries: list[Entry] = []
-        self.acknowledged: set[tuple[bytes, str, bytes]] = set()
+        self.lost_promise: Breach | None = None
         self.answered: dict[bytes, set[str]] = {}  # who got an acknowledged answer to a question
         self.latest: dict[bytes, bytes] = {}
         self.seen: dict[bytes, set[bytes]] = {}
@@ -132,8 +134,10 @@ class Disk:
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         """Somebody was told that these are durable."""
+        durable = set(map(id, self.entries))
         for entry in entries:
-            self.acknowledged.add((entry.key, entry.run, entry.body))
+            if id(entry) not in durable:
+                self.lost_promise = Breach(f"told to be durable, and isn't: {entry}")
             if entry.readable:
                 self.answered.setdefault(entry.key, set()).add(entry.run)
 

@@ -13,7 +13,7 @@ from .clock import Clock, VirtualLoop
 
 __all__ = ["ProcessLoop"]
 
-_MOST_STEPS = 400_000  # a world of some hundred requests takes a tenth of that
+_MOST_STEPS = 100_000  # a world of some hundred requests takes a tenth of that
 _STEPS_OF_THE_DEAD = 20_000
 
 

@@ -24,6 +24,7 @@ from ondine_nb.errors import (
 )
 from ondine_nb.models import Usage
 from ondine_nb.providers import ModelPrice, Reply, Settings, find_price
+from tests.server.packs import questions_of
 
 from .breach import Breach, demand
 from .clock import Clock
@@ -49,7 +50,7 @@ USAGES: Mapping[str, Any] = {
     "not a number": {"input_tokens": float("nan"), "output_tokens": 5},
     "huge": {"input_tokens": 10**300, "output_tokens": 5},
     "text": {"input_tokens": "12", "output_tokens": "5"},
-    "a list": [1, 2],
+    "a pair": [1, 2],
     "a fraction": {"input_tokens": 1.5, "output_tokens": 5},
 }
 # What may stand in the place of an answer: all of it is paid for.
@@ -58,7 +59,6 @@ BODIES: Sequence[str] = (
     "not JSON", "a list", "nothing", "half",
 )  # fmt: skip
 _UNREADABLE = frozenset({"not JSON", "a list", "nothing", "half"})
-_NO_ANSWER = frozenset(BODIES)
 # What may happen instead of any answer, and whether it is billed nonetheless ("perhaps": either).
 ERRORS: Mapping[str, str] = {
     "overloaded": "no",
@@ -77,23 +77,31 @@ def text_for(prompt: str, number: int) -> str:
 
 @dataclass(slots=True)
 class Sent:
-    """A request that arrived. `billed` is what it truly costs; `shown` is what a run can know of
-    its cost, None where nobody can tell, and all that it may have cost is possibly billed."""
+    """A request that arrived, for one prompt or a pack of them.
+
+    `billed` is what it truly costs, `shown` what a run can know of that; None where nobody can
+    tell, and all that it may have cost is possibly billed.
+    """
 
     run: str
-    prompt: str
+    prompts: tuple[str, ...]
     number: int
     at: float
     worst: Decimal
     kind: str = "answered"
     billed: Decimal = Decimal(0)
     shown: Decimal | None = None
-    done: bool = False
+    delivered: bool = False
+
+    @property
+    def bodies(self) -> int:
+        """How many entries the journal has to have of it."""
+        return self.delivered and (1 if self.kind in _UNREADABLE else len(self.prompts))
 
 
 @dataclass
 class Wire:
-    """The server. `before_send(provider, prompt)` is called as each request arrives."""
+    """The server. `before_send` is called as a request arrives, and gives its questions' keys."""
 
     clock: Clock
     draw: random.Random
@@ -105,43 +113,42 @@ class Wire:
     forbids: frozenset[str] = frozenset()
     outages: Sequence[tuple[float, float]] = ()
     limit: Limit | None = None
+    garbled: float = 0.0
     tells: Sequence[str] = ()
     whole: bool = False
     ledger: list[Sent] = field(default_factory=list)
-    times: dict[str, int] = field(default_factory=dict)
-    under_way: dict[str, Sent] = field(default_factory=dict)
-    before_send: Callable[[SimulatedProvider, str], None] = lambda provider, prompt: None
+    under_way: set[bytes] = field(default_factory=set)
+    before_send: Callable[[SimulatedProvider, Sequence[str]], set[bytes]] = lambda *_: set()
     breach: Breach | None = None
 
     def calm(self) -> None:
         """From now on every request is answered as it should be."""
         self.errors = self.bodies = self.usages = {}
+        self.garbled = 0.0
         self.outages, self.limit = (), None
         self.rejects = self.forbids = frozenset()
 
     async def send(self, provider: SimulatedProvider, prompt: str) -> Reply:
+        questions = questions_of(prompt) or {"": prompt}
+        prompts = tuple(questions.values())
         try:
-            self.before_send(provider, prompt)
-            demand(prompt not in self.under_way, "asked twice at the same time:", prompt)
+            keys = self.before_send(provider, prompts)
+            demand(not keys & self.under_way, "asked twice at the same time:", prompts)
         except Breach as breach:  # the run would take it for its row's failure
             self.breach = self.breach or breach
             raise
-        started = self.clock()
-        sent = self.under_way[prompt] = self._arrived(provider, prompt)
-        try:
-            return await self._answer(sent, started)
-        finally:
-            sent.done = True
-            self.under_way.pop(prompt, None)
-
-    def _arrived(self, provider: SimulatedProvider, prompt: str) -> Sent:
-        self.times[prompt] = self.times.get(prompt, 0) + 1
-        worst = PRICE.ceiling(provider.request_bytes(prompt), MAX_TOKENS)
-        sent = Sent(provider.run, prompt, self.times[prompt], self.clock(), worst)
+        worst = provider.price.ceiling(provider.request_bytes(prompt), provider.max_tokens)
+        sent = Sent(provider.run, prompts, len(self.ledger), self.clock(), worst)
         self.ledger.append(sent)
-        return sent
+        self.under_way |= keys
+        try:
+            return await self._answer(sent, provider, questions)
+        finally:
+            self.under_way -= keys
 
-    async def _answer(self, sent: Sent, started: float) -> Reply:
+    async def _answer(
+        self, sent: Sent, provider: SimulatedProvider, questions: Mapping[str, str]
+    ) -> Reply:
         limit, now = self.limit, self.clock()
         wait = 0.0 if limit is None else limit.wait(now)
         headers = {} if limit is None else headers_of(limit, now, self.tells)
@@ -157,17 +164,20 @@ class Wire:
             sent.kind = "outage"
             await asyncio.sleep(0.05)
             raise OverloadedError("529")
-        if sent.prompt in self.rejects or sent.prompt in self.forbids:
+        if not self.rejects.isdisjoint(sent.prompts) or not self.forbids.isdisjoint(sent.prompts):
             sent.kind = "rejected"
             await asyncio.sleep(0.05)
-            if sent.prompt in self.rejects:
-                raise RejectedRequestError(f"400: what {sent.prompt} says isn't taken")
-            raise ForbiddenError(f"403: what {sent.prompt} says isn't allowed")
+            if not self.rejects.isdisjoint(sent.prompts):
+                raise RejectedRequestError(f"400: what {sent.prompts} say isn't taken")
+            raise ForbiddenError(f"403: what {sent.prompts} say isn't allowed")
+        true = self._usage(provider)
         if error := self._drawn(self.errors):
-            await self._fail(sent, error)
-        body = self._billed(sent, self._drawn(self.bodies), self._drawn(self.usages))
+            await self._fail(sent, error, true)
+        text = self._text(sent, questions)
+        body = _billed(sent, true, text, self._drawn(self.bodies), self._drawn(self.usages))
         await asyncio.sleep(self.latency * self.draw.uniform(0.2, 3.0))
-        return Reply(body, headers, self.clock() - started)
+        sent.delivered = True
+        return Reply(body, headers, self.clock() - now)
 
     def _drawn(self, chances: Mapping[str, float]) -> str:
         point = self.draw.random()
@@ -177,10 +187,10 @@ class Wire:
                 return name
         return ""
 
-    async def _fail(self, sent: Sent, error: str) -> None:
+    async def _fail(self, sent: Sent, error: str, true: Usage) -> None:
         sent.kind = error
         if ERRORS[error] == "perhaps" and self.draw.random() < 0.7:
-            sent.billed = PRICE.cost(self._usage(sent))
+            sent.billed = PRICE.cost(true)
         slow = 20.0 if error == "timed out" else self.latency
         await asyncio.sleep(slow * self.draw.uniform(0.2, 2.0))
         if error == "overloaded":
@@ -196,28 +206,38 @@ class Wire:
             raise TimedOutError("no answer", possibly_billed=True)
         raise ZeroDivisionError("a provider of one's own has a bug")
 
-    def _usage(self, sent: Sent) -> Usage:
-        most = len(sent.prompt.encode()) + _ROOM
-        return Usage(self.draw.randint(1, most), self.draw.randint(1, MAX_TOKENS))
+    def _usage(self, provider: SimulatedProvider) -> Usage:
+        return Usage(self.draw.randint(1, _ROOM), self.draw.randint(1, provider.max_tokens))
 
-    def _billed(self, sent: Sent, body: str, usage: str) -> bytes:
-        """The body of a request that is billed: as it should be, or odd in some way."""
-        true = self._usage(sent)
-        sent.billed = PRICE.cost(true)
-        sent.kind = body or usage or "answered"
-        known = not usage and body not in _UNREADABLE
-        sent.shown = sent.billed if known else None
-        truth = {"input_tokens": true.input_tokens, "output_tokens": true.output_tokens}
-        said = USAGES[usage] if usage else truth
-        message = {
-            "type": "message",
-            "content": [{"type": "text", "text": text_for(sent.prompt, sent.number)}],
-            "stop_reason": "end_turn",
-            "usage": said,
-        }
-        if usage == "missing":
-            del message["usage"]
-        return _shaped(message, body)
+    def _text(self, sent: Sent, questions: Mapping[str, str]) -> str:
+        """The answer; a pack's may lack some, or have them twice."""
+        if "" in questions:
+            return text_for(sent.prompts[0], sent.number)
+        answers = [{"id": name, "answer": text_for(prompt, sent.number)}
+                   for name, prompt in questions.items()]  # fmt: skip
+        self.draw.shuffle(answers)
+        if self.draw.random() < self.garbled:
+            kept = self.draw.randint(0, len(answers))
+            answers = answers[:kept] + self.draw.sample(answers, self.draw.randint(0, 1))
+        return json.dumps({"answers": answers})
+
+
+def _billed(sent: Sent, true: Usage, text: str, body: str, usage: str) -> bytes:
+    """The body of a request that is billed: as it should be, or odd in some way."""
+    sent.billed = PRICE.cost(true)
+    sent.kind = body or usage or "answered"
+    sent.shown = None if usage or body in _UNREADABLE else sent.billed
+    message: dict[str, Any] = {
+        "type": "message",
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": true.input_tokens, "output_tokens": true.output_tokens},
+    }
+    if usage:
+        message["usage"] = USAGES[usage]
+    if usage == "missing":
+        del message["usage"]
+    return _shaped(message, body)
 
 
 def _shaped(message: dict[str, Any], body: str) -> bytes:
@@ -242,19 +262,36 @@ def _shaped(message: dict[str, Any], body: str) -> bytes:
 
 
 class SimulatedProvider:
-    """What one run asks the wire by; `run` names it in the ledger."""
+    """What one run asks the wire by; `run` names it in the ledger, for its clone too."""
 
     identity = IDENTITY
     model = "simulated"
     note = ""
     price = PRICE
 
-    def __init__(self, wire: Wire, run: str) -> None:
-        self.wire, self.run = wire, run
+    def __init__(self, wire: Wire, origin: SimulatedProvider | None = None) -> None:
+        self.wire = wire
+        self.family: list[SimulatedProvider] = [] if origin is None else origin.family
+        self.family.append(self)
+        self._run = ""
+        self.max_tokens = 0
         self.opened = self.closed = 0
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.family[0]._run
+
+    @run.setter
+    def run(self, run: str) -> None:
+        self.family[0]._run = run
+
+    def clone(self) -> SimulatedProvider:
+        return SimulatedProvider(self.wire, self)
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         self.opened += 1
+        self.max_tokens = settings.max_tokens
         await asyncio.sleep(0.01)
 
     async def send(self, prompt: str) -> Reply:

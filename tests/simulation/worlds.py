@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from unittest import mock
 
-import polars as pl
+import pandas as pd
 
 from ondine_nb import Pipeline
 from ondine_nb.errors import OndineError
@@ -44,7 +44,7 @@ from .wire import (
 
 __all__ = ["ProcessPlan", "RunPlan", "World"]
 
-_DAYS = 30 * 86_400.0
+_DAYS = 86_400.0
 _EPOCH = 1_790_000_000.0
 _PERHAPS = frozenset(name for name, billed in ERRORS.items() if billed == "perhaps")
 
@@ -58,7 +58,9 @@ class RunPlan:
     fresh: bool = False
     budget: Decimal | None = None
     concurrency: int | str = 8
+    pack: int = 1
     stop: float | None = None
+    stop_at_request: int | None = None
     stop_again: float | None = None
     pause: tuple[float, float] | None = None
     cancel: float | None = None
@@ -102,7 +104,6 @@ class World:
         self.wire = _wire(draw, self.clock)
         self.processes = _processes(draw)
         self.wire.before_send = self._before_send
-        self._key: Callable[[str], bytes] = lambda prompt: b""
         self._plans: dict[str, RunPlan] = {}
         self._running: list[Run] = []
         self._session: SessionBudget | None = None
@@ -174,8 +175,8 @@ class World:
                 journal.close()
             loop.bury()
             tasks.clear()
-        if self.wire.breach is not None:
-            raise self.wire.breach
+        if breach := self.wire.breach or self.disk.lost_promise:
+            raise breach
         if not killed:
             demand(not loop.problems, "nobody heard of:", loop.problems[:3])
             for run in self._running:
@@ -190,19 +191,21 @@ class World:
             async with asyncio.timeout(_DAYS):
                 await asyncio.gather(*(self._run(plan, journal, loop) for plan in process.runs))
         except TimeoutError as error:
-            raise Breach(f"a run goes on after {_DAYS / 86_400:g} days") from error
+            raise Breach("a run goes on after a day") from error
 
     async def _run(self, plan: RunPlan, journal: SimulatedJournal, loop: ProcessLoop) -> None:
         await asyncio.sleep(plan.start)
-        provider = SimulatedProvider(self.wire, "")
+        provider = SimulatedProvider(self.wire)
         pipeline = Pipeline(
-            pl.DataFrame({"x": pl.Series(plan.values, dtype=pl.Int64)}),
+            pd.DataFrame({"x": pd.array(list(plan.values), dtype="Int64")}),
             "Q {x}",
             provider=provider,
             journal=journal,
             fresh=plan.fresh,
+            cache="off",
             max_tokens=MAX_TOKENS,
             concurrency=plan.concurrency,
+            pack=plan.pack,
             budget=plan.budget,
         )
         pipeline.recorded, pipeline.clock = False, self.clock
@@ -211,8 +214,6 @@ class World:
         run = Run(pipeline)
         provider.run = run.id
         self._plans[run.id] = plan
-        key = run.plan.asker.lookup.key
-        self._key = lambda prompt: key(Prompt(prompt))
         self._running.append(run)
         self._do(plan, run, loop)
         over: asyncio.Future[None] = loop.create_future()
@@ -226,8 +227,9 @@ class World:
         except (OndineError, asyncio.CancelledError) as error:
             self._say("run", run.id, "ends by", repr(error)[:200])
         await over
-        demand(provider.opened == provider.closed <= 1, "opened", provider.opened, "times, closed",
-               provider.closed)  # fmt: skip
+        for each in provider.family:
+            demand(each.opened == each.closed <= 1, "opened", each.opened, "times, closed",
+                   each.closed)  # fmt: skip
 
     def _do(self, plan: RunPlan, run: Run, loop: ProcessLoop) -> None:
         for at in (plan.stop, plan.stop_again):
@@ -240,16 +242,22 @@ class World:
 
     # -- what must never be
 
-    def _before_send(self, provider: SimulatedProvider, prompt: str) -> None:
-        self._say("run", provider.run, "sends", prompt)
+    def _before_send(self, provider: SimulatedProvider, prompts: Sequence[str]) -> set[bytes]:
+        self._say("run", provider.run, "sends", prompts)
         run = next(run for run in self._running if run.id == provider.run)
-        answered = self.disk.answered.get(self._key(prompt), set())
-        if self._plans[run.id].fresh:
-            demand(run.id not in answered, prompt, "is answered and paid again by a fresh run")
-        else:
-            demand(not answered, prompt, "is acknowledged and paid again")
+        for prompt in prompts:
+            keys = run.plan.asker.lookup.keys(Prompt(prompt))
+            answered = {who for key in keys for who in self.disk.answered.get(key, ())}
+            if self._plans[run.id].fresh:
+                demand(run.id not in answered, prompt, "is answered and paid again by a fresh run")
+            else:
+                demand(not answered, prompt, "is acknowledged and paid again")
+        demand(not run.context.control.stopping, prompts, "are sent after a stop")
         for each in self._running:
             self._check_shown(each)
+        if len(self._sent(run)) == self._plans[run.id].stop_at_request:
+            run.stop()
+        return {key for prompt in prompts for key in run.plan.asker.lookup.keys(Prompt(prompt))}
 
     def _check_shown(self, run: Run) -> None:
         """What a run shows at any moment."""
@@ -306,6 +314,9 @@ class World:
             demand(cost == known, "cost", cost, "and the ledger has", known)
             demand(metrics.possibly_billed == lost, "possibly billed", metrics.possibly_billed,
                    "and the ledger has", lost)  # fmt: skip
+            bodies = sum(entry.run == run.id for entry in self.disk.entries)
+            came = sum(each.bodies for each in sent)
+            demand(bodies == came, came, "bodies came, and the journal has", bodies)
             rows = total(row.cost for row in run.plan.rowset.rows if row is not None)
             demand(rows == cost, "the rows cost", rows, "and the run", cost)
 
@@ -328,7 +339,7 @@ class World:
                 self._check_answer(run, plan, f"Q {value}", cell, latest)
                 demand(value is not None, "an empty row is answered")
             else:
-                demand(cell is None, f"a row is {status} and has the answer", cell)
+                demand(pd.isna(cell), f"a row is {status} and has the answer", cell)
                 demand(status != "failed" or row.failure is not None, "failed by nothing")
                 demand(status != "not_run" or ended, "a row was forgotten:", value)
                 demand((status == "skipped") == (value is None and status != "not_run"),
@@ -337,18 +348,18 @@ class World:
     def _check_answer(
         self, run: Run, plan: RunPlan, prompt: str, cell: Any, latest: dict[bytes, bytes]
     ) -> None:
-        key = self._key(prompt)
         number = int(str(cell).rpartition("#")[2])
         demand(cell == text_for(prompt, number), prompt, "has the answer", repr(cell))
-        sent = next(each for each in self.wire.ledger
-                    if each.prompt == prompt and each.number == number)  # fmt: skip
+        sent = self.wire.ledger[number]
+        demand(prompt in sent.prompts, prompt, "wasn't asked by request", number)
+        keys = run.plan.asker.lookup.keys(Prompt(prompt))
         beside = {each.id for each in self._running}
         if plan.fresh:
             demand(sent.run == run.id, "a fresh run gives an earlier answer to", prompt)
         elif sent.run not in beside:
-            now = latest.get(key, b"")
+            now = next((latest[key] for key in keys if key in latest), b"")
             demand(cell.encode() in now, prompt, "has", cell, "and the journal's is", now)
-        bodies = [entry.body for entry in self.disk.entries if entry.key == key]
+        bodies = [entry.body for entry in self.disk.entries if entry.key in keys]
         demand(any(cell.encode() in body for body in bodies), cell, "is in no journal")
 
 
@@ -376,7 +387,7 @@ def _wire(draw: random.Random, clock: Clock) -> Wire:
     tells = draw.choice([EVERYTHING, ("limits", "reset"), ("retry-after",), ()])
     outages = []
     if draw.random() < 0.15:
-        start = clock() + draw.uniform(0.0, 20.0)
+        start = clock() + draw.uniform(0.0, 4.0)
         outages = [(start, start + draw.choice([1.0, 20.0, 400.0]))]
     return Wire(
         clock,
@@ -385,6 +396,7 @@ def _wire(draw: random.Random, clock: Clock) -> Wire:
         errors=_some(draw, list(ERRORS)),
         bodies=_some(draw, BODIES),
         usages=_some(draw, list(USAGES)),
+        garbled=draw.choice([0.0, 0.0, 0.3]),
         rejects=frozenset(draw.sample(prompts, draw.choice([0, 0, 0, 3, 40]))),
         forbids=frozenset(draw.sample(prompts, draw.choice([0, 0, 0, 2]))),
         outages=outages,
@@ -404,19 +416,36 @@ def _limit(draw: random.Random) -> Limit | None:
 
 
 def _processes(draw: random.Random) -> list[ProcessPlan]:
-    return [_process(draw) for _ in range(draw.choice([1, 1, 2, 3]))]
+    """Often the same rows again, as when a cell is run once more."""
+    values = _values(draw)
+    processes = []
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        processes.append(_process(draw, values))
+        values = values if draw.random() < 0.6 else _values(draw)
+    return processes
 
 
-def _process(draw: random.Random) -> ProcessPlan:
+def _values(draw: random.Random) -> tuple[int | None, ...]:
+    rows = draw.choice([1, 5, 15, 15, 40])
+    different = draw.randint(1, rows)
+    return tuple(draw.randrange(different) if draw.random() > 0.03 else None for _ in range(rows))
+
+
+def _process(draw: random.Random, values: tuple[int | None, ...]) -> ProcessPlan:
     beside = draw.random() < 0.35
-    runs = tuple(_run(draw) for _ in range(2 if beside else 1))
+    runs = [_run(draw, values)]
+    if beside:
+        runs.append(_run(draw, values if draw.random() < 0.5 else _values(draw)))
     faults = DiskFaults()
     if draw.random() < 0.2:
         numbers = [draw.randint(1, 40) for _ in range(draw.randint(1, 2))]
         faults = DiskFaults(numbers) if draw.random() < 0.6 else DiskFaults((), numbers)
-    jumps = [(draw.uniform(0, 10), draw.choice([-86_400.0, -5.0, 3600.0])) for _ in range(2)]
+    jumps = [
+        (draw.choice([0.0, draw.uniform(0, 10)]), draw.choice([-86_400.0, -5.0, 3600.0]))
+        for _ in range(2)
+    ]
     return ProcessPlan(
-        runs,
+        tuple(runs),
         kill_at=int(draw.choice([30, 300, 1500]) * draw.random()) + 1
         if draw.random() < 0.35
         else None,
@@ -431,19 +460,18 @@ def _budget(draw: random.Random) -> Decimal:
     return (worst * Decimal(draw.choice([1.2, 3.5, 12.0, 40.0]))).quantize(Decimal("1e-7"))
 
 
-def _run(draw: random.Random) -> RunPlan:
-    rows = draw.choice([1, 5, 15, 15, 40])
-    different = draw.randint(1, rows)
-    values = [draw.randrange(different) if draw.random() > 0.03 else None for _ in range(rows)]
+def _run(draw: random.Random, values: tuple[int | None, ...]) -> RunPlan:
     stop = draw.uniform(0, 8) if draw.random() < 0.15 else None
     again = stop + draw.uniform(0, 2) if stop is not None and draw.random() < 0.5 else None
     return RunPlan(
-        tuple(values),
+        values,
         start=draw.choice([0.0, 0.0, draw.uniform(0, 3)]),
-        fresh=draw.random() < 0.2,
+        fresh=draw.random() < 0.3,
         budget=_budget(draw) if draw.random() < 0.35 else None,
         concurrency=draw.choice([1, 3, 20, "auto"]),
+        pack=draw.choice([1, 1, 1, 3, 10]),
         stop=stop,
+        stop_at_request=draw.randint(1, 12) if draw.random() < 0.1 else None,
         stop_again=again,
         pause=(draw.uniform(0, 3), draw.uniform(0, 50)) if draw.random() < 0.1 else None,
         cancel=draw.uniform(0, 5) if draw.random() < 0.05 else None,

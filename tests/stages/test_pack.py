@@ -21,7 +21,7 @@ from ondine_nb.journal.entries import Entry
 from ondine_nb.journal.journal import shared
 from ondine_nb.models import Prompt, Usage
 from ondine_nb.prompts.schema import parse_schema
-from ondine_nb.providers import Clonable, ModelPrice, Provider, find_price
+from ondine_nb.providers import Clonable, ModelPrice, Provider, Reply, find_price
 from ondine_nb.stages import InvokeStage
 from ondine_nb.stages.pack import MOST_BYTES
 from tests.asking import Asker, echoes, ended, journaled, seen, statuses, texts
@@ -578,3 +578,25 @@ def test_packs_dont_go_by_batches(asker: Asker) -> None:
     with pytest.raises(ConfigurationError, match="--pack and --batch can't go together"):
         asker.pipeline(texts(2), pack=5, batch=True)
     assert asker.run(texts(2), pack="1").state == "done"
+
+
+class Faulty(Packed):
+    """Has a bug in its first request."""
+
+    faults = 1
+
+    async def send(self, prompt: str) -> Reply:
+        if Faulty.faults:
+            Faulty.faults -= 1
+            await asyncio.sleep(0)
+            raise ZeroDivisionError("a bug")
+        return await super().send(prompt)
+
+
+def test_a_bug_in_a_provider_has_no_row_asked_without_its_text(home: Path) -> None:
+    """Found by seed 36 of the simulator: an equal row got the answer to an empty prompt."""
+    Faulty.faults = 1
+    data = pd.DataFrame({"text": [*texts(3)["text"], *texts(3)["text"]]})
+    run = Run(Pipeline(data, PROMPT, provider=Faulty(), journal=home, pack=3))
+    asyncio.run(ended(run))
+    assert list(run.frame["response"]) == prompts(data)
