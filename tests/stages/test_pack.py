@@ -585,6 +585,9 @@ class Faulty(Packed):
 
     faults = 1
 
+    def clone(self) -> Provider:
+        return Faulty()
+
     async def send(self, prompt: str) -> Reply:
         if Faulty.faults:
             Faulty.faults -= 1
