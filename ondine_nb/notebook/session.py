@@ -116,7 +116,9 @@ class CellRequest:
         wanted = {
             option: value
             for option, value in self.options.items()
-            if OPTIONS[option].on(Surface.KEYWORD) and value is not None and value is not False
+            if value is not None and value is not False
+            # The workbench gives its journal, too, which is no option of the cell.
+            if option not in OPTIONS or OPTIONS[option].on(Surface.KEYWORD)
         }
         return Pipeline(
             self.frame, self.prompt, name=shown(self.options["input"]), **wanted

@@ -89,6 +89,7 @@ def test_rows_are_filtered_sorted_paged_and_opened(
 
     labelled(view, "Find").fill("LOOK 6")
     expect(view).to_contain_text("1 to 6 of 6 rows that match, of 65")
+    expect(rows).to_have_count(6)
     assert {text[:6] for text in column(view, "text")} == {"look 6"}
     labelled(view, "Find").fill("nothing like it")
     expect(view).to_contain_text("no row of 65 matches")

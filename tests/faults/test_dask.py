@@ -36,11 +36,9 @@ def cluster(two_dask_workers: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def fleet_of(run: Run) -> WorkerPool:
-    fleets = [
-        line.provider.pool for stage in run.plan.stages for line in getattr(stage, "lines", ())
-    ]
-    assert isinstance(fleets[0], WorkerPool)
-    return fleets[0]
+    provider: Any = run.plan.asker.endpoints[0].provider
+    assert isinstance(provider.pool, WorkerPool)
+    return provider.pool
 
 
 def in_flight(run: Run) -> dict[str, int]:
@@ -134,14 +132,13 @@ def test_a_run_that_would_cost_3_dollars_ends_within_its_1_dollar(
 def test_600_requests_a_minute_are_kept_over_both_workers(
     tmp_path: Path, cluster: LocalCluster
 ) -> None:
-    """A hundred at once, and then ten a second."""
+    """A hundred at once, and then ten a second: how near to it is judged in tests/simulation."""
     limits = {"requests": 600}
     with MessagesServer(limits=limits, burst=100, latency=0.1) as server:
         run = Asker(server, tmp_path).run(texts(200), executor=DaskExecutor(cluster))
         arrivals = server.requests
     assert list(run.frame["response"]) == echoes(texts(200))
     assert len(arrivals) - 200 < 0.02 * len(arrivals)
-    assert arrivals[-1].at - arrivals[0].at < 1.25 * 10
     assert len({arrival.headers.get("user-agent") for arrival in arrivals}) == 1
 
 
