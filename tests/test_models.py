@@ -121,9 +121,9 @@ def test_usages_add_up_kind_by_kind(one: Usage, other: Usage) -> None:
 @pytest.mark.parametrize(
     ("message", "usage"),
     [
-        ({}, Usage()),
-        ({"usage": None}, Usage()),
-        ({"usage": {"input_tokens": 3, "output_tokens": None}}, Usage(3, 0)),
+        ({}, Usage(known=False)),
+        ({"usage": None}, Usage(known=False)),
+        ({"usage": {"input_tokens": 3, "output_tokens": None}}, Usage(known=False)),
         (
             {
                 "usage": {

@@ -55,7 +55,10 @@ class _Parser(argparse.ArgumentParser):
         if not flag:
             if " " in words:
                 return f"what is '{words}'? A value with spaces stands in quotes"
-            return f"what is '{words}'? The frame is given with -i: write %%ondine OUT -i {words}"
+            return (
+                f"what is '{words}'? The frame is given with -i: write %%ondine OUT -i {words}. "
+                "A value with spaces stands in quotes"
+            )
         flags = [flag for action in self._actions for flag in action.option_strings]
         near = nearest(flag.group(1), flags)
         hint = f" Did you mean {near}?" if near else ""
