@@ -47,7 +47,7 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return get
 
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__: Callable[[str], Any] = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -158,7 +158,7 @@ class PandasFrame(Frame):
 
     def __init__(self, native: NativeFrame, name: str) -> None:
         super().__init__(native, name)
-        self.index_names = _index_names(self._held.index)
+        self.index_names: tuple[str, ...] = _index_names(self._held.index)
 
     def labels(self, positions: Sequence[int]) -> list[tuple[Any, ...]]:
         if not self.index_names:

@@ -35,7 +35,7 @@ class Control:
     def __init__(self) -> None:
         self.stopping: bool = False
         self.paused: bool = False
-        self.outage = False
+        self.outage: bool = False
         self.reason: str | None = None
         self.error: BaseException | None = None
         self.cancelled: bool = False

@@ -37,7 +37,7 @@ class ObserverDispatcher:
 
     def __init__(self, context: Any, other: Any = None) -> None:
         self.context = context
-        self.other = other
+        self.other: Any = other
         self._pending: set[asyncio.Future[None]] = set()
         self._told = float("-inf")
 

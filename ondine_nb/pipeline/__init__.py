@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import lazily
 
@@ -43,7 +44,7 @@ __all__ = [
     "write_csv",
 ]
 
-__getattr__ = lazily(
+__getattr__: Callable[[str], Any] = lazily(
     __name__,
     {
         "COMBINED": "options",

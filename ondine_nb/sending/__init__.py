@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import lazily
 
@@ -47,7 +48,7 @@ __all__ = [
     "question_key",
 ]
 
-__getattr__ = lazily(
+__getattr__: Callable[[str], Any] = lazily(
     __name__,
     {
         "AdaptiveConcurrency": "concurrency",

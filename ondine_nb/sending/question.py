@@ -45,7 +45,7 @@ class Question:
 
     def __init__(self, key: bytes, known: dict[bytes, Question] | None = None) -> None:
         self.key: bytes = key
-        self.known = known
+        self.known: dict[bytes, Question] | None = known
         self.rows: int = 0
         self.answers: list[Answer] = []
         self.earlier: int = 0

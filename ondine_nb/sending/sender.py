@@ -15,7 +15,7 @@ from ..errors import (
     RejectedRequestError,
     TransientError,
 )
-from ..journal import Entry
+from ..journal import Entry, Journal
 from ..models import ZERO, Usage
 from ..orchestration import ExecutionContext, Halted
 from ..providers import Charge, Reply
@@ -41,10 +41,10 @@ class Sender:
     def __init__(self, limits: Limits, lookup: Lookup, *, accepted: bool = False) -> None:
         self.limits = limits
         self.lookup = lookup
-        self.journal = lookup.journal
+        self.journal: Journal = lookup.journal
         self.backoff: Backoff = limits.breaker.backoff
         self.accepted: bool = accepted
-        self.context = ExecutionContext()
+        self.context: ExecutionContext = ExecutionContext()
         self.rejections: Rejections = Rejections()
         self._unmetered = 0
         limits.look_again = self._answered_beside

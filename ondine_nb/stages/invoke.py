@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from ..errors import BudgetExceededError, RowError
 from ..models import Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
-from ..sending import Endpoint, Question, Sender
+from ..sending import Budget, Endpoint, Lookup, Question, Sender
 from .plan import Asked, Plan
 
 __all__ = ["InvokeStage"]
@@ -29,8 +29,8 @@ class InvokeStage(RowStage):
         super().__init__("invoke")
         self.sender = sender
         self.plan = plan
-        self.lookup = sender.lookup
-        self.budget = sender.limits.budget
+        self.lookup: Lookup = sender.lookup
+        self.budget: Budget = sender.limits.budget
         self.when_prepared: Callable[[Sequence[Row]], Awaitable[None]] | None = None
         self._questions: dict[bytes, Question] = {}
         self._context = ExecutionContext()

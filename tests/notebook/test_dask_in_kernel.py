@@ -36,7 +36,7 @@ def test_cells_over_a_pandas_and_a_dask_frame(tmp_path: Path, server: MessagesSe
         assert server.ledger.requests == 60
         assert kernel.value("list(labeled['response'])") == echoes
         assert kernel.value("labeled_run.state") == "done"
-        assert kernel.value("labeled_run.job.executor.name") == "dask"
+        assert kernel.value("labeled_run.plan.executor.name") == "dask"
         cell = kernel.run(f"%%ondine again -i parted {line}", timeout=120)
         assert cell.status == "ok", cell.traceback
         assert kernel.value("(again.npartitions, list(again.compute()['response']))") == (
@@ -50,7 +50,7 @@ def test_cells_over_a_pandas_and_a_dask_frame(tmp_path: Path, server: MessagesSe
         )
         line = line.replace("dask", "$mine", 1)
         assert kernel.run(f"%%ondine third -i reviews {line}").status == "ok"
-        assert kernel.value("third_run.job.executor.client_or_address") == "tcp://a:1"
+        assert kernel.value("third_run.plan.executor.client_or_address") == "tcp://a:1"
         last = kernel.run(AFTER)
         assert last.status == "ok"
         assert last.of_type("stream") == []

@@ -15,8 +15,9 @@ from .kernels import Kernel
 METER = """
 import asyncio, time, pathlib, pandas as pd
 from ondine_nb import panel
-from ondine_nb.notebook import panel_screen, results_view
-panel_screen.may_click = results_view.may_click = lambda: True
+import ondine_nb.notebook.results.view as results_view
+import ondine_nb.notebook.workbench.screen as screen
+screen.may_click = results_view.may_click = lambda: True
 from ondine_nb.notebook.results.view import _OPEN, show_results
 from tests.notebook.ended_runs import ended_run, reviews
 frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})

@@ -121,7 +121,7 @@ class AnthropicProvider:
         at = _server(base_url)
         self.base_url = None if at is None else at.identity
         self.identity: str = identity or self.base_url or "anthropic"
-        self.earlier_identities = () if identity or at is None else at.spellings
+        self.earlier_identities: tuple[str, ...] = () if identity or at is None else at.spellings
         self._login, self._secret = ("", "") if at is None else (at.login, at.secret)
         self.price: ModelPrice | None = (
             FREE if free else find_price(model, price_in=price_in, price_out=price_out)
