@@ -115,3 +115,19 @@ def test_every_command_that_contributors_are_told_is_there() -> None:
         assert importlib.util.find_spec(module), module
     for script in set(re.findall(r"(?<![\w/])((?:scripts|\.ci)/\w+)", text)):
         assert (ROOT / script).is_file(), script
+
+
+def test_no_model_that_the_provider_ends_is_named() -> None:
+    """By the list in its SDK: what comes next goes by the names that one can still ask."""
+    from anthropic._data import DEPRECATED_MODELS
+
+    written = [
+        path
+        for folder in ("ondine_nb", "tests", "docs", "notebooks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".md", ".ipynb"}
+    ]
+    for path in [*written, ROOT / "README.md"]:
+        names = set(re.findall(r"claude-[a-z]+-\d[\w-]*", path.read_text(encoding="utf-8")))
+        assert not names & set(DEPRECATED_MODELS), path
+    assert DEPRECATED_MODELS

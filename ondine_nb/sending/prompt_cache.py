@@ -24,7 +24,7 @@ _WARM_SECONDS = 290.0  # the server keeps an entry for 300 s from its last use
 _LEAST = (
     (r"claude-haiku-5|claude-(opus|fable|mythos)-5", 512),
     (r"claude-opus-4-[56]|claude-haiku-4-5", 4096),
-    (r"claude-opus-4-7|claude-3-haiku|claude-3-5-haiku", 2048),
+    (r"claude-opus-4-7", 2048),
     (r"claude-", 1024),
 )
 

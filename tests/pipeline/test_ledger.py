@@ -34,7 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "packing and caching": {"pack": 10, "prompt": HEAD + "Tell: {text}"},
     "packs of plain text": {"pack": 7, "schema": None},
 }
-MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-sonnet-4-5")
+MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-2")
 
 
 def uneven(body: Any, text: str) -> dict[str, int]:

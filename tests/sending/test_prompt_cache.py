@@ -48,8 +48,8 @@ def content(server: MessagesServer, at: int = 0) -> Any:
         ("claude-sonnet-5-5", 1024),
         ("claude-haiku-4-5-20251001", 4096),
         ("claude-opus-4-7", 2048),
-        ("claude-sonnet-4-5", 1024),
-        ("eu.anthropic.claude-sonnet-4-5", 1024),
+        ("claude-sonnet-4-6", 1024),
+        ("eu.anthropic.claude-sonnet-4-6", 1024),
         ("my-llama", None),
     ],
 )

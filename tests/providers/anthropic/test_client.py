@@ -155,8 +155,7 @@ async def test_no_model_is_sent_what_it_refuses(model: str, thinking: str) -> No
         ("claude-haiku-5-5", "auto", "adaptive"),
         ("claude-opus-5-5", "auto", "adaptive"),
         ("claude-opus-4-6", "auto", "adaptive"),
-        ("claude-sonnet-4-5", "auto", None),
-        ("claude-3-5-sonnet-20241022", "auto", None),
+        ("claude-haiku-4-5", "auto", None),
         ("my-llama", "auto", None),
     ],
 )
