@@ -1,9 +1,10 @@
 """The gallery: executes the notebooks of `notebooks/` headless, and exports them as pages.
 
-    python -m tests.gallery [NAME ...] [--to FOLDER] [--repository OWNER/NAME] [--no-load-ext]
+    python -m tests.gallery [NAME ...] [--docs] [--to FOLDER] [--repository OWNER/NAME]
 
 Each runs in a copy of the folder, with a journal of its own and no key in its environment, and its
-seconds are printed. `--to` writes pages (`gallery_pages.py`), each with a link that opens it on
+seconds are printed. `--docs` renews pages and pictures of the documentation (`gallery_docs.py`).
+`--to` writes pages that stand alone (`gallery_pages.py`), each with a link that opens it on
 mybinder.org if `--repository` says where the repository is on GitHub. `--no-load-ext` takes each
 `%load_ext` away, for an environment that loads the extension by itself.
 """
@@ -24,11 +25,11 @@ from typing import Any
 import nbclient
 import nbformat
 
-__all__ = ["NAMES", "NOTEBOOKS", "ROOT", "STORIES", "execute", "facts", "main", "title"]
+__all__ = ["NAMES", "NOTEBOOKS", "ROOT", "STORIES", "execute", "facts", "main", "stored", "title"]
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-STORIES = {  # in the order in which they are listed; docs/gallery.md has the same sentences
+STORIES = {  # in the order in which they are listed
     "quickstart": "A hundred reviews and a prompt, on the embedded model.",
     "tune-a-prompt": "A slider for what counts as urgent, two variants side by side.",
     "extract": "Job adverts become a table with types, by a pydantic model.",
@@ -41,6 +42,7 @@ STORIES = {  # in the order in which they are listed; docs/gallery.md has the sa
     "own-stage": "House rules behind the model, and an observer that watches.",
 }
 NAMES = tuple(STORIES)
+_TEXTS = ("text/plain", "text/html")
 FACTS = "the facts that a test asks for"
 
 
@@ -83,7 +85,18 @@ def execute(name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = Tru
         notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}}
     )
     client.execute(env=environment(home))
+    _forget(notebook, str(home))
     return notebook
+
+
+def _forget(notebook: Any, home: str) -> None:
+    """Take the folder that it ran in out of what its cells show: `.ondine` is found by anyone."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            for holder, kinds in ((output, ["text"]), (output.get("data", {}), _TEXTS)):
+                for kind in kinds:
+                    if kind in holder:
+                        holder[kind] = holder[kind].replace(f"{home}/ondine", ".ondine")
 
 
 def facts(notebook: Any) -> tuple[Any, ...]:
@@ -92,6 +105,11 @@ def facts(notebook: Any) -> tuple[Any, ...]:
     assert cell.metadata.get("purpose") == FACTS
     found: tuple[Any, ...] = ast.literal_eval(cell.outputs[0].text)
     return found
+
+
+def stored(name: str) -> Any:
+    """The notebook called `name` as it lies in the repository."""
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
 def title(notebook: Any) -> str:
@@ -107,6 +125,10 @@ def main(arguments: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as home:
             executed[name] = execute(name, Path(home), loads=not given.no_load_ext)
         print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
+    if given.docs:
+        from tests.gallery_docs import write
+
+        write(executed)
     if given.to is not None:
         from tests.gallery_pages import export
 
@@ -117,6 +139,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.gallery", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given")
     parser.add_argument("--to", type=Path, help="write pages into this folder")
+    parser.add_argument("--docs", action="store_true", help="renew pages and pictures of the site")
     parser.add_argument("--repository", help="OWNER/NAME on GitHub, for links to mybinder.org")
     parser.add_argument("--no-load-ext", action="store_true")
     given = parser.parse_args(arguments)

@@ -13,7 +13,7 @@ from pygments.formatters import HtmlFormatter
 
 from tests.gallery import STORIES, title
 
-__all__ = ["binder", "export", "page"]
+__all__ = ["binder", "export", "is_dead", "page"]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STYLE = """
@@ -78,7 +78,7 @@ def binder(repository: str, name: str) -> str:
 def page(name: str, notebook: Any, repository: str | None = None) -> str:
     """One executed notebook as HTML: its widgets, which are dead by now, left out."""
     for cell in notebook.cells:
-        cell.outputs = [each for each in cell.get("outputs", ()) if not _is_dead(each)]
+        cell.outputs = [each for each in cell.get("outputs", ()) if not is_dead(each)]
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
@@ -92,7 +92,7 @@ def page(name: str, notebook: Any, repository: str | None = None) -> str:
     return _whole(title(notebook), f"<nav>{''.join(links)}</nav>\n{body}")
 
 
-def _is_dead(output: Any) -> bool:
+def is_dead(output: Any) -> bool:
     """Whether an output shows nothing once its widget is gone."""
     data = output.get("data")
     return data is not None and WIDGET in data and not data.get("text/html")

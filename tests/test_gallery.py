@@ -13,15 +13,21 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.docs.pages import DOCS
-from tests.gallery import NAMES, NOTEBOOKS, ROOT, STORIES, environment, execute, facts
+from tests.docs.pages import DOCS, GALLERY, blocks
+from tests.gallery import (
+    NAMES,
+    NOTEBOOKS,
+    ROOT,
+    environment,
+    execute,
+    facts,
+    stored,
+    title,
+)
+from tests.gallery_docs import PICTURES
 from tests.gallery_pages import binder, page
 
 _LINK = re.compile(r"\]\(([^)]+)\)")
-
-
-def _stored(name: str) -> Any:
-    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
 def test_every_notebook_is_in_the_gallery() -> None:
@@ -30,7 +36,7 @@ def test_every_notebook_is_in_the_gallery() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_stored_without_outputs_and_without_traces_of_its_writer(name: str) -> None:
-    notebook = _stored(name)
+    notebook = stored(name)
     nbformat.validate(notebook)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata["kernelspec"]["name"] == "python3"
@@ -42,7 +48,7 @@ def test_a_notebook_is_stored_without_outputs_and_without_traces_of_its_writer(n
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_notebook_links_to_and_reads_is_there(name: str) -> None:
-    cells = _stored(name).cells
+    cells = stored(name).cells
     linked = [link for cell in cells for link in _LINK.findall(cell.source) if "(" not in link]
     read = re.findall(r'"(data/[\w.]+)"', "".join(cell.source for cell in cells))
     for path in [*(link for link in linked if link.endswith(".ipynb")), *read]:
@@ -51,7 +57,7 @@ def test_what_a_notebook_links_to_and_reads_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"quickstart"}))
 def test_a_notebook_says_that_a_practice_server_answers_and_how_claude_would(name: str) -> None:
-    told = "".join(cell.source for cell in _stored(name).cells if cell.cell_type == "markdown")
+    told = "".join(cell.source for cell in stored(name).cells if cell.cell_type == "markdown")
     assert "a practice server on this machine answers" in told
     assert "set `ANTHROPIC_API_KEY`" in told
 
@@ -67,11 +73,39 @@ def test_the_data_are_listed_with_their_origin_and_their_rows() -> None:
     assert "written for this project" in readme
 
 
-def test_the_documentation_lists_every_notebook_with_its_sentence() -> None:
-    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
-    for name, story in STORIES.items():
-        assert f"`notebooks/{name}.ipynb`" in text
-        assert story in text
+def test_the_site_has_a_page_and_a_picture_of_every_notebook_and_leads_to_it() -> None:
+    """The list in `docs/gallery.md` is generated: `tests/docs` holds it, and its links."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path.stem for path in GALLERY] == sorted(NAMES)
+    assert {path.stem for path in PICTURES.iterdir()} == set(NAMES)
+    for name in NAMES:
+        assert f"- {title(stored(name))}: gallery/{name}.md\n" in nav
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_of_the_site_says_what_its_notebook_says(name: str) -> None:
+    """What its cells show is of the day on which it was executed."""
+    text = (DOCS / "gallery" / f"{name}.md").read_text(encoding="utf-8")
+    cells = stored(name).cells
+    shown = [block.body.rstrip("\n") for block in blocks(text) if block.language == "python"]
+    assert shown == [cell.source for cell in cells if cell.cell_type == "code"]
+    for paragraph in "\n\n".join(it.source for it in cells if it.cell_type != "code").split("\n\n"):
+        assert re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", paragraph) in text
+    assert text.count('<div class="output">') + text.count("```text") > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_of_the_site_knows_no_machine_and_loads_and_runs_nothing(name: str) -> None:
+    text = (DOCS / "gallery" / f"{name}.md").read_text(encoding="utf-8")
+    assert not re.search(r"/tmp/|/home/|/root/|/work/|Traceback", text)
+    assert not re.search(r"<script|<iframe|<link|\bon\w+=\"|(?:src|href)=\"?(?:https?:)?//", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_is_small_enough_for_a_list_of_ten(name: str) -> None:
+    content = (PICTURES / f"{name}.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert 5_000 < len(content) < 150_000
 
 
 def test_a_reader_of_the_gallery_has_no_key(tmp_path: Path, monkeypatch: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,30 +21,19 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from tests.chromium import launched
 from tests.notebook.kernels import environment
 from tests.server import MessagesServer
 
 from .pages import Pages
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-background-timer-throttling",
-    "--disable-component-update",
-    "--disable-extensions",
-    "--no-first-run",
-)
 expect.set_options(timeout=60_000)  # a busy machine is no failure
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
-# The first one has no toolbar, which costs others a second of CPU a page.
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 SETUP = """
 import pandas as pd
 %load_ext ondine_nb
@@ -254,13 +243,12 @@ def browser() -> Iterator[BrowserContext]:
 
     Ended with the package: Playwright's loop runs in the main thread, where async tests need none.
     """
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"no Chromium on PATH ({', '.join(BROWSERS)}): these tests are not skipped")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    with contextlib.ExitStack() as stack:
+        try:
+            started = stack.enter_context(launched())
+        except FileNotFoundError as error:
+            pytest.fail(f"{error}: these tests are not skipped")
         yield started.new_context()
-        started.close()
 
 
 @pytest.fixture(scope="package")

@@ -17,6 +17,7 @@ from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.pipeline import COMBINED, CONFLICTS, OPTIONS, Option, Surface, conflict
 from tests.docs.pages import DOCS, PAGES
 from tests.docs.picture import svg
+from tests.gallery import STORIES, stored, title
 from tests.test_layers import ALLOWED, FLOORS, ROOT
 
 __all__ = ["PARTS", "PICTURE", "main", "renewed"]
@@ -110,6 +111,18 @@ def libraries() -> str:
     return "\n".join(lines) + "\n"
 
 
+def gallery() -> str:
+    """The notebooks with a picture, a link to their page, and their sentence."""
+    cards = []
+    for name, story in STORIES.items():
+        heading = title(stored(name))
+        picture = f"![{heading}: what its cells show](pictures/gallery/{name}.png)"
+        cards.append(
+            f"- [{picture}](gallery/{name}.md)\n\n    [{heading}](gallery/{name}.md). {story}\n"
+        )
+    return "\n".join(['<div class="grid cards gallery" markdown>\n', *cards, "</div>\n"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "options": options,
     "combinations": combinations,
@@ -117,6 +130,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "traits": traits,
     "rooms": room_list,
     "libraries": libraries,
+    "gallery": gallery,
 }
 
 

@@ -22,11 +22,23 @@ from tests.docs.answers import said
 from tests.notebook import kernels
 from tests.server import MessagesServer
 
-__all__ = ["DOCS", "PAGES", "ROOT", "Block", "agrees", "blocks", "kernel", "run", "serving"]
+__all__ = [
+    "DOCS",
+    "GALLERY",
+    "PAGES",
+    "ROOT",
+    "Block",
+    "agrees",
+    "blocks",
+    "kernel",
+    "run",
+    "serving",
+]
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+GALLERY = sorted((DOCS / "gallery").glob("*.md"))  # written by tests/gallery_docs.py
+PAGES = sorted(set(DOCS.rglob("*.md")) - set(GALLERY))
 KILL = "<!-- the kernel is killed here -->"
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A page finds names, settings, runs and journal as in a new kernel, without the time one takes.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, ROOT
+from tests.docs.pages import DOCS, GALLERY, PAGES, ROOT
 
 BESIDE = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.md")])
-LINKING = [*BESIDE, *PAGES]
+LINKING = [*BESIDE, *PAGES, *GALLERY]
 ELSEWHERE = {"https://keepachangelog.com/en/1.1.0/"}  # nobody looks there in a test
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
+_LINK = re.compile(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")  # a picture that is a link has two
 _HEADING = re.compile(r"^#+ +(.*?)(?: +\{#([\w-]+)\})?$", re.MULTILINE)
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _PATH = re.compile(r"`((?:tests|ondine_nb|scripts|docs|notebooks)/[\w./-]*\w)`")
@@ -49,7 +49,7 @@ def test_every_link_of_a_page_resolves(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [*PAGES, *GALLERY], ids=_name)
 def test_a_link_of_the_docs_stays_inside_the_docs(page: Path) -> None:
     """The site has nothing else."""
     for link in _LINK.findall(prose(page)):
@@ -79,8 +79,13 @@ def test_each_promise_of_the_docs_names_a_test() -> None:
 
 
 def test_every_picture_is_shown_somewhere_and_has_words_for_those_who_cant_see_it() -> None:
-    shown = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", "".join(prose(page) for page in PAGES))
+    shown = [
+        (words, (page.parent / path).resolve())
+        for page in LINKING
+        for words, path in re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", prose(page))
+    ]
     assert all(len(words.split()) > 2 for words, _ in shown)
+    assert {path for _, path in shown} == set((DOCS / "pictures").rglob("*.*"))
 
 
 def test_the_pages_for_contributors_are_among_those_looked_at() -> None:
@@ -91,4 +96,5 @@ def test_the_pages_for_contributors_are_among_those_looked_at() -> None:
 
 def test_this_test_sees_links_and_anchors() -> None:
     assert _LINK.findall("[a\nb](c.md#d) and ![x](y.png)") == ["c.md#d", "y.png"]
+    assert _LINK.findall("[![x](y.png)](c.md)") == ["y.png", "c.md"]
     assert _slug("Stop, pause & `resume`") == "stop-pause-resume"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, ROOT
+from tests.docs.pages import DOCS, GALLERY, PAGES, ROOT
 
 LOADED = {"img": "src", "script": "src", "iframe": "src", "link": "href", "source": "src"}
 
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_site_is_built_without_a_warning_and_has_every_page(site: Path) -> None:
     built = {path.relative_to(site).with_suffix("") for path in site.rglob("*.html")}
-    assert {page.relative_to(DOCS).with_suffix("") for page in PAGES} <= built
+    assert {page.relative_to(DOCS).with_suffix("") for page in [*PAGES, *GALLERY]} <= built
 
 
 def test_a_page_loads_nothing_from_another_host_and_links_to_none(site: Path) -> None:
@@ -79,3 +79,5 @@ def test_what_is_public_stands_in_the_reference(site: Path) -> None:
 def test_the_search_finds_words_of_the_pages(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
     assert "possibly billed" in index
+    assert "does somebody have to be woken" in index  # of a notebook of the gallery
+    assert "--o-surface" not in index  # no style sheet of its outputs

@@ -26,6 +26,7 @@ from ondine_nb.notebook.card.card import Card, render
 from ondine_nb.notebook.card.throughput import Throughput
 from ondine_nb.notebook.ui.templates import css
 from ondine_nb.orchestration import ExecutionContext, RunMetrics, Sample
+from tests.chromium import launched
 
 LIGHT = """--jp-layout-color1:white; --jp-layout-color2:#eee; --jp-ui-font-color1:rgba(0,0,0,.87);
  --jp-border-color2:#e0e0e0; --jp-brand-color1:#1976d2; --jp-error-color1:#d32f2f;
@@ -307,11 +308,8 @@ def stripped(html: str) -> str:
 
 
 def shoot(folder: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     folder.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+    with launched() as browser:
         for theme, (_, prefers) in THEMES.items():
             scheme: Any = prefers
             page = browser.new_page(color_scheme=scheme)
@@ -326,7 +324,6 @@ def shoot(folder: Path) -> None:
                     page.set_viewport_size({"width": 800, "height": 400})
                     page.set_content(stripped(html))
                     page.screenshot(path=folder / f"{name}-stripped.png", full_page=True)
-        browser.close()
 
 
 # Single cards, by the name of the sample.
@@ -340,10 +337,7 @@ SINGLE = {
 
 
 def shoot_single(folder: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+    with launched() as browser:
         for theme in ("light", "dark"):
             style = THEMES[f"lab-{theme}"][0]
             page = browser.new_page(viewport={"width": 960, "height": 700})
@@ -356,7 +350,6 @@ def shoot_single(folder: Path) -> None:
                     f'<div id="it" style="padding:14px">{html}</div></body>'
                 )
                 page.locator("#it").screenshot(path=folder / f"{file}-{theme}.png")
-        browser.close()
 
 
 def shoot_in_lab(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ondine_nb.notebook.results.page import static, summary_of
 from ondine_nb.notebook.results.query import Results
+from tests.chromium import launched
 
 from .ended_runs import ended_run, reviews
 from .shots import CONTRAST, THEMES, stripped
@@ -23,14 +24,11 @@ PAGE = '<meta charset="utf-8"><body style="margin:8px 16px;{}">{}</body>'
 
 
 def shoot(folder: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as journal:
         results = Results(ended_run(reviews(10_000), Path(journal)))
         html = static(results, summary_of(results), "shown")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+    with launched() as browser:
         for theme, (style, prefers) in THEMES.items():
             scheme: Any = prefers
             page = browser.new_page(color_scheme=scheme)
@@ -43,7 +41,6 @@ def shoot(folder: Path) -> None:
         page = browser.new_page()
         page.set_content(PAGE.format("", stripped(html)))
         page.screenshot(path=folder / "static-stripped.png", full_page=True)
-        browser.close()
 
 
 if __name__ == "__main__":
