@@ -1,4 +1,4 @@
-"""The stages of a run over a frame: load, prompt, invoke (`invocation.py`), parse."""
+"""Prompt stage: renders each row's prompt from the template."""
 
 from __future__ import annotations
 

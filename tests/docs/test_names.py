@@ -20,7 +20,12 @@ from tests.docs.pages import DOCS, PAGES, ROOT
 
 READ = [ROOT / "README.md", *PAGES]
 FLAGS = {flag for action in parser()._actions for flag in action.option_strings}
-OF_OTHERS = {"--execute", "--to", "--jp"}  # nbconvert's, and JupyterLab's colours
+OF_OTHERS = {
+    "--execute",
+    "--to",
+    "--jp",
+    "--docs",
+}  # nbconvert, JupyterLab's colours, scripts/gallery
 OF_BENCH = {
     flag
     for path in (ROOT / "tests" / "bench").glob("*.py")
@@ -111,3 +116,14 @@ def test_a_reference_page_has_all_that_its_module_exports(page: str, names: list
     if f"::: ondine_nb.{page}\n" in text:
         return  # the whole module
     assert [name for name in names if not re.search(rf"\.{name}$", text, re.MULTILINE)] == []
+
+
+def test_every_module_that_a_comment_or_a_docstring_names_is_there() -> None:
+    """Beside it, or by its path in the package or the repository."""
+    sources = [*(ROOT / "ondine_nb").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    for source in [*sources, ROOT / ".ci" / "run", *(ROOT / "scripts").iterdir()]:
+        said = re.findall(r"`((?:\w+/)*\w+\.py)`", source.read_text(encoding="utf-8"))
+        said += re.findall(r"(?<![\w/])tests/[\w/]+\.py", source.read_text(encoding="utf-8"))
+        places = (source.parent, ROOT / "ondine_nb", ROOT / "tests", ROOT)
+        for name in said:
+            assert any((place / name).is_file() for place in places), f"{source}: {name}"

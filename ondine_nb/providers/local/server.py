@@ -1,6 +1,6 @@
 """The child process of the embedded model: llama.cpp behind a small Messages API.
 
-It is there because llama.cpp's own `/v1/messages` drops `output_config` silently; `local.py` runs
+It is there because llama.cpp's own `/v1/messages` drops `output_config` silently; `process.py` runs
 it by its path. It reads a key from stdin, prints one JSON line (`url` or `error`), logs no prompt,
 and ends when stdin closes. It imports only the standard library and xllamacpp.
 """
