@@ -20,12 +20,7 @@ from tests.docs.pages import DOCS, PAGES, ROOT
 
 READ = [ROOT / "README.md", *PAGES]
 FLAGS = {flag for action in parser()._actions for flag in action.option_strings}
-OF_OTHERS = {
-    "--execute",
-    "--to",
-    "--jp",
-    "--docs",
-}  # nbconvert, JupyterLab's colours, scripts/gallery
+OF_OTHERS = {"--execute", "--to", "--jp", "--docs"}  # nbconvert's, JupyterLab's, the gallery's
 OF_BENCH = {
     flag
     for path in (ROOT / "tests" / "bench").glob("*.py")
