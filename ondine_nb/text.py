@@ -38,9 +38,10 @@ def as_text(value: object) -> str:
 
     Missing values are empty. Dates and times are ISO 8601 (to the microsecond, the finest that
     both libraries hand out), durations too (`P1DT2H`), lists, structs and arrays are JSON, floats
-    have their shortest form (`0.1`, `3.0`), bytes are read as UTF-8, an Enum is its value. A key
-    of a struct whose value is missing is left out: not every library keeps the two apart. Lone
-    surrogates become U+FFFD, so that the text can always be encoded.
+    have their shortest form (`0.1`, `3.0`), bytes are read as UTF-8, an Enum is its value. The keys
+    of a struct stand in alphabetical order, and one whose value is missing is left out: not every
+    library keeps a row's own order, or null and nothing apart. Lone surrogates become U+FFFD, so
+    that the text can always be encoded.
     """
     direct = _DIRECT.get(type(value))
     if direct is not None:
@@ -146,7 +147,8 @@ def _jsonable(value: Any) -> Any:
         return _jsonable(value.value)
     if isinstance(value, Mapping):
         there = {key: item for key, item in value.items() if not is_missing(item)}
-        return {as_text(key): _jsonable(item) for key, item in there.items()}
+        named = {as_text(key): _jsonable(item) for key, item in there.items()}
+        return dict(sorted(named.items()))
     if isinstance(value, (list, tuple)) or (_is_array(value) and not _is_numpy_scalar(value)):
         return [_jsonable(item) for item in value]
     if isinstance(value, AbstractSet):

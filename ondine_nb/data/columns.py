@@ -356,6 +356,8 @@ def plain(value: Any) -> Any:
         return None if value != value else value
     if kind is dict:
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, memoryview):
+        return bytes(value)
     if isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
         return [plain(item) for item in value]
     return _plain_scalar(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from ..errors import CheckpointError
-from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, RowCounts, Usage
+from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, RowCounts, Usage, usd
 from .control import Control, RunMetrics
 from .dispatcher import ObserverDispatcher
 from .rows import Row
@@ -91,7 +91,11 @@ class ExecutionContext:
 
     def begin(self) -> None:
         """A run begins. One that has run before, or comes from a checkpoint, counts its rows anew;
-        what they had cost stays counted, and what had ended the last run doesn't end this one."""
+        what they had cost stays counted, and what had ended the last run doesn't end this one.
+
+        Raises `ConfigurationError` for a `max_budget` that is no amount.
+        """
+        self.max_budget = usd(self.max_budget, "max_budget")
         if self._has_run:
             self.begin_rows()
             self.control.begin_again()
@@ -213,10 +217,10 @@ class ExecutionContext:
         """Counts of rows, rate (rows a second) and durations (seconds) until now."""
         duration = self.duration
         return ProcessingStats(
-            total_rows=self.total_rows,
-            processed_rows=self.answered_rows,
-            failed_rows=self.failed_rows,
-            skipped_rows=self.skipped_rows,
+            total_rows=int(self.total_rows),  # a stage may have set a library's integers
+            processed_rows=int(self.answered_rows),
+            failed_rows=int(self.failed_rows),
+            skipped_rows=int(self.skipped_rows),
             rows_per_second=self.done_rows / duration if duration > 0 else 0.0,
             total_duration_seconds=duration,
             stage_durations=dict(self.stage_durations),

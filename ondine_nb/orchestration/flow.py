@@ -20,7 +20,7 @@ from ..data import Column, wrap
 from ..errors import ConfigurationError
 from .context import ExecutionContext
 from .rows import NewColumn, Row, RowSet
-from .stage import PipelineStage, RowStage, of_another_thread
+from .stage import PipelineStage, RowStage, of_another_thread, says_thread
 from .window import Window
 
 __all__ = ["Chunk", "flow", "native", "only"]
@@ -136,11 +136,7 @@ async def _called(
     except Exception as error:
         if not of_another_thread(error):
             raise
-        raise ConfigurationError(
-            f"stage '{stage.name}' uses an sqlite connection of another thread than the one it is "
-            "called in. Connect inside the stage, or with check_same_thread=False; `in_thread = "
-            "False` on the stage has it called on the loop's thread, AsyncExecutor's caller"
-        ) from error
+        raise says_thread(stage.name) from error
 
 
 def _count_rows(result: Any, context: ExecutionContext) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
+from ..errors import ConfigurationError
 from ..models import (
     CostEstimate,
     ValidationResult,
@@ -27,12 +28,22 @@ else:
 
     Given, Made = TypeVar("Given"), TypeVar("Made")
 
-__all__ = ["PipelineStage", "RowStage", "of_another_thread"]
+__all__ = ["PipelineStage", "RowStage", "of_another_thread", "says_thread"]
 
 
 def of_another_thread(error: BaseException) -> bool:
     """Whether sqlite refused a connection because it was made in another thread."""
     return type(error).__name__ == "ProgrammingError" and "same thread" in str(error)
+
+
+def says_thread(stage: str) -> ConfigurationError:
+    """What to do about a stage of this name that sqlite refused its connection."""
+    return ConfigurationError(
+        f"stage '{stage}' uses an sqlite connection of another thread than the one it is called "
+        "in. Connect inside the stage (a row stage: in `open`), or with check_same_thread=False; "
+        "`in_thread = False` on the stage has it called on the loop's thread, AsyncExecutor's "
+        "caller"
+    )
 
 
 class PipelineStage(ABC, Generic[Given, Made]):

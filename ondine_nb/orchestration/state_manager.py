@@ -18,6 +18,7 @@ from uuid import UUID
 
 from ..errors import CheckpointError, ConfigurationError
 from ..models import CheckpointInfo
+from .checks import whole_number
 from .context import ExecutionContext
 from .stage import of_another_thread
 
@@ -118,13 +119,17 @@ class LocalFileCheckpointStorage(CheckpointStorage):
         return self._path(session_id).exists()
 
     def cleanup_old_checkpoints(self, days: float = 7) -> int:
-        """Delete checkpoints that were saved more than `days` ago; how many there were."""
+        """Delete checkpoints that were saved more than `days` ago; how many there were.
+
+        By the file's own time too: one that can't be read any more grows old as well.
+        """
         before = datetime.now() - timedelta(days=days)
-        return sum(
-            self.delete(info.session_id)
-            for info in self.list_checkpoints()
-            if info.timestamp < before
-        )
+        old = {info.session_id for info in self.list_checkpoints() if info.timestamp < before}
+        for path in self.checkpoint_dir.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):  # just gone, or nobody's checkpoint
+                if path.stat().st_mtime < before.timestamp():
+                    old.add(UUID(path.stem))
+        return sum(self.delete(session_id) for session_id in old)
 
     def _path(self, session_id: UUID) -> Path:
         return self.checkpoint_dir / f"{UUID(str(session_id))}.json"
@@ -191,12 +196,14 @@ class StateManager:
     in_thread: bool = True
 
     def __init__(self, storage: CheckpointStorage, checkpoint_interval: int = 500) -> None:
-        if checkpoint_interval < 1:
+        if not callable(getattr(storage, "save", None)):
             raise ConfigurationError(
-                f"checkpoint_interval is {checkpoint_interval}: it has to be 1 row or more"
+                f"storage is {storage!r}: give a CheckpointStorage, as LocalFileCheckpointStorage()"
             )
         self.storage = storage
-        self.checkpoint_interval = checkpoint_interval
+        self.checkpoint_interval: int = whole_number(
+            "checkpoint_interval", checkpoint_interval, "row "
+        )
         self._last_checkpoint_row = 0
         self._told = ""
         self._saving = threading.Lock()
@@ -226,7 +233,8 @@ class StateManager:
 
     def _tell(self, error: Exception, remedy: str) -> None:
         if str(error) != self._told:
-            logger.error("no checkpoint: %s: %s%s", type(error).__name__, error, remedy)
+            said = str(error).rstrip(".")
+            logger.error("no checkpoint: %s: %s%s", type(error).__name__, said, remedy)
         self._told = str(error)
 
     def load_checkpoint(self, session_id: UUID) -> ExecutionContext | None:

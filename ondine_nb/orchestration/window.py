@@ -12,12 +12,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from time import perf_counter
 
 from ..errors import BudgetExceededError, ConfigurationError, OndineError, RunError
+from .checks import check_on_error, whole_number
 from .context import ExecutionContext
 from .control import RowSample
 from .rows import AskAgain, Halted, Row, SetAside
-from .stage import RowStage
+from .stage import RowStage, of_another_thread, says_thread
 
-__all__ = ["Window", "check_on_error"]
+__all__ = ["Window"]
 
 _MOST_KEPT = 10_000  # failures behind a table stage, which no row of the input stands for
 _AT_A_TIME = 100
@@ -42,12 +43,10 @@ class Window:
         on_error: str = "keep",
         counts: bool = True,
     ) -> None:
-        if width < 1:
-            raise ConfigurationError(f"the concurrency is {width}: it has to be 1 row or more")
         check_on_error(on_error)
         self.stages = stages
         self.context = context
-        self.width = width
+        self.width = whole_number("the concurrency", width, "row ")
         self.on_error = on_error
         self.counts = counts
         self._working = [each for each in stages if _treats_rows(each)]
@@ -235,6 +234,9 @@ class Window:
             self._end(row, error)
             return
         except Exception as error:  # a `RowError`, or a user's stage: one bad row never ends a run
+            if of_another_thread(error):  # no row can pass that
+                self._end(row, says_thread(stages[at].name))
+                return
             row.fail(error, stages[at].name)
         self._finish(row)
 
@@ -292,12 +294,6 @@ class Window:
         if not self.context.control.stopping:
             self.context.metrics.message = str(error)
             self.context.control.stop("on_error", error)
-
-
-def check_on_error(on_error: str) -> None:
-    """Raises `ConfigurationError` for what `on_error` can't be."""
-    if on_error not in ("keep", "stop"):
-        raise ConfigurationError(f"on_error is '{on_error}': it has to be 'keep' or 'stop'")
 
 
 def _treats_rows(stage: RowStage) -> bool:

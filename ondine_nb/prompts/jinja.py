@@ -82,7 +82,7 @@ class JinjaTemplate:
         """
         if len(values) != len(self.columns):
             raise ValueError(f"{len(values)} values for {len(self.columns)} columns")
-        known = [None if is_missing(value) else value for value in values]
+        known = [None if is_missing(value) else _in_order(value) for value in values]
         if all(value is None for value in known):
             return None
         row = dict(zip(self.columns, known, strict=True))
@@ -92,6 +92,20 @@ class JinjaTemplate:
         except Exception as error:  # whatever an expression of the user's raises
             said = " ".join(str(error).split())
             raise PromptError(f"The prompt can't be rendered for this row: {said}") from error
+
+
+def _in_order(value: Any) -> Any:
+    """Structs, however deep, with their keys in the order that they have as text.
+
+    What loops over them gives the same prompt from each library: not every one keeps a row's own.
+    """
+    if isinstance(value, Mapping):
+        return {key: _in_order(item) for key, item in sorted(value.items(), key=_name)}
+    return [_in_order(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _name(item: tuple[Any, Any]) -> str:
+    return as_text(item[0])
 
 
 def _environment() -> Environment:

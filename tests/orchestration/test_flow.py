@@ -190,6 +190,21 @@ def test_a_connection_of_another_thread_is_an_error_that_names_the_remedies(way:
     assert run(way, [Load(frame(3)), InSqlite(check_same_thread=False)]).success
 
 
+@pytest.mark.parametrize("way", ["sync", "stream"])
+def test_a_row_stage_with_such_a_connection_ends_the_run_and_not_each_row(way: str) -> None:
+    connection = sqlite3.connect(":memory:")
+
+    class Asks(Work):
+        async def process_row(self, row: Row, context: ExecutionContext) -> None:
+            connection.execute("select 1")
+
+    context = ExecutionContext()
+    with pytest.raises(ConfigurationError, match="'work' uses an sqlite connection of another thr"):
+        run(way, [Load(frame(9)), Asks()], context)
+    assert context.failed_rows == 0
+    connection.close()
+
+
 async def test_a_connection_of_the_loops_thread_serves_a_stage_that_is_called_there() -> None:
     stage = InSqlite()
     stage.in_thread = False
@@ -407,6 +422,58 @@ def test_a_budget_is_looked_at_between_table_stages_too(way: str) -> None:
 def test_every_executor_has_a_logger() -> None:
     for executor in (AsyncExecutor(), SyncExecutor(), StreamingExecutor()):
         assert isinstance(executor.logger, logging.Logger)
+
+
+@pytest.mark.parametrize("executor", [AsyncExecutor, SyncExecutor, StreamingExecutor])
+@pytest.mark.parametrize("width", [0, -1, 1.5, "3", None, True])
+def test_a_concurrency_is_a_whole_number_of_1_or_more(executor: Any, width: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"max_concurrency is {width!r}: it has to be 1"):
+        executor(max_concurrency=width)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (None, "None is no stage: it has no method `process"),
+        (len, "is no stage: it has no method `process"),
+        (Work, r"stage Work is a class: give an object, as Work\('name'\)"),
+    ],
+)
+def test_what_is_no_stage_is_one_line_before_anything_runs(way: str, stage: Any, said: str) -> None:
+    loaded = Events()
+    context = ExecutionContext(observers=[loaded])
+    with pytest.raises(ConfigurationError, match=said):
+        run(way, [Load(frame(3)), stage], context)
+    assert not loaded.events
+    with pytest.raises(ConfigurationError, match="context is 'x': give an ExecutionContext"):
+        run(way, [Load(frame(3))], "x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"observer_dispatcher is 5.*`dispatch\(name"):
+        run(way, [Load(frame(3))], ExecutionContext(observer_dispatcher=5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_list_of_anything_goes_through_table_stages(way: str) -> None:
+    class Numbers(PipelineStage[None, list[int]]):
+        def process(self, input_data: None, context: ExecutionContext) -> list[int]:
+            return list(range(6))
+
+    class Counts(PipelineStage[list[int], list[int]]):
+        def process(self, input_data: list[int], context: ExecutionContext) -> list[int]:
+            if 5 in input_data:
+                context.failed_rows = 2
+            return input_data
+
+    assert counts(run(way, [Numbers("load"), Counts("count")])) == (6, 4, 2, 0, True)
+
+
+@pytest.mark.parametrize("given", ["1", 1, 1.0, "$1"])
+def test_a_budget_may_be_any_amount_and_what_is_none_is_one_line(given: Any) -> None:
+    result = run("async", [Load(frame(500)), Work()], ExecutionContext(max_budget=given))
+    assert not result.success
+    assert 100 <= result.metrics.processed_rows < 500
+    with pytest.raises(ConfigurationError, match="max_budget: 'much' is not an amount in USD"):
+        run("async", [Load(frame(3))], ExecutionContext(max_budget="much"))  # type: ignore[arg-type]
 
 
 def test_counts_may_be_a_librarys_integers() -> None:

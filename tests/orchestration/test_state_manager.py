@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -334,9 +335,9 @@ def test_what_is_no_json_in_a_context_costs_its_own_place_in_the_checkpoint_and_
     assert "intermediate_data['frame'] (DataFrame)" in caplog.text
 
 
-@pytest.mark.parametrize("interval", [0, -1])
-def test_an_interval_of_no_rows_is_an_error(interval: int, manager: StateManager) -> None:
-    with pytest.raises(ConfigurationError, match=f"checkpoint_interval is {interval}"):
+@pytest.mark.parametrize("interval", [0, -1, 1.5, "5", None, True, float("nan")])
+def test_an_interval_of_no_rows_is_an_error(interval: Any, manager: StateManager) -> None:
+    with pytest.raises(ConfigurationError, match=f"checkpoint_interval is {interval!r}"):
         StateManager(manager.storage, interval)
 
 
@@ -386,6 +387,25 @@ class InSqlite(CheckpointStorage):
 
     def exists(self, session_id: UUID) -> bool:
         return self.load(session_id) is not None
+
+
+def test_a_checkpoint_is_old_by_its_files_own_time_too(
+    storage: LocalFileCheckpointStorage,
+) -> None:
+    old, young = uuid4(), uuid4()
+    for session in (old, young):
+        storage.save(session, context(session_id=session).to_checkpoint())
+    ten_days_ago = (datetime.now() - timedelta(days=10)).timestamp()
+    os.utime(path_of(storage, old), (ten_days_ago, ten_days_ago))
+    assert storage.cleanup_old_checkpoints() == 1
+    assert not storage.exists(old)
+    assert storage.exists(young)
+
+
+@pytest.mark.parametrize("given", [None, 5, Path("checkpoints")])
+def test_what_is_no_storage_is_one_line(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="give a CheckpointStorage"):
+        StateManager(given)
 
 
 async def test_a_storage_that_belongs_to_the_loops_thread_is_called_there() -> None:

@@ -46,6 +46,15 @@ def test_conditions_loops_and_filters_see_the_rows_values() -> None:
     assert rendered("{{ text[:3] }}{# not said #}", "abcdef") == "abc"
 
 
+def test_what_loops_over_a_struct_meets_its_keys_in_one_order() -> None:
+    rows = [{"b": [{"d": 1, "c": 2}], "a": 2}, {"a": 3, "b": [{"c": 4, "d": 5}]}]
+    prompt = "{% for key in text %}{{ key }}={{ text[key] }} {% endfor %}{{ text.b[0]|list|join }}"
+    expected = ['a=2 b=[{"c": 2, "d": 1}] cd', 'a=3 b=[{"c": 4, "d": 5}] cd']
+    template = JinjaTemplate.compile(prompt, ["text"])
+    for values in (rows, pl.Series(rows).to_list()):
+        assert [text_of(template, [value]) for value in values] == expected
+
+
 def test_columns_are_those_that_the_prompt_names_in_the_frames_order() -> None:
     template = JinjaTemplate.compile("{{ stars }} {{ text }} {{ row['product name'] }}", COLUMNS)
     assert template.columns == ("text", "stars", "product name")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import RunError
 from ...models import ExecutionResult
+from ..checks import check_run
 from ..context import ExecutionContext
 from ..flow import flow, only
 from ..gc_pause import GcPause
@@ -88,6 +89,7 @@ async def ticking(
 ) -> AsyncIterator[None]:
     """Tell the observers of the start, of progress, and of an error or a cancellation that ends
     the run; save a checkpoint now and then, and at the end however it comes."""
+    check_run(stages, context)
     context.begin()
     context.keeps_budget = any(getattr(stage, "budget", None) is not None for stage in stages)
     if state_manager is not None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ...models import ExecutionResult
+from ..checks import check_on_error, check_run, whole_number
 from ..context import ExecutionContext
 from ..stage import PipelineStage
 from ..state_manager import StateManager
-from ..window import check_on_error
 from .base import ExecutionStrategy, run_stages
 
 __all__ = ["SyncExecutor", "run_in_thread"]
@@ -83,7 +83,7 @@ class SyncExecutor(ExecutionStrategy):
         on_error: str = "keep",
         state_manager: StateManager | None = None,
     ) -> None:
-        self.max_concurrency = max_concurrency
+        self.max_concurrency: int = whole_number("max_concurrency", max_concurrency)
         check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager
@@ -94,6 +94,7 @@ class SyncExecutor(ExecutionStrategy):
 
     def execute(self, stages: list[PipelineStage], context: ExecutionContext) -> ExecutionResult:
         """Run the stages. Raises the error that ended the run."""
+        check_run(stages, context)
         return run_in_thread(
             lambda: self._run(stages, context),
             on_interrupt=lambda: context.control.stop("interrupt"),

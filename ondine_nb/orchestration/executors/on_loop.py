@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ...errors import ConfigurationError
 from ...models import ExecutionResult
+from ..checks import check_on_error, whole_number
 from ..context import ExecutionContext
 from ..stage import PipelineStage
 from ..state_manager import StateManager
-from ..window import check_on_error
 from .base import ExecutionStrategy, run_stages
 
 __all__ = ["AsyncExecutor"]
@@ -23,11 +22,7 @@ class AsyncExecutor(ExecutionStrategy):
         on_error: str = "keep",
         state_manager: StateManager | None = None,
     ) -> None:
-        if max_concurrency < 1:
-            raise ConfigurationError(
-                f"max_concurrency is {max_concurrency}: it has to be 1 or more"
-            )
-        self.max_concurrency = max_concurrency
+        self.max_concurrency: int = whole_number("max_concurrency", max_concurrency)
         check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager

@@ -9,20 +9,19 @@ import itertools
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from ...data import kind_of, open_source
-from ...errors import ConfigurationError
 from ...models import CostEstimate, ExecutionResult, ProcessingStats
+from ..checks import check_on_error, check_run, whole_number
 from ..context import ExecutionContext
 from ..flow import Chunk, flow, native, only
 from ..rows import RowSet, RowStream
 from ..stage import PipelineStage, RowStage
 from ..state_manager import StateManager
-from ..window import check_on_error
 from .base import ExecutionStrategy, checkpoint, result_of, ticking
 from .in_thread import run_in_thread
 
@@ -120,10 +119,8 @@ class StreamingExecutor(ExecutionStrategy):
         on_error: str = "keep",
         state_manager: StateManager | None = None,
     ) -> None:
-        if chunk_size < 1:
-            raise ConfigurationError(f"chunk_size is {chunk_size}: it has to be 1 row or more")
-        self.chunk_size = chunk_size
-        self.max_concurrency = max_concurrency
+        self.chunk_size: int = whole_number("chunk_size", chunk_size, "row ")
+        self.max_concurrency: int = whole_number("max_concurrency", max_concurrency)
         check_on_error(on_error)
         self.on_error = on_error
         self.state_manager = state_manager
@@ -135,6 +132,7 @@ class StreamingExecutor(ExecutionStrategy):
 
     def execute(self, stages: list[PipelineStage], context: ExecutionContext) -> Iterator[Any]:
         """Frames in input order. Leaving the loop early stops the run."""
+        check_run(stages, context)
         handover, end = _Handover(), object()
 
         def work() -> None:
@@ -330,6 +328,8 @@ def _in_chunks(loaded: Any, size: int) -> Iterator[Any]:
         if first is None or kind_of(first):
             return again
         loaded = again
+    if isinstance(loaded, list | tuple) and not any(isinstance(each, Mapping) for each in loaded):
+        return (loaded[at : at + size] for at in range(0, max(1, len(loaded)), size))
     rows = loaded if isinstance(loaded, RowSet | RowStream) else RowStream(open_source(loaded))
     return rows.split(size)
 
