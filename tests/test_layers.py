@@ -97,9 +97,10 @@ def room(file: str) -> str:
     return file.split("/")[0].removesuffix(".py")
 
 
-def imports(file: str) -> Iterator[Import]:
+@cache
+def imports(file: str) -> tuple[Import, ...]:
     """All imports of a file, also by `importlib.import_module` of a constant."""
-    yield from _imports(file, ast.parse((ROOT / file).read_text(encoding="utf-8")), "top")
+    return tuple(_imports(file, ast.parse((ROOT / file).read_text(encoding="utf-8")), "top"))
 
 
 def _imports(file: str, node: ast.AST, how: str) -> Iterator[Import]:
@@ -136,6 +137,7 @@ def offered(face: str) -> frozenset[str]:
     return frozenset()
 
 
+@cache
 def file_of(name: str) -> str | None:
     """The file that a dotted name of this package is in: a module, or what a module holds."""
     parts = name.split(".")[1:]

@@ -41,20 +41,6 @@ GALLERY = sorted((DOCS / "gallery").glob("*.md"))  # written by tests/gallery_do
 PAGES = sorted(set(DOCS.rglob("*.md")) - set(GALLERY))
 KILL = "<!-- the kernel is killed here -->"
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# A page finds names, settings, runs and journal as in a new kernel, without the time one takes.
-_ANEW = """
-import os
-os.chdir({folder!r})
-from ondine_nb.journal import use
-use(os.path.join({folder!r}, ".ondine"))
-magics = get_ipython().magics_manager.registry.get("OndineMagics")
-for name in magics.traits(config=True) if magics else ():
-    setattr(magics, name, magics.trait_defaults(name))
-if magics:
-    magics._session._records.clear()
-get_ipython().extension_manager.loaded.discard("ondine_nb")
-%reset -f
-"""
 
 
 class Block(NamedTuple):
@@ -108,22 +94,16 @@ def kernel(home: Path, server: MessagesServer) -> kernels.Kernel:
 def run(page: list[Block], used: kernels.Kernel, folder: Path) -> Iterator[tuple[Block, str]]:
     """Each Python block with what it printed. Raises `AssertionError` where one raised."""
     shutil.copy(ROOT / "notebooks" / "reviews.csv", folder)
-    begin = _ANEW.format(folder=str(folder))
-    _anew(used, begin)
+    used.anew(folder)
     for block in page:
         if block.language != "python":
             continue
         if block.dies:
             used.kill_and_restart()
-            _anew(used, begin)
+            used.anew(folder)
         cell = used.run(block.body, timeout=120)
         assert cell.status == "ok", f"line {block.line}: {cell.traceback}"
         yield block, _printed(cell)
-
-
-def _anew(used: kernels.Kernel, begin: str) -> None:
-    cell = used.run(begin)
-    assert cell.status == "ok", cell.traceback
 
 
 def _printed(cell: kernels.Cell) -> str:

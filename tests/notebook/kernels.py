@@ -18,11 +18,27 @@ from typing import Any, Self
 
 from jupyter_client.manager import KernelManager
 
-__all__ = ["KEY", "ROOT", "Cell", "Kernel", "cards_in", "environment"]
+__all__ = ["KEY", "LOAD", "ROOT", "Cell", "Kernel", "cards_in", "environment"]
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-ant-api03-a-key-that-must-never-be-seen-0123456789"
 LOAD = "%load_ext ondine_nb"
+# Names, settings, runs, journal and environment as in a new kernel, without the time one takes.
+_ANEW = """
+%reset -f
+import os
+os.environ.update({environment!r})
+os.chdir({folder!r})
+from ondine_nb.journal import use
+use(os.path.join({folder!r}, ".ondine"))
+magics = get_ipython().magics_manager.registry.get("OndineMagics")
+for name in magics.traits(config=True) if magics else ():
+    setattr(magics, name, magics.trait_defaults(name))
+if magics:
+    magics._session._records.clear()
+get_ipython().extension_manager.loaded.discard("ondine_nb")
+%reset -f
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CARD = re.compile(r'<div class="ondine-run[^>]*>')
 
@@ -142,6 +158,16 @@ class Kernel:
         self._client.wait_for_ready(timeout=60)
         if self._load:
             assert self.run(LOAD).status == "ok"
+
+    def anew(self, folder: Path, **environment: str) -> None:
+        """As a new kernel in `folder` would be, with its journal there and this environment.
+
+        For tests that restart nothing. The extension isn't loaded; modules stay imported, and what
+        an earlier test has left on the way to the screen may still come.
+        """
+        ended = self.run(_ANEW.format(folder=str(folder), environment=environment))
+        assert ended.status == "ok", ended.traceback
+        self.messages.clear()
 
     def run(self, code: str, timeout: float = 60) -> Cell:
         """Run a cell to its end."""

@@ -12,8 +12,10 @@ SEEDS, PART = 300, 25
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, PART))
-def test_nothing_is_lost_paid_twice_or_shown_otherwise_than_it_is(first: int) -> None:
-    logging.getLogger("ondine_nb").setLevel(logging.CRITICAL)
+def test_nothing_is_lost_paid_twice_or_shown_otherwise_than_it_is(
+    first: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "ondine_nb")  # until the test ends
     for seed in range(first, first + PART):
         try:
             World(seed).live()

@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import ondine_nb
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.notebook.workbench.widgets import ACTIONS, control
-from tests.notebook.kernels import KEY, Kernel
+from tests.notebook.kernels import KEY, LOAD, Kernel
 from tests.notebook.test_front_ends import execute, html_of, notebook, outputs, run
 from tests.notebook.test_front_ends import surroundings as surroundings  # a fixture
 from tests.server import MessagesServer
@@ -32,11 +32,19 @@ OPEN = (
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-@pytest.fixture
-def kernel(tmp_path: Path, server: MessagesServer) -> Iterator[Kernel]:
-    with Kernel(tmp_path / "home", ANTHROPIC_BASE_URL=server.url) as running:
-        assert running.run(FRAME).status == "ok"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with Kernel(tmp_path_factory.mktemp("kernel"), load=False) as running:
         yield running
+
+
+@pytest.fixture
+def kernel(shared: Kernel, tmp_path: Path, server: MessagesServer) -> Kernel:
+    """The kernel of all tests here, each with names, a journal and a server of its own."""
+    shared.anew(tmp_path, ANTHROPIC_BASE_URL=server.url)
+    for code in (LOAD, FRAME):
+        assert shared.run(code).status == "ok"
+    return shared
 
 
 def click(kernel: Kernel, name: str) -> None:
