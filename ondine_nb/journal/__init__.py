@@ -5,6 +5,7 @@ from __future__ import annotations
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
 from .journal import Journal, close_below, home, shared, use
+from .salvage import kept_aside
 from .single_flight import SingleFlight
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "SingleFlight",
     "close_below",
     "home",
+    "kept_aside",
     "shared",
     "use",
 ]

@@ -8,20 +8,18 @@ import os
 import shutil
 import sqlite3
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from .batches import batch_intact, batch_rows, batch_steps
-from .entries import columns_of, intact
+from .batches import batch_steps
 from .live import Acknowledged, lock_of, log_of
 from .locks import FileLock
-from .store import check_version, damage, text_of
+from .salvage import Salvage
+from .store import check_version, damage
 
 __all__ = ["EndedFile", "ended", "forget_lock", "unreadable_frames"]
 
 logger = logging.getLogger("ondine_nb")
-_FARTHEST = 1 << 40
 
 
 @contextlib.contextmanager
@@ -48,7 +46,6 @@ def ended(path: Path) -> Iterator[EndedFile | None]:
                 yield None
                 return
             check_version(connection, path)
-            connection.text_factory = text_of
             file = EndedFile(path, connection, note)
             yield file
         file.clear(log)
@@ -84,7 +81,7 @@ def _drop_second_name(path: Path, kept: Path) -> None:
 
 
 class EndedFile:
-    """A file whose process ended. `answers` is read to its end before `finish`."""
+    """A file whose process ended. Its `salvage` is read to its end before `finish`."""
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, note: Acknowledged | None
@@ -92,49 +89,8 @@ class EndedFile:
         self.path = path
         self._connection, self._note = connection, note
         self._stamps = self._stamped()
-        self.newest = 0  # the last sequence number of `answers`
-        self._found = self._changed = self._batches_changed = 0
-        self._torn: sqlite3.DatabaseError | None = None
+        self.salvage: Salvage = Salvage(connection, path.name)
         self._taken_over, self._loss = False, ""
-
-    def answers(self) -> Generator[tuple[Any, ...]]:
-        """Each answer that is as it was written: the source's name, the sequence, `COLUMNS`."""
-        if not self._made("answers"):
-            return
-        columns = columns_of(self._connection)
-        query = f"SELECT rowid, source, n, {columns} FROM answers WHERE rowid > ?"  # noqa: S608
-        last, step = 0, 1
-        while step < _FARTHEST:
-            try:
-                for place, source, *row in self._connection.execute(query, (last,)):
-                    last, step = place, 1
-                    if intact(row):
-                        self._found += 1
-                        self.newest = max(self.newest, row[0])
-                        yield (source or self.path.name, *row)
-                    else:
-                        self._changed += 1
-                return
-            except sqlite3.DatabaseError as error:
-                self._torn = error
-                last, step = last + step, step * 2  # there may be readable pages behind
-        if not self._found and self._torn:
-            raise self._torn
-
-    def batches(self) -> list[tuple[Any, ...]]:
-        """The batches that it has records of."""
-        try:
-            found = batch_rows(self._connection)
-        except sqlite3.DatabaseError as error:
-            self._torn = error
-            return []
-        kept = [row for row in found if batch_intact(row)]
-        self._batches_changed = len(found) - len(kept)
-        return kept
-
-    def _made(self, table: str) -> bool:
-        made = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        return self._connection.execute(made, (table,)).fetchone() is not None
 
     def finish(self) -> None:
         """Its answers are durable elsewhere: it can go, or be kept aside where it is damaged."""
@@ -155,16 +111,15 @@ class EndedFile:
 
     def _told_loss(self) -> str:
         """What of it is lost, in words; "" where all that was acknowledged is there."""
-        parts = []
-        if self._changed:
-            parts.append(f"{self._changed:,} answers aren't as they were written")
-        note = self._note
-        if note is not None and (gone := note.answers - self._found - self._changed) > 0:
+        parts, note, read = [], self._note, self.salvage
+        if read.changed:
+            parts.append(f"{read.changed:,} answers aren't as they were written")
+        if note is not None and (gone := note.answers - read.found - read.changed) > 0:
             parts.append(f"{gone:,} of its {note.answers:,} answers are gone")
-        if self._batches_changed or (note is not None and self._steps() < note.steps):
+        if read.batches_lost or (note is not None and self._steps() < note.steps):
             parts.append("what it knew of batches is gone")
-        if self._torn is not None:
-            parts.append(str(self._torn))
+        if read.torn is not None:
+            parts.append(str(read.torn))
         # Where all that was acknowledged is there, the rest was being written when it ended.
         if (parts or note is None) and (frames := self._unreadable_frames()):
             parts.append(f"{frames:,} frames of its write-ahead log can't be read")

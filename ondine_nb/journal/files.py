@@ -15,23 +15,27 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import JournalError
 from .batches import BatchRecord, batch_rows, known_ids, open_batches
-from .ended import EndedFile, ended, forget_lock
+from .ended import ended, forget_lock
 from .entries import BILLED, COLUMNS, EPOCH, Bill, Entry
 from .live import LiveFile
 from .locks import FileLock
+from .salvage import DamageError, Salvage
 from .store import Store
 
 __all__ = ["Files"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("ondine_nb")
 _LOCK_WAIT_SECONDS = 10.0
 _KEYS_A_QUERY = 500
 _LATEST = 50_000  # a table has no index by run: further back nobody looks for experience
 _BILLS_AT_ONCE = 20_000  # the writer thread has other work to do between
+_UNREADABLE = (sqlite3.DatabaseError, zlib.error, struct.error, TypeError, ValueError)
 _NOTE = re.compile(rb"epoch (\d+), store (\d+) bytes (\d+) ns (\d+) answers, ([0-9a-f]{8})\n")
 
 
@@ -197,13 +201,11 @@ class Files:
 
     def open_batches(self, provider: str) -> list[BatchRecord]:
         """The batches of `provider` that haven't ended, as far as any file knows."""
-        with self._reading(True) as connections:
-            return open_batches(connections, provider)
+        return self._read(lambda connections: open_batches(connections, provider))
 
     def batch_ids(self) -> set[str]:
         """The provider's ids of all batches that any file knows."""
-        with self._reading(True) as connections:
-            return known_ids(connections)
+        return self._read(known_ids)
 
     def find(
         self, keys: Sequence[bytes], run: str | None, earlier: bool
@@ -212,29 +214,40 @@ class Files:
 
         With `earlier`, those of earlier processes too.
         """
-        found: dict[bytes, list[Entry]] = {}
-        with self._reading(earlier or self._taken) as connections:
+
+        def read(connections: list[sqlite3.Connection]) -> dict[bytes, list[Entry]]:
+            found: dict[bytes, list[Entry]] = {}
             for connection in connections:
                 _collect(connection, self._columns(connection), keys, run, found)
+            return found
+
+        found = self._read(read, earlier or self._taken)
         for key, entries in found.items():
             if len(entries) > 1:
                 found[key] = _valid(entries)
         return found
 
     def visit(self, run: str, see: Callable[[Entry], None]) -> None:
-        """Call `see` with each entry of `run`, whichever file it is in."""
-        with self._reading(True) as connections:
+        """Call `see` once with each entry of `run`, whichever file it is in."""
+        seen: set[tuple[str, int]] = set()
+
+        def read(connections: list[sqlite3.Connection]) -> None:
             for connection in connections:
                 columns = self._columns(connection)
-                query = f"SELECT n, {columns} FROM answers WHERE run = ?"  # noqa: S608
-                for row in connection.execute(query, (run,)):
-                    see(*Entry.of_rows([row]))
+                query = f"SELECT source, n, {columns} FROM answers WHERE run = ?"  # noqa: S608
+                for source, *row in connection.execute(query, (run,)):
+                    if (source, row[0]) not in seen:
+                        see(*Entry.of_rows([row]))
+                        seen.add((source, row[0]))
+
+        self._read(read)
 
     def latest(self, runs: Sequence[str], most: int) -> list[Entry]:
         """The newest answers of these runs, `most` at most, among those that came in last."""
-        found: list[Entry] = []
         marks = ",".join("?" * len(runs))
-        with self._reading(True) as connections:
+
+        def read(connections: list[sqlite3.Connection]) -> list[Entry]:
+            found: list[Entry] = []
             for connection in reversed(connections):  # this process's own are the newest
                 columns = self._columns(connection)
                 query = (
@@ -244,11 +257,14 @@ class Files:
                 )
                 rows = connection.execute(query, (*runs, most - len(found)))
                 found.extend(Entry.of_rows(rows))
-        return found
+            return found
+
+        return self._read(read)
 
     def bills(self, live: bool, after: int) -> list[Bill]:
         """The next answers behind row `after` of this process's own file, or of the store."""
-        with self._reading(not live) as connections:
+
+        def read(connections: list[sqlite3.Connection]) -> list[Bill]:
             if not live and len(connections) < 2:
                 return []
             connection = connections[-1 if live else 0]
@@ -259,42 +275,77 @@ class Files:
             rows = connection.execute(f"{query} LIMIT {_BILLS_AT_ONCE}", (after,))
             return Bill.of_rows(rows)
 
+        return self._read(read, not live)
+
     def _columns(self, connection: sqlite3.Connection) -> str:
         return COLUMNS if connection is self.live else self._store.columns
+
+    def _read(self, work: Callable[[list[sqlite3.Connection]], T], earlier: bool = True) -> T:
+        """What `work` makes of the store, with `earlier`, and of this process's own file.
+
+        Once more where the store turns out to be damaged, with what of it could be rescued. Raises
+        `JournalError`.
+        """
+        if earlier:
+            self._verify_store()
+        try:
+            with self._reading(earlier) as connections:
+                return work(connections)
+        except _UNREADABLE as error:
+            if not earlier or isinstance(error, sqlite3.OperationalError):
+                raise self._unreadable(error) from error
+        self._verify_store(doubted=True)
+        try:
+            with self._reading(earlier) as connections:
+                return work(connections)
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> JournalError:
+        return JournalError(
+            f"the journal {self.store_path} can't be read ({error}). "
+            "Move it away to start without it, or run with --fresh"
+        )
 
     @contextlib.contextmanager
     def _reading(self, earlier: bool) -> Iterator[list[sqlite3.Connection]]:
         """The store, with `earlier` and where there is one, and this process's own file."""
-        if earlier:
-            self._verify_store()
-        try:
-            with self._store.reading() if earlier else contextlib.nullcontext() as store:
-                yield [each for each in (store, self.live) if each is not None]
-        except (sqlite3.DatabaseError, zlib.error, struct.error, TypeError, ValueError) as error:
-            raise JournalError(
-                f"the journal {self.store_path} can't be read ({error}). "
-                "Move it away to start without it, or run with --fresh"
-            ) from error
+        with self._store.reading() if earlier else contextlib.nullcontext() as store:
+            yield [each for each in (store, self.live) if each is not None]
 
-    def _verify_store(self) -> None:
-        """Read all of the store where it isn't as one of us has left it.
+    def _verify_store(self, *, doubted: bool = False) -> None:
+        """Read all of the store where it isn't as one of us has left it, or is `doubted`.
 
-        Raises `JournalError` where it is damaged; says so where answers are gone.
+        A damaged one is kept aside, and what of it can be read takes its place; answers that are
+        gone are told. Raises `DamageError` where none can be read: who has paid for them decides.
         """
-        if (seen := self._store.stamp()) is None or seen == self._verified:
+        seen = self._store.stamp()
+        if seen is None or (seen == self._verified and not doubted):
             return
         with self._folder_lock() as lock:
             note = _FolderNote.read(lock.read()) or _FolderNote(self._next // EPOCH)
-            if note.stamp != self._store.stamp():
-                answers = self._store.verify()
-                if answers < note.answers:
-                    logger.warning(
-                        "the journal %s has %s of its %s answers: the others are lost, and will "
-                        "be paid again",
-                        self.store_path, f"{answers:,}", f"{note.answers:,}",
-                    )  # fmt: skip
-                self._sign(note.epoch, answers, lock)
+            if doubted or note.stamp != self._store.stamp():
+                self._sign(note.epoch, self._checked_store(note.answers), lock)
             self._verified = self._store.stamp()
+
+    def _checked_store(self, noted: int) -> int:
+        """How many answers it has, of those `noted`, once it is as it was written."""
+        try:
+            answers = self._store.verify()
+        except DamageError as error:
+            read, aside = self._store.rescue()
+            logger.warning(
+                "the journal %s was damaged (%s): %s; the damaged file is kept as %s",
+                self.store_path, error.how, _told(read, noted), aside.name,
+            )  # fmt: skip
+            return read.found
+        if answers < noted:
+            logger.warning(
+                "the journal %s has %s of its %s answers: the others are lost, and will "
+                "be paid again",
+                self.store_path, f"{answers:,}", f"{noted:,}",
+            )  # fmt: skip
+        return answers
 
     def _sign(self, epoch: int, answers: int, lock: FileLock) -> None:
         """Note how the store is now, which is all right."""
@@ -311,8 +362,11 @@ class Files:
         self._next = epoch * EPOCH
         self._lock.write(_FolderNote(epoch, note.stamp, note.answers).text())
 
-    def merge_ended(self) -> None:
-        """Move the answers of ended processes into the store; files in use are left alone."""
+    def merge_ended(self) -> int:
+        """Move the answers of ended processes into the store; files in use are left alone.
+
+        Gives the sequence number from which on is what is written from now on.
+        """
         with self._folder_lock():
             self._begin_epoch()
             own = self.own.path
@@ -322,18 +376,19 @@ class Files:
             for path in self.folder.glob("live-*.lock"):
                 if not path.with_suffix(".db").exists():
                     forget_lock(path)
+        return self._next
 
     def _merge(self, path: Path) -> None:
         with ended(path) as file:
             if file is None:
                 return
-            batches = file.batches()
-            with contextlib.closing(file.answers()) as rows:
+            batches = file.salvage.batches()
+            with contextlib.closing(file.salvage.answers()) as rows:
                 if (first := next(rows, None)) is not None or batches:
-                    self._put(chain([first] if first else [], rows), batches, file)
+                    self._put(chain([first] if first else [], rows), batches, file.salvage)
             file.finish()
 
-    def _put(self, rows: Iterator[tuple[Any, ...]], batches: list[Any], file: EndedFile) -> None:
+    def _put(self, rows: Iterator[tuple[Any, ...]], batches: list[Any], file: Salvage) -> None:
         assert self._lock is not None
         self._verify_store()
         there = self._store.stamp() is not None
@@ -375,6 +430,17 @@ def _collect(
         )
         for entry in Entry.of_rows(rows.fetchall()):
             found.setdefault(entry.key, []).append(entry)
+
+
+def _told(read: Salvage, noted: int) -> str:
+    """What became of a damaged store's answers, of which so many were `noted`."""
+    lost = max(noted - read.found, read.changed)
+    said = f"{read.found:,} answers could be read and stay"
+    if lost:
+        said += f", {lost:,} are lost and will be paid again"
+    elif not noted:
+        said += ", others may be lost"
+    return said + (", what it knew of batches is gone" if read.batches_lost else "")
 
 
 def _valid(entries: list[Entry]) -> list[Entry]:

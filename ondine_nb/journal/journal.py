@@ -182,9 +182,14 @@ class Journal:
                     yield bill
                 after, more = (part[-1].row, True) if part else (after, False)
 
-    async def refresh(self) -> None:
-        """Take over the files of processes that ended. Raises `JournalError`."""
-        await self._ask(lambda files: files.merge_ended())
+    async def refresh(self) -> int:
+        """Take over the files of processes that ended. Raises `JournalError`.
+
+        Gives a number: what is written from now on, and nothing earlier, has at least this as its
+        `Entry.sequence`, whatever the clock says.
+        """
+        begun: int = await self._ask(lambda files: files.merge_ended())
+        return begun
 
     def close(self) -> None:
         """Write what is queued and let go of the file; calling it again does nothing."""

@@ -11,14 +11,16 @@ import ctypes
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
 from .batches import BATCHES, add_checksums, batch_intact, batch_rows, put_rows
-from .entries import COLUMNS, TABLE, columns_of, intact
+from .entries import COLUMNS, EPOCH, TABLE, columns_of, intact
+from .salvage import DamageError, Salvage, keep_aside, text_of
 
-__all__ = ["VERSION", "Store", "check_version", "damage", "keep_for_good", "text_of"]
+__all__ = ["VERSION", "Store", "check_version", "damage", "keep_for_good"]
 
 VERSION = 1
 _WAIT_SECONDS = 10.0
@@ -131,14 +133,14 @@ class Store:
     def verify(self) -> int:
         """Read all of it, and give how many answers it has.
 
-        Raises `JournalError` where anything isn't as it was written.
+        Raises `DamageError` where anything isn't as it was written.
         """
         with contextlib.closing(self._connection()) as store, damage(self.path):
             store.text_factory = bytes  # a text may be none any more
             check_version(store, self.path)
             problem = store.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if problem != b"ok":
-                raise _damaged(self.path, problem.decode("utf-8", "replace"))
+                raise DamageError(self.path, problem.decode("utf-8", "replace"))
             store.text_factory = text_of
             if not _made(store):
                 return 0
@@ -148,10 +150,33 @@ class Store:
                 answers += 1
                 changed += not intact(row)
             if changed:
-                raise _damaged(self.path, f"{changed:,} answers aren't as they were written")
+                raise DamageError(self.path, f"{changed:,} answers aren't as they were written")
             if not all(map(batch_intact, batch_rows(store))):
-                raise _damaged(self.path, "a batch's record isn't as it was written")
+                raise DamageError(self.path, "a batch's record isn't as it was written")
             return answers
+
+    def rescue(self) -> tuple[Salvage, Path]:
+        """Put all that can be read of a damaged file in its place, and keep that file aside.
+
+        Gives what could be read, and the name it is kept under. Raises `DamageError`, and changes
+        nothing, where not a single answer can be read. Only who holds the folder's lock may do it.
+        """
+        self.close()
+        rescued = Store(self.path.with_name(f"{self.path.name}.rescued"))
+        _delete(rescued.path)  # of a rescue that was killed
+        with contextlib.closing(self._connection()) as old, damage(self.path):
+            check_version(old, self.path)
+            salvage = Salvage(old, self.path.name)
+            batches, rows = salvage.batches(), salvage.answers()
+            first = [row for row in (next(rows, None),) if row is not None]
+            if salvage.changed and not first:
+                raise DamageError(self.path, "none of its answers is as it was written")
+            rescued.put(chain(first, rows), batches, lambda: salvage.newest // EPOCH)
+        aside = keep_aside(self.path)
+        with contextlib.suppress(FileNotFoundError):  # sqlite would apply it to the new one
+            _journal_of(self.path).replace(_journal_of(aside))
+        rescued.path.replace(self.path)
+        return salvage, aside
 
     def close(self) -> None:
         """Let go of the file; what reads it next opens it again. Never raises."""
@@ -181,21 +206,19 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def text_of(content: bytes) -> str:
-    """A text as sqlite holds it: one that is damaged is read, and then not as it was written."""
-    return content.decode("utf-8", "surrogateescape")
+def _journal_of(path: Path) -> Path:
+    """Where sqlite keeps what to undo of a transaction that hasn't ended."""
+    return Path(f"{path}-journal")
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _journal_of(path).unlink(missing_ok=True)
 
 
 def _made(connection: sqlite3.Connection) -> bool:
     made = "SELECT 1 FROM sqlite_master WHERE name = 'answers'"
     return connection.execute(made).fetchone() is not None
-
-
-def _damaged(path: Path, how: str) -> JournalError:
-    how = " ".join(how.split())  # sqlite says it in several lines
-    return JournalError(
-        f"the journal {path} is damaged ({how}). Move it away to go on without its answers"
-    )
 
 
 @contextlib.contextmanager
@@ -206,4 +229,4 @@ def damage(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if type(error) is not sqlite3.DatabaseError:
             raise  # locked, full, not writable: not the file's fault
-        raise _damaged(path, str(error)) from error
+        raise DamageError(path, str(error)) from error

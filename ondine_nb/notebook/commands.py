@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ConfigurationError, OndineError
-from ..journal import home
+from ..journal import home, kept_aside
 from ..models import ZERO, CostEstimate, dollars, usd
 from ..orchestration import run_in_thread
 from ..pipeline import Spent, Tally, read_spending, write_csv
@@ -179,6 +179,9 @@ def doctor(shell: Any) -> str:
         "base URL": without_login(os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own"),
         "journal folder": f"{home()} ({_folder_state()})",
     }
+    if damaged := kept_aside(home()):
+        names = ", ".join(path.name for path in damaged)
+        facts["damaged journals"] = f"{names} (kept aside there, and read no more)"
     from ..providers import local
 
     try:

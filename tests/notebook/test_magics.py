@@ -360,6 +360,19 @@ def test_doctor_tells_versions_and_places_but_no_secret(
     assert "ondine_nb                   not installed" not in told
 
 
+def test_doctor_names_damaged_journals_that_are_kept_aside(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    shell.run_line_magic("ondine", "doctor")
+    assert "damaged journals" not in capsys.readouterr().out
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("damaged-answers.db", "damaged-live-1-ab.db", "damaged-live-1-ab.db-wal"):
+        (home / name).touch()
+    shell.run_line_magic("ondine", "doctor")
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "damaged j" in line]
+    assert told.split(None, 2)[2].startswith("damaged-answers.db, damaged-live-1-ab.db (kept")
+
+
 def test_models_lists_what_the_server_offers_with_prices(
     shell: InteractiveShell,
     magics: OndineMagics,
