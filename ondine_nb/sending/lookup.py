@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
@@ -44,7 +43,7 @@ class Lookup:
         self._hash = question_key(provider.identity, settings)
         self._earlier = [question_key(name, settings) for name in can.earlier_identities]
         self._read = can.read
-        self._began = time.time()
+        self._began = 0
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""
@@ -60,6 +59,10 @@ class Lookup:
         """Its keys by what the provider may have been called, the best ones first."""
         keys = [_key(hasher, prompt) for hasher in self._earlier]
         return [*(key + self._mark for key in keys), *keys] if self._mark else keys
+
+    async def open(self) -> None:
+        """The run begins: what the journal has by now is of earlier ones. Raises `JournalError`."""
+        self._began = await self.journal.refresh()
 
     async def recall(
         self, questions: Sequence[Question], prompts: Sequence[Prompt | None] = ()
@@ -115,7 +118,7 @@ class Lookup:
                 question.begins = True
                 return
             answers.append(answer)
-            earlier += entry.run != self.run_id or entry.at < self._began
+            earlier += entry.run != self.run_id or entry.sequence < self._began
         question.begins = self.fresh and not answers
         question.answers, question.earlier = answers, earlier
 

@@ -41,7 +41,7 @@ class InvokeStage(RowStage):
         return self.plan.endpoints
 
     async def open(self, context: ExecutionContext) -> None:
-        await self.lookup.journal.refresh()
+        await self.lookup.open()
         self._context = context
         context.price_known = self.plan.alone.provider.price is not None
         self.sender.open(context)

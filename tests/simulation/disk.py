@@ -176,12 +176,13 @@ class _Files(Files):
         entry.at = self._disk.wall()
         super().insert(entry)
 
-    def merge_ended(self) -> None:
+    def merge_ended(self) -> int:
         self._begin_epoch()
         for live in self._disk.lives:
             if live.ended and live is not self._own:
                 self._take_over(live)
         self._disk.lives = [live for live in self._disk.lives if not live.ended]
+        return self._next
 
     def _take_over(self, live: _LiveDatabase) -> None:
         store = self._disk.store.connection

@@ -474,6 +474,43 @@ def test_asking_again_is_paid_counted_and_found_in_the_journal(runs: Runs) -> No
     assert (kept(asked), more.sent, asked.statuses) == (["four"], ["a"], ["answered"])
 
 
+def test_a_look_into_the_journal_that_failed_is_done_again_by_the_next_equal_row(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator: the question stayed known as one without an answer, and was paid."""
+    runs.ask(Scripted(), ["a"])
+    settings = Settings(model="m", max_tokens=100)
+    stage = asking(Scripted(), settings, journal=runs.journal, run_id="next", concurrency=1)
+    first, second = (Row(at, ("a",), {"p": 0}) for at in range(2))
+    first.prompt = second.prompt = Prompt("a")
+
+    async def fails(*_: Any, **__: Any) -> None:
+        raise JournalError("disk I/O error")
+
+    async def main() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(runs.journal, "lookup", fails)
+            with pytest.raises(JournalError):
+                await stage.meet([first])
+        (new,) = await stage.meet([second])
+        assert [answer.text for answer in new[0].answers] == ["text of a"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_a_resumed_run_knows_its_earlier_answers_whatever_the_clock_says(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    runs.ask(Scripted(), ["a", "b"], run_id="one")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    # "c" is asked anew by a later chunk, when nobody knows its question any more.
+    asked = runs.ask(Scripted(), ["a", "c"], ["c", "b"], run_id="one", resumed=True)
+    assert asked.statuses == ["journal", "answered", "answered", "journal"]
+    assert asked.context.metrics.duplicates == 1
+
+
 # --- budget and gate
 
 

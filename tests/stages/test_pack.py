@@ -269,6 +269,25 @@ def test_two_runs_side_by_side_pay_once(asker: Asker) -> None:
     assert sorted(asked(asker.server)) == sorted(prompts(texts(100)))
 
 
+def test_a_run_in_packs_waits_for_what_a_run_row_by_row_is_asking(home: Path) -> None:
+    """Found by the simulator: they held different keys, and the pack paid for the same again."""
+    with MessagesServer(latency=0.3) as server:
+        asker = Asker(server, home)
+
+        async def side_by_side() -> list[Run]:
+            alone, packed = (Run(asker.pipeline(texts(4), pack=pack)) for pack in (1, 4))
+            alone.start()
+            await seen(lambda: server.arrived == 4)
+            packed.start()
+            await asyncio.gather(alone, packed)
+            return [alone, packed]
+
+        alone, packed = asyncio.run(side_by_side())
+        assert server.arrived == 4
+        assert list(packed.frame["response"]) == list(alone.frame["response"]) == echoes(texts(4))
+        assert packed.cost == 0
+
+
 def test_a_stopped_run_goes_on_with_its_packs_and_knows_what_it_cost(home: Path) -> None:
     with MessagesServer(answer=Garbler(1.0, ["missing"]), latency=0.05) as server:
         asker = Asker(server, home)
