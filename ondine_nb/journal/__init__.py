@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
+from .files import make_folder
 from .journal import Journal, close_below, home, shared, use
 from .single_flight import SingleFlight
 
@@ -17,6 +18,7 @@ __all__ = [
     "SingleFlight",
     "close_below",
     "home",
+    "make_folder",
     "shared",
     "use",
 ]
