@@ -181,7 +181,7 @@ class LabelSet:
             stamp = {"writer": writer.name, "set": self.name}
             at = datetime.now(UTC).isoformat(timespec="seconds")
             lines = [
-                {"sequence": last + number, **stamp, **line, "at": at}
+                {"sequence": last + number, **stamp, "at": at, **line}
                 for number, line in enumerate(said, 1)
             ]
             try:
@@ -249,7 +249,7 @@ def label_sets(folder: Path | str | None = None) -> list[str]:
 def _said(label: Label) -> dict[str, Any]:
     draw = label.draw
     how = {"queue": draw.queue, "stratum": draw.stratum, "rows": draw.rows}
-    said = {"reviewer": label.reviewer, "note": label.note, **how}
+    said = {"reviewer": label.reviewer, "note": label.note, **how, "at": label.at}
     known = {name: value for name, value in said.items() if value or name == "reviewer"}
     fields = {str(name): json_value(value) for name, value in label.fields.items()}
     return {"key": dict(label.key), "fields": fields, **known}
