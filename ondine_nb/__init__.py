@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .notebook.workbench.panel import panel
-    from .pipeline import Pipeline, Run, costs
+    from .pipeline import Pipeline, Run, costs, labels
 
-__all__ = ["Pipeline", "Run", "__version__", "costs", "load_ipython_extension", "panel"]
+__all__ = ["Pipeline", "Run", "__version__", "costs", "labels", "load_ipython_extension", "panel"]
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Run": "pipeline",
     "costs": "pipeline",
+    "labels": "pipeline",
     "panel": "notebook.workbench",
 }
 

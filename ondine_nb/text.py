@@ -13,7 +13,21 @@ from typing import Any
 
 from .errors import PromptError
 
-__all__ = ["as_text", "encodable", "is_missing", "not_text", "prompt_text"]
+__all__ = [
+    "HARMLESS",
+    "as_text",
+    "encodable",
+    "is_missing",
+    "not_text",
+    "one_line",
+    "prompt_text",
+]
+
+_CONTROL = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
+_CONTROL |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+_BIDI: dict[int, None] = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+# For `str.translate`: what a view shows in the place of characters that do something.
+HARMLESS: dict[int, int | None] = {**_CONTROL, **_BIDI}
 
 
 def is_missing(value: object) -> bool:
@@ -171,6 +185,18 @@ def encodable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def one_line(text: str, limit: int) -> str:
+    """`text` as one harmless line of at most `limit` characters.
+
+    White space and line breaks are folded; control characters are shown as their pictures (so that
+    an escape sequence is seen, not obeyed), bidi overrides dropped, lone surrogates replaced.
+    """
+    short = text[: 4 * limit]  # before anything that costs time by length
+    folded = " ".join(short.split()).translate(HARMLESS)
+    cut = len(folded) > limit or len(text) > len(short)
+    return folded[: limit - 1].rstrip() + "…" if cut else folded
 
 
 # The types that nearly every value has, looked up exactly because it is done for every cell.

@@ -22,7 +22,7 @@ FLOORS = [
     ["data", "prompts", "providers", "journal"],
     ["orchestration"],
     ["sending"],
-    ["stages"],
+    ["stages", "evaluation"],
     ["pipeline"],
     ["notebook"],
 ]

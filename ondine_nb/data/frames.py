@@ -90,6 +90,21 @@ class Frame(ABC):
         """A frame of the rows at `positions`, in that order; the rest as it was."""
         return type(self)(self._taken(list(positions)), self.name)
 
+    def align(self, series: Any) -> list[Any]:
+        """A Python value of `series` for each row, by position; missing ones are None.
+
+        Of pandas by index, where the two indexes differ, are unique, and meet; a row that the
+        series lacks is missing. Raises ColumnError for a series of another length.
+        """
+        if len(series) != len(self):
+            raise ColumnError(
+                f"the series has {len(series):,} values, and {self.name} has {len(self):,} rows"
+            )
+        if not hasattr(series, "to_frame"):
+            return [plain(value) for value in series]
+        made = wrap(series.to_frame())
+        return [value for rows in made.iter_rows(made.columns[:1]) for (value,) in rows]
+
     def sample_positions(self, n: int, seed: int = 0) -> list[int]:
         """Positions of `n` rows (of all, if there are no more), ascending, fixed by `seed`."""
         wanted = min(max(n, 0), len(self))
@@ -169,6 +184,14 @@ class PandasFrame(Frame):
 
     def labelled(self, records: NativeFrame, positions: Sequence[int]) -> NativeFrame:
         return records.set_axis(self._held.index.take(list(positions)), axis="index")
+
+    def align(self, series: Any) -> list[Any]:
+        if hasattr(series, "reindex"):
+            index, own = series.index, self._held.index
+            unique = index.is_unique and own.is_unique
+            if unique and not index.equals(own) and own.isin(index).any():
+                series = series.reindex(own)
+        return super().align(series)
 
     def _snapshot(self, native: NativeFrame) -> NativeFrame:
         return native.copy(deep=False)

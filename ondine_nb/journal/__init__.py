@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
+from .files import make_folder
 from .journal import Journal, close_below, home, shared, use
 from .salvage import kept_aside
 from .single_flight import SingleFlight
@@ -19,6 +20,7 @@ __all__ = [
     "close_below",
     "home",
     "kept_aside",
+    "make_folder",
     "shared",
     "use",
 ]

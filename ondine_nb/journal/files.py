@@ -26,7 +26,7 @@ from .locks import FileLock
 from .salvage import DamageError, Salvage
 from .store import Store
 
-__all__ = ["Files"]
+__all__ = ["Files", "make_folder"]
 
 T = TypeVar("T")
 
@@ -94,10 +94,7 @@ class Files:
             logger.warning("%s was deleted: the journal begins anew", self._own.path)
             self._own.leave()
             self._own = None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        ignore = self.folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        make_folder(self.folder)
         with self._folder_lock():
             self._begin_epoch()
             self._create()
@@ -410,6 +407,14 @@ class Files:
         finally:
             self._lock.release()
             self._lock = None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a journal's folder, which version control leaves alone: it holds the user's texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
 
 
 def _collect(

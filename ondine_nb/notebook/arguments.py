@@ -248,7 +248,18 @@ def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
         ) from error
 
 
-_COMMANDS = ("cost", "doctor", "help", "models", "panel", "resume", "runs", "stop")
+_COMMANDS = (
+    "cost",
+    "doctor",
+    "help",
+    "labels",
+    "models",
+    "panel",
+    "resume",
+    "runs",
+    "score",
+    "stop",
+)
 
 
 def matcher(magics: Any) -> Callable[[Any], Any]:
@@ -265,8 +276,10 @@ def matcher(magics: Any) -> Callable[[Any], Any]:
         command = re.match(r"\s*%ondine\s+(\S*)$", line)
         if command:
             found = [name for name in _COMMANDS if name.startswith(command.group(1))]
+        elif ours:
+            found = candidates(line, magics.shell.user_ns)
         else:
-            found = candidates(line, magics.shell.user_ns) if ours else []
+            found = _of_a_run(line, magics.shell.user_ns)
         word = re.search(r"\S*$", line)
         # IPython replaces what it takes for a word; a flag's dashes aren't part of it for it.
         return {
@@ -276,6 +289,15 @@ def matcher(magics: Any) -> Callable[[Any], Any]:
         }
 
     return match  # type: ignore[no-any-return]
+
+
+def _of_a_run(line: str, namespace: dict[str, Any]) -> list[str]:
+    """What a line `%ondine COMMAND …` offers of the runs that are there."""
+    if not re.match(r"\s*%ondine\s", line):
+        return []
+    from .judging import judging_candidates
+
+    return judging_candidates(line, namespace)
 
 
 def candidates(line: str, namespace: dict[str, Any]) -> list[str]:

@@ -50,6 +50,8 @@ Run a prompt over every row of a DataFrame, in a cell of its own:
 %ondine stop [RUN]              send nothing more; once again: cancel what is in flight
 %ondine resume RUN [-i FRAME]   go on with a run of a kernel that has ended
 %ondine panel FRAME             the prompt workbench
+%ondine score OUT [FIELD]       how right the answers are, by reviewed rows or --labels COLUMN
+%ondine labels OUT              what reviewers said of its rows
 %ondine cost [FILE.csv]         what was paid by run, model and day
 %ondine models, %ondine doctor  models with prices; versions, key, journal folder"""
 

@@ -282,6 +282,8 @@ class OndineMagics(Magics):
             "models": self._models,
             "cost": self._cost,
             "panel": self._panel,
+            "score": self._score,
+            "labels": self._labels,
             "doctor": self._doctor,
             "help": self._help,
             "--help": self._help,
@@ -312,6 +314,20 @@ class OndineMagics(Magics):
         from .commands import costs
 
         print(costs(rest.strip("\"'")))
+
+    def _score(self, rest: str) -> None:
+        from IPython.display import display
+
+        from .judging import score_line
+
+        display(score_line(rest, self.shell.user_ns))  # type: ignore[no-untyped-call]
+
+    def _labels(self, rest: str) -> None:
+        from IPython.display import display
+
+        from .judging import labels_line
+
+        display(labels_line(rest, self.shell.user_ns))  # type: ignore[no-untyped-call]
 
     def _doctor(self, rest: str) -> None:
         from .commands import doctor

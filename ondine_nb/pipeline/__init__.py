@@ -9,6 +9,7 @@ from .. import lazily
 
 if TYPE_CHECKING:
     from .estimate import Estimator, Tally, by_answers, duration, projected
+    from .judging import JudgedRun, labels
     from .option_kinds import Kind, Option, Surface
     from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
     from .pipeline import Pipeline
@@ -24,6 +25,7 @@ __all__ = [
     "OPTIONS",
     "Conflict",
     "Estimator",
+    "JudgedRun",
     "Kind",
     "Option",
     "Options",
@@ -36,6 +38,7 @@ __all__ = [
     "conflict",
     "costs",
     "duration",
+    "labels",
     "projected",
     "read_spending",
     "recorded",
@@ -52,6 +55,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Conflict": "options",
         "DEFAULT_MODEL": "options",
         "Estimator": "estimate",
+        "JudgedRun": "judging",
         "Kind": "option_kinds",
         "OPTIONS": "options",
         "Option": "option_kinds",
@@ -65,6 +69,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "conflict": "options",
         "costs": "spending",
         "duration": "estimate",
+        "labels": "judging",
         "projected": "estimate",
         "recorded": "records",
         "schema_class": "records",

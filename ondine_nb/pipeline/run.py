@@ -24,12 +24,14 @@ from ..orchestration import (
     run_in_thread,
 )
 from .build import RunPlan
+from .judging import JudgedRun
 from .output import Output, count_rows, errors_frame, failures_of, rows_frame
 from .records import fold_records
 from .report import closing_line, report_of, unmet, write_report
 from .retry import EarlierRun
 
 if TYPE_CHECKING:
+    from ..evaluation import Scores
     from .pipeline import Pipeline
 
 __all__ = ["Run"]
@@ -207,6 +209,33 @@ class Run:
         """Whether the run is over and every row was run, not all failed, and what `fail_above` and
         `require` ask is so."""
         return self._over and self.error is None and self.result is not None and self.result.success
+
+    @property
+    def labels(self) -> Any:
+        """A frame of what reviewers said: one row for each reviewed content and reviewer.
+
+        The key columns as text, one column for each field, `note`, `reviewer`, `at` (UTC). Labels
+        belong to the run's name and to content, so they are found again by later runs of that name.
+        """
+        return JudgedRun(self).labels()
+
+    @property
+    def corrected(self) -> Any:
+        """The result with the labels put in, the last one of each row and field.
+
+        For each field `FIELD_source` says who its value is from: "model", or the reviewer's name.
+        """
+        return JudgedRun(self).corrected()
+
+    def score(self, field: str | None = None, labels: Any = None) -> Scores | dict[str, Scores]:
+        """How right the answers of `field` are, by labels: figures with 95 % intervals.
+
+        `labels` are a column of the frame by name, a Series with a value for each row, or a frame
+        with the prompt's columns and one column for each field; by default those of review.
+        Without `field` and with several labelled fields, a dict of `Scores` by field. Rows without
+        an answer don't count, and are told. Raises `ColumnError` where nothing is labelled.
+        """
+        return JudgedRun(self).score(field, labels)
 
     def report(self) -> dict[str, Any]:
         """How the run stands, or what it came to, as a dict for JSON: what `--report` writes.

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from ..models import Prompt
 from .jinja import JinjaTemplate
-from .schema import Schema, parse_schema
+from .schema import Field, Schema, parse_schema
 from .template import Template, as_text, is_missing
 
-__all__ = ["JinjaTemplate", "Prompt", "Schema", "Template", "as_text", "is_missing", "parse_schema"]
+__all__ = [
+    "Field",
+    "JinjaTemplate",
+    "Prompt",
+    "Schema",
+    "Template",
+    "as_text",
+    "is_missing",
+    "parse_schema",
+]

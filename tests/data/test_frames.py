@@ -617,3 +617,23 @@ def test_importing_frames_imports_neither_library() -> None:
     script = "import sys, ondine_nb.data; sys.exit(bool({'pandas', 'polars'} & {*sys.modules}))"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_series_is_aligned_by_position_and_one_of_another_length_is_refused(kind: str) -> None:
+    library: Any = pd if kind == "pandas" else pl
+    frame = wrap(library.DataFrame({"a": [1, 2, 3]}), "reviews")
+    assert frame.align(library.Series([4, None, 6])) == [4, None, 6]
+    assert frame.align(np.array([4, 5, 6])) == [4, 5, 6]
+    with pytest.raises(ColumnError, match="2 values, and reviews has 3 rows"):
+        frame.align([1, 2])
+
+
+def test_a_pandas_series_is_aligned_by_index_where_that_tells_more_than_position() -> None:
+    frame = wrap(pd.DataFrame({"a": [1, 2, 3]}, index=[10, 20, 30]))
+    assert frame.align(pd.Series(["x", "y"], index=[30, 20])) == [None, "y", "x"]
+    assert frame.align(pd.Series(["x", "y", "z"])) == ["x", "y", "z"]
+    with pytest.raises(ColumnError, match="2 values"):
+        frame.align(pd.Series(["x", "y"]))
+    doubled = wrap(pd.DataFrame({"a": [1, 2, 3]}, index=[10, 10, 30]))
+    assert doubled.align(pd.Series(["x", "y", "z"], index=[30, 20, 10])) == ["x", "y", "z"]

@@ -12,6 +12,8 @@ import reprlib
 from collections.abc import Sequence
 from decimal import Decimal
 
+from ...text import HARMLESS, one_line
+
 __all__ = [
     "CELL",
     "MESSAGE",
@@ -31,11 +33,7 @@ __all__ = [
 CELL, MESSAGE = 200, 400  # characters shown of a cell, of a message
 MISSING = "–"
 
-_CONTROL = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
-_CONTROL |= dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
-_BIDI: dict[int, None] = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
-_HARMLESS: dict[int, int | None] = {**_CONTROL, **_BIDI}
-_LINES = {code: to for code, to in _HARMLESS.items() if code not in (0x09, 0x0A)}
+_LINES = {code: to for code, to in HARMLESS.items() if code not in (0x09, 0x0A)}
 _SECRET = re.compile(r"\bsk-[\w-]{6,}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = CELL
@@ -48,11 +46,7 @@ def clean(value: object, limit: int = CELL) -> str:
     White space and line breaks are folded; control characters are shown as their pictures (so that
     an escape sequence is seen, not obeyed), bidi overrides dropped, lone surrogates replaced.
     """
-    text = _text(value)
-    short = text[: 4 * limit]  # before anything that costs time by length
-    folded = " ".join(short.split()).translate(_HARMLESS)
-    cut = len(folded) > limit or len(text) > len(short)
-    return folded[: limit - 1].rstrip() + "…" if cut else folded
+    return one_line(_text(value), limit)
 
 
 def lines(value: object, limit: int, *, whole: bool = False) -> str:

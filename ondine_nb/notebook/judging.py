@@ -1,0 +1,105 @@
+"""`%ondine score` and `%ondine labels`: a run of this notebook, judged; and what Tab offers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from ..data import frames_in
+from ..errors import ConfigurationError, nearest
+from ..evaluation import label_sets
+from ..pipeline import Run, labels
+
+__all__ = ["judging_candidates", "labels_line", "run_named", "runs_in", "score_line"]
+
+_OF_A_RUN = ("labels", "resume", "review", "score", "show", "stop")
+
+
+def runs_in(namespace: Mapping[str, Any]) -> dict[str, Run]:
+    """The runs of a notebook by the names of their results: `labeled_run` is that of `labeled`."""
+    # A copy first: other threads bind names too.
+    runs = [(name, value) for name, value in list(namespace.items()) if isinstance(value, Run)]
+    return {name.removesuffix("_run"): run for name, run in runs}
+
+
+def run_named(name: str, namespace: Mapping[str, Any]) -> Run:
+    """The run whose result is called `name`, or that is itself. Raises `ConfigurationError`."""
+    runs = runs_in(namespace)
+    found = runs.get(name) or runs.get(name.removesuffix("_run"))
+    if found is None:
+        near = nearest(name, runs)
+        there = f" ({', '.join(runs)})" if runs else ""
+        hint = f": did you mean '{near}'?" if near else there
+        raise ConfigurationError(
+            f"no run '{name}' in this notebook{hint}. Run its cell again: what is answered is "
+            "not paid again"
+        )
+    return found
+
+
+def score_line(rest: str, namespace: Mapping[str, Any]) -> Any:
+    """`OUT [FIELD] [--labels X]`: the scores. X is a column, a frame's or a Series' name."""
+    words, given = _words(rest), None
+    if "--labels" in words:
+        at = words.index("--labels")
+        if at + 1 == len(words):
+            raise ConfigurationError("--labels needs a column of the frame, or a frame of labels")
+        given = words[at + 1]
+        del words[at : at + 2]
+    if not 1 <= len(words) <= 2:
+        raise ConfigurationError("write it like %ondine score OUT [FIELD] [--labels COLUMN]")
+    run = run_named(words[0], namespace)
+    field = words[1] if len(words) == 2 else None
+    return run.score(field, labels=_labels_of(given, run, namespace))
+
+
+def _labels_of(text: str | None, run: Run, namespace: Mapping[str, Any]) -> Any:
+    """A column's name as it is; else the object of that name."""
+    if text is None or text in run.pipeline.source.columns:
+        return text
+    name = text.removeprefix("$")
+    if name in namespace:
+        return namespace[name]
+    if text.startswith("$"):
+        raise ConfigurationError(f"--labels: there is no variable '{name}' in this notebook")
+    return text
+
+
+def labels_line(rest: str, namespace: Mapping[str, Any]) -> Any:
+    """`OUT`: the labels of its run as a frame; without one, those that lie under this name."""
+    words = _words(rest)
+    if len(words) != 1:
+        raise ConfigurationError("write it like %ondine labels OUT")
+    run = runs_in(namespace).get(words[0].removesuffix("_run"))
+    return labels(words[0]) if run is None else run.labels
+
+
+def _words(rest: str) -> list[str]:
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise ConfigurationError(f"a quote isn't closed ({error}): {rest}") from None
+
+
+def judging_candidates(line: str, namespace: Mapping[str, Any]) -> list[str]:
+    """What the last word of a line `%ondine COMMAND …` can become, behind the command."""
+    known = re.fullmatch(r"\s*%ondine\s+(\w+)\s+(.*)", line)
+    if known is None or known[1] not in _OF_A_RUN:
+        return []
+    command, (*before, word) = known[1], known[2].split(" ")
+    before = [each for each in before if each]
+    if not before:
+        sets = label_sets() if command == "labels" else []
+        names = list(dict.fromkeys([*runs_in(namespace), *sets]))
+        return [name for name in names if name.startswith(word)]
+    run = runs_in(namespace).get(before[0].removesuffix("_run"))
+    if command != "score" or run is None:
+        return []
+    if before[-1] == "--labels":
+        names = [*run.pipeline.source.columns, *frames_in(namespace)]
+    else:
+        fields = run.columns if len(before) == 1 else ()
+        names = [*fields, *(["--labels"] * ("--labels" not in before))]
+    return [name for name in names if name.startswith(word)]

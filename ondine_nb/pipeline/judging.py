@@ -1,0 +1,388 @@
+"""A run beside the labels of its rows: the labels, the corrected result, and scores."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import Column, Frame, kind_of, wrap
+from ..errors import ColumnError, ConfigurationError, RunError, nearest
+from ..evaluation import (
+    MODEL,
+    RESERVED,
+    LabelSet,
+    Pair,
+    Reviewed,
+    RowLabels,
+    Scores,
+    ScoresByField,
+    class_of,
+    label_sets,
+    labels_frame,
+    labels_in,
+    merged,
+    opened,
+    score_pairs,
+    score_reviewed,
+    take_in,
+    typed,
+)
+from ..journal import Journal, home
+from ..orchestration import RowStream
+from ..prompts import Field
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["JudgedRun", "labels"]
+
+logger = logging.getLogger("ondine_nb.labels")
+
+
+class JudgedRun:
+    """The rows of a run as they are now, with the labels of its set (its name's).
+
+    `frame` are the input's rows, `fields` the new columns, `answers` their values by name and
+    position, `answered` which rows have an answer. `rows` finds and takes labels by position; new
+    ones are known by the columns `on`, at first the prompt's. Raises `RunError` for a run whose
+    rows aren't in memory, `ColumnError` for a column that they lack.
+    """
+
+    def __init__(self, run: Run, on: Sequence[str] | str | None = None) -> None:
+        self.run = run
+        self.fields = [Field(it.name, it.kind, it.choices) for it in run.plan.columns]
+        names = [field.name for field in self.fields]
+        rowset = run.plan.rowset
+        if isinstance(rowset, RowStream):
+            self.frame = self._streamed()
+            self.answers = _columns(self.frame, names)
+            cells = list(zip(*self.answers.values(), strict=True))
+            self.answered = [any(cell is not None for cell in row) for row in cells]
+        else:
+            rows = list(rowset.rows)
+            self.frame = run.pipeline.frame
+            self.answers = {
+                name: [None if row is None else row.outputs.get(name) for row in rows]
+                for name in names
+            }
+            self.answered = [row is not None and bool(row.outputs) for row in rows]
+        columns = run.pipeline.template.columns if on is None else on
+        self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
+        self.rows = RowLabels(LabelSet(run.name, run.pipeline.journal.folder), self.frame, self.on)
+
+    def _streamed(self) -> Frame:
+        found = self.run.frame
+        if kind_of(found) is None:
+            raise RunError(
+                f"the rows of this run are not in memory, they went to {found}: read them, and "
+                "run the prompt over that frame (its answers come from the journal)"
+            )
+        return wrap(found, self.run.source)
+
+    def field(self, name: str) -> Field:
+        """The new column of that name. Raises `ColumnError` where there is none."""
+        known = {field.name: field for field in self.fields}
+        if name not in known:
+            near = nearest(name, known)
+            hint = f": did you mean {near!r}?" if near else f" ({', '.join(known)})"
+            raise ColumnError(f"{self.run.name} has no field {name!r}{hint}")
+        return known[name]
+
+    # -- frames
+
+    def labels(self) -> Any:
+        """`Run.labels`."""
+        own = [field for field in self.fields if field.name in self.run.pipeline.new_columns]
+        return labels_frame(self.frame.kind, merged(self.rows.labels.labels), own, self.on)
+
+    def corrected(self) -> Any:
+        """`Run.corrected`."""
+        said = {position: self.rows.values(position) for position in self.rows.lines()}
+        labelled = {name for values in said.values() for name in values}
+        columns = []
+        for field in self.fields:
+            if field.name in labelled or field.name in self.run.pipeline.new_columns:
+                columns += self._corrected(field, said)
+        sources = [column.name for column in columns[1::2]]
+        if taken := sorted({*sources} & {*self.frame.columns, *self.answers}):
+            raise ColumnError(f"{self.frame.name} has a column {taken[0]!r} already: rename it")
+        return self._result().with_columns(columns)
+
+    def _corrected(
+        self, field: Field, said: Mapping[int, Mapping[str, tuple[Any, str]]]
+    ) -> list[Column]:
+        """A field with its labels put in, and who each value is from."""
+        values = list(self.answers[field.name])
+        sources = [MODEL if answered else None for answered in self.answered]
+        for position, labels in said.items():
+            if field.name not in labels:
+                continue
+            value, reviewer = labels[field.name]
+            try:
+                values[position], sources[position] = typed(field, value), reviewer
+            except ValueError as error:
+                line = "%s row %d: the label of %s by %s is left out: %s"
+                logger.warning(line, self.run.name, position, field.name, reviewer, error)
+        choices = field.choices
+        if choices is not None:
+            others = (value for value in values if value is not None)
+            choices = tuple(dict.fromkeys([*choices, *others]))
+        return [
+            Column(field.name, field.kind, values, choices),
+            Column(f"{field.name}_source", "str", sources),
+        ]
+
+    def _result(self) -> Frame:
+        """The result; where stages of the user's own have made other rows, the input."""
+        rowset, found = self.run.plan.rowset, self.run.frame
+        if kind_of(found) is None or len(found) != len(self.frame):
+            assert not isinstance(rowset, RowStream)
+            found = rowset.to_frame(self.run.plan.columns)
+        return wrap(found, self.run.name)
+
+    # -- scores
+
+    def score(self, field: str | None, labels: Any) -> Scores | dict[str, Scores]:
+        """`Run.score`."""
+        if labels is None:
+            return self._by_review(field)
+        if isinstance(labels, str):
+            truths = {self._only(field, labels): self._column(labels)}
+            return self._by_truths(truths, f"by the column {labels!r}", whole=False)
+        if kind_of(labels) is not None:
+            return self._by_frame(field, wrap(labels, "labels"))
+        try:
+            name = getattr(labels, "name", None)
+            named = name if field is None and name in self.answers else field
+            truths = {self._only(named, "labels"): self.frame.align(labels)}
+        except TypeError:
+            raise ConfigurationError(
+                f"labels is a {type(labels).__name__}: give a column's name, a Series with a value "
+                "for each row, or a frame of labels"
+            ) from None
+        return self._by_truths(truths, "by the labels given", whole=False)
+
+    def _only(self, field: str | None, labels: str) -> str:
+        """The field that one column of labels is about."""
+        own = self.run.pipeline.new_columns
+        if field is None and len(own) > 1:
+            raise ColumnError(
+                f"which field has its labels in {labels!r}? Say score({own[0]!r}, labels=…); "
+                f"{self.run.name} has {', '.join(own)}"
+            )
+        return self.field(own[0] if field is None else field).name
+
+    def _column(self, name: str) -> list[Any]:
+        for frame in (self.frame, self._result()):
+            if name in frame.columns:
+                return _columns(frame, [name])[name]
+        near = nearest(name, self.frame.columns)
+        hint = f": did you mean {near!r}?" if near else f" ({', '.join(self.frame.columns)})"
+        raise ColumnError(f"{self.frame.name} has no column {name!r} to take as labels{hint}")
+
+    def _by_frame(self, field: str | None, given: Frame) -> Scores | dict[str, Scores]:
+        """By a frame of labels: by its key columns, or where it has none by position or index."""
+        named = [name for name in given.columns if name in self.answers]
+        fields = named if field is None else [self.field(field).name]
+        if not fields or not set(fields) <= set(given.columns):
+            wanted = field or ", ".join(self.answers)
+            raise ColumnError(
+                f"the frame of labels has no column {wanted!r} ({', '.join(given.columns)}): call "
+                "the column of labels as the field"
+            )
+        shared = [
+            name
+            for name in self.frame.columns
+            if name in given.columns and name not in (*self.answers, *RESERVED)
+        ]
+        on = [name for name in self.on if name in shared] or shared
+        if on:
+            truths = self._matched(given, on, fields)
+        else:
+            truths = {name: self.frame.align(given.native[name]) for name in fields}
+        return self._by_truths(truths, "by the frame of labels", whole=field is None)
+
+    def _matched(
+        self, given: Frame, on: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        """The labels of a frame at the rows that have the same content; the last one holds."""
+        truths: dict[str, list[Any]] = {name: [None] * len(self.frame) for name in fields}
+        finder = RowLabels(self.rows.labels, self.frame, on)
+        for label in labels_in(given, on, fields):
+            for position in finder.positions(label):
+                for name, value in label.fields.items():
+                    truths[name][position] = value
+        return truths
+
+    def _by_truths(
+        self, truths: Mapping[str, Sequence[Any]], how: str, *, whole: bool
+    ) -> Scores | dict[str, Scores]:
+        """By a true value for each row, None where it isn't known."""
+        found = {name: self._by_column(name, column, how) for name, column in truths.items()}
+        return _one_or_all(found, whole=whole)
+
+    def _by_column(self, name: str, column: Sequence[Any], how: str) -> Scores:
+        field, notes = self.field(name), _Notes()
+        known = [(at, notes.read(field, value)) for at, value in enumerate(column)]
+        labelled = [(at, truth) for at, truth in known if truth is not None]
+        if not labelled:
+            raise ColumnError(f"no row of {self.run.name} has a label of {name!r} {how}")
+        pairs = [Pair(truth, self.answers[name][at]) for at, truth in labelled if self.answered[at]]
+        scores = score_pairs(field, pairs)
+        scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
+        unanswered = len(labelled) - len(pairs)
+        told = {"scope": scope, "unanswered": unanswered, "notes": (*notes.lines(), *scores.notes)}
+        return score_pairs(field, pairs, **told)
+
+    def _by_review(self, field: str | None) -> Scores | dict[str, Scores]:
+        lines = self.rows.lines()
+        there = {name for labels in lines.values() for label in labels for name in label.fields}
+        named = [it.name for it in self.fields if it.name in there]
+        fields = named if field is None else [self.field(field).name]
+        if not set(fields) & there:
+            what = "nothing" if field is None else f"no {field!r}"
+            elsewhere = len(self.rows.labels) if not lines else 0
+            hint = f"; {elsewhere:,} labels of this set are about other content" * bool(elsewhere)
+            raise ColumnError(
+                f"{what} is labelled yet in the rows of {self.run.name}{hint}. Review some rows "
+                "with run.review(), or give labels="
+            )
+        found = {name: self._by_reviewed(name) for name in fields}
+        return _one_or_all(found, whole=field is None)
+
+    def _by_reviewed(self, name: str) -> Scores:
+        """Each label counts once, however many rows have its content: unless they have answers
+        that differ."""
+        field, notes = self.field(name), _Notes()
+        units: dict[tuple[str, str, bool], Reviewed] = {}
+        for position, labels in sorted(self.rows.lines().items()):
+            own = sorted((it for it in labels if name in it.fields), key=lambda it: it.order)
+            if not own:
+                continue
+            try:
+                truth = typed(field, own[-1].fields[name])
+            except ValueError as error:
+                notes.leave_out(error)
+                continue
+            notes.look(field, truth)
+            answer, answered = self.answers[name][position], self.answered[position]
+            unit = Reviewed(truth, answer, answered, frozenset(label.draw for label in own))
+            units.setdefault((own[-1].id, class_of(answer), answered), unit)
+        return score_reviewed(field, list(units.values()), len(self.frame), notes.lines())
+
+
+class _Notes:
+    """What to say of labels that don't fit their field."""
+
+    def __init__(self) -> None:
+        self._left_out: list[str] = []
+        self._strange: dict[str, int] = {}
+
+    def read(self, field: Field, value: Any) -> Any:
+        """A label by the field's type; None where it has none, or isn't of it."""
+        try:
+            found = typed(field, value)
+        except ValueError as error:
+            self.leave_out(error)
+            return None
+        if field.kind == "str" and found == "":
+            return None
+        self.look(field, found)
+        return found
+
+    def look(self, field: Field, truth: Any) -> None:
+        """Take note of a choice that the model couldn't have made."""
+        if field.choices and truth is not None and class_of(truth) not in field.choices:
+            self._strange[class_of(truth)] = self._strange.get(class_of(truth), 0) + 1
+
+    def leave_out(self, error: ValueError) -> None:
+        """Take note of a label that isn't of the field's type."""
+        self._left_out.append(str(error))
+
+    def lines(self) -> tuple[str, ...]:
+        """A line for each kind of trouble."""
+        lines = []
+        if self._left_out:
+            rest = f" (and {len(self._left_out) - 1:,} more)" * (len(self._left_out) > 1)
+            lines.append(f"Not of the field's type, so left out: {self._left_out[0]}{rest}")
+        if self._strange:
+            named = [f"{name!r} ({count:,})" for name, count in self._strange.items()]
+            more = ", …" * (len(named) > 5)
+            lines.append(
+                f"Labels that are none of the schema's choices: {', '.join(named[:5])}{more}"
+            )
+        return tuple(lines)
+
+
+def labels(
+    source: Any,
+    *,
+    into: str | None = None,
+    on: Sequence[str] | str | None = None,
+    reviewer: str = "reviewer",
+    journal: Journal | Path | str | None = None,
+) -> Any:
+    """The labels of a set, as a frame: one row for each reviewed content and reviewer.
+
+    `source` is a set's name, by default a run's; or a frame: then the labels of its rows in all
+    sets, with the column `set`. With `into`, the labels that a frame or the path of a CSV, Parquet
+    or JSONL file holds are kept in the set of that name first: `on` names the columns that they
+    are known by (default: those of the labels that are there), `reviewer` who gave them where no
+    column says so, and every other column is a field but `note`. What is there already isn't kept
+    twice. `journal` is the folder (default: `.ondine/`). Export the frame with its own `to_csv` or
+    `write_csv`.
+
+    Raises `ConfigurationError` for a set that isn't there, with the names of those that are.
+    """
+    folder = journal.folder if isinstance(journal, Journal) else Path(journal or home())
+    if into is not None:
+        frame = opened(source)
+        kept = LabelSet(into, folder)
+        named = (on,) if isinstance(on, str) else tuple(on or _key_of(kept))
+        take_in(kept, labels_in(frame, named, reviewer=reviewer))
+        return labels_frame(frame.kind, merged(kept.labels), on=named)
+    if kind_of(source) is not None:
+        return _of_rows(wrap(source, "frame"), folder)
+    names = label_sets(folder)
+    if source not in names:
+        near = nearest(str(source), names)
+        there = f"; there are {', '.join(names)}" if names else ", nor of any other"
+        hint = f": did you mean {near!r}?" if near else there
+        raise ConfigurationError(f"there are no labels of {source!r}{hint}")
+    kind = "polars" if "polars" in sys.modules and "pandas" not in sys.modules else "pandas"
+    return labels_frame(kind, merged(LabelSet(source, folder).labels))
+
+
+def _key_of(kept: LabelSet) -> list[str]:
+    """The columns that the labels of a set are known by."""
+    there = kept.labels
+    if not there:
+        raise ConfigurationError(
+            f"{kept.name} has no labels yet: say which columns these are known by, on=['text']"
+        )
+    return list(there[-1].key)
+
+
+def _of_rows(frame: Frame, folder: Path) -> Any:
+    """The labels that are about rows of `frame`, of all sets."""
+    found, sets = [], []
+    for name in label_sets(folder):
+        rows = RowLabels(LabelSet(name, folder), frame, frame.columns[:1])
+        lines = {label.id: label for labels in rows.lines().values() for label in labels}
+        own = merged(lines.values())
+        found += own
+        sets += [name] * len(own)
+    return labels_frame(frame.kind, found, sets=sets)
+
+
+def _one_or_all(found: dict[str, Scores], *, whole: bool) -> Scores | dict[str, Scores]:
+    """The scores of the only field; of several, where none was named, a dict by field."""
+    return ScoresByField(found) if whole and len(found) > 1 else next(iter(found.values()))
+
+
+def _columns(frame: Frame, names: Sequence[str]) -> dict[str, list[Any]]:
+    rows = [row for chunk in frame.iter_rows(names) for row in chunk]
+    return {name: [row[at] for row in rows] for at, name in enumerate(names)}

@@ -1,0 +1,124 @@
+"""`%ondine score` and `%ondine labels`: what they show, refuse, and offer on Tab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+import ondine_nb
+from ondine_nb import Run
+from ondine_nb.evaluation import LabelSet, Scores
+from ondine_nb.notebook.judging import judging_candidates, run_named
+from tests.asking import Asker
+from tests.server import MessagesServer
+
+NAMES = ["glad", "sad", "glad"]
+
+
+@pytest.fixture
+def run(shell: InteractiveShell, tmp_path: Path) -> Iterator[Run]:
+    """A run whose result is called `labeled`, in the shell as `%%ondine` leaves it."""
+    texts = [f"text {at}" for at in range(3)]
+    data = pd.DataFrame({"text": texts, "truth": NAMES})
+    with MessagesServer(answer=lambda body: '{"mood": "glad", "why": "so"}') as server:
+        asker = Asker(server, tmp_path)
+        run = Run(
+            asker.pipeline(data, schema="mood: glad|sad, why: str", journal=None), name="labeled"
+        )
+        run.execute()
+        truth = data[["text"]].assign(mood=["glad", "sad", "sad"])
+        shell.user_ns.update(labeled=run.frame, labeled_run=run, judged=truth)
+        yield run
+
+
+def shown(shell: InteractiveShell, line: str) -> Any:
+    with capture_output() as captured:
+        shell.run_line_magic("ondine", line)
+    (output,) = captured.outputs
+    return output
+
+
+def test_scores_are_shown_by_a_column_a_frame_and_by_review(
+    shell: InteractiveShell, run: Run
+) -> None:
+    by_column = shown(shell, "score labeled mood --labels truth")
+    assert "66.7 % right" in by_column.data["text/plain"]
+    assert "66.7 % right" in by_column.data["text/html"]
+    by_frame = shown(shell, "score labeled_run --labels $judged")
+    assert "33.3 % right" in by_frame.data["text/plain"]
+    ondine_nb.labels(shell.user_ns["judged"], into="labeled", on="text")
+    by_review = shown(shell, "score labeled")
+    assert "33.3 % right" in by_review.data["text/plain"]
+    assert isinstance(run.score(), Scores)
+
+
+def test_labels_are_shown_of_a_run_and_of_one_whose_kernel_is_gone(
+    shell: InteractiveShell, run: Run
+) -> None:
+    LabelSet("labeled").add({"text": "text 1"}, {"mood": "sad"}, reviewer="ann")
+    assert "text 1" in shown(shell, "labels labeled").data["text/plain"]
+    del shell.user_ns["labeled_run"]
+    assert "ann" in shown(shell, "labels labeled").data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("score", "write it like %ondine score OUT"),
+        ("score labeled mood why", "write it like %ondine score OUT"),
+        ("score labelled", "no run 'labelled' in this notebook: did you mean 'labeled'"),
+        ("score labeled mod --labels truth", "has no field 'mod': did you mean 'mood'"),
+        ("score labeled mood --labels", "--labels needs a column"),
+        ("score labeled mood --labels trth", "did you mean 'truth'"),
+        ("score labeled mood --labels $nope", "no variable 'nope'"),
+        ("score labeled", "nothing is labelled yet"),
+        ("score 'labeled", "a quote isn't closed"),
+        ("labels", "write it like %ondine labels OUT"),
+        ("labels nothing", "there are no labels of 'nothing'"),
+    ],
+)
+def test_what_cant_be_shown_is_a_usage_error_in_one_line(
+    shell: InteractiveShell, run: Run, line: str, told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        shell.run_line_magic("ondine", line)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("score ", ["labeled"]),
+        ("score la", ["labeled"]),
+        ("score labeled ", ["mood", "why", "--labels"]),
+        ("score labeled mo", ["mood"]),
+        ("score labeled mood ", ["--labels"]),
+        ("score labeled mood --labels tr", ["truth"]),
+        ("score labeled mood --labels ju", ["judged"]),
+        ("labels ", ["labeled", "old"]),
+        ("stop ", ["labeled"]),
+        ("models ", []),
+    ],
+)
+def test_tab_offers_runs_fields_and_labels(
+    shell: InteractiveShell, run: Run, line: str, offered: list[str]
+) -> None:
+    LabelSet("old").add({"text": "text 1"}, {"mood": "sad"})
+    assert judging_candidates(f"%ondine {line}", shell.user_ns) == offered
+    shell.Completer.use_jedi = False
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(f"%ondine {line}", len(line) + 8))
+    assert set(offered) <= {each.text for each in found}
+
+
+def test_a_run_is_known_by_its_result_s_name_or_its_own(shell: InteractiveShell, run: Run) -> None:
+    assert run_named("labeled", shell.user_ns) is run_named("labeled_run", shell.user_ns) is run
