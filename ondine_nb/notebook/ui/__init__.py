@@ -7,6 +7,7 @@ from .display import (
     at_cell_ends,
     cell_number,
     display_bundle,
+    in_marimo,
     in_notebook,
     may_click,
     nobody_there,
@@ -28,6 +29,7 @@ from .text import (
     span,
     time_left,
 )
+from .view import LiveView
 from .widget_kit import Kit
 from .worker import Drawing, ViewWorker
 
@@ -36,6 +38,7 @@ __all__ = [
     "MISSING",
     "Drawing",
     "Kit",
+    "LiveView",
     "Place",
     "ViewWorker",
     "at_cell_ends",
@@ -43,6 +46,7 @@ __all__ = [
     "clean",
     "css",
     "display_bundle",
+    "in_marimo",
     "in_notebook",
     "lines",
     "may_click",

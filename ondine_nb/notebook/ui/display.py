@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ __all__ = [
     "at_cell_ends",
     "cell_number",
     "display_bundle",
+    "in_marimo",
     "in_notebook",
     "may_click",
     "nobody_there",
@@ -41,6 +43,7 @@ class Place:
     def beside(self) -> Place:
         """Another place, for later: in the same output, whoever runs what then."""
         other = Place()
+        self._publisher = self._publisher or _shell().display_pub
         other._publisher = self._publisher
         return other
 
@@ -64,6 +67,12 @@ def view_of(widget: Any) -> dict[str, Any]:
 def in_notebook() -> bool:
     """Whether a kernel is there, so that widgets can be shown."""
     return getattr(_shell(), "kernel", None) is not None
+
+
+def in_marimo() -> bool:
+    """Whether this runs in a marimo notebook, which shows a view as the value of its cell."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())
 
 
 def may_click() -> bool:
