@@ -91,7 +91,8 @@ def test_the_focus_comes_back_after_a_redraw_or_goes_to_the_root(script: Script)
     body = """
       const box = h("div", {}), root = h("section", {tabindex: 0}, box);
       document.body.append(root);
-      const draw = (...names) => redraw(root, box, names.map(it => h("button", {data: {key: it}}, it)));
+      const made = it => h("button", {data: {key: it}}, it);
+      const draw = (...names) => redraw(root, box, names.map(made));
       draw("a", "b");
       box.children[1].focus();
       draw("b", "c");
