@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.results import show
     from .notebook.workbench.panel import panel
     from .pipeline import Pipeline, Run, costs
 
-__all__ = ["Pipeline", "Run", "__version__", "costs", "load_ipython_extension", "panel"]
+__all__ = ["Pipeline", "Run", "__version__", "costs", "load_ipython_extension", "panel", "show"]
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ _HOMES = {
     "Run": "pipeline",
     "costs": "pipeline",
     "panel": "notebook.workbench",
+    "show": "notebook.results",
 }
 
 

@@ -41,6 +41,7 @@ ALLOWED = {
     "IPython": {"notebook/"},
     "ipywidgets": {"notebook/"},
     "anywidget": {"notebook/ui/view.py"},
+    "numpy": {"data/", "notebook/results/"},
     "traitlets": {"notebook/"},
     "ipykernel": {"notebook/"},
     "nbclient": {"notebook/demo.py"},
@@ -59,6 +60,7 @@ ALLOWED = {
 }
 # What no face loads by itself: each costs a tenth of a second or more.
 HEAVY = [
+    "numpy",
     "pandas",
     "polars",
     "pyarrow",

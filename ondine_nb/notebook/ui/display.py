@@ -11,11 +11,13 @@ from typing import Any
 __all__ = [
     "Place",
     "at_cell_ends",
+    "bind",
     "cell_number",
     "display_bundle",
     "in_marimo",
     "in_notebook",
     "may_click",
+    "names_here",
     "nobody_there",
     "not_at_cell_ends",
     "view_of",
@@ -118,6 +120,27 @@ def not_at_cell_ends(callback: Callable[[Any], None]) -> None:
 def cell_number() -> int | None:
     """The number of the cell that runs now, or None where nothing counts cells."""
     return getattr(_shell(), "execution_count", None)
+
+
+def names_here() -> dict[str, Any]:
+    """What is bound in the notebook, by name; nothing where there is none."""
+    return dict(getattr(_shell(), "user_ns", None) or {})
+
+
+def bind(name: str, value: Any, mine: str = "") -> str:
+    """Bind `value` in the notebook to `mine`, or to the first of `name`, `name_2`, … that is free.
+
+    Gives the name; "" where no notebook's names can be reached.
+    """
+    names = getattr(_shell(), "user_ns", None)
+    if names is None:
+        return ""
+    number, chosen = 1, mine or name
+    while chosen in names and chosen != mine:
+        number += 1
+        chosen = f"{name}_{number}"
+    names[chosen] = value
+    return chosen
 
 
 def _shell() -> Any:

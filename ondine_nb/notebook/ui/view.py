@@ -68,7 +68,7 @@ class LiveView(ABC):
 
     module: ClassVar[str]
     sheet: ClassVar[str]
-    opens_others: ClassVar[bool] = False  # whether a click in it may show another view below it
+    opens_others: bool = False  # whether a click in it may show another view below it
 
     def __init__(self) -> None:
         self.mark: str = uuid.uuid4().hex[:12]
