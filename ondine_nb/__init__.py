@@ -16,10 +16,20 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.results import show
     from .notebook.workbench.panel import panel
     from .pipeline import Pipeline, Run, costs, labels
 
-__all__ = ["Pipeline", "Run", "__version__", "costs", "labels", "load_ipython_extension", "panel"]
+__all__ = [
+    "Pipeline",
+    "Run",
+    "__version__",
+    "costs",
+    "labels",
+    "load_ipython_extension",
+    "panel",
+    "show",
+]
 
 __version__ = "0.1.0"
 
@@ -29,6 +39,7 @@ _HOMES = {
     "costs": "pipeline",
     "labels": "pipeline",
     "panel": "notebook.workbench",
+    "show": "notebook.results",
 }
 
 

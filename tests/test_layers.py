@@ -40,6 +40,8 @@ ALLOWED = {
     "aiohttp": {"providers/anthropic/", "notebook/__init__.py"},
     "IPython": {"notebook/"},
     "ipywidgets": {"notebook/"},
+    "anywidget": {"notebook/ui/view.py"},
+    "numpy": {"data/", "notebook/results/"},
     "traitlets": {"notebook/"},
     "ipykernel": {"notebook/"},
     "nbclient": {"notebook/demo.py"},
@@ -58,6 +60,7 @@ ALLOWED = {
 }
 # What no face loads by itself: each costs a tenth of a second or more.
 HEAVY = [
+    "numpy",
     "pandas",
     "polars",
     "pyarrow",
@@ -65,6 +68,7 @@ HEAVY = [
     "httpx2",
     "aiohttp",
     "ipywidgets",
+    "anywidget",
     "IPython",
     "dask",
     "distributed",

@@ -18,7 +18,7 @@ from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 from ..errors import ConfigurationError, OndineError, nearest
 from ..models import usd
 from ..pipeline import OPTIONS, Kind, Option, Surface
-from .session import CellRequest, Session, shown
+from .session import CellRequest, Session, result_named, shown
 
 __all__ = ["OndineMagics"]
 
@@ -284,6 +284,7 @@ class OndineMagics(Magics):
             "panel": self._panel,
             "score": self._score,
             "labels": self._labels,
+            "show": self._show,
             "doctor": self._doctor,
             "help": self._help,
             "--help": self._help,
@@ -353,6 +354,11 @@ class OndineMagics(Magics):
         from .workbench import from_line
 
         from_line(self, rest)
+
+    def _show(self, rest: str) -> None:
+        from .results import show
+
+        show(result_named(rest, self.shell.user_ns))
 
     def matcher(self) -> Callable[[Any], Any]:
         """Completes flags, frames and models on Tab."""

@@ -350,11 +350,14 @@ class Run:
         """Go on after a pause."""
         self.context.control.resume()
 
-    def show(self) -> None:
-        """Show the results view: the rows with status, cost and answer, to look through."""
+    def show(self) -> Any:
+        """Show the results view: the rows with their answers, to filter, sort and look through.
+
+        Gives the view; its `selected` is the frame of the rows that it shows.
+        """
         from ..notebook.results import show_results  # a run shows itself: one of the listed ways up
 
-        show_results(self)
+        return show_results(self)
 
     def retry_failed(self, rows: Sequence[int] | None = None) -> Run:
         """Ask just the failed rows again, on the running loop; gives the new run.

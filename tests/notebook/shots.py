@@ -1,7 +1,7 @@
 """Draws every view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
 
 Every sample card, live and static, in all themes and widths, and a copy with all style stripped (as
-GitHub shows it); some single cards; the results view, as `shots_results` draws it; and then the
+GitHub shows it); some single cards; and then the
 live views in JupyterLab, light and dark, by the tests that look at how they fit (`--no-lab` leaves
 these out). Prints each text whose contrast is below 4.5:1.
 """
@@ -365,12 +365,9 @@ def shoot_in_lab(folder: Path) -> None:
 
 
 def main(words: list[str]) -> None:
-    from . import shots_results  # it stands on this module
-
     folder = Path(next((word for word in words if not word.startswith("-")), "screenshots"))
     shoot(folder)
     shoot_single(folder)
-    shots_results.shoot(folder / "results")
     if "--no-lab" not in words:
         shoot_in_lab(folder)
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ondine_nb.notebook.card.card import Card, plain, render
-from ondine_nb.notebook.results import page, query
+from ondine_nb.notebook.results import page, query, table
 from ondine_nb.notebook.results.row import detail_of
 from ondine_nb.notebook.workbench.trials import Draft, Trial
 from tests.asking import Asker, texts
@@ -58,7 +58,7 @@ def test_polars_has_positions_only(asker: Asker) -> None:
     run = asker.run(pl.from_pandas(texts(6)))
     assert run.errors["row"].to_list() == [2, 4]
     assert run.pipeline.frame.index_names == ()
-    assert next(head.kind for head in query.Results(run).heads) == "status"
+    assert table.Results(run).heads[0] == table.Head("row", "label")
 
 
 def test_of_a_sample_the_index_is_that_of_the_whole_frame_and_views_say_so(asker: Asker) -> None:
@@ -67,7 +67,7 @@ def test_of_a_sample_the_index_is_that_of_the_whole_frame_and_views_say_so(asker
     assert run.rows.index.max() > 12
     assert "sample of 240" in plain(Card.of(run))
     assert "sample of 240" in render(Card.of(run), live=True)
-    results = query.Results(run)
+    results = table.Results(run)
     assert "sample of 240" in page.plain(results, page.summary_of(results))
     assert "sample of" not in plain(Card.of(asker.run(texts(6), sample=240)))
 
@@ -80,24 +80,26 @@ def test_a_stream_has_the_positions_of_its_failed_rows(asker: Asker, tmp_path: P
 
 def test_the_results_view_shows_sorts_and_finds_the_index(asker: Asker) -> None:
     labels = pd.Index(["C-9", "C-7", "C-8", "C-3", "C-1", "C-2"], name="customer")
-    results = query.Results(asker.run(texts(6).set_index(labels)))
-    assert [(it.name, it.kind) for it in results.heads[:2]] == [
+    results = table.Results(asker.run(texts(6).set_index(labels)))
+    assert [(it.name, it.role) for it in results.heads[:2]] == [
         ("customer", "label"),
-        ("status", "status"),
+        ("text", "text"),
     ]
-    assert list(results.find(query.Query(sort=0))) == [4, 5, 3, 1, 2, 0]
-    assert list(results.find(query.Query(text="c-8"))) == [2]
-    assert [row[0] for row in results.cells([2, 0])] == ["C-8", "C-9"]
+    sorted_by = query.Selection(results, query.Query(sort="customer"))
+    assert sorted_by.ordered.tolist() == [4, 5, 3, 1, 2, 0]
+    assert results.search("c-8", ["customer"]) == [2]
+    assert results.cells([2, 0], ["customer"]) == [["C-8"], ["C-9"]]
     shown = page.static(results, page.summary_of(results), "mark")
     assert "C-8" in shown
     assert detail_of(results, 2).label == "customer C-8"
 
 
 def test_levels_are_a_column_each(asker: Asker) -> None:
-    results = query.Results(asker.run(texts(6).set_index(INDEXES["levels"])))
-    assert [it.name for it in results.heads[:3]] == ["shop", "visit", "status"]
-    assert results.cells([3])[0][:2] == ["y", 2]
-    assert list(results.find(query.Query(sort=1, descending=True)))[:3] == [1, 3, 5]
+    results = table.Results(asker.run(texts(6).set_index(INDEXES["levels"])))
+    assert [it.name for it in results.named("label")] == ["shop", "visit"]
+    assert results.cells([3], ["shop", "visit"]) == [["y", 2]]
+    sorted_by = query.Selection(results, query.Query(sort="visit", descending=True))
+    assert sorted_by.ordered.tolist()[:3] == [1, 3, 5]
 
 
 def test_the_card_names_rows_by_the_index_too(asker: Asker) -> None:

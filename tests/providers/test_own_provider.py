@@ -14,8 +14,8 @@ import pytest
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError, MalformedAnswerError
 from ondine_nb.models import Prompt, Usage
-from ondine_nb.notebook.results.query import Results
 from ondine_nb.notebook.results.row import detail_of
+from ondine_nb.notebook.results.table import Results
 from ondine_nb.providers import Answer, Provider, Reply, Settings, capabilities, find_price
 from ondine_nb.sending.request import Endpoint
 from tests.asking import ended, journaled, texts

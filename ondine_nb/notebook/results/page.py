@@ -1,277 +1,224 @@
-"""Renders the results view (a summary and one page of rows) as HTML and as plain text.
+"""Renders the results view for where no browser of a kernel is: static HTML, and plain text.
 
-Everything here is pure: a run's rows go in, text comes out. Whatever comes from data, model or
-provider passes `clean` before it is shown, and jinja2's autoescape before it is HTML.
+Everything here is pure. Whatever comes from data, model or provider passes `clean` before it is
+shown, and jinja2's autoescape before it is HTML. The HTML reads well where a notebook isn't trusted
+and style sheets and drawings are gone: bars are meters, and what a plot shows stands beside it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ...orchestration import Row
 from ..card import latencies_of, latency_figure, source_of
-from ..ui import MISSING, clean, css, money, row_count, safe, short, span, template
-from .distributions import Distribution, distribution
-from .query import STREAMED, Head, Query, Results, status_word
-from .row import Detail
+from ..ui import MISSING, clean, css, money, row_count, short, span, template
+from .column import value_text
+from .query import Query, Selection, facet_of, plotted
+from .table import STREAMED, Head, Results, status_word
 
-__all__ = ["Page", "Summary", "page_of", "plain", "render", "static", "summary_of"]
+__all__ = ["Summary", "cell_text", "plain", "reason_of", "static", "summary_of"]
 
-MOST_PLOTS = 12
 STATIC_ROWS, PLAIN_ROWS = 20, 10
-REASON = 120  # characters of an error in the place of the new cells
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryFigure:
-    """A large text with a small caption; `tone` is "" or "failed"."""
-
-    value: str
-    caption: str
-    tone: str = ""
+REASON = 160  # characters of an error in the place of the answers
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the whole view says above its rows. `counts` are those that aren't 0."""
+    """What the whole view says above its rows. `facts` is one line, `speed` (tokens, seconds) goes
+    behind it where there is room, `plots` are `facet_of`."""
 
     name: str
-    about: tuple[str, ...]
+    facts: tuple[str, ...]
+    speed: tuple[str, ...]
+    failed: int
     state: str
-    figures: tuple[SummaryFigure, ...]
-    counts: tuple[tuple[str, int], ...]
     failures: tuple[tuple[str, int], ...]
-    plots: tuple[Distribution, ...]
-    more_plots: int
+    plots: tuple[dict[str, Any], ...]
     run_name: str
     streamed: str
 
-
-@dataclass(frozen=True, slots=True)
-class Title:
-    """A column's head; `order` is its `aria-sort`: "", `ascending` or `descending`."""
-
-    text: str
-    kind: str
-    order: str
+    def told(self) -> dict[str, Any]:
+        """The head line for JSON."""
+        names = ("name", "facts", "failed", "state", "run_name", "streamed")
+        return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True, slots=True)
-class DetailLine:
-    """One row of the table: cells as (text, kind, how many columns it goes over)."""
-
-    position: int
-    status: str
-    cells: tuple[tuple[str, str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of rows. `found` counts those on all pages, `page` from 0."""
-
-    titles: tuple[Title, ...]
-    lines: tuple[DetailLine, ...]
-    total: int
-    found: int
-    first: int
-    page: int
-    pages: int
-    hidden: int
-
-    @property
-    def text(self) -> str:
-        """`21 to 40 of 100 rows that match, of 10,000`."""
-        if not self.found:
-            return f"no row of {self.total:,} matches" if self.total else "no rows"
-        here = f"{self.first + 1:,} to {self.first + len(self.lines):,} of {row_count(self.found)}"
-        return here if self.found == self.total else f"{here} that match, of {self.total:,}"
-
-
-def summary_of(results: Results) -> Summary:
+def summary_of(results: Results, plots: Sequence[dict[str, Any]] | None = None) -> Summary:
     """The summary of all rows. Takes time by the number of rows: call it from a thread."""
-    run = results.run
-    counts = {} if results.streamed else results.counts()
-    new = [at for at, head in enumerate(results.heads) if head.kind == "new"]
-    names = ", ".join(clean(name, 40) for name in tuple(run.columns)[:MOST_PLOTS])
-    plots = [distribution(results.heads[at].name, results.column(at)) for at in new[:MOST_PLOTS]]
-    failures = {} if results.streamed else results.failures()
+    run, streamed = results.run, results.streamed
+    if plots is None:
+        selection = Selection(results, Query())
+        heads = () if streamed else plotted(results)
+        plots = [it for it in (facet_of(selection, head) for head in heads) if it is not None]
+    failures = {} if run is None or streamed else results.failures()
+    name = clean(results.name)
     return Summary(
-        name=clean(run.name),
-        about=tuple(text for text in (source_of(run), clean(run.model), names) if text),
-        state=clean(run.state),
-        figures=() if results.streamed else tuple(_figures(results, counts)),
-        counts=tuple((status, rows) for status, rows in counts.items() if rows),
-        failures=tuple((clean(label, 40), len(rows)) for label, rows in failures.items()),
+        name=name,
+        facts=tuple(filter(None, _facts(results))),
+        speed=() if run is None or streamed else tuple(_speed(results)),
+        failed=sum(map(len, failures.values())),
+        state="" if run is None else clean(run.state),
+        failures=tuple((label, len(rows)) for label, rows in failures.items()),
         plots=tuple(plots),
-        more_plots=max(0, len(new) - MOST_PLOTS),
-        run_name=f"{clean(run.name)}_run" if run.name else "run",
-        streamed=STREAMED if results.streamed else "",
+        run_name=name if run is None else f"{name}_run" if name else "run",
+        streamed=STREAMED if streamed else "",
     )
 
 
-def _figures(results: Results, counts: dict[str, int]) -> Iterable[SummaryFigure]:
-    told = [f"{rows:,} {status_word(it)}" for it, rows in counts.items() if rows and it != "failed"]
-    total = len(results)
-    yield SummaryFigure(f"{total:,}", " · ".join(["row" if total == 1 else "rows", *told]))
-    if counts["failed"]:
-        yield SummaryFigure(f"{counts['failed']:,}", "failed", "failed")
+def _facts(results: Results) -> Iterable[str]:
+    run = results.run
+    if run is None:
+        yield row_count(len(results))
+        return
+    yield source_of(run)
+    yield clean(run.model)
+    if results.streamed:
+        return
+    yield row_count(len(results))
+    counts = results.counts()
+    yield from (
+        f"{rows:,} {status_word(status)}"
+        for status, rows in counts.items()
+        if rows and status not in ("answered", "failed")
+    )
     cost = results.cost()
-    yield (
-        SummaryFigure("unknown", "price of the model")
-        if cost is None
-        else SummaryFigure(money(cost), "cost")
-    )
+    yield "price unknown" if cost is None else money(cost)
+
+
+def _speed(results: Results) -> Iterable[str]:
+    yield f"{short(results.tokens())} tokens"
     if times := latencies_of(results.run):
         figure = latency_figure(times)
-        yield SummaryFigure(figure.value, figure.caption)
-    yield SummaryFigure(short(results.tokens()), "tokens")
+        yield f"{figure.value} {figure.caption}"
 
 
-# --- one page ------------------------------------------------------------------------------------
+# --- cells ---------------------------------------------------------------------------------------
 
 
-def page_of(results: Results, found: Sequence[int], query: Query) -> Page:
-    """The page that `query` names of the rows at `found`; the last one where there are fewer."""
-    pages = max(1, -(-len(found) // query.size))
-    at = min(max(query.page, 0), pages - 1)
-    places = list(found[at * query.size : (at + 1) * query.size])
-    cells = results.cells(places)
-    lines = [
-        DetailLine(place, results.status(place), tuple(_cells(results, place, values)))
-        for place, values in zip(places, cells, strict=True)
-    ]
-    return Page(
-        titles=tuple(_titles(results.heads, query, cells)),
-        lines=tuple(lines),
-        total=len(results),
-        found=len(found),
-        first=at * query.size,
-        page=at,
-        pages=pages,
-        hidden=results.hidden,
-    )
-
-
-def _titles(heads: Sequence[Head], query: Query, cells: Sequence[Sequence[Any]]) -> Iterable[Title]:
-    for at, head in enumerate(heads):
-        order = ("descending" if query.descending else "ascending") if at == query.sort else ""
-        number = any(_is_number(values[at]) for values in cells)
-        kind = f"{head.kind} num" if number and head.kind != "fact" else head.kind
-        yield Title(clean(head.name, 40), kind, order)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-
-
-def _cells(results: Results, place: int, values: Sequence[Any]) -> Iterable[tuple[str, str, int]]:
-    """The texts of a row's cells; a failed row says why in the place of its new cells."""
-    row, reason = results.rows[place], _reason(results.rows[place])
-    span_of = sum(head.kind == "new" for head in results.heads)
-    for head, value in zip(results.heads, values, strict=True):
-        if head.kind == "new" and reason:
-            if span_of:
-                yield reason, "new why", span_of
-            span_of = 0
-        elif head.kind == "fact":
-            yield _fact(head.name, value, row, results.run.priced), "fact", 1
-        elif head.kind == "status":
-            yield status_word(value), f"status is-{value}", 1
-        else:
-            kind = f"{head.kind} num" if _is_number(value) else head.kind
-            yield _shown(value), kind, 1
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float) and value == value:
-        return f"{value:.6g}"
-    return clean(value) or MISSING
-
-
-def _reason(row: Row | None) -> str:
-    if row is None or row.failure is None or row.status != "failed":
-        return ""
-    return clean(f"{row.failure.label}: {safe(row.failure.message)}", REASON)
-
-
-def _fact(name: str, value: Any, row: Row | None, priced: bool) -> str:
-    if row is None or value is None or (not row.attempts and name != "cost"):
+def cell_text(head: Head, value: Any) -> str:
+    """A cell as one harmless line; `MISSING` where there is nothing."""
+    if value is None or value != value:
         return MISSING
+    if head.role == "fact":
+        return fact_text(head.name, value)
+    if isinstance(value, bool):
+        return "✓ true" if value else "– false"
+    if isinstance(value, list):
+        return clean(" · ".join(map(value_text, value))) or "(none)"
+    return clean(number_or_text(value)) or MISSING
+
+
+def number_or_text(value: Any) -> str:
+    """The text of a value; a float with at most six digits that matter."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value_text(value)
+
+
+def fact_text(name: str, value: Any) -> str:
+    """What the run has to say of a row: status, cost, tokens, seconds, attempts."""
+    if name == "status":
+        return status_word(value)
     if name == "cost":
-        return money(value) if priced and (value or row.attempts) else MISSING
+        return money(value) if isinstance(value, Decimal) else MISSING
     return span(value) if name == "latency" else f"{value:,}"
+
+
+def reason_of(results: Results, position: int) -> str:
+    """Why a row failed, in the place of its answers; "" for one that did not."""
+    if results.status(position) != "failed":
+        return ""
+    return clean(": ".join(results.reason(position)), REASON)
 
 
 # --- to text -------------------------------------------------------------------------------------
 
 
-def render(
-    part: str,
-    *,
-    summary: Summary | None = None,
-    page: Page | None = None,
-    detail: Detail | None = None,
-    opened: int | None = None,
-) -> str:
-    """The HTML of one part of the live view: `head`, `plots`, `table` or `detail`."""
-    return _html(part, summary=summary, page=page, detail=detail, opened=opened)
-
-
 def static(results: Results, summary: Summary, mark: str) -> str:
-    """The whole view as HTML that stands alone: the summary, the plots and the first rows.
-
-    Where the live view of this `mark` is on the page, its style sheet hides this.
-    """
-    page = page_of(results, range(len(results)), Query(size=STATIC_ROWS))
-    return _html("static", summary=summary, page=page, mark=mark, css=css("results/results.css"))
-
-
-def _html(part: str, **known: Any) -> str:
-    names = ("summary", "page", "detail", "opened", "mark", "css")
-    values = {**dict.fromkeys(names), **known, "part": part, "word": status_word}
-    html: str = template("results/results.html").render(values)
-    # Lines are joined outside <pre> only: there, white space is the text's own.
-    parts = html.split("<pre")
-    return "<pre".join(_joined(it) if at == 0 else _behind_pre(it) for at, it in enumerate(parts))
-
-
-def _behind_pre(html: str) -> str:
-    text, end, rest = html.partition("</pre>")
-    return text + end + _joined(rest)
-
-
-def _joined(html: str) -> str:
+    """The whole view as HTML that stands alone: the summary, the plots and the first rows."""
+    heads = results.named("label", "text", "answer") if results.run else results.heads[:16]
+    shown = range(min(STATIC_ROWS, len(results)))
+    known = {
+        "summary": summary,
+        "heads": [(clean(it.name, 40), it.role) for it in heads],
+        "lines": [_line(results, heads, at) for at in shown],
+        "first": _first(results, len(shown)),
+        "more": len(results.heads) - len(heads),
+        "mark": mark,
+        "css": css("results/static.css"),
+    }
+    html: str = template("results/static.html").render(known)
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
+
+
+def _line(results: Results, heads: Sequence[Head], at: int) -> list[tuple[str, str, int]]:
+    """The cells of a row as (text, role, how many columns it goes over)."""
+    (values,) = results.cells([at], [head.name for head in heads])
+    reason, line = reason_of(results, at), []
+    answers = sum(head.role == "answer" for head in heads)
+    for head, value in zip(heads, values, strict=True):
+        if head.role == "answer" and reason:
+            line += [(reason, "why", answers)] * bool(answers)
+            answers = 0
+        else:
+            line.append((cell_text(head, value), _role(head, value), 1))
+    return line
+
+
+def _role(head: Head, value: Any) -> str:
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return f"{head.role} num" if number else head.role
+
+
+def _first(results: Results, shown: int) -> str:
+    if not len(results):
+        return "no rows"
+    total = row_count(len(results))
+    return total if shown == len(results) else f"the first {shown:,} of {total}"
 
 
 def plain(results: Results, summary: Summary) -> str:
     """The same facts for a terminal: counts, distributions and the first rows as a table."""
-    lines = [f"{summary.name}: results ({' · '.join(summary.about)}) · {summary.state}"]
+    failed = [f"{summary.failed:,} failed"] if summary.failed else []
+    about = [*summary.facts, *summary.speed, *failed, summary.state]
+    lines = [f"{summary.name}: {' · '.join(filter(None, about))}"]
     if summary.streamed:
         return "\n".join([*lines, summary.streamed])
-    lines.append(" · ".join(f"{it.value} {it.caption}" for it in summary.figures))
     if summary.failures:
         kinds = " · ".join(f"{label} {rows:,}" for label, rows in summary.failures)
         lines.append(f"failures: {kinds} · see {summary.run_name}.errors")
-    lines += [f"{plot.name}: {plot.text}" for plot in summary.plots]
-    page = page_of(results, range(len(results)), Query(size=PLAIN_ROWS))
-    return "\n".join([*lines, *_plain_table(page), page.text])
+    lines += [f"{clean(plot['name'], 40)}: {plot_text(plot)}" for plot in summary.plots]
+    shown = min(PLAIN_ROWS, len(results))
+    heads = results.named("label", "text", "answer") if results.run else results.heads[:16]
+    return "\n".join([*lines, *_plain_table(results, heads, shown), _first(results, shown)])
 
 
-def _spread(line: DetailLine) -> Iterable[str]:
-    for text, _, columns in line.cells:
-        yield from (text, *[""] * (columns - 1))
+def plot_text(plot: dict[str, Any]) -> str:
+    """What a plot of all rows shows, in one line."""
+    if "bars" in plot:
+        parts = [f"{bar['text']} {bar['all']:,}" for bar in plot["bars"]]
+        if plot["others"]:
+            parts.append(f"{plot['others'][0]:,} others {plot['others'][2]:,}")
+    else:
+        parts = [f"{plot['edges'][0]} to {plot['edges'][-1]}"] if plot["edges"] else []
+        parts += [plot["note"]] * bool(plot["note"])
+    missing = plot["gone"][1]
+    return " · ".join([*parts, *[f"{missing:,} {plot['none']}"] * bool(missing)]) or "no rows"
 
 
-def _plain_table(page: Page) -> Iterable[str]:
-    heads = ["row", *(title.text for title in page.titles)]
-    rows = [[f"{line.position:,}", *_spread(line)] for line in page.lines]
-    if not rows:
+def _plain_table(results: Results, heads: Sequence[Head], shown: int) -> Iterable[str]:
+    rows = [[head.name for head in heads]]
+    for at in range(shown):
+        cells = _line(results, heads, at)
+        rows.append([it for text, _, over in cells for it in (text, *[""] * (over - 1))])
+    if not shown:
         return
-    table = [[clean(text, 28) for text in row] for row in (heads, *rows)]
+    table = [[clean(text, 28) for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))

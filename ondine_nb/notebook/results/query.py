@@ -1,307 +1,305 @@
-"""Queries a run's rows: filter, sort and page, for the results view.
+"""Queries the table of the results view: conditions, order, and what each plot counts of it.
 
-Nothing here knows of widgets or HTML. Whatever takes time by the number of rows goes in steps of
-`STEP` rows, so that a loop in another thread gets its turn between two of them.
+Each plot is a filter. A column's plot counts the rows that meet the conditions on all *other*
+columns, so that its own condition only dims its bars; beside that, the rows of the whole table.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from ...data import is_nan_or_none
-from ...models import ZERO
-from ...orchestration import Row
-from ...prompts import as_text
+from ..ui import clean
+from .column import ColumnIndex, number_text
+from .table import Head, Results
 
-__all__ = ["FACTS", "STATUSES", "STREAMED", "Head", "Query", "Results", "rows_of", "status_word"]
+__all__ = ["Condition", "Query", "Selection", "facet_of", "plotted"]
 
-STATUSES = ("answered", "journal", "failed", "skipped", "not_run")
-FACTS = ("cost", "tokens", "latency", "attempts")
-STREAMED = "this run keeps no record of each row: its rows went on as they were answered"
-STEP = 2_000  # rows read or sorted in one go: a few milliseconds
-PARTS = 64  # that a long column is sorted in
-MOST_KEPT = 50_000_000  # characters
-MOST_INPUTS, MOST_NEW = 8, 24  # columns shown
-_WORDS = {"journal": "from journal", "not_run": "not run"}
-_NUMBERS = {int, float, bool, Decimal}
-_MARK = "\0"
+LABEL = 60  # characters of a value
+MOST_TEXTS = 6  # of the values of a text, before the rest are folded
+MOST_CHOICES = 12  # of a schema's choices, before the rest are folded
+MOST_WIDE = 200  # values of an unfolded plot
+MOST_PLOTS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A shown column.
+class Condition:
+    """What rows must meet: one of `values` in a column (or `missing`), bins from `low` up to
+    `high`, not with it, or `text` anywhere."""
 
-    `kind` is `label` (of the index), `status`, `in` (of the input), `new` or `fact` (see `FACTS`).
-    """
+    name: str = ""
+    values: tuple[str, ...] = ()
+    missing: bool = False
+    low: int | None = None
+    high: int | None = None
+    text: str = ""
 
-    name: str
-    kind: str
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Condition:
+        """The condition that the browser told as JSON."""
+        known = dict(told)
+        known["values"] = tuple(map(str, known.get("values", ())))
+        return cls(**known)
+
+    def told(self) -> dict[str, Any]:
+        """The same for JSON."""
+        pairs = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: list(it) if name == "values" else it for name, it in pairs}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which rows, in which order, and how far on. `sort` is a place in `heads`; -1: as they came.
+    """Which rows, in which order. `sort` is a column's name, "" for the order of the frame."""
 
-    `status` is one of `STATUSES` or "" for all, `page` counts from 0, `size` is in rows.
+    conditions: tuple[Condition, ...] = ()
+    sort: str = ""
+    descending: bool = False
+
+
+@dataclass
+class Selection:
+    """The rows of `results` that meet `query`.
+
+    `mask` is over all rows, `positions` are those in view that did not fail, in order. Failed rows
+    have no answer: no condition on one can tell of them, so `failed` keeps those that meet the
+    others, and `kept` says whether it is more of them than meet all.
     """
 
-    status: str = ""
-    text: str = ""
-    sort: int = -1
-    descending: bool = False
-    page: int = 0
-    size: int = 20
+    results: Results
+    query: Query
+    searched: Sequence[str] = ()
+    _masks: dict[Condition, Any] = field(default_factory=dict)
 
+    @cached_property
+    def mask(self) -> Any:
+        """Whether each row meets all conditions."""
+        return self._all_but(None)
 
-def status_word(status: str) -> str:
-    """A status in words."""
-    return _WORDS.get(status, status)
+    @cached_property
+    def failed(self) -> list[int]:
+        """The failed rows that are kept in view."""
+        told = [it for it in self.query.conditions if not self._of_answers(it)]
+        mask = self._meeting(told)
+        return [at for at in self.results.failed if mask[at]]
 
+    @property
+    def kept(self) -> bool:
+        """Whether failed rows are in view that meet no condition on their answers."""
+        return any(self._of_answers(it) for it in self.query.conditions)
 
-def rows_of(run: Any) -> list[Row | None] | None:
-    """The records of a run's rows as they are now; None where the run keeps none."""
-    rows = getattr(getattr(run.plan, "rowset", None), "rows", None)
-    return None if rows is None or run.pipeline.frame is None else list(rows)
+    @cached_property
+    def ordered(self) -> Any:
+        """The positions of all rows that meet the conditions, in order: failed ones too."""
+        import numpy
 
+        if not self.query.sort:
+            return numpy.flatnonzero(self.mask)
+        order = self.results.index(self.query.sort).order(self.query.descending)
+        return order[self.mask[order]]
 
-class Results:
-    """A run's rows at one moment. Rows that weren't read yet count as `not_run`."""
+    @cached_property
+    def positions(self) -> Any:
+        """The positions in view that did not fail, in order."""
+        import numpy
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
-        known = rows_of(run)
-        self.streamed: bool = known is None
-        self.rows: list[Row | None] = known or []
-        self._texts: list[list[str]] | None = None
-        self.heads: tuple[Head, ...] = () if self.streamed else tuple(_heads(run))
-        self.hidden: int = 0 if self.streamed else _hidden(run, self.heads)
+        if not self.results.failed:
+            return self.ordered
+        failed = numpy.zeros(len(self.results), bool)
+        failed[self.results.failed] = True
+        return self.ordered[~failed[self.ordered]]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self.mask.sum())
 
-    def status(self, position: int) -> str:
-        """The status of the row at `position`."""
-        row = self.rows[position]
-        return "not_run" if row is None else row.status
+    def others(self, name: str) -> Any:
+        """Whether each row meets the conditions on all columns but this one."""
+        return self._all_but(name)
 
-    def counts(self) -> dict[str, int]:
-        """Rows by status, each of `STATUSES`."""
-        found = Counter("not_run" if row is None else row.status for row in self.rows)
-        return {status: found[status] for status in STATUSES}
+    def condition_on(self, name: str) -> Condition | None:
+        """The condition on a column."""
+        return next((it for it in self.query.conditions if it.name == name), None)
 
-    def failures(self) -> dict[str, list[int]]:
-        """The positions of the failed rows by kind of error, the most frequent kind first."""
-        kinds: dict[str, list[int]] = {}
-        for row in self.rows:
-            if row is not None and row.failure is not None and row.status == "failed":
-                kinds.setdefault(row.failure.label, []).append(row.position)
-        return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
+    def hits(self, needle: str) -> list[int]:
+        """The places in `positions` of the rows that have `needle` in them."""
+        import numpy
 
-    def cost(self) -> Decimal | None:
-        """USD that these rows cost; None where the price is unknown."""
-        if not self.run.priced:
-            return None
-        return sum((row.cost for row in self.rows if row is not None), ZERO)
+        found = numpy.zeros(len(self.results), bool)
+        found[self.results.search(needle, self.searched)] = True
+        hits: list[int] = numpy.flatnonzero(found[self.positions]).tolist()
+        return hits
 
-    def tokens(self) -> int:
-        """The tokens of all rows' answers, input and output."""
-        return sum(row.usage.total_tokens for row in self.rows if row is not None)
+    def after(self, earlier: Selection | None) -> Selection:
+        """Itself, with what an earlier selection of the same results found out."""
+        if earlier is not None and earlier.results is self.results:
+            kept = {it: mask for it, mask in earlier._masks.items() if not it.text}
+            self._masks.update(dict(list(kept.items())[-8:]))
+        return self
 
-    # -- which rows
+    def _all_but(self, name: str | None) -> Any:
+        return self._meeting([it for it in self.query.conditions if it.text or it.name != name])
 
-    def find(self, query: Query) -> Sequence[int]:
-        """The positions of all rows that `query` selects, in its order (on every page)."""
-        found: Sequence[int] = range(len(self))
-        if query.status:
-            found = [at for at in found if self.status(at) == query.status]
-        if query.text.strip():
-            found = list(self._with_text(found, query.text.strip().casefold().replace(_MARK, " ")))
-        return found if query.sort < 0 else self._sorted(found, query.sort, query.descending)
+    def _meeting(self, conditions: Sequence[Condition]) -> Any:
+        import numpy
 
-    def _with_text(self, positions: Sequence[int], needle: str) -> Iterator[int]:
-        """Those with `needle` in an input or new column, the status or the error."""
-        said = {status for status in STATUSES if needle in status_word(status)}
-        wanted = positions if isinstance(positions, range) else set(positions)
-        for start, columns in zip(range(0, len(self), STEP), self._folded(), strict=True):
-            hits = {at for column in columns for at in _hits(column, needle)}
-            for at, row in enumerate(self.rows[start : start + STEP]):
-                status = "not_run" if row is None else row.status
-                found = at in hits or status in said or _fails_with(row, needle)
-                if found and start + at in wanted:
-                    yield start + at
+        mask = numpy.ones(len(self.results), bool)
+        for condition in conditions:
+            mask &= self._mask(condition)
+        return mask
 
-    def get_ready(self) -> None:
-        """Read what the first search for a text needs, so that it is as fast as the next one."""
-        for _ in self._folded():
-            pass
+    def _mask(self, condition: Condition) -> Any:
+        if condition not in self._masks:
+            self._masks[condition] = self._found(condition)
+        return self._masks[condition]
 
-    def _folded(self) -> Iterator[list[str]]:
-        """For every `STEP` rows the texts of each column, joined; kept unless they are large."""
-        if self._texts is not None:
-            yield from self._texts
-            return
-        names = [head.name for head in self.heads if head.kind == "in"]
-        new = [head.name for head in self.heads if head.kind == "new"]
-        kept, size = [], 0
-        for part, cells in self._read(range(len(self)), names):
-            rows = [self.rows[at] for at in part]
-            labels = zip(*self.run.pipeline.frame.labels(part), strict=True)
-            columns: list[Sequence[Any]] = [*labels, *zip(*cells, strict=True)]
-            columns += [_outputs(rows, name) for name in new]
-            texts = [_joined(column) for column in columns]
-            size += sum(map(len, texts))
-            if size <= MOST_KEPT:
-                kept.append(texts)
-            yield texts
-        if size <= MOST_KEPT:
-            self._texts = kept
+    def _found(self, condition: Condition) -> Any:
+        import numpy
 
-    def _read(
-        self, positions: Sequence[int], names: Sequence[str]
-    ) -> Iterator[tuple[Sequence[int], list[tuple[Any, ...]]]]:
-        frame = self.run.pipeline.frame
-        whole = isinstance(positions, range)
-        parts = frame.iter_rows(names, size=STEP, positions=None if whole else positions)
-        for start, cells in zip(range(0, len(positions), STEP), parts, strict=True):
-            yield positions[start : start + STEP], cells
+        if condition.text:
+            mask = numpy.zeros(len(self.results), bool)
+            mask[self.results.search(condition.text, self.searched)] = True
+            return mask
+        index = self.results.index(condition.name)
+        if condition.low is None or condition.high is None:
+            return index.holds(condition.values, condition.missing)
+        return index.between(condition.low, condition.high)
 
-    def _sorted(self, positions: Sequence[int], at: int, descending: bool) -> list[int]:
-        values = self.column(at)
-        present = [place for place in positions if not is_nan_or_none(values[place])]
-        missing = [place for place in positions if is_nan_or_none(values[place])]
-        keys = _keys(values)
-        return [*_in_order(present, keys.__getitem__, descending), *missing]
+    def _of_answers(self, condition: Condition) -> bool:
+        if condition.text:
+            return True
+        return self.results.head(condition.name).role == "answer"
 
-    # -- what is in them
+    # -- in words
 
-    def column(self, at: int) -> list[Any]:
-        """The values of one shown column, for every row."""
-        head = self.heads[at]
-        if head.kind == "in":
-            parts = self._read(range(len(self)), [head.name])
-            return [cells[0] for _, part in parts for cells in part]
-        if head.kind == "label":
-            frame, steps = self.run.pipeline.frame, range(0, len(self), STEP)
-            parts = (frame.labels(range(low, min(low + STEP, len(self)))) for low in steps)
-            return [labels[at] for part in parts for labels in part]
-        return [self._own(row, head) for row in self.rows]
+    def chips(self) -> list[str]:
+        """Each condition in words: `urgency = high`, `confidence < 0.60`."""
+        return [self._words(it) for it in self.query.conditions]
 
-    def cells(self, positions: Sequence[int]) -> list[list[Any]]:
-        """The values of all shown columns at `positions`."""
-        if not positions:
-            return []
-        inputs = [head.name for head in self.heads if head.kind == "in"]
-        own = [head for head in self.heads if head.kind not in ("label", "status", "in")]
-        found: list[list[Any]] = []
-        for part, cells in self._read(list(positions), inputs):
-            labels = self.run.pipeline.frame.labels(part)
-            for at, label, values in zip(part, labels, cells, strict=True):
-                row = self.rows[at]
-                made = (self._own(row, head) for head in own)
-                found.append([*label, self.status(at), *values, *made])
-        return found
-
-    def _own(self, row: Row | None, head: Head) -> Any:
-        """What a row's record has for a column that isn't of the input."""
-        if row is None:
-            return "not_run" if head.kind == "status" else None
-        if head.kind == "new":
-            return (row.outputs or {}).get(head.name)
-        if head.name == "tokens":
-            return row.usage.total_tokens
-        if head.name == "cost" and not self.run.priced:
-            return None
-        return getattr(row, head.name)
+    def _words(self, condition: Condition) -> str:
+        if condition.text:
+            return f"has “{clean(condition.text, LABEL)}”"
+        name = clean(condition.name, LABEL)
+        index = self.results.index(condition.name)
+        if condition.low is None or condition.high is None:
+            told = [clean(it, LABEL) or "(empty)" for it in condition.values]
+            told += ["no answer" if self._of_answers(condition) else "missing"] * condition.missing
+            sign = "has" if index.kind == "list" else "="
+            return f"{name} {sign} {' or '.join(told)}"
+        low, high, last = condition.low, condition.high, len(index.edges) - 1
+        if index.kind in ("text", "json"):
+            name = f"length of {name}"
+        if low <= 0 and high >= last:
+            return f"{name}: any number"
+        if low <= 0:
+            return f"{name} < {index.edge_text(high)}"
+        if high >= last:
+            return f"{name} ≥ {index.edge_text(low)}"
+        return f"{index.edge_text(low)} ≤ {name} < {index.edge_text(high)}"
 
 
-def _heads(run: Any) -> Iterator[Head]:
-    """The index, the status, what the prompt names and more of the input, the new columns, the
-    facts."""
-    new = tuple(run.columns)
-    named = (*run.pipeline.template.columns, *run.pipeline.frame.columns)
-    yield from (Head(name, "label") for name in run.pipeline.frame.index_names)
-    yield Head("status", "status")
-    inputs = [name for name in dict.fromkeys(named) if name not in new]
-    yield from (Head(name, "in") for name in inputs[:MOST_INPUTS])
-    yield from (Head(name, "new") for name in new[:MOST_NEW])
-    yield from (Head(name, "fact") for name in FACTS)
+# --- plots ---------------------------------------------------------------------------------------
 
 
-def _hidden(run: Any, heads: Sequence[Head]) -> int:
-    """How many columns of the frame are not shown."""
-    shown = {head.name for head in heads if head.kind in ("in", "new")}
-    return len({*run.pipeline.frame.columns, *run.columns} - shown)
+def facet_of(selection: Selection, head: Head, wide: bool = False) -> dict[str, Any] | None:
+    """What a column's plot shows, for JSON; None for a column that has nothing to plot.
 
-
-def _outputs(rows: Sequence[Row | None], name: str) -> list[Any]:
-    return [row.outputs.get(name) if row is not None and row.outputs else None for row in rows]
-
-
-def _joined(column: Sequence[Any]) -> str:
-    """The texts of a column in small letters, with a mark between them."""
-    kinds = set(map(type, column))
-    if kinds == {str}:
-        texts: Iterable[str] = column
-    elif kinds <= {int, float}:
-        texts = map(str, column)
-    else:
-        texts = ("" if value is None else _text(value) for value in column)
-    joined = _MARK.join(texts)
-    if joined.count(_MARK) >= len(column):  # a text has the mark in it
-        joined = _MARK.join(_text(value).replace(_MARK, " ") for value in column)
-    return joined.casefold()
-
-
-def _hits(joined: str, needle: str) -> list[int]:
-    """The places of the texts that have `needle` in them."""
-    if needle not in joined:
-        return []
-    return [at for at, text in enumerate(joined.split(_MARK)) if needle in text]
-
-
-def _fails_with(row: Row | None, needle: str) -> bool:
-    failure = None if row is None or row.status != "failed" else row.failure
-    return failure is not None and needle in f"{failure.label} {failure.message}".casefold()
-
-
-def _text(value: Any) -> str:
-    return value if type(value) is str else as_text(value)
-
-
-def _keys(values: Sequence[Any]) -> list[Any]:
-    """What the values are sorted by: numbers and dates as such, all else as text in small letters.
-
-    Missing values have a key that is never compared.
+    `bars`: each value with its rows in view and in all, the rest as one line. `bins`: as many rows
+    in view and in all, with their ends; the bins that are picked are `[low, high]`.
     """
-    kinds = {type(value) for value in values if not is_nan_or_none(value)}
-    if kinds <= _NUMBERS or (kinds in ({date}, {datetime}) and _comparable(values)):
-        return list(values)
-    return [None if is_nan_or_none(value) else _text(value).casefold() for value in values]
+    index = selection.results.index(head.name)
+    if index.missing.all() and head.choices is None:
+        return None
+    if not index.bars and len(index.edges) < 2:  # texts that differ in all but their length
+        return None
+    mask = selection.others(head.name)
+    condition = selection.condition_on(head.name)
+    gone = index.missing & mask
+    told = {
+        "name": head.name,
+        "kind": _kind(index, head),
+        "role": head.role,
+        "gone": [int(gone.sum()), int(index.missing.sum())],
+        "picked_gone": condition is not None and condition.missing,
+        "none": "no answer" if head.role == "answer" else "missing",
+    }
+    if index.bars:
+        return {**told, **_bars(index, mask, condition, wide)}
+    return {**told, **_bins(index, mask, condition)}
 
 
-def _comparable(values: Sequence[Any]) -> bool:
-    """Whether no moment with an offset meets one without."""
-    return len({getattr(value, "tzinfo", None) is None for value in values if value}) < 2
+def _kind(index: ColumnIndex, head: Head) -> str:
+    if not index.bars and index.kind in ("text", "json"):
+        return "length"
+    return "choice" if head.choices is not None else index.kind
 
 
-def _in_order(places: Sequence[int], key: Callable[[int], Any], descending: bool) -> Iterable[int]:
-    """`places` sorted by their key, equal ones as they were.
+def _bars(index: ColumnIndex, mask: Any, condition: Condition | None, wide: bool) -> dict[str, Any]:
+    counts, totals = index.count(mask), index.count()
+    picked = set() if condition is None else set(condition.values)
+    by_schema = index.choices is not None or index.kind in ("bool", "number")
+    most = MOST_WIDE if wide else MOST_CHOICES if by_schema else MOST_TEXTS
+    shown = list(range(min(most, len(totals))))
+    if len(totals) == most + 1:  # "1 other" takes as much room as the value itself
+        shown.append(most)
+    shown += [at for at, text in enumerate(index.labels) if text in picked and at >= len(shown)]
+    bars = [
+        {
+            "value": index.labels[at],
+            "text": clean(index.labels[at], LABEL) or "(empty)",
+            "rows": int(counts[at]),
+            "all": int(totals[at]),
+            "on": index.labels[at] in picked,
+        }
+        for at in shown
+    ]
+    rest = len(totals) - len(shown)
+    others = int(counts.sum() - counts[shown].sum()), int(totals.sum() - totals[shown].sum())
+    return {
+        "bars": bars,
+        "others": [rest, *others] if rest else None,
+        "wide": wide,
+        "on": condition is not None,
+    }
 
-    Put into `PARTS` by the keys of a sample first: one long sort would hold all threads.
-    """
-    if len(places) <= STEP:
-        return sorted(places, key=key, reverse=descending)
-    sample = sorted(map(key, places[:: max(1, len(places) // STEP)]))
-    bounds = sample[:: max(1, len(sample) // PARTS)]
-    parts: list[list[int]] = [[] for _ in range(len(bounds) + 1)]
-    for place in places:
-        parts[bisect_right(bounds, key(place))].append(place)
-    ordered = reversed(parts) if descending else iter(parts)
-    return chain.from_iterable(sorted(part, key=key, reverse=descending) for part in ordered)
+
+def _bins(index: ColumnIndex, mask: Any, condition: Condition | None) -> dict[str, Any]:
+    brush = None
+    if condition is not None and condition.low is not None and condition.high is not None:
+        brush = [condition.low, condition.high]
+    return {
+        "bins": [index.bins(mask).tolist(), index.bins().tolist()],
+        "edges": [index.edge_text(at) for at in range(len(index.edges))],
+        "brush": brush,
+        "note": _note(index),
+    }
+
+
+def _note(index: ColumnIndex) -> str:
+    """What the bins don't say: the middle, the texts that are all different, odd numbers."""
+    import numpy
+
+    present = index.numbers[~index.missing]
+    finite = present[numpy.isfinite(present)]
+    parts = []
+    if index.kind in ("text", "json"):
+        parts.append(f"{len(index.labels):,} different, characters")
+    elif index.kind == "number" and len(finite):
+        parts.append(f"median {number_text(float(numpy.median(finite)))}")
+    if len(present) > len(finite):
+        parts.append(f"{len(present) - len(finite):,} not finite")
+    return " · ".join(parts)
+
+
+def plotted(results: Results) -> Iterator[Head]:
+    """The columns that have a plot from the start: a run's answers, or of a frame all that fit."""
+    if results.run is not None:
+        yield from results.named("answer")[:MOST_PLOTS]
+        return
+    fitting = (head for head in results.named("text", "input") if _fits(results.index(head.name)))
+    yield from islice(fitting, MOST_PLOTS)
+
+
+def _fits(index: ColumnIndex) -> bool:
+    return index.bars or index.kind in ("number", "date")

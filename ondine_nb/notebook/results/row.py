@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -13,11 +12,12 @@ from ...data import Frame
 from ...errors import MalformedAnswerError
 from ...journal import Entry
 from ...models import Prompt
-from ...orchestration import Row
+from ...orchestration import Row, run_in_thread
 from ...providers import Answer, capabilities
 from ...sending import answer_in
 from ..ui import MESSAGE, clean, lines, money, safe, short, span
-from .query import Results, status_word
+from .column import value_text
+from .table import Results, status_word
 
 __all__ = ["Detail", "Said", "detail_of"]
 
@@ -36,7 +36,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A row in full, as texts: `label` is its index, `note` what can't be told; "" for none."""
+    """A row in full, as texts: `label` is its index, `note` what can't be told; "" for none.
+
+    `texts` are the columns that are read, `parsed` the answers (a text, or a list of texts; None
+    for a missing one), `inputs` what else the row has.
+    """
 
     position: int
     label: str
@@ -44,35 +48,54 @@ class Detail:
     word: str
     facts: tuple[str, ...]
     error: str
+    texts: tuple[tuple[str, str], ...]
     prompt: str
     answers: tuple[Said, ...]
-    parsed: tuple[tuple[str, str], ...]
+    parsed: tuple[tuple[str, str | list[str] | None], ...]
+    inputs: tuple[tuple[str, str | list[str] | None], ...]
     note: str
 
 
 def detail_of(results: Results, position: int) -> Detail:
-    """The row at `position`. Reads the journal by a loop of its own: call it from a thread."""
-    row = results.rows[position]
-    prompt, note = _prompt(results.run, position)
+    """The row at `position`. Reads the journal by a loop of its own, in a thread."""
+    run = results.run
+    row = None if run is None else results.rows[position]
+    prompt, note = None, ""
     entries: list[Entry] = []
-    if prompt is not None:
-        entries, problem = _entries(results.run, prompt)
-        note = note or problem
+    if run is not None:
+        prompt, note = _prompt(run, position)
+        if prompt is not None:
+            entries, problem = _entries(run, prompt)
+            note = note or problem
     status = results.status(position)
-    read = capabilities(results.run.pipeline.provider).read
+    read = capabilities(run.pipeline.provider).read if run is not None else Answer.read
     answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     return Detail(
         position=position,
-        label=_label(results.run.pipeline.frame, position),
+        label=_label(results.frame, position),
         status=status,
-        word=status_word(status),
-        facts=_facts(row, results.run.priced),
+        word=status_word(status) if run is not None else "",
+        facts=_facts(row, run.priced) if run is not None else (),
         error=_error(row),
+        texts=tuple((name, _plain(value)) for name, value in _values(results, position, "text")),
         prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
-        parsed=_parsed(row, results.run.columns),
+        parsed=tuple(_values(results, position, "answer")) if row and row.outputs else (),
+        inputs=tuple(_values(results, position, "input")),
         note=note,
     )
+
+
+def _values(
+    results: Results, position: int, role: str
+) -> Iterator[tuple[str, str | list[str] | None]]:
+    names = [head.name for head in results.named(role)]
+    (cells,) = results.cells([position], names)
+    return ((name, _value(value)) for name, value in zip(names, cells, strict=True))
+
+
+def _plain(value: str | list[str] | None) -> str:
+    return "\n".join(value) if isinstance(value, list) else value or ""
 
 
 def _label(frame: Frame, position: int) -> str:
@@ -100,7 +123,7 @@ def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:
     lookup = run.plan.asker.lookup
     keys = lookup.keys(prompt)
     try:
-        found = asyncio.run(lookup.journal.lookup(keys))
+        found = run_in_thread(lambda: lookup.journal.lookup(keys))
     except Exception as error:  # the rest of the row can still be shown
         return [], f"the journal can't be read: {safe(error)}"
     for key in keys:
@@ -148,14 +171,14 @@ def _error(row: Row | None) -> str:
     return f"{clean(failure.label, 40)}: {clean(safe(failure.message), MESSAGE)}"
 
 
-def _parsed(row: Row | None, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    outputs = None if row is None else row.outputs
-    if not outputs:
-        return ()
-    return tuple((clean(name, 60), _value(outputs.get(name))) for name in columns)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return lines(json.dumps(value, ensure_ascii=False, default=str), LONGEST, whole=True)
-    return lines(value, LONGEST, whole=True)
+def _value(value: Any) -> str | list[str] | None:
+    """A value in full: a list by its items, all else as text."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, list):
+        return [lines(value_text(item), LONGEST, whole=True) for item in value]
+    if isinstance(value, dict):
+        return lines(
+            json.dumps(value, indent=2, ensure_ascii=False, default=str), LONGEST, whole=True
+        )
+    return lines(value_text(value), LONGEST, whole=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from .display import (
     Place,
     at_cell_ends,
+    bind,
     cell_number,
     display_bundle,
+    in_marimo,
     in_notebook,
     may_click,
+    names_here,
     nobody_there,
     not_at_cell_ends,
     view_of,
@@ -28,6 +31,7 @@ from .text import (
     span,
     time_left,
 )
+from .view import LiveView
 from .widget_kit import Kit
 from .worker import Drawing, ViewWorker
 
@@ -36,17 +40,21 @@ __all__ = [
     "MISSING",
     "Drawing",
     "Kit",
+    "LiveView",
     "Place",
     "ViewWorker",
     "at_cell_ends",
+    "bind",
     "cell_number",
     "clean",
     "css",
     "display_bundle",
+    "in_marimo",
     "in_notebook",
     "lines",
     "may_click",
     "money",
+    "names_here",
     "nobody_there",
     "not_at_cell_ends",
     "points",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 __all__ = [
     "Place",
     "at_cell_ends",
+    "bind",
     "cell_number",
     "display_bundle",
+    "in_marimo",
     "in_notebook",
     "may_click",
+    "names_here",
     "nobody_there",
     "not_at_cell_ends",
     "view_of",
@@ -41,6 +45,7 @@ class Place:
     def beside(self) -> Place:
         """Another place, for later: in the same output, whoever runs what then."""
         other = Place()
+        self._publisher = self._publisher or _shell().display_pub
         other._publisher = self._publisher
         return other
 
@@ -64,6 +69,12 @@ def view_of(widget: Any) -> dict[str, Any]:
 def in_notebook() -> bool:
     """Whether a kernel is there, so that widgets can be shown."""
     return getattr(_shell(), "kernel", None) is not None
+
+
+def in_marimo() -> bool:
+    """Whether this runs in a marimo notebook, which shows a view as the value of its cell."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())
 
 
 def may_click() -> bool:
@@ -109,6 +120,27 @@ def not_at_cell_ends(callback: Callable[[Any], None]) -> None:
 def cell_number() -> int | None:
     """The number of the cell that runs now, or None where nothing counts cells."""
     return getattr(_shell(), "execution_count", None)
+
+
+def names_here() -> dict[str, Any]:
+    """What is bound in the notebook, by name; nothing where there is none."""
+    return dict(getattr(_shell(), "user_ns", None) or {})
+
+
+def bind(name: str, value: Any, mine: str = "") -> str:
+    """Bind `value` in the notebook to `mine`, or to the first of `name`, `name_2`, … that is free.
+
+    Gives the name; "" where no notebook's names can be reached.
+    """
+    names = getattr(_shell(), "user_ns", None)
+    if names is None:
+        return ""
+    number, chosen = 1, mine or name
+    while chosen in names and chosen != mine:
+        number += 1
+        chosen = f"{name}_{number}"
+    names[chosen] = value
+    return chosen
 
 
 def _shell() -> Any:

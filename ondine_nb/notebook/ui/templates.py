@@ -7,13 +7,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["css", "template"]
+__all__ = ["css", "module", "sheet", "template"]
 
 
 @cache
 def css(name: str = "card/card.css") -> str:
     """A style sheet, behind the theme that all views share; all of it is scoped to its view."""
     return _lean(_read("ui/theme.css") + _read(name))
+
+
+@cache
+def module(name: str) -> str:
+    """The ES module of a live view ("results/results.js"), behind what all live views share.
+
+    The two texts are one module: what `ui/view.js` defines at its top, the other can use.
+    """
+    return f"{_read('ui/view.js')}\n{_read(name)}"
+
+
+@cache
+def sheet(name: str) -> str:
+    """The style sheet of a live view, behind those that all live views share."""
+    return _lean(_read("ui/theme.css") + _read("ui/view.css") + _read(name))
 
 
 @cache
