@@ -47,6 +47,8 @@ __all__ = [
     "TooLargeAnswerError",
     "TransientError",
     "UnfinishedAnswerError",
+    "UnknownEncodingError",
+    "UnreadAnswerError",
     "nearest",
 ]
 
@@ -135,11 +137,22 @@ class EmptyAnswerError(AnswerError):
     label = "empty answer"
 
 
-class TooLargeAnswerError(AnswerError):
-    """The answer has more bytes than any answer can mean to have; it may have been billed."""
+class UnreadAnswerError(AnswerError):
+    """The answer's body isn't read, for what it is on the wire; it may have been billed."""
+
+    possibly_billed = True
+
+
+class TooLargeAnswerError(UnreadAnswerError):
+    """The answer has more bytes than any answer can mean to have."""
 
     label = "too large"
-    possibly_billed = True
+
+
+class UnknownEncodingError(UnreadAnswerError):
+    """The answer is packed in a way that nobody asked for."""
+
+    label = "unknown encoding"
 
 
 class CutAnswerError(AnswerError):

@@ -184,10 +184,12 @@ class RunMetrics:
     warnings: set[str] = field(default_factory=set)
     _waits_until: datetime | None = None  # what `message` says of a rate limit
     _wait_told: str = ""
+    _odd_told: str = ""
 
     def begin_again(self) -> None:
         """Another run begins with the same context: its failures are its own."""
         self.message, self.message_until, self.last_error = "", None, None
+        self._odd_told = ""
         for kept in (self.failures, self.first_failures, self.failed, self.later, self.warnings):
             kept.clear()
 
@@ -211,6 +213,16 @@ class RunMetrics:
             self._waits_until, self._wait_told = until, f"waiting {_clock(until)}: {reason}"
             self.message = self._wait_told
             logging.getLogger("ondine_nb").warning("%s", self.message)
+
+    def tell_odd(self, odd: str) -> None:
+        """Say once a run what the server tells that can't be meant and so is passed over.
+
+        In the log, and as `message` where there is nothing else to say.
+        """
+        if odd and not self._odd_told:
+            self._odd_told = f"of the server's rate limit: {odd}"
+            logging.getLogger("ondine_nb").warning("%s", self._odd_told)
+            self.message = self.message or self._odd_told
 
     def count_failure(self, failure: Failure) -> None:
         """Count a failed row; the first few of each kind are kept to be shown, or logged."""

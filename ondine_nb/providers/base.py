@@ -103,12 +103,15 @@ class Answer:
         """
         try:
             message = _json(body)
-            content, reason = message["content"], message.get("stop_reason")
+            usage = Usage.of_message(message)
+            # Billed and nothing said: an answer that is empty, with a `content` or without one.
+            billed = usage.known and message.get("type", "message") == "message"
+            content = message.get("content") if billed else message["content"]
+            reason = message.get("stop_reason")
             blocks = [content] if isinstance(content, str) else content
             blocks = blocks if isinstance(blocks, list) else []
             # Thinking blocks come first: text is found by its type, never by its place.
             text = "".join([_text_of(block) for block in blocks])
-            usage = Usage.of_message(message)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(

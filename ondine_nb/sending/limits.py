@@ -198,6 +198,7 @@ class Limits:
         """A body is here: heed its headers, whatever stands in them."""
         try:
             self.rate.learn(reply.headers, request.attempts.turn)
+            self._context.metrics.tell_odd(self.rate.odd)
         except Exception as error:  # they are a stranger's: no answer is lost for them
             logger.debug("headers that can't be read: %s: %s", type(error).__name__, error)
 
@@ -228,6 +229,8 @@ class Limits:
     def _slow_down(self, error: TransientError, request: Request) -> None:
         """What one row is told by 429 or 529 holds for all rows; so does an outage."""
         turn = request.attempts.turn
+        if error.retry_after is None:
+            self.rate.doubt(error.headers)
         if isinstance(error, RateLimitedError) and turn is not None and self.breaker.proven:
             self.rate.refused(turn, error.headers, error.retry_after)
         if isinstance(error, RateLimitedError | OverloadedError):
@@ -235,6 +238,7 @@ class Limits:
             if error.retry_after is not None:
                 self.rate.pause(error.retry_after)
             self.show()
+        self._context.metrics.tell_odd(self.rate.odd)
         if self._outage is not None and (self.breaker.open or self.breaker.exhausted):
             self._outage.update()
 

@@ -55,6 +55,14 @@ class Lookup:
         own = [key, key.removesuffix(self._mark)] if self._mark else [key]
         return [*own, *self._earlier_keys(prompt)]
 
+    def renamed(self, prompts: Iterable[Prompt]) -> dict[bytes, bytes]:
+        """The keys of these questions, by those that they had under earlier names."""
+        return {
+            earlier: self.key(prompt)
+            for prompt in prompts
+            for earlier in self._earlier_keys(prompt)
+        }
+
     def _earlier_keys(self, prompt: Prompt) -> list[bytes]:
         """Its keys by what the provider may have been called, the best ones first."""
         keys = [_key(hasher, prompt) for hasher in self._earlier]

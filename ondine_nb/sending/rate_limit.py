@@ -306,10 +306,15 @@ class RateLimiter:
         """
         self._told(headers, turn)
         self._rate.refused(turn, self._clock())
-        asked = headers.get("retry-after-ms") or headers.get("retry-after")
         if retry_after is not None:
             self.pause(retry_after)
-        elif asked:
+        else:
+            self.doubt(headers)
+
+    def doubt(self, headers: Mapping[str, str]) -> None:
+        """A request failed, and no time to wait could be read in these headers."""
+        asked = headers.get("retry-after-ms") or headers.get("retry-after")
+        if asked:
             self.odd = f"its retry-after ({asked[:40]!r}) can't be meant and is passed over"
 
     def pause(self, seconds: float) -> None:
@@ -329,7 +334,9 @@ class RateLimiter:
             except (KeyError, ValueError):
                 continue
             if not (1 <= limit <= _MOST and 0 <= remaining <= _MOST):
-                self.odd = f"its limit of {remaining:g} left of {limit:g} {kind} can't be meant"
+                self.odd = (
+                    f"{remaining:g} left of {limit:g} {kind} can't be meant and is passed over"
+                )
                 continue
             if kind == "requests" and turn is not None:
                 # Counted when that request came in: since then some came back, others were sent.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
-from ..errors import FatalProviderError, ForbiddenError, RejectedRequestError, TransientError
+from ..errors import FatalProviderError, ForbiddenError, RowError, TransientError
 from .rate_limit import Turn
 
 __all__ = ["Attempts", "Backoff", "Rejections"]
@@ -63,7 +64,12 @@ class Attempts:
 
 
 class Rejections:
-    """Tells the account's fault from the rows': many rejections in a row that are all alike."""
+    """Tells the account's fault from the rows': many rejections in a row that are all alike.
+
+    Alike are those that say the same but for what is each row's own: words with digits in them (an
+    id, a count) and what stands in quotes. A length is the row's own: how long a request was too
+    long makes it another one.
+    """
 
     def __init__(self) -> None:
         self._text, self._count, self._forbidden = "", 0, 0
@@ -74,14 +80,16 @@ class Rejections:
         self._count = self._forbidden = 0
         self.any = False
 
-    def check(self, error: RejectedRequestError, *, proven: bool) -> None:
-        """One more row was rejected; `proven` says that these settings have got an answer.
+    def check(self, error: RowError, *, proven: bool) -> None:
+        """One more row was rejected, or its answer not read; `proven` says that these settings
+        have got an answer.
 
         Raises `FatalProviderError` at the twentieth alike in a row; of a 403 at the fifth, and at
         once before the first success.
         """
-        self._count = self._count + 1 if self._text == str(error) else 1
-        self._text, self.any = str(error), True
+        text = _shape(str(error))
+        self._count = self._count + 1 if self._text == text else 1
+        self._text, self.any = text, True
         forbidden = isinstance(error, ForbiddenError)
         self._forbidden = self._forbidden + 1 if forbidden else 0
         if forbidden and not proven:
@@ -93,3 +101,15 @@ class Rejections:
             number = max(self._count, self._forbidden)
             which = f"{number} requests in a row" if proven else f"the first {number} requests"
             raise FatalProviderError(f"{which} were all rejected alike: {error}") from error
+
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
+_WITH_DIGITS = re.compile(r"\S*\d\S*")
+_LENGTH = re.compile(r"too (long|large|many)|exceed|maximum|context", re.IGNORECASE)
+
+
+def _shape(message: str) -> str:
+    """What a rejection says without what differs from row to row."""
+    if _LENGTH.search(message):
+        return message
+    return _WITH_DIGITS.sub("#", _QUOTED.sub("#", message))

@@ -14,6 +14,7 @@ from ..errors import (
     RateLimitedError,
     RejectedRequestError,
     TransientError,
+    UnreadAnswerError,
 )
 from ..journal import Entry, Journal
 from ..models import ZERO, Usage
@@ -79,7 +80,7 @@ class Sender:
                 continue
             except TransientError as error:
                 delay = self._judged(error, request)
-            except RejectedRequestError as error:
+            except (RejectedRequestError, UnreadAnswerError) as error:
                 if not request.divisible:  # else a single one of them may be to blame
                     self.rejections.check(error, proven=self.limits.breaker.proven or self.accepted)
                 raise

@@ -151,7 +151,7 @@ class Batches(Plan):
         """Wait for batches that an earlier run has sent and whose results nobody has read."""
         lookup = self.sender.lookup
         adopted = {batch.record.prefix for batch in self._under_way.values()}
-        for record in await self.journal.open_batches(self.alone.provider.identity):
+        for record in await self._open_batches():
             own = record.run == lookup.run_id
             keys = set(record.keys) & set(self._wanted)
             anew = lookup.fresh and not (self._retries or (own and lookup.resumed))
@@ -160,6 +160,20 @@ class Batches(Plan):
             items = [self._wanted.pop(key) for key in keys]
             held = self.budget.adopt(Decimal(record.bound), lost=own)
             self._carry(Batch(record, items, held, adopted=True))
+
+    async def _open_batches(self) -> list[BatchRecord]:
+        """Those whose results may be there, with the keys that their questions have now.
+
+        Under an earlier name of the provider a question had another one.
+        """
+        found = await self.journal.open_batches(self.alone.provider.identity)
+        names = self.alone.can.earlier_identities
+        earlier = [each for name in names for each in await self.journal.open_batches(name)]
+        if earlier:
+            now = self.sender.lookup.renamed(item.prompt for item in self._wanted.values())
+            for each in earlier:
+                found.append(replace(each, keys=tuple(now.get(key, key) for key in each.keys)))
+        return sorted(found, key=lambda record: record.at)
 
     async def _next_requests(self) -> tuple[list[BatchedQuestion], list[bytes], str]:
         """The next wanted items that fit one batch and the budget, and its prefix.
@@ -361,7 +375,10 @@ class Batches(Plan):
 
     async def take_journaled(self, batch: Batch) -> None:
         """Take what another run has read of a batch from the journal; what isn't there fails."""
-        await self.sender.lookup.recall([item.question for item in batch.items.values()])
+        items = batch.items.values()
+        await self.sender.lookup.recall(
+            [item.question for item in items], [item.prompt for item in items]
+        )
         self.take_gone(batch, "another run has read its batch")
 
     def take_gone(self, batch: Batch, why: str) -> None:

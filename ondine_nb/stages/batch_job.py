@@ -172,7 +172,8 @@ class BatchJob:
         """Whether nobody has taken its results since it was found; what is newer is taken over."""
         known = await self.journal.open_batches(batch.record.provider)
         found = next((each for each in known if each.prefix == batch.record.prefix), None)
-        batch.record = found or batch.record
+        if found is not None:
+            batch.record = replace(found, keys=batch.record.keys)
         return found is not None
 
     async def _get_id(self, batch: Batch) -> bool:

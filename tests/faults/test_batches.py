@@ -16,6 +16,7 @@ import pytest
 
 from ondine_nb import Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.providers.anthropic import AnthropicProvider
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
@@ -525,6 +526,34 @@ def test_one_stop_leaves_the_batch_to_the_server_and_the_same_cell_picks_it_up(
     assert len(server.batches.made) == 1
     assert again.cost == billed(server)
     assert server.batches.calls["POST cancel"] == 0
+
+
+@pytest.mark.parametrize("spelled", ["{}/", "HTTP{}"])
+def test_a_batch_that_was_sent_under_another_spelling_of_the_server_is_picked_up(
+    asker: Asker, server: MessagesServer, rules: BatchRules, spelled: str
+) -> None:
+    rules.held = True
+    earlier = spelled.format(server.url.removeprefix("http") if "HTTP" in spelled else server.url)
+    before = AnthropicProvider("claude-haiku-5-5", base_url=server.url, identity=earlier)
+
+    async def scenario() -> None:
+        given = {"provider": before, "base_url": None}
+        run = quick(Run(asker.pipeline(texts(20), batch=True, **given)))
+        await sent(run, server)
+        run.stop()
+        await run
+        await seen(lambda: run.state == "stopped")
+        server.batches.release()
+
+    asyncio.run(scenario())
+    asker.end_process()
+    again = batched(asker, texts(30), base_url=earlier)
+    assert list(again.frame["response"]) == echoes(texts(30))
+    assert [len(made.requests) for made in server.batches.made] == [20, 10]
+    assert again.cost == billed(server)
+    asker.end_process()
+    assert batched(asker, texts(30), base_url=server.url).cost == 0
+    assert len(server.batches.made) == 2
 
 
 def test_rows_that_are_answered_stand_in_the_frame_of_a_run_that_was_stopped(

@@ -57,6 +57,20 @@ async def test_a_run_that_is_told_to_wait_says_so_on_its_card(tmp_path: Path) ->
         await over.wait()
 
 
+@pytest.mark.parametrize("told", ["1e308", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"])
+@pytest.mark.parametrize("problem", ["429", "529"])
+def test_what_cant_be_meant_is_told_once_on_card_log_and_run_and_holds_nothing(
+    tmp_path: Path, told: str, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = lambda body, attempt: problem if attempt == 1 else None  # noqa: E731
+    with MessagesServer(plan=plan, retry_after=told) as server:
+        run = Asker(server, tmp_path).run(texts(6))
+    assert run.state == "done"
+    assert f"its retry-after ({told!r}) can't be meant and is passed over" in run.message
+    assert run.message in plain(Card.of(run))
+    assert [record.message for record in caplog.records].count(run.message) == 1
+
+
 async def test_while_the_embedded_model_loads_the_card_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
+from ondine_nb.providers import Settings
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.base_url import BaseUrl
 from tests.asking import ended, texts
@@ -74,13 +75,31 @@ def test_what_is_no_url_is_said_before_anything_is_sent(
         Pipeline(texts(1), PROMPT, journal=home, **given)
 
 
-@pytest.mark.parametrize("tail", ["/v1", "/v1/", "/v1/messages"])
+@pytest.mark.parametrize(
+    "tail", ["/v1", "/v1/", "/V1", "/v1/messages", "/v1/chat/completions", "/v1/responses"]
+)
 def test_one_that_has_the_apis_own_path_is_said_before_anything_is_sent(
     tail: str, home: Path, server: MessagesServer
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f"ends in /v1.*: write {server.url}$"):
+    with pytest.raises(ConfigurationError, match=f"ends in /[vV]1.*: write {server.url}$"):
         Pipeline(texts(1), PROMPT, journal=home, base_url=server.url + tail)
     assert server.arrived == 0
+
+
+def test_a_variable_that_is_set_and_empty_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    provider = AnthropicProvider(HAIKU)
+
+    async def asked() -> str:
+        await provider.open(Settings(HAIKU), 1)
+        try:
+            return str(provider._client.base_url)
+        finally:
+            await provider.close()
+
+    assert asyncio.run(asked()).startswith("https://api.anthropic.com")
+    assert provider.identity == "anthropic"
 
 
 def test_a_password_is_in_no_message() -> None:

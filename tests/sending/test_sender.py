@@ -350,7 +350,7 @@ HEADERS = st.dictionaries(
         ]
         + ["retry-after", "retry-after-ms"]
     ),
-    st.sampled_from(["1e999", "nan", "-1", "0", "", "9" * 400, "tomorrow", "50", "\x00"]),
+    st.sampled_from(["1e999", "nan", "-1", "0", "", "9" * 400, "tomorrow", "50000", "\x00"]),
     max_size=6,
 )
 
@@ -427,6 +427,16 @@ def test_an_answer_without_text_is_empty_sent_once_and_its_tokens_are_counted(
     assert len(provider.gave) == 1
     assert run.failure()[0] == EmptyAnswerError.__name__
     assert (run.context.accumulated_cost, run.context.accumulated_tokens) == (EACH, 15)
+    assert run.budget.spent == EACH
+
+
+def test_so_is_one_that_lacks_its_content_and_says_what_it_is_billed_for(home: Path) -> None:
+    whole = json.loads(body(id="a"))
+    del whole["content"]
+    provider = Replies({"a": json.dumps(whole).encode()})
+    run = Run(home, provider, ["a"]).run()
+    run.journal.close()
+    assert (len(provider.gave), run.failure()[0]) == (1, EmptyAnswerError.__name__)
     assert run.budget.spent == EACH
 
 

@@ -97,7 +97,7 @@ class MessagesServer:
         burst: int | None = None,
         windows: float | None = None,
         tells: Sequence[str] = ("limits", "retry-after"),
-        retry_after: float | None = None,
+        retry_after: float | str | None = None,
         retry_after_ms: int | None = None,
         thinking: bool = False,
         usage: Usage | None = None,
@@ -391,9 +391,10 @@ class MessagesServer:
 Servers = Callable[..., MessagesServer]  # starts one; the fixture `serve` of notebook tests
 
 
-def _retry_headers(seconds: float | None, milliseconds: int | None) -> dict[str, str]:
+def _retry_headers(seconds: float | str | None, milliseconds: int | None) -> dict[str, str]:
     given = {"retry-after": seconds, "retry-after-ms": milliseconds}
-    return {name: f"{value:g}" for name, value in given.items() if value is not None}
+    told = {name: value for name, value in given.items() if value is not None}
+    return {name: v if isinstance(v, str) else f"{v:g}" for name, v in told.items()}
 
 
 def _parsed(raw: bytes) -> Any:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ...errors import FatalProviderError, TooLargeAnswerError
+from ...errors import FatalProviderError, TooLargeAnswerError, UnknownEncodingError
 from ..base import without_login
 
 __all__ = ["ENCODINGS", "MOST_BYTES", "Unpacking", "check_redirect", "guard"]
@@ -17,7 +17,10 @@ ENCODINGS = "gzip, deflate"  # what can be unpacked a piece at a time, so that n
 
 
 class Unpacking:
-    """Undoes a content encoding piece by piece. Raises `TooLargeAnswerError` past the ceiling."""
+    """Undoes a content encoding piece by piece.
+
+    Raises `TooLargeAnswerError` past the ceiling, at once `UnknownEncodingError`.
+    """
 
     def __init__(self, encoding: str | None, most: int = MOST_BYTES) -> None:
         self._most, self._packed, self._size = most, 0, 0
@@ -25,7 +28,10 @@ class Unpacking:
         known = {"gzip": 31, "x-gzip": 31, "deflate": 15}
         self._bits = known.get(self._encoding)
         if self._bits is None and self._encoding != "identity":
-            raise ValueError(f"the answer has the unknown encoding '{self._encoding[:40]}'")
+            raise UnknownEncodingError(
+                f"the answer comes in the encoding '{self._encoding[:40]}', and only {ENCODINGS} "
+                "were asked for: see what stands between here and the server"
+            )
         self._inflate: Any = None if self._bits is None else zlib.decompressobj(self._bits)
 
     def feed(self, piece: bytes) -> bytes:

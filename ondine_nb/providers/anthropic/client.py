@@ -25,7 +25,7 @@ from ...errors import (
     ForbiddenError,
     RejectedRequestError,
     RowError,
-    TooLargeAnswerError,
+    UnreadAnswerError,
 )
 from ..base import Reply, Settings, without_login
 from ..base_url import BaseUrl
@@ -46,6 +46,10 @@ _FRAME_BYTES = 256
 _CONNECTING = 0.9
 
 
+# What a base URL may end in that the API's client adds itself, or that another API's has.
+_API_PATHS = re.compile(
+    r"/v1(/(messages|complete|completions|chat/completions|responses|models))?$", re.IGNORECASE
+)
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
 
@@ -166,6 +170,8 @@ class AnthropicProvider:
             raise ConfigurationError("there is no key: set ANTHROPIC_API_KEY there")
         if self.base_url:
             options["base_url"] = self.base_url
+        elif os.environ.get("ANTHROPIC_BASE_URL") == "":  # which the SDK takes for an address
+            options["base_url"] = "https://api.anthropic.com"
         if self._api_key or (self.base_url and not has_credentials()):
             # Servers that need no key get a word that says so: the SDK sends nothing without one.
             options["api_key"] = self._api_key or "no-key-needed"
@@ -367,7 +373,7 @@ class AnthropicProvider:
     def _of_connection(self, error: BaseException) -> RowError | FatalProviderError:
         chain = causes(error)
         for cause in chain:
-            if isinstance(cause, FatalProviderError | TooLargeAnswerError):  # by our own checks
+            if isinstance(cause, FatalProviderError | UnreadAnswerError):  # by our own checks
                 return cause
         told = " ".join((self._hidden(str(chain[-1])) or type(chain[-1]).__name__).split())
         # Not by httpx2's ConnectError: a connection reset after the request went out is one too.
@@ -406,7 +412,7 @@ def _server(given: str | None) -> BaseUrl | None:
         return None
     name = "--base-url" if given else "ANTHROPIC_BASE_URL"
     at = BaseUrl.read(url, name)
-    if found := re.search(r"/v1(/messages)?$", at.identity):
+    if found := _API_PATHS.search(at.identity):
         raise ConfigurationError(
             f"{name}: '{at.identity}' ends in {found.group()}, and the Messages API's paths begin "
             f"with that: write {at.identity[: found.start()]}"

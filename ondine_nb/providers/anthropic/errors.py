@@ -15,15 +15,21 @@ __all__ = ["causes", "is_spent", "retry_after", "said", "timed_out", "transient"
 _SPENT_KINDS = {
     "billing_error",
     "insufficient_quota",
+    "budget_exceeded",
     "enforced_spend_limit_reached",
     "contract_spend_limit_reached",
     "linked_organization_spend_limit_reached",
 }
 # At the beginning of what the server says: further on it may repeat a row's text.
 _SPENT_WORDS = re.compile(
-    r".{0,80}?(credit balance is too low|insufficient (credits?|funds|balance|quota)"
-    r"|(spend(ing)?|billing|usage) limits? (is |has been |was )?(reached|exceeded)"
-    r"|reached your (specified )?(\w+ )?(spend(ing)?|usage|billing) limits?)",
+    r".{0,80}?((credit|account|prepaid) balance (is |was )?(too low|insufficient|exhausted|used up)"
+    r"|(insufficient|not enough|no (more )?|out of) ((prepaid|account|remaining) )?"
+    r"(credits?|funds|balance|quota)\b"
+    r"|(spend(ing)?|billing|usage|budget|credit) limits? (is |has been |was )?"
+    r"(reached|exceeded|exhausted)"
+    r"|(reached|exceeded|hit|over) (your|the|its|this) (\w+ ){0,3}?"
+    r"(spend(ing)?|usage|billing|budget|credit)( limits?| cap)"
+    r"|budget has been exceeded|check your (plan and )?billing)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -46,22 +52,20 @@ def timed_out(seconds: float, error: BaseException) -> TimedOutError:
 def transient(status: int, told: str, headers: Any) -> RowError:
     """What a status means that may go well another time; `told` is the server's own word."""
     after = retry_after(headers)
+    names = {name.lower(): value for name, value in headers.items()}
     if status == 429:
-        names = {name.lower(): value for name, value in headers.items()}
         return RateLimitedError(f"rate limited (429: {told})", retry_after=after, headers=names)
     if status == 529:
-        return OverloadedError(f"overloaded (529: {told})", retry_after=after)
-    return ServerError(f"the server failed ({status}: {told})", retry_after=after)
+        return OverloadedError(f"overloaded (529: {told})", retry_after=after, headers=names)
+    return ServerError(f"the server failed ({status}: {told})", retry_after=after, headers=names)
 
 
 def is_spent(status: int, error: Any) -> bool:
     """Whether an error of the SDK says, by type or words, that the account can't pay for more."""
     body = error.body if isinstance(error.body, dict) else {}
     inner = body.get("error")
-    kinds = {
-        getattr(error, "error_code", None),
-        inner.get("type") if isinstance(inner, dict) else 0,
-    }
+    kinds = [getattr(error, "error_code", None)]
+    kinds += [inner.get("type"), inner.get("code")] if isinstance(inner, dict) else []
     if status == 402 or any(isinstance(kind, str) and kind in _SPENT_KINDS for kind in kinds):
         return True
     return status in (400, 403, 429) and _SPENT_WORDS.match(said(error)) is not None

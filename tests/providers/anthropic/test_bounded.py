@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ondine_nb import Pipeline, Run
-from ondine_nb.errors import FatalProviderError, TooLargeAnswerError
+from ondine_nb.errors import FatalProviderError, TooLargeAnswerError, UnknownEncodingError
 from ondine_nb.providers import Settings
 from ondine_nb.providers.anthropic import bounded
 from ondine_nb.providers.anthropic.bounded import Unpacking
@@ -107,6 +107,28 @@ async def test_an_answer_past_the_ceiling_is_the_rows_error_by_both_ways(
         with pytest.raises(TooLargeAnswerError, match="more than 100,000 bytes") as caught:
             await provider.send("hi")
         ended_.set()
+    assert caught.value.possibly_billed
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "aes128gcm", "zzz"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_encoding_that_nobody_asked_for_is_the_rows_error_by_both_ways(
+    encoding: str, first: bool
+) -> None:
+    from aiohttp import web
+
+    odd = first
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        packed = {"Content-Encoding": encoding} if odd else {}
+        return web.Response(body=b"{}", headers=packed)
+
+    async with answering(answer) as url, opened(url) as provider:
+        if not first:
+            await provider.send("hi")
+        odd = True
+        with pytest.raises(UnknownEncodingError, match=f"in the encoding '{encoding}'") as caught:
+            await provider.send("hi")
     assert caught.value.possibly_billed
 
 
