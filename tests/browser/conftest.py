@@ -55,6 +55,18 @@ CLICK_AND_TIME = """async ([at, name]) => {
   return performance.now() - begun;
 }"""
 
+# The width of an element once it has stayed the same for ten frames.
+SETTLED = """async it => {
+  let width = -1;
+  for (let same = 0; same < 10;) {
+    await new Promise(requestAnimationFrame);
+    const now = it.getBoundingClientRect().width;
+    same = now === width ? same + 1 : 0;
+    width = now;
+  }
+  return width;
+}"""
+
 
 @dataclass(frozen=True)
 class Jupyter:
@@ -158,10 +170,12 @@ class Notebook:
     def fit(self, view: Locator, width: int) -> None:
         """Make the window such that `view` is `width` pixels wide."""
         window = width + 150
-        for _ in range(3):
+        for _ in range(5):
             self.page.set_viewport_size({"width": window, "height": 1900})
-            self.page.wait_for_timeout(300)
-            window += width - round(float(view.evaluate("it => it.getBoundingClientRect().width")))
+            settled = round(float(view.evaluate(SETTLED)))
+            if settled == width:
+                return
+            window += width - settled
 
     def save(self) -> list[list[dict[str, Any]]]:
         """Save, and give the outputs of each cell as they are in the file."""

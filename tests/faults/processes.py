@@ -23,6 +23,7 @@ __all__ = [
     "after",
     "assert_undisturbed",
     "books",
+    "counts",
     "ends_well",
     "idle",
     "kill",
@@ -53,7 +54,16 @@ def server_process(*arguments: str) -> Iterator[str]:
 
 def books(url: str) -> dict[str, Any]:
     """The server's ledger as it is now."""
-    with urllib.request.urlopen(f"{url}/_ledger") as answer:
+    return _get(f"{url}/_ledger")
+
+
+def counts(url: str) -> dict[str, Any]:
+    """How many requests it has billed, and how many are in flight."""
+    return _get(f"{url}/_counts")
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
@@ -71,17 +81,17 @@ def start(script: str, *arguments: str | Path) -> Process:
 
 def after(url: str, answers: int, process: Process) -> None:
     """Wait until `answers` more are billed."""
-    before = books(url)["requests"]
-    while books(url)["requests"] < before + answers:
+    before = counts(url)["requests"]
+    while counts(url)["requests"] < before + answers:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
 def idle(url: str) -> dict[str, Any]:
     """The books once the server has seen that its clients are gone."""
-    while (found := books(url))["in_flight"]:
+    while counts(url)["in_flight"]:
         time.sleep(0.02)
-    return found
+    return books(url)
 
 
 def kill(process: Process) -> None:

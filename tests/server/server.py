@@ -7,7 +7,8 @@
 
 It runs in a thread with a loop of its own, so that sync tests, kernels and subprocesses reach it;
 `python -m tests.server --latency 0.05` runs it as a process that prints its URL and ends when its
-stdin closes. `GET /_ledger` gives the books as JSON to whoever is in another process.
+stdin closes. `GET /_ledger` gives the books as JSON to whoever is in another process,
+`GET /_counts` their sums.
 """
 
 from __future__ import annotations
@@ -180,14 +181,20 @@ class MessagesServer:
         """What GET /_ledger gives."""
         self.batches.settle()
         return {
-            "requests": self.ledger.requests,
-            "arrived": self.arrived,
+            **self.counts(),
             "batches": self.batches.books(),
             "batch_calls": self.batches.calls,
-            "in_flight": self.in_flight,
-            "peak_in_flight": self.peak_in_flight,
             "by_prompt": self.ledger.by_prompt(),
             "entries": [asdict(entry) for entry in self.ledger.entries],
+        }
+
+    def counts(self) -> dict[str, int]:
+        """What GET /_counts gives: of the books what may be asked for again and again."""
+        return {
+            "requests": self.ledger.requests,
+            "arrived": self.arrived,
+            "in_flight": self.in_flight,
+            "peak_in_flight": self.peak_in_flight,
         }
 
     def _wait(self, reached: Callable[[], bool], what: str, timeout: float) -> None:
@@ -234,6 +241,8 @@ class MessagesServer:
             return await self._messages(request)
         if call == "GET /_ledger":
             return self._reply(self.books())
+        if call == "GET /_counts":
+            return self._reply(self.counts())
         if not self._is_known(request):
             return self._fail(ERRORS["401"])
         if request.path.startswith("/v1/messages/batches"):
