@@ -359,6 +359,38 @@ class Run:
 
         return show_results(self)
 
+    def review(
+        self,
+        reviewer: str = "reviewer",
+        on: Sequence[str] | str | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        queue: str | None = None,
+        other: Run | None = None,
+        confidence: str | None = None,
+    ) -> Any:
+        """Show the review: one row at a time, judged by keyboard; what is accepted is a label.
+
+        Labels are kept durably under this run's name and by content: the texts of the columns `on`
+        (default: those that the prompt names). `reviewer` says who reviews. `rows` (positions)
+        draws from these only. `queue` is where to begin: "least sure" (there where an answer has a
+        numeric field called `confidence`, or the one that `confidence` names), "differ" (there with
+        `other`, a run over the same frame), "random", "one of each FIELD", "failed". Only random
+        and one of each measure the run. Gives the view. Raises `ConfigurationError` for a queue,
+        column or field that isn't there, or where the run keeps no rows.
+        """
+        from ..notebook.results import show_review  # a run shows itself: one of the listed ways up
+
+        return show_review(
+            self,
+            reviewer=reviewer,
+            on=on,
+            rows=rows,
+            queue=queue,
+            other=other,
+            confidence=confidence,
+        )
+
     def retry_failed(self, rows: Sequence[int] | None = None) -> Run:
         """Ask just the failed rows again, on the running loop; gives the new run.
 

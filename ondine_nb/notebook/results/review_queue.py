@@ -1,0 +1,143 @@
+"""The queues of a review: which rows come before the reviewer, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...errors import ConfigurationError, nearest
+from ...evaluation import (
+    Drawn,
+    at_random,
+    failed,
+    in_order,
+    json_value,
+    least_sure,
+    one_of_each,
+    where_differ,
+)
+from .query import Results
+
+__all__ = ["ReviewQueues", "confidence_of"]
+
+CONFIDENCE = "confidence"
+MOST_VALUES = 50  # of a field of text, to draw one row of each
+
+
+def confidence_of(run: Any, chosen: str | None) -> str | None:
+    """The numeric field that says how sure the model is: the chosen one, or one named `confidence`.
+
+    Raises `ConfigurationError` where the chosen one is no numeric field of the answers.
+    """
+    schema = run.pipeline.schema
+    numeric = [it.name for it in schema.fields if it.kind in ("int", "float")] if schema else []
+    if chosen is None:
+        return CONFIDENCE if CONFIDENCE in numeric else None
+    if chosen not in numeric:
+        near = nearest(chosen, numeric)
+        hint = (
+            f"Did you mean {near!r}?"
+            if near
+            else f"Numeric fields: {', '.join(numeric)}" * bool(numeric)
+        )
+        raise ConfigurationError(f"{chosen!r} is no numeric field of `{run.name}`. {hint}".strip())
+    return chosen
+
+
+class ReviewQueues:
+    """The queues that a run's rows can be reviewed in, each made on first use.
+
+    With `rows` (positions) all of them draw from among these; with `other`, a finished run over
+    the same frame, there is one of the rows on which the two differ.
+    """
+
+    def __init__(
+        self,
+        run: Any,
+        results: Results,
+        *,
+        rows: Sequence[int] | None = None,
+        other: Any = None,
+        confidence: str | None = None,
+    ) -> None:
+        self.run, self.results = run, results
+        self.among = None if rows is None else sorted({int(at) for at in rows})
+        self.other, self.confidence = other, confidence
+        self._made: dict[str, list[Drawn]] = {}
+        self._makers = self._found()
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The words of each one's tab, by name; the first is the best to begin with."""
+        words = {"chosen": f"these {len(self.among or ()):,}", "least sure": "least sure first"}
+        words["differ"] = "disagreements"
+        return {name: words.get(name, name) for name in self._makers}
+
+    def rows(self, name: str) -> list[Drawn]:
+        """The rows of a queue. Raises `ConfigurationError` for one that this run hasn't."""
+        if name not in self._makers:
+            raise ConfigurationError(
+                f"`{self.run.name}` has no queue {name!r}: it has {', '.join(self._makers)}"
+            )
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def measures(self, name: str) -> bool:
+        """Whether the rows of this queue speak for all rows: they were drawn by known chances."""
+        return self.among is None and name.startswith(("random", "one of each"))
+
+    def _found(self) -> dict[str, Callable[[], list[Drawn]]]:
+        answered = [at for at in self._places() if self._outputs(at)]
+        made: dict[str, Callable[[], list[Drawn]]] = {}
+        if self.among is not None:
+            made["chosen"] = lambda: in_order(len(self.results), among=self.among)
+        if (sure := self.confidence) is not None:
+            made["least sure"] = lambda: least_sure(self._values(sure), among=answered)
+        if self.other is not None:
+            made["differ"] = self._differ
+        made["random"] = lambda: at_random(len(self.results), among=answered)
+        if (field := self._grouping()) is not None:
+            made[f"one of each {field}"] = lambda: one_of_each(
+                [json_value(value) for value in self._values(field)], among=answered
+            )
+        statuses = [self.results.status(at) for at in range(len(self.results))]
+        if any(statuses[at] == "failed" for at in self._places()):
+            made["failed"] = lambda: failed(statuses, among=self.among)
+        return made
+
+    def _places(self) -> Sequence[int]:
+        return range(len(self.results)) if self.among is None else self.among
+
+    def _outputs(self, position: int) -> Mapping[str, Any]:
+        row = self.results.rows[position]
+        return {} if row is None or row.failure is not None else row.outputs
+
+    def _values(self, field: str) -> list[Any]:
+        return [self._outputs(at).get(field) for at in range(len(self.results))]
+
+    def _grouping(self) -> str | None:
+        """The field of which a row of each value can be drawn: the first with few values."""
+        schema = self.run.pipeline.schema
+        fields = [] if schema is None else schema.fields
+        return next((it.name for it in fields if it.choices or it.kind == "bool"), None)
+
+    def _differ(self) -> list[Drawn]:
+        theirs = Results(self.other)
+        if len(theirs) != len(self.results):
+            raise ConfigurationError(
+                f"`{self.other.name}` has {len(theirs):,} rows and `{self.run.name}` "
+                f"{len(self.results):,}: only runs over the same frame can be compared"
+            )
+        names = [it for it in self.run.columns if it != self.confidence]
+
+        def said(results: Results, at: int) -> list[Any]:
+            row = results.rows[at]
+            return [None if row is None else json_value(row.outputs.get(name)) for name in names]
+
+        every = range(len(theirs))
+        return where_differ(
+            [said(self.results, at) for at in every],
+            [said(theirs, at) for at in every],
+            among=self.among,
+        )
