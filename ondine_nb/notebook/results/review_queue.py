@@ -35,12 +35,8 @@ def confidence_of(run: Any, chosen: str | None) -> str | None:
         return CONFIDENCE if CONFIDENCE in numeric else None
     if chosen not in numeric:
         near = nearest(chosen, numeric)
-        hint = (
-            f"Did you mean {near!r}?"
-            if near
-            else f"Numeric fields: {', '.join(numeric)}" * bool(numeric)
-        )
-        raise ConfigurationError(f"{chosen!r} is no numeric field of `{run.name}`. {hint}".strip())
+        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(numeric) or 'none'}"
+        raise ConfigurationError(f"`{run.name}` has no numeric field {chosen!r}: {hint}")
     return chosen
 
 
