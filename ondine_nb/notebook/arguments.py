@@ -262,7 +262,7 @@ _COMMANDS = (
     "show",
     "stop",
 )
-_OF_RESULTS = ("show", "review")  # commands that take the name of a result
+_OF_RESULTS = ("show",)  # commands that take the name of a result
 
 
 def results_in(namespace: dict[str, Any]) -> list[str]:

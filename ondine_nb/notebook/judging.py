@@ -1,4 +1,4 @@
-"""`%ondine score` and `%ondine labels`: a run of this notebook, judged; and what Tab offers."""
+"""`%ondine review`, `score` and `labels`: a run of this notebook, judged; what Tab offers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from ..errors import ConfigurationError, nearest
 from ..evaluation import label_sets
 from ..pipeline import Run, labels
 
-__all__ = ["judging_candidates", "labels_line", "run_named", "runs_in", "score_line"]
+__all__ = [
+    "judging_candidates",
+    "labels_line",
+    "review_line",
+    "run_named",
+    "runs_in",
+    "score_line",
+]
 
 _OF_A_RUN = ("labels", "resume", "review", "score", "show", "stop")
 
@@ -76,6 +83,17 @@ def labels_line(rest: str, namespace: Mapping[str, Any]) -> Any:
     return labels(words[0]) if run is None else run.labels
 
 
+def review_line(rest: str, namespace: Mapping[str, Any]) -> None:
+    """`OUT [--reviewer NAME]`: shows the review of its run."""
+    match _words(rest):
+        case [out]:
+            run_named(out, namespace).review()
+        case [out, "--reviewer", reviewer]:
+            run_named(out, namespace).review(reviewer)
+        case _:
+            raise ConfigurationError("write it like %ondine review OUT [--reviewer NAME]")
+
+
 def _words(rest: str) -> list[str]:
     try:
         return shlex.split(rest)
@@ -95,6 +113,8 @@ def judging_candidates(line: str, namespace: Mapping[str, Any]) -> list[str]:
         names = list(dict.fromkeys([*runs_in(namespace), *sets]))
         return [name for name in names if name.startswith(word)]
     run = runs_in(namespace).get(before[0].removesuffix("_run"))
+    if command == "review" and len(before) == 1:
+        return [name for name in ("--reviewer",) if name.startswith(word)]
     if command != "score" or run is None:
         return []
     if before[-1] == "--labels":

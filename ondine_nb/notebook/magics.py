@@ -285,6 +285,7 @@ class OndineMagics(Magics):
             "score": self._score,
             "labels": self._labels,
             "show": self._show,
+            "review": self._review,
             "doctor": self._doctor,
             "help": self._help,
             "--help": self._help,
@@ -359,6 +360,11 @@ class OndineMagics(Magics):
         from .results import show
 
         show(result_named(rest, self.shell.user_ns))
+
+    def _review(self, rest: str) -> None:
+        from .judging import review_line
+
+        review_line(rest, self.shell.user_ns)
 
     def matcher(self) -> Callable[[Any], Any]:
         """Completes flags, frames and models on Tab."""

@@ -16,10 +16,10 @@ from ...evaluation import Draw, Drawn, Label, LabelSet, RowLabels, json_value
 from ...prompts import Field
 from ...text import as_text
 from ..ui import LiveView, clean, safe
-from .query import STREAMED, Results
 from .review_form import FormError, FormField
 from .review_queue import ReviewQueues, confidence_of
 from .row import detail_of
+from .table import STREAMED, Results
 
 __all__ = ["Review", "show_review"]
 
@@ -361,12 +361,11 @@ class Review(LiveView):
 
     def plain(self) -> str:
         state = self.state()
-        lines = [f"{self.run.name}: review, {self._progress(state)}"]
-        for it in state["scores"]:
-            lines.append(
-                f"  {it['field']}: {it['value']:.2f} right ({_range(it['interval'])}), {it['n']:,} rows"
-            )
-        return "\n".join(lines)
+        scores = (
+            f"  {it['field']}: {it['value']:.2f} right ({_range(it['interval'])}), {it['n']:,} rows"
+            for it in state["scores"]
+        )
+        return "\n".join([f"{self.run.name}: review, {self._progress(state)}", *scores])
 
     def _progress(self, state: Mapping[str, Any]) -> str:
         words = self.queues.names[self._queue]

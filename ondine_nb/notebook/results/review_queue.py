@@ -16,7 +16,7 @@ from ...evaluation import (
     one_of_each,
     where_differ,
 )
-from .query import Results
+from .table import Results
 
 __all__ = ["ReviewQueues", "confidence_of"]
 

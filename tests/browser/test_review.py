@@ -1,0 +1,222 @@
+"""The review in JupyterLab as a person uses it: by keyboard, over a reload and a dead kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.notebook.shots import CONTRAST
+from tests.server import MessagesServer
+from tests.server.answers import prompt_of
+
+from .conftest import Jupyter, Notebook, Opener
+
+pytestmark = pytest.mark.browser
+
+ROWS, BY_HAND = 40, 30
+SCHEMA = "mood: good|bad|mixed, refund: bool, topic: str, confidence: float"
+RUN = f"%%ondine moods --schema '{SCHEMA}' -i frame({ROWS},'{{}}')\nTell {{{{text}}}}"
+REVIEW = "moods_run.review(reviewer='ana')"
+SCORE = "s = moods_run.score('mood'); print(s.n, round(s.accuracy, 4), len(moods_run.labels))"
+THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+def answer(body: Any) -> str:
+    at = int(prompt_of(body).split()[-1])
+    said = {"mood": ("good", "bad", "mixed")[at % 3], "refund": at % 2 == 0}
+    return json.dumps({**said, "topic": f"topic {at}", "confidence": (at * 7 % ROWS) / ROWS})
+
+
+@pytest.fixture
+def server() -> Iterator[MessagesServer]:
+    with MessagesServer(answer=answer) as running:
+        yield running
+
+
+def review_of(notebook: Notebook, at: int = 2) -> Locator:
+    view = notebook.cell(at).locator(".ondine-review")
+    view.locator("[data-row]").first.wait_for()
+    return view
+
+
+def row_of(view: Locator) -> str:
+    return str(view.locator(".judge").get_attribute("data-row"))
+
+
+def press(view: Locator, key: str) -> None:
+    """A key, and what it does to the row that shows."""
+    before = row_of(view)
+    view.page.keyboard.press(key)
+    expect(view.locator(f".judge[data-row='{before}']")).to_have_count(0)
+
+
+def restart(notebook: Notebook, jupyter: Jupyter) -> None:
+    """The kernel, as a person does it by the menu."""
+    notebook.page.evaluate("() => { window.jupyterapp.commands.execute('kernelmenu:restart'); }")
+    notebook.page.locator(".jp-Dialog .jp-mod-warn").click()
+    jupyter.wait_for_kernel(notebook.path.name)
+
+
+def reviewed(view: Locator, rows: int) -> None:
+    expect(view.get_by_role("progressbar")).to_have_attribute("aria-valuenow", str(rows))
+
+
+def test_thirty_rows_by_keyboard_last_over_a_reload_a_restart_and_a_run_again(
+    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer
+) -> None:
+    notebook = open_notebook(RUN.format("kept"), REVIEW, SCORE, server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    view.focus()
+    corrected = 0
+    for row in range(BY_HAND):  # at most two keys a row
+        if row % 3 == 0:
+            held = view.locator("[data-field=mood] [aria-checked=true]").get_attribute("data-value")
+            other = "2" if held == "good" else "1"
+            notebook.page.keyboard.press(other)
+            corrected += 1
+        press(view, "Enter")
+    reviewed(view, BY_HAND)
+    assert len(notebook.page.locator(".jp-CodeCell").all()) == 4
+    said = f"{BY_HAND} {round(1 - corrected / BY_HAND, 4)} {BY_HAND}"
+    assert said in notebook.run(3)
+    sent = server.arrived
+
+    notebook.save()
+    notebook.page.reload()
+    again = review_of(notebook)
+    reviewed(again, BY_HAND)
+    assert said in notebook.run(3)
+
+    restart(notebook, jupyter)
+    for at in (0, 1, 2):
+        notebook.run(at)
+    after = review_of(notebook)
+    reviewed(after, BY_HAND)
+    expect(after.get_by_role("tab", name="least sure first")).to_have_attribute(
+        "aria-selected", "true"
+    )
+    assert said in notebook.run(3)
+    server.wait_idle()
+    assert server.arrived == sent
+
+
+def test_no_key_of_the_review_reaches_the_notebook(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    notebook = open_notebook(RUN.format("keys"), REVIEW, "1 + 1", server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    view.focus()
+    first = row_of(view)
+    for key in ("a", "x", "b", "ArrowDown", "ArrowUp", "Shift+Enter", "d", "d", "m", "0"):
+        notebook.page.keyboard.press(key)
+    for key in ("j", "j", "k"):
+        press(view, key)
+    assert row_of(view) != first
+    press(view, "k")
+    assert row_of(view) == first
+    notebook.page.keyboard.press("/")
+    notebook.page.keyboard.type("jks u 12 <b>a</b>")
+    assert view.get_by_label("note").input_value() == "jks u 12 <b>a</b>"
+    notebook.page.keyboard.press("Escape")
+    expect(view).to_be_focused()
+    assert notebook.page.locator(".jp-CodeCell").count() == 4
+    assert notebook.cell(3).locator(".cm-content").inner_text() == "1 + 1"
+    reviewed(view, 0)
+
+
+def test_a_text_is_typed_undone_and_skipped_and_what_is_wrong_is_said(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    schema = "mood: good|bad|mixed, refund: bool, topic: str, count: int?, confidence: float"
+    asks = RUN.format("typed").replace(SCHEMA, schema)
+    notebook = open_notebook(asks, REVIEW, "print(moods_run.labels)", server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    view.focus()
+    keyboard = notebook.page.keyboard
+    first = row_of(view)
+    for _ in range(3):
+        keyboard.press("Tab")  # from mood by refund and topic to count
+    expect(view.get_by_label("count")).to_be_focused()
+    keyboard.type("many")
+    keyboard.press("Enter")
+    expect(view.get_by_role("alert")).to_contain_text("'many' is no whole number")
+    assert row_of(view) == first
+    keyboard.press("Control+A")
+    keyboard.type("3")
+    press(view, "Enter")
+    reviewed(view, 1)
+    expect(view).to_be_focused()
+    press(view, "s")
+    press(view, "u")
+    assert row_of(view) == first
+    reviewed(view, 0)
+
+
+def test_markup_in_texts_labels_and_notes_runs_nothing(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    evil = '<img src=x onerror="document.title=String.fromCharCode(104,117,114,116)"> '
+    asks = RUN.format(evil.replace("'", ""))
+    notebook = open_notebook(asks, REVIEW, server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    view.focus()
+    notebook.page.keyboard.press("/")
+    notebook.page.keyboard.type(evil)
+    press(view, "Enter")
+    press(view, "k")
+    for tab in ("Prompt", "Answer", "Text"):
+        view.get_by_role("tab", name=tab, exact=True).click()
+    expect(view.locator(".pane")).to_contain_text("<img src=x")
+    assert view.locator("img").count() == 0
+    assert "hurt" not in notebook.page.title()
+
+
+def test_a_kernel_that_is_gone_is_said_and_nothing_is_pretended(
+    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer
+) -> None:
+    notebook = open_notebook(RUN.format("gone"), REVIEW, server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    view.focus()
+    restart(notebook, jupyter)
+    view.focus()
+    notebook.page.keyboard.press("Enter")
+    expect(view.get_by_role("status").last).to_contain_text("kernel is gone")
+    reviewed(view, 0)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_it_fits_narrow_and_wide_in_both_themes(
+    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer, shots: Path, theme: str
+) -> None:
+    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
+    word = f"A customer of {theme} writes at some length, that the siren went off at 03:10 and "
+    notebook = open_notebook(RUN.format(word), REVIEW, server=server)
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    notebook.page.keyboard.press("Control+B")
+    view.focus()
+    for at in range(9):
+        if at % 4 == 1:
+            notebook.page.keyboard.press("3")
+        press(view, "Enter")
+    for width in (1280, 800, 600):
+        notebook.fit(view, width)
+        assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
+        view.screenshot(path=shots / f"review-{theme}-{width}.png")
+    assert notebook.page.evaluate(CONTRAST) == []
