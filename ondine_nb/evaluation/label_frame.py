@@ -12,12 +12,15 @@ from ..data import Column, Frame, kind_of, open_source, records_frame, wrap
 from ..errors import ColumnError, ConfigurationError, nearest
 from ..prompts import Field
 from ..text import as_text, is_missing
-from .labels import Label, LabelSet, json_value, key_text, merged
+from .labels import Draw, Label, LabelSet, json_value, key_text, merged
 from .values import typed
 
 __all__ = ["RESERVED", "labels_frame", "labels_in", "opened", "take_in"]
 
 RESERVED = ("note", "reviewer", "at", "set")  # columns of a labels frame that are no field
+
+
+NO_DRAW = Draw()
 
 
 def labels_frame(
@@ -54,7 +57,11 @@ def labels_frame(
 
 
 def labels_in(
-    frame: Frame, on: Sequence[str], fields: Sequence[str] = (), reviewer: str = "reviewer"
+    frame: Frame,
+    on: Sequence[str],
+    fields: Sequence[str] = (),
+    reviewer: str = "reviewer",
+    draw: Draw = NO_DRAW,
 ) -> list[Label]:
     """The labels that a frame holds: `on` names its key columns, `fields` those of labels.
 
@@ -80,7 +87,8 @@ def labels_in(
         if said and not all(map(is_missing, keys)):
             named = (_bare(name, frame.columns, fields) for name in on)
             key = dict(zip(named, map(key_text, keys), strict=True))
-            found.append(Label(key, said, told.get("reviewer") or reviewer, told.get("note", "")))
+            who, note = told.get("reviewer") or reviewer, told.get("note", "")
+            found.append(Label(key, said, who, note, draw))
     return found
 
 
@@ -96,7 +104,8 @@ def take_in(labels: LabelSet, given: Sequence[Label]) -> int:
             name in before.fields and before.fields[name] == json_value(value)
             for name, value in label.fields.items()
         )
-        return not same or label.note not in ("", before.note)
+        drawn = bool(label.draw.rows) and label.draw != before.draw
+        return drawn or not same or label.note not in ("", before.note)
 
     return len(labels.add_all([label for label in given if new(label)]))
 

@@ -13,6 +13,7 @@ from ..errors import ColumnError, ConfigurationError, RunError, nearest
 from ..evaluation import (
     MODEL,
     RESERVED,
+    Draw,
     LabelSet,
     Pair,
     Reviewed,
@@ -323,6 +324,7 @@ def labels(
     into: str | None = None,
     on: Sequence[str] | str | None = None,
     reviewer: str = "reviewer",
+    drawn_from: int = 0,
     journal: Journal | Path | str | None = None,
 ) -> Any:
     """The labels of a set, as a frame: one row for each reviewed content and reviewer.
@@ -331,9 +333,10 @@ def labels(
     sets, with the column `set`. With `into`, the labels that a frame or the path of a CSV, Parquet
     or JSONL file holds are kept in the set of that name first: `on` names the columns that they
     are known by (default: those of the labels that are there), `reviewer` who gave them where no
-    column says so, and every other column is a field but `note`. What is there already isn't kept
-    twice. `journal` is the folder (default: `.ondine/`). Export the frame with its own `to_csv` or
-    `write_csv`.
+    column says so, and every other column is a field but `note`; `drawn_from` says that chance drew
+    these rows from that many, so that scores speak for all of them. What is there already isn't
+    kept twice. `journal` is the folder (default: `.ondine/`). Export the frame with its own
+    `to_csv` or `write_csv`.
 
     Raises `ConfigurationError` for a set that isn't there, with the names of those that are.
     """
@@ -342,7 +345,8 @@ def labels(
         frame = opened(source)
         kept = LabelSet(into, folder)
         named = (on,) if isinstance(on, str) else tuple(on or _key_of(kept))
-        take_in(kept, labels_in(frame, named, reviewer=reviewer))
+        draw = Draw("random", "", drawn_from) if drawn_from else Draw()
+        take_in(kept, labels_in(frame, named, reviewer=reviewer, draw=draw))
         return labels_frame(frame.kind, merged(kept.labels), on=named)
     if kind_of(source) is not None:
         return _of_rows(wrap(source, "frame"), folder)

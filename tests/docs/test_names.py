@@ -20,13 +20,15 @@ from tests.docs.pages import DOCS, PAGES, ROOT
 
 READ = [ROOT / "README.md", *PAGES]
 FLAGS = {flag for action in parser()._actions for flag in action.option_strings}
+OF_LINES = {"--labels"}  # of `%ondine score`
 OF_OTHERS = {"--execute", "--to", "--jp", "--docs"}  # nbconvert's, JupyterLab's, the gallery's
+OF_OTHERS |= OF_LINES
 OF_BENCH = {
     flag
     for path in (ROOT / "tests" / "bench").glob("*.py")
     for flag in re.findall(r'add(?:_argument)?\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
 }
-LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor"}
+LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor", "score", "labels"}
 KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
 ONDINE = DOCS / "coming-from" / "ondine.md"
 

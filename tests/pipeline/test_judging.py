@@ -300,5 +300,7 @@ def test_labels_of_a_set_of_a_frames_rows_and_taken_in(asker: Asker) -> None:
     assert of_rows.select("set", "text", "mood", "reviewer").rows() == [
         ("labeled", "text 2", "glad", "ann")
     ]
+    ondine_nb.labels(given, into="labeled", reviewer="ann", drawn_from=9, **folder)
+    assert "9 rows that these were drawn from by chance" in scored(run.score()).scope
     with pytest.raises(ConfigurationError, match="did you mean 'labeled'"):
         ondine_nb.labels("labelled", **folder)
