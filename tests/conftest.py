@@ -15,6 +15,7 @@ from tests.server import MessagesServer
 
 # No test asserts a time, and hypothesis would: 200 ms an example, which a busy machine passes.
 settings.register_profile("untimed", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=10_000)  # --hypothesis-profile
 settings.load_profile("untimed")
 
 _LONG = ("browser", "faults")

@@ -127,6 +127,8 @@ class Lookup:
                 return
             answers.append(answer)
             earlier += entry.run != self.run_id or entry.sequence < self._began
+        if question.answers and len(answers) <= len(question.answers):
+            return  # a fresh run beside this one has made void what it was answered, and goes by
         question.begins = self.fresh and not answers
         question.answers, question.earlier = answers, earlier
 

@@ -77,6 +77,7 @@ class Batches(Plan):
             gate=sender.limits.concurrency,
             backoff=sender.backoff,
             policy=self.policy,
+            stopping=lambda: self._context.control.stopping,
         )
         self._context = ExecutionContext()
         self._wanted: dict[bytes, BatchedQuestion] = {}
@@ -231,6 +232,7 @@ class Batches(Plan):
                 settings.max_tokens,
                 tuple(item.question.key for item in chosen),
                 str(bound),
+                at=time.time(),
             )
             await self.journal.put_batch(record)
         except BaseException:
@@ -243,22 +245,34 @@ class Batches(Plan):
         return True
 
     def _carry(self, batch: Batch) -> None:
-        task = asyncio.create_task(self.job.carry(batch))
+        task = asyncio.create_task(self._carried(batch))
         self._under_way[task] = batch
         self._context.metrics.in_flight += len(batch.left)
 
+    async def _carried(self, batch: Batch) -> None:
+        """Its money is free as it ends: this run may be waiting for one that waits for money."""
+        try:
+            await self.job.carry(batch)
+        except BaseException:
+            self._settle(batch, ended=batch.record.state == ENDED)
+            raise
+        self._settle(batch)
+
+    def _settle(self, batch: Batch, *, ended: bool = True) -> None:
+        if ended:
+            batch.reservation.settle(batch.cost, batch.unmetered)
+        else:
+            batch.reservation.lose(batch.cost)  # what it costs beyond what is known
+
     def _reap(self) -> None:
-        """Settle the batches that have ended. Raises what ends the run."""
+        """Let go of the batches that have ended. Raises what ends the run."""
         problems = []
         for task in [task for task in self._under_way if task.done()]:
             batch = self._under_way.pop(task)
             self._context.metrics.in_flight -= len(batch.left)
             problem = None if task.cancelled() else task.exception()
             problems += [problem] if problem is not None else []
-            if (task.cancelled() or problem) and batch.record.state != ENDED:
-                batch.reservation.lose(batch.cost)  # what it costs beyond what is known
-                continue
-            batch.reservation.settle(batch.cost, batch.unmetered)
+            self._settle(batch, ended=batch.record.state == ENDED)  # it may never have begun
             if batch.unsent:
                 self._wanted.update(batch.items)
         self._context.metrics.possibly_billed = self.budget.possibly_billed

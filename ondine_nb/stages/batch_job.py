@@ -41,8 +41,9 @@ __all__ = [
 
 
 T = TypeVar("T")
-# A server's clock and this machine's may differ by so much: a batch isn't missed for it.
-_SKEW_SECONDS = 600.0
+# A server's clock and this machine's may differ by so much, or be set by as much meanwhile (a date
+# or a time zone that is wrong): a batch isn't missed for it, and bought again.
+_SKEW_SECONDS = 26 * 3600.0
 _READINGS = 4  # of results that are short of what the server counts, or that have unreadable lines
 
 
@@ -136,6 +137,8 @@ class Taker(Protocol):
 class BatchJob:
     """Carries batches through their lives, several side by side. `trouble` says what is wrong now.
 
+    Once the run is `stopping` nothing is sent any more; what was is seen through.
+
     Raises what ends the run: `FatalProviderError`, `JournalError`.
     """
 
@@ -148,6 +151,7 @@ class BatchJob:
         gate: ConcurrencyLimit,
         backoff: Backoff,
         policy: BatchPolicy,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.wire = wire
         self.journal = journal
@@ -156,6 +160,7 @@ class BatchJob:
         self.backoff = backoff
         self.policy = policy
         self.trouble: str = ""
+        self._stopping = stopping
         self._hurry = asyncio.Event()
 
     async def carry(self, batch: Batch) -> None:
@@ -178,7 +183,7 @@ class BatchJob:
 
     async def _get_id(self, batch: Batch) -> bool:
         if not batch.adopted:
-            found: ServerBatch | None = await self._create(batch)
+            found = await self._create(batch)
         else:
             found = await self._patiently(lambda: self._recognised(batch.record))
         if found is None:
@@ -195,11 +200,16 @@ class BatchJob:
         batch.record = replace(batch.record, state=ENDED)
         await self.journal.put_batch(batch.record)
 
-    async def _create(self, batch: Batch) -> ServerBatch:
-        """Send until the server has it. What may have come to be is looked for, not sent again."""
+    async def _create(self, batch: Batch) -> ServerBatch | None:
+        """Send until the server has it; None where a stop comes first.
+
+        What may have come to be is looked for, not sent again.
+        """
         for attempt in itertools.count(1):
             try:
                 async with self.gate:
+                    if self._stopping():
+                        return None
                     return await self.wire.create(batch.requests)
             except FatalProviderError:  # an answer, and no batch
                 await self._give_up(batch)
@@ -238,10 +248,13 @@ class BatchJob:
             await self._wait(self.policy.longest if len(others) > 1 else self.policy.first)
 
     async def _is_of(self, record: BatchRecord, candidate: ServerBatch) -> bool:
-        async with contextlib.aclosing(self.wire.results(candidate)) as results:
-            async for outcomes in results:
-                for outcome in outcomes:
-                    return record.number(outcome.custom_id) is not None
+        """By the first line that says whose it is; a file that ended before one is read again."""
+        for reading in range(1, _READINGS + 1):
+            async with contextlib.aclosing(self.wire.results(candidate)) as results:
+                async for outcomes in results:
+                    if named := next((each.custom_id for each in outcomes if each.custom_id), ""):
+                        return record.number(named) is not None
+            await asyncio.sleep(self.backoff.delay(reading))
         return False
 
     async def _collect(self, batch: Batch) -> None:

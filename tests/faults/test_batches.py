@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.providers.anthropic import AnthropicProvider
+from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
@@ -429,6 +431,101 @@ def test_a_batch_whose_create_answer_was_lost_is_found_by_its_prefix(
     assert len(server.batches.made) == 1
     assert run.cost == billed(server)
     assert run.plan.budget.possibly_billed == 0
+
+
+@pytest.mark.parametrize("ahead", [-5 * 3600.0, 5 * 3600.0, 24 * 3600.0])
+def test_a_lost_batch_is_found_by_a_machine_whose_clock_is_hours_off(
+    asker: Asker,
+    server: MessagesServer,
+    rules: BatchRules,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+) -> None:
+    """Found by the simulator: ten minutes were believed, and all was bought again."""
+    rules.lost = 1
+    monkeypatch.setattr(batching, "time", ClockThatIsOff(ahead))
+    run = batched(asker, texts(20))
+    assert list(run.frame["response"]) == echoes(texts(20))
+    assert len(server.batches.made) == 1
+
+
+class ClockThatIsOff:
+    """A module `time` that is so many seconds ahead."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def time(self) -> float:
+        return time.time() + self._ahead
+
+
+def test_a_lost_batch_whose_results_end_before_they_begin_is_read_again_not_bought(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.lost, rules.short, rules.times = 1, 0.5, 2
+    run = batched(asker, texts(20))
+    assert list(run.frame["response"]) == echoes(texts(20))
+    assert len(server.batches.made) == 1
+
+
+def test_a_stop_while_a_batch_is_refused_sends_no_other(
+    asker: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    """Found by the simulator: within the time a stop takes, it was sent again."""
+    rules.refused = 1e9
+
+    async def scenario() -> Run:
+        run = Run(asker.pipeline(texts(20), batch=True))
+        job_of(run).backoff = Backoff(attempts=10**6, base=0.02, longest=0.05)
+        run.start()
+        await seen(lambda: rules.refused < 1e9)
+        run.stop()
+        rules.refused = 0
+        await ended_of(run)
+        return run
+
+    run = asyncio.run(scenario())
+    assert statuses(run) == ["not_run"] * 20
+    assert server.batches.made == []
+    assert run.plan.budget.outstanding == 0
+    assert batched(asker, texts(20)).counts.answered == 20
+
+
+async def ended_of(run: Run) -> None:
+    await seen(lambda: run.state in ("stopped", "failed", "done"))
+
+
+def test_runs_side_by_side_under_one_budget_dont_wait_for_each_others_batches(
+    asker: Asker, server: MessagesServer, rules: BatchRules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator: one waited for money, and the other for its turn to free it."""
+    monkeypatch.setattr(batching, "PACE", replace(FAST, requests=4))
+    rules.held = True
+    one = asker.pipeline(texts(1), batch=True, max_tokens=60).estimate().high
+    assert one is not None
+
+    async def scenario() -> list[Run]:
+        session = SessionBudget(one * 9)  # two batches of four, and not the next
+        first, second = (
+            quick(
+                Run(asker.pipeline(texts(40, start=at), batch=True, max_tokens=60).within(session))
+            )
+            for at in (0, 100)
+        )
+        first.start()
+        await seen(lambda: len(server.batches.made) == 2)
+        second.start()
+        await seen(lambda: bool(session._waiting))
+        rules.held, rules.delay = False, 0.05
+        server.batches.release()
+        await asyncio.gather(*(ended_of(run) for run in (first, second)))
+        return [first, second]
+
+    first, second = asyncio.run(scenario())
+    assert first.counts.answered + second.counts.answered > 8
+    assert first.plan.budget.outstanding == second.plan.budget.outstanding == 0
 
 
 def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import multiprocessing
+import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from ondine_nb import journal
-
-from .worlds import World
+from .told import live
 
 _TOLD_EVERY = 500
 
@@ -23,40 +20,30 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
     parser.add_argument("--seed", type=int, help="just this one")
     parser.add_argument("--go-on", action="store_true", help="after a breach, too")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("-v", action="store_true", dest="verbose", help="tell all that happens")
     given = parser.parse_args()
-    logging.getLogger("ondine_nb").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    seeds = range(given.first, given.first + given.seeds)
     if given.seed is not None:
-        seeds = range(given.seed, given.seed + 1)
-    with tempfile.TemporaryDirectory() as folder:
-        journal.use(Path(folder))
-        return _live(seeds, go_on=given.go_on, verbose=given.verbose)
+        told = live(given.seed)
+        print(*told.log if given.verbose else (), *told.lines(), sep="\n")
+        return 1 if told.problem else 0
+    return _live_all(range(given.first, given.first + given.seeds), given.jobs, go_on=given.go_on)
 
 
-def _live(seeds: range, *, go_on: bool, verbose: bool) -> int:
+def _live_all(seeds: range, jobs: int, *, go_on: bool) -> int:
     started, broken, steps = time.monotonic(), 0, 0
-    for done, seed in enumerate(seeds, 1):
-        world = World(seed)
-        try:
-            world.live()
-        except Exception as error:
-            broken += 1
-            print(f"seed {seed}: {type(error).__name__}: {error}")
-            print(f"  replay: python -m tests.simulation --seed {seed} -v")
-            if verbose:
-                print(*world.log, sep="\n")
-            if not go_on:
-                return 1
-        else:
-            if verbose:
-                print(*world.log, sep="\n")
-        steps += world.steps
-        if done % _TOLD_EVERY == 0 or done == len(seeds):
-            seconds = time.monotonic() - started
-            print(f"{done:,} worlds, {steps:,} steps, {done / seconds:.1f} worlds a second, "
-                  f"{broken} broken", flush=True)  # fmt: skip
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for done, told in enumerate(pool.imap(live, seeds, chunksize=8), 1):
+            steps += told.steps
+            if told.problem:
+                broken += 1
+                print(*told.lines(), sep="\n", flush=True)
+                if not go_on:
+                    return 1
+            if done % _TOLD_EVERY == 0 or done == len(seeds):
+                seconds = time.monotonic() - started
+                print(f"{done:,} worlds, {steps:,} steps, {done / seconds:.1f} worlds a second, "
+                      f"{broken} broken", flush=True)  # fmt: skip
     return 1 if broken else 0
 
 

@@ -1,8 +1,9 @@
 """A journal whose disk is in memory: what was written outlives a simulated process, if committed.
 
 The journal's own writer, transactions, sequence numbers and queries are the real ones. What is
-simulated is the thread (a timer of the loop), and the files: databases in memory, of which those
-of ended processes are taken over as the real ones are.
+simulated is the thread (a greenlet that a timer of the loop wakes, so that a commit takes time),
+and the files: databases in memory, of which those of ended processes are taken over as the real
+ones are.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import queue
 import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+
+import greenlet
 
 from ondine_nb.errors import JournalError
 from ondine_nb.journal import Entry, Journal, SingleFlight
@@ -25,10 +31,12 @@ from ondine_nb.journal.batches import BATCHES, BatchRecord, batch_rows, put_batc
 from ondine_nb.journal.entries import COLUMNS, EPOCH, TABLE
 from ondine_nb.journal.files import Files
 from ondine_nb.journal.journal import _Write
+from ondine_nb.orchestration import CheckpointStorage
+from ondine_nb.orchestration.state_manager import CheckpointInfo
 
 from .breach import Breach
 
-__all__ = ["Disk", "DiskFaults", "SimulatedJournal"]
+__all__ = ["Disk", "DiskFaults", "Records", "SimulatedJournal"]
 
 _COPY = f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -69,6 +77,7 @@ class _LiveDatabase(_Database):
         self.connection.execute("BEGIN")
 
     def commit(self) -> None:
+        self._disk.wait()
         self._disk.transactions += 1
         number, faults = self._disk.transactions, self._disk.faults
         if number in faults.before:
@@ -104,8 +113,8 @@ class _LiveDatabase(_Database):
 class Disk:
     """What lasts: the store, the files of processes, and beside them what was told of them.
 
-    `wall` is the time of day, which may jump. `latest` is what the answer to each question is, as
-    the journal's rules have it: the first since it was last asked anew.
+    `wall` is the time of day, which may jump. `valid` are the answers to each question, as the
+    journal's rules have it: those since it was last asked anew.
     """
 
     def __init__(self, wall: Callable[[], float], draw: random.Random) -> None:
@@ -117,20 +126,20 @@ class Disk:
         self.lives: list[_LiveDatabase] = []
         self.entries: list[Entry] = []
         self.lost_promise: Breach | None = None
-        self.answered: dict[bytes, set[str]] = {}  # who got an acknowledged answer to a question
-        self.latest: dict[bytes, bytes] = {}
-        self.seen: dict[bytes, set[bytes]] = {}
+        self.answered: dict[bytes, list[Entry]] = {}  # what somebody was told to be durable
+        self.valid: dict[bytes, list[bytes]] = {}
+        self.records: dict[UUID, str] = {}
         self.cost_of: dict[str, Decimal] = {}
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """These are durable now."""
         for entry in entries:
             self.entries.append(entry)
-            known = self.cost_of.get(entry.run, Decimal(0))
-            self.cost_of[entry.run] = known + Decimal(entry.cost or 0)
-            if entry.readable and (entry.begins or entry.key not in self.latest):
-                self.latest[entry.key] = entry.body
-                self.seen.setdefault(entry.key, set()).add(entry.body)
+            cost = self.cost_of.get(entry.run, Decimal(0))
+            self.cost_of[entry.run] = cost + Decimal(entry.cost or 0)
+            if entry.readable:
+                known = [] if entry.begins else self.valid.get(entry.key, [])
+                self.valid[entry.key] = [*known, entry.body]
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         """Somebody was told that these are durable."""
@@ -139,7 +148,13 @@ class Disk:
             if id(entry) not in durable:
                 self.lost_promise = Breach(f"told to be durable, and isn't: {entry}")
             if entry.readable:
-                self.answered.setdefault(entry.key, set()).add(entry.run)
+                self.answered.setdefault(entry.key, []).append(entry)
+
+    def wait(self) -> None:
+        """A commit takes its time: whoever writes sleeps, and the loop goes on meanwhile."""
+        writer = greenlet.getcurrent()
+        if writer.parent is not None:
+            writer.parent.switch()
 
     def crash(self) -> None:
         """The process that wrote ends without a word: what wasn't committed never was."""
@@ -210,7 +225,8 @@ class SimulatedJournal(Journal):
         self._asking = threading.Lock()
         self._writes = queue.SimpleQueue()
         self._files = _Files(disk)
-        self._due = False
+        self._due: Any = None  # the loop that has a timer for it
+        self._writer: greenlet.greenlet | None = None
 
     async def extend(self, entries: Sequence[Entry]) -> None:
         await super().extend(entries)
@@ -222,21 +238,64 @@ class SimulatedJournal(Journal):
             raise JournalError("the process is dead, or its journal is closed")
         write = _Write(work, loop, loop.create_future())
         self._writes.put(write)
-        if not self._due:
-            self._due = True
-            loop.call_later(self.disk.latency * self.disk.draw.uniform(0.2, 2.0), self._write)
+        if self._due is not loop:
+            self._later(0.5)
         return await write.future
 
+    def _later(self, share: float) -> None:
+        self._due = asyncio.get_running_loop()
+        seconds = self.disk.latency * self.disk.draw.uniform(0.2, 2.0)
+        self._due.call_later(seconds * share, self._write)
+
     def _write(self) -> None:
-        """One transaction for whatever is queued."""
-        self._due = False
+        """One transaction for whatever is queued, up to its commit; then the commit."""
+        self._due = None
         if self.closed:
             return
-        writes = []
-        while not self._writes.empty():
-            writes.append(self._writes.get())
-        self._transact(writes)
+        if self._writer is None:
+            writes = []
+            while not self._writes.empty():
+                writes.append(self._writes.get())
+            self._writer = greenlet.greenlet(self._transact)
+            self._writer.switch(writes)
+        else:
+            self._writer.switch()
+        if not self._writer.dead:
+            self._later(0.5)
+            return
+        self._writer = None
+        if not self._writes.empty():
+            self._later(0.5)
 
     def close(self) -> None:
+        if self._writer is not None and not self.closed:
+            self._writer.switch()
         self.closed = True
         self._files.close()
+
+
+class Records(CheckpointStorage):
+    """The records of runs, each replaced as a whole at once."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        text = json.dumps({**data, "intermediate_data": {}})
+        self._disk.records.pop(session_id, None)
+        self._disk.records[session_id] = text
+        return True
+
+    def load(self, session_id: UUID) -> dict[str, Any] | None:
+        text = self._disk.records.get(session_id)
+        return None if text is None else dict(json.loads(text))
+
+    def list_checkpoints(self) -> list[CheckpointInfo]:
+        return [CheckpointInfo(each, "", 0, 0, datetime.min, 0)
+                for each in reversed(self._disk.records)]  # fmt: skip
+
+    def delete(self, session_id: UUID) -> bool:
+        return self._disk.records.pop(session_id, None) is not None
+
+    def exists(self, session_id: UUID) -> bool:
+        return session_id in self._disk.records

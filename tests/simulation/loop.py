@@ -22,12 +22,15 @@ class _Steps(deque[Any]):
 
     taken = 0
     kill_at: int | None = None
+    called: dict[int, Callable[[], None]]
     most = _MOST_STEPS
 
     def popleft(self) -> Any:
         self.taken += 1
         if self.taken == self.kill_at:
             raise Killed
+        if self.taken in self.called:
+            self.called[self.taken]()
         if self.taken > self.most:
             self.taken = 0
             raise Breach(f"it goes on without end: {self.most:,} steps")
@@ -44,6 +47,7 @@ class ProcessLoop(VirtualLoop):
         super().__init__(clock)
         self._steps = _Steps(self._ready)  # type: ignore[has-type]
         self._steps.kill_at = kill_at
+        self._steps.called = {}
         self._ready = self._steps
         self.problems: list[str] = []
         self.set_exception_handler(self._note)
@@ -52,6 +56,10 @@ class ProcessLoop(VirtualLoop):
     def steps(self) -> int:
         """How many steps were taken."""
         return self._steps.taken
+
+    def at_step(self, step: int, call: Callable[[], None]) -> None:
+        """Call this between two steps."""
+        self._steps.called[step] = call
 
     def _note(self, _: Any, context: dict[str, Any]) -> None:
         self.problems.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -70,6 +78,7 @@ class ProcessLoop(VirtualLoop):
         """Let go of all tasks. Where it was killed, what they still try must find all doors shut:
         they are told that they are cancelled, as Python tells whatever is thrown away."""
         self._steps.kill_at, self._steps.taken = None, 0
+        self._steps.called.clear()
         self._steps.most = _STEPS_OF_THE_DEAD
         tasks = asyncio.all_tasks(self)
         for task in tasks:

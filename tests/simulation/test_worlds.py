@@ -8,7 +8,7 @@ import pytest
 
 from .worlds import World
 
-SEEDS, PART = 300, 25
+SEEDS, PART = 500, 25
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, PART))

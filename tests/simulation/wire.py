@@ -19,25 +19,42 @@ from ondine_nb.errors import (
     OverloadedError,
     RateLimitedError,
     RejectedRequestError,
+    RowError,
     ServerError,
     TimedOutError,
 )
 from ondine_nb.models import Usage
-from ondine_nb.providers import ModelPrice, Reply, Settings, find_price
+from ondine_nb.providers import Answer, ModelPrice, Reply, Settings, find_batch_price, find_price
 from tests.server.packs import questions_of
 
+from .batches import BatchFaults, BatchServer, SimulatedBatches
 from .breach import Breach, demand
 from .clock import Clock
 from .rate_limits import Limit, headers_of, retry_after, told
 
-__all__ = ["BODIES", "ERRORS", "USAGES", "Sent", "SimulatedProvider", "Wire", "text_for"]
+__all__ = [
+    "BODIES",
+    "EPOCH",
+    "ERRORS",
+    "USAGES",
+    "Sent",
+    "SimulatedProvider",
+    "Wire",
+    "breaks_schema",
+    "said_in",
+    "text_for",
+]
 
 IDENTITY = "simulated"
+EPOCH = 1_790_000_000.0  # when the clock began, as a time of day
 MAX_TOKENS = 64
 _ROOM = 20  # bytes of a request beside its prompt
-_PRICE = find_price("simulated", price_in=Decimal(3), price_out=Decimal(15))
+MODEL = "claude-haiku-4-5"  # one whose price by itself and in batches is known
+_PRICE, _BATCHED = find_price(MODEL), find_batch_price(MODEL)
 assert _PRICE is not None
+assert _BATCHED is not None
 PRICE: ModelPrice = _PRICE
+BATCH_PRICE: ModelPrice = _BATCHED
 
 # What a server may say of the tokens; `None` is the truth.
 USAGES: Mapping[str, Any] = {
@@ -70,9 +87,27 @@ ERRORS: Mapping[str, str] = {
 }
 
 
+# What breaks the schema of a run that has one.
+BROKEN = ("no JSON", "{}", '{"said": [1]}', '{"said": "cut')
+
+
 def text_for(prompt: str, number: int) -> str:
     """The answer to a prompt when it is asked for the `number`th time."""
     return f"A[{prompt}]#{number}"
+
+
+def said_in(body: bytes) -> str | None:
+    """The text of an answer; None where it can't be had."""
+    try:
+        answer = Answer.read(body)
+        return answer.usable_text()
+    except RowError:
+        return None
+
+
+def breaks_schema(body: bytes) -> bool:
+    """Whether this is an answer that is asked for anew."""
+    return said_in(body) in BROKEN
 
 
 @dataclass(slots=True)
@@ -92,10 +127,20 @@ class Sent:
     billed: Decimal = Decimal(0)
     shown: Decimal | None = None
     delivered: bool = False
+    schema: bool = False
+    usable: bool = False
+
+    def cancel(self) -> None:
+        """It isn't answered after all."""
+        self.kind, self.billed, self.shown, self.usable = "canceled", Decimal(0), None, False
+
+    def lose(self) -> None:
+        """It is answered and paid, and nobody can read it."""
+        self.kind, self.shown, self.usable = "lost", None, False
 
     @property
     def bodies(self) -> int:
-        """How many entries the journal has to have of it."""
+        """How many entries the journal has to have of it; not known of one in a batch."""
         return self.delivered and (1 if self.kind in _UNREADABLE else len(self.prompts))
 
 
@@ -118,25 +163,23 @@ class Wire:
     whole: bool = False
     ledger: list[Sent] = field(default_factory=list)
     under_way: set[bytes] = field(default_factory=set)
-    before_send: Callable[[SimulatedProvider, Sequence[str]], set[bytes]] = lambda *_: set()
+    broken: float = 0.0  # how often an answer breaks its schema
+    batches: BatchServer = field(default_factory=lambda: BatchServer(BatchFaults(), EPOCH))
+    before_send: Callable[[SimulatedProvider, Sequence[str], bool], set[bytes]] = lambda *_: set()
     breach: Breach | None = None
 
     def calm(self) -> None:
         """From now on every request is answered as it should be."""
         self.errors = self.bodies = self.usages = {}
-        self.garbled = 0.0
+        self.garbled = self.broken = 0.0
+        self.batches.calm()
         self.outages, self.limit = (), None
         self.rejects = self.forbids = frozenset()
 
     async def send(self, provider: SimulatedProvider, prompt: str) -> Reply:
         questions = questions_of(prompt) or {"": prompt}
         prompts = tuple(questions.values())
-        try:
-            keys = self.before_send(provider, prompts)
-            demand(not keys & self.under_way, "asked twice at the same time:", prompts)
-        except Breach as breach:  # the run would take it for its row's failure
-            self.breach = self.breach or breach
-            raise
+        keys = self.check(provider, prompts)
         worst = provider.price.ceiling(provider.request_bytes(prompt), provider.max_tokens)
         sent = Sent(provider.run, prompts, len(self.ledger), self.clock(), worst)
         self.ledger.append(sent)
@@ -145,6 +188,35 @@ class Wire:
             return await self._answer(sent, provider, questions)
         finally:
             self.under_way -= keys
+
+    def check(
+        self, provider: SimulatedProvider, prompts: Sequence[str], *, in_batch: bool = False
+    ) -> set[bytes]:
+        """The keys of what is asked, which may be asked now. Raises `Breach`."""
+        try:
+            keys = self.before_send(provider, prompts, in_batch)
+            if not in_batch:
+                demand(not keys & self.under_way, "asked twice at the same time:", prompts)
+        except Breach as breach:  # the run would take it for its row's failure
+            self.breach = self.breach or breach
+            raise
+        return keys
+
+    def batched(self, provider: SimulatedProvider, prompt: str) -> tuple[Sent, bytes]:
+        """A request in a batch, and the body that answers it."""
+        worst = BATCH_PRICE.ceiling(provider.request_bytes(prompt), provider.max_tokens)
+        sent = Sent(
+            provider.run,
+            (prompt,),
+            len(self.ledger),
+            self.clock(),
+            worst,
+            schema=provider.has_schema,
+        )
+        self.ledger.append(sent)
+        true, text = self._usage(provider), self._text(sent, {"": prompt}, provider)
+        body, usage = self.drawn(self.bodies), self.drawn(self.usages)
+        return sent, _billed(sent, true, text, body, usage, BATCH_PRICE)
 
     async def _answer(
         self, sent: Sent, provider: SimulatedProvider, questions: Mapping[str, str]
@@ -171,15 +243,16 @@ class Wire:
                 raise RejectedRequestError(f"400: what {sent.prompts} say isn't taken")
             raise ForbiddenError(f"403: what {sent.prompts} say isn't allowed")
         true = self._usage(provider)
-        if error := self._drawn(self.errors):
+        if error := self.drawn(self.errors):
             await self._fail(sent, error, true)
-        text = self._text(sent, questions)
-        body = _billed(sent, true, text, self._drawn(self.bodies), self._drawn(self.usages))
+        text = self._text(sent, questions, provider)
+        body = _billed(sent, true, text, self.drawn(self.bodies), self.drawn(self.usages))
         await asyncio.sleep(self.latency * self.draw.uniform(0.2, 3.0))
         sent.delivered = True
         return Reply(body, headers, self.clock() - now)
 
-    def _drawn(self, chances: Mapping[str, float]) -> str:
+    def drawn(self, chances: Mapping[str, float]) -> str:
+        """One of these names by its chance, or none."""
         point = self.draw.random()
         for name, chance in chances.items():
             point -= chance
@@ -209,10 +282,15 @@ class Wire:
     def _usage(self, provider: SimulatedProvider) -> Usage:
         return Usage(self.draw.randint(1, _ROOM), self.draw.randint(1, provider.max_tokens))
 
-    def _text(self, sent: Sent, questions: Mapping[str, str]) -> str:
+    def _text(self, sent: Sent, questions: Mapping[str, str], provider: SimulatedProvider) -> str:
         """The answer; a pack's may lack some, or have them twice."""
         if "" in questions:
-            return text_for(sent.prompts[0], sent.number)
+            said = text_for(sent.prompts[0], sent.number)
+            if not provider.has_schema:
+                return said
+            if self.draw.random() < self.broken:
+                return self.draw.choice(BROKEN)
+            return json.dumps({"said": said})
         answers = [{"id": name, "answer": text_for(prompt, sent.number)}
                    for name, prompt in questions.items()]  # fmt: skip
         self.draw.shuffle(answers)
@@ -222,9 +300,12 @@ class Wire:
         return json.dumps({"answers": answers})
 
 
-def _billed(sent: Sent, true: Usage, text: str, body: str, usage: str) -> bytes:
+def _billed(
+    sent: Sent, true: Usage, text: str, body: str, usage: str, price: ModelPrice = PRICE
+) -> bytes:
     """The body of a request that is billed: as it should be, or odd in some way."""
-    sent.billed = PRICE.cost(true)
+    sent.billed = price.cost(true)
+    sent.usable = not body and text not in BROKEN
     sent.kind = body or usage or "answered"
     sent.shown = None if usage or body in _UNREADABLE else sent.billed
     message: dict[str, Any] = {
@@ -265,7 +346,7 @@ class SimulatedProvider:
     """What one run asks the wire by; `run` names it in the ledger, for its clone too."""
 
     identity = IDENTITY
-    model = "simulated"
+    model = MODEL
     note = ""
     price = PRICE
 
@@ -276,6 +357,7 @@ class SimulatedProvider:
         self._run = ""
         self.max_tokens = 0
         self.opened = self.closed = 0
+        self.has_schema = False
 
     @property
     def run(self) -> str:
@@ -292,10 +374,14 @@ class SimulatedProvider:
     async def open(self, settings: Settings, concurrency: int) -> None:
         self.opened += 1
         self.max_tokens = settings.max_tokens
+        self.has_schema = settings.schema is not None
         await asyncio.sleep(0.01)
 
     async def send(self, prompt: str) -> Reply:
         return await self.wire.send(self, prompt)
+
+    def batches(self) -> SimulatedBatches:
+        return SimulatedBatches(self)
 
     async def count_tokens(self, prompt: str) -> int | None:
         return None

@@ -31,10 +31,10 @@ from ondine_nb.journal.journal import Journal
 from ondine_nb.models import Prompt
 from ondine_nb.orchestration import AskAgain, ExecutionContext, Row, RowStage
 from ondine_nb.orchestration.window import Window
-from ondine_nb.providers import FREE, ModelPrice, Reply, Settings
+from ondine_nb.providers import FREE, Answer, ModelPrice, Reply, Settings
 from ondine_nb.providers.pricing import Rate
 from ondine_nb.sending.budget import Budget
-from ondine_nb.sending.question import question_key
+from ondine_nb.sending.question import Question, question_key
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import InvokeStage
 from tests.asking import asking
@@ -496,6 +496,17 @@ def test_a_look_into_the_journal_that_failed_is_done_again_by_the_next_equal_row
         assert [answer.text for answer in new[0].answers] == ["text of a"]
 
     asyncio.run(main())
+
+
+def test_a_run_keeps_its_answers_where_a_fresh_run_beside_it_makes_them_void(runs: Runs) -> None:
+    """Found by the simulator: a row that was asked for the third time got no outcome at all."""
+    asks = Settings(model="m", max_tokens=100)
+    stage = asking(Scripted(), asks, journal=runs.journal, run_id="one", concurrency=1)
+    question = Question(stage.lookup.key(Prompt("a")))
+    question.answers = [Answer.read(body("first")), Answer.read(body("second"))]
+    runs.ask(Scripted(), ["a"], run_id="beside", fresh=True)
+    asyncio.run(stage.lookup.recall([question]))
+    assert [each.text for each in question.answers] == ["first", "second"]
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])

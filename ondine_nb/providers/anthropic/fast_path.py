@@ -105,10 +105,19 @@ class FastPath:
 
     def as_sdk(self, status: int, headers: Any, raw: bytes) -> Any:
         """The same answer as the SDK's HTTP library has it, with its content unpacked."""
-        plain = [each for each in headers.items() if each[0].lower() != "content-encoding"]
+        plain = [
+            (_as_it_came(name), _as_it_came(value))
+            for name, value in headers.items()
+            if name.lower() != "content-encoding"
+        ]
         return sys.modules["httpx2"].Response(
             status, headers=plain, content=raw, request=self._request
         )
+
+
+def _as_it_came(text: str) -> bytes:
+    """A header's bytes, which need be no text."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _same_for_all(headers: Any) -> Any:
