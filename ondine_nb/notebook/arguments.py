@@ -105,11 +105,11 @@ def parse_line(line: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = parser()
     given = vars(made.parse_args(split(line)))
-    if given.pop("help"):
+    wanted = given.pop("help")
+    said = {name: value for name, value in given.items() if value is not None}
+    if wanted or said == {"out": "help"}:
         raise HelpRequested(made.format_help())
-    options = {
-        name: _value(value, name, namespace) for name, value in given.items() if value is not None
-    }
+    options = {name: _value(value, name, namespace) for name, value in said.items()}
     if "params" in options:
         options["params"] = _params(options["params"], namespace)
     out = options.get("out")
@@ -220,12 +220,22 @@ def _params(pairs: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
-def resolve_frame(text: Any, namespace: dict[str, Any]) -> Any:
-    """The object that `-i` names, or the path. Raises `ConfigurationError` where there is none."""
+def resolve_frame(
+    text: Any, namespace: dict[str, Any], *, out: Any = None, how: str = "with -i FRAME"
+) -> Any:
+    """The object that `-i` names, or the path. Raises `ConfigurationError` where there is none.
+
+    A frame whose name stands in the place of OUT is told where it goes; `how` says how to give one.
+    """
     frames = frames_in(namespace)
     listed = f" DataFrames here: {', '.join(frames)}." if frames else " There is no DataFrame yet."
     if text is None:
-        raise ConfigurationError(f"which frame? Give it with -i FRAME.{listed}")
+        if out in frames:
+            raise ConfigurationError(
+                f"which frame? '{out}' stands where the result is named: write %%ondine OUT -i "
+                f"{out}"
+            )
+        raise ConfigurationError(f"which frame? Give it {how}.{listed}")
     if not isinstance(text, str):
         return text
     if text.isidentifier():

@@ -178,7 +178,7 @@ class OndineMagics(Magics):
             options = self._configured() | given
             if self.params or "params" in given:
                 options["params"] = {**self.params, **given.get("params", {})}
-            frame = resolve_frame(options["input"], self.shell.user_ns)
+            frame = resolve_frame(options["input"], self.shell.user_ns, out=given.get("out"))
         except HelpRequested as answer:
             print(answer)
             return None

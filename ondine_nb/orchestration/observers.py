@@ -135,9 +135,10 @@ class ProgressBarObserver(ExecutionObserver):
     def __init__(self) -> None:
         self.progress_bar: Any = None
         self._running: list[str] = []
+        self._over = False
 
     def on_pipeline_start(self, pipeline: Any, context: ExecutionContext) -> None:
-        self._running = []
+        self._running, self._over = [], False
         self._refresh(context)
 
     def on_stage_start(self, stage: PipelineStage, context: ExecutionContext) -> None:
@@ -169,7 +170,8 @@ class ProgressBarObserver(ExecutionObserver):
         self._close(context)
 
     def _refresh(self, context: ExecutionContext) -> None:
-        if self.progress_bar is None and context.total_rows > 0:
+        # Not after the end, of which the last state is told once more.
+        if self.progress_bar is None and context.total_rows > 0 and not self._over:
             from tqdm import tqdm
 
             self.progress_bar = tqdm(total=context.total_rows, unit="rows", desc="rows")
@@ -188,6 +190,7 @@ class ProgressBarObserver(ExecutionObserver):
             self._refresh(context)
             self.progress_bar.close()
             self.progress_bar = None
+        self._over = True
 
 
 class CostTrackingObserver(ExecutionObserver):

@@ -238,6 +238,21 @@ def test_a_frame_that_is_not_there_names_those_that_are(text: Any, told: str) ->
         resolve_frame(text, {"reviews": DF, "other": 3, "_hidden": DF})
 
 
+def test_a_frame_in_the_place_of_the_result_is_told_where_it_goes() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"which frame\? 'reviews'.*%%ondine OUT -i reviews"
+    ):
+        resolve_frame(None, {"reviews": DF}, out="reviews")
+    with pytest.raises(ConfigurationError, match=r"Give it as in %ondine panel FRAME"):
+        resolve_frame(None, {"reviews": DF}, how="as in %ondine panel FRAME")
+
+
+def test_help_alone_is_a_wish_for_help() -> None:
+    with pytest.raises(HelpRequested, match="usage: %%ondine"):
+        parse_line("help", {})
+    assert parse_line("help -i reviews", {}) == {"out": "help", "input": "reviews"}
+
+
 def test_where_there_is_no_frame_yet_that_is_said() -> None:
     with pytest.raises(ConfigurationError, match="There is no DataFrame yet"):
         resolve_frame("df", {})

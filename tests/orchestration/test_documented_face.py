@@ -362,7 +362,11 @@ def test_the_bar_opens_at_the_start_names_the_stage_and_closes() -> None:
         assert "mine" in bar.return_value.set_description.call_args.args[0]
         observer.on_pipeline_error(context, ValueError())
         bar.return_value.close.assert_called_once()
-    assert observer.progress_bar is None
+        observer.on_progress_update(context)  # the last state is told once more
+        assert bar.call_count == 1
+        assert observer.progress_bar is None
+        observer.on_pipeline_start(None, context)
+        assert bar.call_count == 2
 
 
 def test_a_bar_without_rows_stays_shut() -> None:

@@ -61,7 +61,7 @@ def from_line(magics: Any, line: str) -> Panel:
     """What `%ondine panel FRAME [options]` does; the options are those of `%%ondine`."""
     given = parse_line(f"-i {line}" if line else "", magics.shell.user_ns)
     source = given.pop("input", None) or magics.input
-    frame = resolve_frame(source, magics.shell.user_ns)
+    frame = resolve_frame(source, magics.shell.user_ns, how="as in %ondine panel FRAME")
     out = given.pop("out", None)
     known = {option.name for option in fields(Options)}
     options = {name: it for name, it in given.items() if name in known}

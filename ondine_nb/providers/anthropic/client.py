@@ -387,8 +387,8 @@ class AnthropicProvider:
             )
         if type(chain[-1]) is ValueError:  # headers that can't be sent: a key with a line break
             return FatalProviderError(
-                f"no request can be sent to {self._where()}: {told[:200]}. Check the key and "
-                "--base-url"
+                f"no request can be sent to {self._where()}: {told[:200].rstrip('.')}. Check the "
+                "key and --base-url"
             )
         return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
 
