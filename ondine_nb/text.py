@@ -1,4 +1,7 @@
-"""The text of a value: in a prompt, in a cell of a file, in a view; the same from each library."""
+"""The text of a value: in a prompt, in a cell of a file, in a view; the same from each library.
+
+Also an amount of money in USD: read from a text (`usd`), and written as one (`dollars`).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .errors import PromptError
+from .errors import ConfigurationError, PromptError
 
-__all__ = ["as_text", "encodable", "is_missing", "not_text", "prompt_text"]
+__all__ = ["as_text", "dollars", "encodable", "is_missing", "not_text", "prompt_text", "usd"]
 
 
 def is_missing(value: object) -> bool:
@@ -169,6 +172,30 @@ def encodable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def usd(value: Any, name: str) -> decimal.Decimal | None:
+    """`value` as an amount of USD, exactly as written; None stays None.
+
+    Raises `ConfigurationError` for what is no amount, is negative or not finite.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        amount = decimal.Decimal(str(value).strip().removeprefix("$"))
+    except decimal.InvalidOperation:
+        raise ConfigurationError(
+            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
+        ) from None
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
+    return amount
+
+
+def dollars(amount: decimal.Decimal) -> str:
+    """`amount` in full, as text: "$0", "$0.000518"."""
+    text = f"{amount:f}"
+    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 # The types that nearly every value has, looked up exactly because it is done for every cell.

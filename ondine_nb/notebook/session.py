@@ -9,7 +9,6 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..pipeline import OPTIONS, Surface
 from ..sending import SessionBudget
-from .ui import money
 
 __all__ = ["CellRequest", "Session", "shown"]
 
@@ -76,6 +75,8 @@ def _stopped(run: Any) -> str:
 
 
 def _summary(run: Any) -> str:
+    from .ui import money
+
     counts = run.counts
     cost = "price unknown" if run.cost is None else money(run.cost)
     again = f", {len(run.earlier.asked):,} failed asked again" if run.is_retry else ""
