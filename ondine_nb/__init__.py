@@ -68,16 +68,6 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """What `%load_ext ondine_nb` calls: registers `%%ondine` and `%ondine`."""
-    import gc
+    from .notebook import load
 
-    # Importing may set off a full collection, which takes longer than all of this in a kernel with
-    # pandas: half a million objects to walk through.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        from .notebook import load
-
-        load(ipython)
-    finally:
-        if collects:
-            gc.enable()
+    load(ipython)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID, uuid4
@@ -32,8 +32,6 @@ __all__ = [
     "Savings",
     "Usage",
     "ValidationResult",
-    "dollars",
-    "usd",
 ]
 
 
@@ -58,15 +56,18 @@ class Usage:
         from 0 to `MOST_TOKENS`.
         """
         told = message.get("usage")
-        if not isinstance(told, Mapping):
+        if not isinstance(told, dict):
             return UNKNOWN_USAGE
-        counts = (
-            _tokens(told.get("input_tokens")),
-            _tokens(told.get("output_tokens")),
-            _tokens(told.get("cache_read_input_tokens") or 0),
-            _tokens(told.get("cache_creation_input_tokens") or 0),
-        )
-        return UNKNOWN_USAGE if None in counts else _usage(*counts)
+        get = told.get
+        try:
+            return _usage(
+                get("input_tokens"),
+                get("output_tokens"),
+                get("cache_read_input_tokens") or 0,
+                get("cache_creation_input_tokens") or 0,
+            )
+        except TypeError:  # a list, say: nothing that could be counted
+            return UNKNOWN_USAGE
 
     @property
     def prompt_tokens(self) -> int:
@@ -102,19 +103,13 @@ class Usage:
         )
 
 
-def _tokens(told: Any) -> int | None:
-    """A count as a server tells it, or None where it can't be one."""
-    if isinstance(told, float) and told.is_integer():
-        told = int(told)
-    if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told <= MOST_TOKENS:
-        return None
-    return told
-
-
-@lru_cache(maxsize=4096)
-def _usage(fresh: int, output: int, read: int, written: int) -> Usage:
-    """Short answers have few usages between them: equal ones are one object."""
-    return Usage(fresh, output, read, written)
+@lru_cache(maxsize=4096, typed=True)  # `True` is no count, and equal to one
+def _usage(*told: Any) -> Usage:
+    """Short answers have few usages between them: equal ones are one object, judged once."""
+    counts = [int(it) if isinstance(it, float) and it.is_integer() else it for it in told]
+    if all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts):
+        return Usage(*counts)
+    return UNKNOWN_USAGE
 
 
 class PromptPart(Protocol):
@@ -155,34 +150,39 @@ class Prompt:
     parts are framed by kind and length, so that no two prompts are alike.
     """
 
-    __slots__ = ("is_text", "key_bytes", "parts", "size", "text")
+    __slots__ = ("key_bytes", "parts", "text")
 
-    is_text: bool
     key_bytes: bytes
     parts: tuple[Part, ...]
-    size: int
     text: str
 
     def __init__(self, *parts: Part) -> None:
         if len(parts) != 1:
             parts = _joined(parts)
         text = parts[0]
-        is_text = len(parts) == 1 and isinstance(text, str)
-        if isinstance(text, str) and is_text:  # nearly every row: made without a further call
+        if isinstance(text, str) and len(parts) == 1:  # nearly every row's: in a few steps
             key_bytes = text.encode("utf-8", "replace")
-            size = len(key_bytes)
         else:
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
-            size = sum(
-                len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
-                for part in parts
-            )
             key_bytes = _framed(parts)
-        _put(self, "is_text", is_text)
         _put(self, "key_bytes", key_bytes)
         _put(self, "parts", parts)
-        _put(self, "size", size)
         _put(self, "text", text)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it has no other part."""
+        return len(self.parts) == 1 and isinstance(self.parts[0], str)
+
+    @property
+    def size(self) -> int:
+        """Its UTF-8 bytes, with the sizes of the parts that aren't text."""
+        if self.is_text:
+            return len(self.key_bytes)
+        return sum(
+            len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
+            for part in self.parts
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
@@ -508,33 +508,7 @@ class ValidationResult:
         self.warnings.append(warning)
 
 
-def usd(value: Any, name: str) -> Decimal | None:
-    """`value` as an amount of USD, exactly as written; None stays None.
-
-    Raises `ConfigurationError` for what is no amount, is negative or not finite.
-    """
-    if value is None or value == "":
-        return None
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
-        raise ConfigurationError(
-            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
-        ) from None
-    if not amount.is_finite() or amount < 0:
-        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
-    return amount
-
-
-def dollars(amount: Decimal) -> str:
-    """`amount` in full, as text: "$0", "$0.000518"."""
-    text = f"{amount:f}"
-    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)
-
-
 ZERO = Decimal(0)
-
-
 NO_USAGE = Usage()
 UNKNOWN_USAGE = Usage(known=False)
 # More than any model reads or writes at once: a count above it is no count.

@@ -1,4 +1,7 @@
-"""The text of a value: in a prompt, in a cell of a file, in a view; the same from each library."""
+"""The text of a value: in a prompt, in a cell of a file, in a view; the same from each library.
+
+Also an amount of money in USD: read from a text (`usd`), and written as one (`dollars`).
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,18 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .errors import PromptError
+from .errors import ConfigurationError, PromptError
 
 __all__ = [
     "HARMLESS",
     "as_text",
+    "dollars",
     "encodable",
     "is_missing",
     "not_text",
     "one_line",
     "prompt_text",
+    "usd",
 ]
 
 _CONTROL = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
@@ -197,6 +202,30 @@ def one_line(text: str, limit: int) -> str:
     folded = " ".join(short.split()).translate(HARMLESS)
     cut = len(folded) > limit or len(text) > len(short)
     return folded[: limit - 1].rstrip() + "…" if cut else folded
+
+
+def usd(value: Any, name: str) -> decimal.Decimal | None:
+    """`value` as an amount of USD, exactly as written; None stays None.
+
+    Raises `ConfigurationError` for what is no amount, is negative or not finite.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        amount = decimal.Decimal(str(value).strip().removeprefix("$"))
+    except decimal.InvalidOperation:
+        raise ConfigurationError(
+            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
+        ) from None
+    if not amount.is_finite() or amount < 0:
+        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
+    return amount
+
+
+def dollars(amount: decimal.Decimal) -> str:
+    """`amount` in full, as text: "$0", "$0.000518"."""
+    text = f"{amount:f}"
+    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 # The types that nearly every value has, looked up exactly because it is done for every cell.

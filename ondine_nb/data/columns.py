@@ -136,7 +136,7 @@ def native_rows(
     """
     kinds = {name: kind if _whole(kind) else "any" for name, kind in kinds.items()}
     values = {
-        name: [_fitted(plain(row.get(name)), kind) for row in rows] for name, kind in kinds.items()
+        name: _fitted([plain(row.get(name)) for row in rows], kind) for name, kind in kinds.items()
     }
     if library == "pandas":
         import pandas as pd
@@ -200,7 +200,7 @@ def _values(column: Column) -> list[Any]:
     """A new column's values as its kind has them."""
     kind = kind_named(column.kind)
     try:
-        return [_fitted(value, kind) for value in column.values]
+        return _fitted(column.values, kind)
     except OverflowError as error:
         raise ValueError(
             f"column {column.name!r} is of kind {column.kind!r}, and {error} has more than 64 "
@@ -208,16 +208,21 @@ def _values(column: Column) -> list[Any]:
         ) from None
 
 
-def _fitted(value: Any, kind: Kind) -> Any:
-    """`value` as a column of `kind` holds it in either library, however deep."""
-    if is_nan_or_none(value):
-        return None
+def _fitted(values: Iterable[Any], kind: Kind) -> list[Any]:
+    """`values` as a column of `kind` holds them in either library, however deep."""
+    fit = _fit(kind)
+    return [None if is_nan_or_none(value) else fit(value) for value in values]
+
+
+def _fit(kind: Kind) -> Callable[[Any], Any]:
+    """What makes a value that isn't missing fit `kind`."""
     if isinstance(kind, tuple):
-        return [_fitted(plain(item), kind[1]) for item in value]
+        return lambda items: _fitted(map(plain, items), kind[1])
     if isinstance(kind, dict):
-        return {key: _fitted(plain(value.get(key)), item) for key, item in kind.items()}
-    clean = _DTYPES[kind][0] if kind in _DTYPES else _valid
-    return clean(value)
+        return lambda fields: {
+            key: _fitted([plain(fields.get(key))], item)[0] for key, item in kind.items()
+        }
+    return _DTYPES[kind][0] if kind in _DTYPES else _valid
 
 
 def _choices(column: Column) -> tuple[list[Any], list[Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigurationError, OndineError
 from ..journal import home, kept_aside
-from ..models import ZERO, CostEstimate, dollars, usd
+from ..models import ZERO, CostEstimate
 from ..orchestration import run_in_thread
 from ..pipeline import Spent, Tally, read_spending, write_csv
 from ..providers import (
@@ -32,6 +32,7 @@ from ..providers import (
     kept,
     without_login,
 )
+from ..text import dollars, usd
 from .ui import clean
 
 __all__ = ["HELP", "costs", "doctor", "dry_run_text", "models", "show_dry_run"]

@@ -16,8 +16,8 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..models import usd
 from ..pipeline import OPTIONS, Kind, Option, Surface
+from ..text import usd
 from .session import CellRequest, Session, result_named, shown
 
 __all__ = ["OndineMagics"]

@@ -11,7 +11,6 @@ from ..data import kind_of
 from ..errors import ConfigurationError, nearest
 from ..pipeline import OPTIONS, Surface
 from ..sending import SessionBudget
-from .ui import money
 
 __all__ = ["CellRequest", "Session", "result_named", "shown"]
 
@@ -93,6 +92,8 @@ def _stopped(run: Any) -> str:
 
 
 def _summary(run: Any) -> str:
+    from .ui import money
+
     counts = run.counts
     cost = "price unknown" if run.cost is None else money(run.cost)
     again = f", {len(run.earlier.asked):,} failed asked again" if run.is_retry else ""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from ..errors import CheckpointError
-from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, RowCounts, Usage, usd
+from ..models import NO_USAGE, ZERO, CostEstimate, ProcessingStats, RowCounts, Usage
+from ..text import usd
 from .control import Control, RunMetrics
 from .dispatcher import ObserverDispatcher
 from .rows import Row

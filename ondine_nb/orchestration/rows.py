@@ -203,7 +203,8 @@ class RowSet:
         names = {name: index for index, name in enumerate(named)}
         positions: Iterator[int] = iter(self.rerun if self.rerun is not None else range(len(self)))
         for values in self.frame.iter_rows(named, size=size, positions=self.rerun):
-            chunk = [Row(self.start + next(positions), cells, names) for cells in values]
+            numbered = zip(values, positions, strict=False)
+            chunk = [Row(self.start + position, cells, names) for cells, position in numbered]
             for row in chunk:
                 self.rows[row.position - self.start] = row
                 if self._whole is not None:

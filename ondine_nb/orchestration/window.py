@@ -140,18 +140,20 @@ class Window:
     async def _work(self) -> None:
         worker = asyncio.current_task()
         assert worker is not None
+        context, ready, workers = self.context, self._ready, self._workers
+        control = context.control
         try:
-            while not self.context.control.stopping:
-                row = self._ready.popleft() if self._ready else await self._wait_for_row()
-                if row is None or (self.context.max_budget is not None and self.context.ended()):
+            while not control.stopping:
+                row = ready.popleft() if ready else await self._wait_for_row()
+                if row is None or (context.max_budget is not None and context.ended()):
                     return
                 if self._turn is None:
                     self._begin_turn()
                 while self._turn is not None and perf_counter() - self._turn > _TURN_SECONDS:
                     await asyncio.sleep(0)
-                self._workers[worker] = row
+                workers[worker] = row
                 await self._through(row)
-                self._workers[worker] = None
+                workers[worker] = None
         except asyncio.CancelledError:
             if not self.context.control.stopping:
                 raise

@@ -15,12 +15,13 @@ from statistics import fmean, linear_regression, stdev
 from typing import Any
 
 from ..errors import MalformedAnswerError
-from ..models import ZERO, CostEstimate, Prompt, Usage, dollars
+from ..models import ZERO, CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import ModelPrice
 from ..sending import Endpoint, answer_in
 from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
+from ..text import dollars
 from .records import same_question
 
 __all__ = ["Estimator", "Tally", "by_answers", "duration", "projected"]

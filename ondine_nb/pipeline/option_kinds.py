@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ..errors import ConfigurationError, nearest
-from ..models import usd
+from ..text import usd
 
 __all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option"]
 

@@ -7,7 +7,6 @@ an entry of `CONFLICTS`.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
@@ -34,7 +33,7 @@ _MAX_TOKENS = 1024
 _BATCH_CHUNK = 25_000
 _MOST_PACKED = 20 * _MOST_AT_ONCE
 _THINKING_MAX_TOKENS = 8192
-_ALWAYS_THINKS = re.compile(r"claude-(opus-5-5|fable|mythos)")
+_ALWAYS_THINK = ("claude-opus-5-5", "claude-fable", "claude-mythos")
 _WHOLE_RUN = EVERYWHERE - {Surface.WORKBENCH}
 _CELL = frozenset({Surface.CELL, Surface.CONFIG})
 # Groups, as `--help` has them.
@@ -319,7 +318,7 @@ class Options:
             return self.max_tokens
         if usual is not None:
             return usual
-        thinks = self.thinking == "auto" or _ALWAYS_THINKS.match(self.model)
+        thinks = self.thinking == "auto" or self.model.startswith(_ALWAYS_THINK)
         return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
 
 

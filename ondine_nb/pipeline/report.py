@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigurationError, RunError
-from ..models import RowCounts, dollars
+from ..models import RowCounts
 from ..orchestration import ExecutionContext
 from ..providers import without_login
+from ..text import dollars
 from .options import Options
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompleteRunError, RunError
-from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, RowCounts, dollars
+from ..models import CostEstimate, ExecutionResult, Failure, ProcessingStats, RowCounts
 from ..orchestration import (
     AsyncExecutor,
     ExecutionContext,
@@ -23,6 +23,7 @@ from ..orchestration import (
     SyncExecutor,
     run_in_thread,
 )
+from ..text import dollars
 from .build import RunPlan
 from .judging import JudgedRun
 from .output import Output, count_rows, errors_frame, failures_of, rows_frame

@@ -117,7 +117,7 @@ class Answer:
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
             ) from error
-        return cls(text, None if reason is None else str(reason), usage, len(blocks))
+        return cls(text, None if reason is None else str(reason), usage, len(content))
 
     def usable_text(self) -> str:
         """The text. Raises the reason why there is none to use, an `AnswerError`."""
@@ -158,10 +158,9 @@ _WHOLE = ("end_turn", "stop_sequence")  # what is known to end an answer that is
 
 def _text_of(block: Any) -> str:
     """The text of a block that is one; "" of all others."""
-    if isinstance(block, str):
-        return block
-    text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
-    return text if isinstance(text, str) else ""
+    if isinstance(block, dict):
+        block = block.get("text") if block.get("type") == "text" else None
+    return block if isinstance(block, str) else ""
 
 
 def _json(body: bytes) -> Any:

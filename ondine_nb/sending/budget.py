@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from ..errors import BudgetExceededError
-from ..models import ZERO, dollars
+from ..text import dollars
 
 __all__ = ["Budget", "Reservation", "SessionBudget"]
+
+_ZERO = Decimal(0)
 
 
 class Reservation:
@@ -25,20 +27,20 @@ class Reservation:
         self.amount: Decimal = amount
         self.open: bool = True
 
-    def settle(self, cost: Decimal, lost: Decimal = ZERO) -> None:
+    def settle(self, cost: Decimal, lost: Decimal = _ZERO) -> None:
         """The answer came and cost this much, in USD; `lost` more may have been billed."""
         self._end(cost, lost)
 
     def release(self) -> None:
         """The request was not billed."""
-        self._end(ZERO, ZERO)
+        self._end(_ZERO, _ZERO)
 
-    def lose(self, known: Decimal = ZERO) -> None:
+    def lose(self, known: Decimal = _ZERO) -> None:
         """The answer was lost on the way: its worst case stays charged as possibly billed.
 
         Of several answers together, those that came cost `known` USD.
         """
-        self._end(known, max(ZERO, self.amount - known))
+        self._end(known, max(_ZERO, self.amount - known))
 
     def _end(self, spent: Decimal, lost: Decimal) -> None:
         if self.open:
@@ -55,9 +57,9 @@ class SessionBudget:
     def __init__(self, ceiling: Decimal | None = None) -> None:
         self._lock = threading.Lock()
         self._ceiling = ceiling
-        self.spent: Decimal = ZERO
-        self.possibly_billed: Decimal = ZERO
-        self.reserved: Decimal = ZERO
+        self.spent: Decimal = _ZERO
+        self.possibly_billed: Decimal = _ZERO
+        self.reserved: Decimal = _ZERO
         self.outstanding: int = 0
         self._waiting: set[Budget] = set()
 
@@ -76,7 +78,7 @@ class SessionBudget:
     def left(self) -> Decimal | None:
         """USD that may still be reserved; None without a ceiling."""
         with self._lock:
-            return None if self._ceiling is None else max(ZERO, self._ceiling - self._used())
+            return None if self._ceiling is None else max(_ZERO, self._ceiling - self._used())
 
     def take(self, amount: Decimal, budget: Budget) -> bool:
         """Hold `amount` for a request of `budget`, or have it woken when there may be room.
@@ -142,8 +144,8 @@ class Budget:
     def __init__(
         self,
         ceiling: Decimal | None,
-        spent: Decimal = ZERO,
-        possibly_billed: Decimal = ZERO,
+        spent: Decimal = _ZERO,
+        possibly_billed: Decimal = _ZERO,
         *,
         session: SessionBudget | None = None,
         keep: Callable[[Decimal], Awaitable[None]] | None = None,
@@ -151,7 +153,7 @@ class Budget:
         self.ceiling = ceiling
         self.spent: Decimal = spent
         self.possibly_billed: Decimal = possibly_billed
-        self.reserved: Decimal = ZERO
+        self.reserved: Decimal = _ZERO
         self.outstanding: int = 0
         self._session = session
         self._keep = keep if ceiling is not None else None
@@ -178,7 +180,7 @@ class Budget:
         rooms = [] if self._session is None else [self._session.left]
         if self.ceiling is not None:
             used = self.spent + self.possibly_billed + self.reserved
-            rooms.append(max(ZERO, self.ceiling - used))
+            rooms.append(max(_ZERO, self.ceiling - used))
         return min((room for room in rooms if room is not None), default=None)
 
     def adopt(self, amount: Decimal, *, lost: bool) -> Reservation:
@@ -204,7 +206,7 @@ class Budget:
         reservation = Reservation(self, amount)
         if self._keep is not None and self._at_risk() > self._kept:
             try:
-                await self._raise_bound(self._keep, ZERO if exact else amount)
+                await self._raise_bound(self._keep, _ZERO if exact else amount)
             except BaseException:
                 reservation.release()
                 raise
@@ -237,7 +239,7 @@ class Budget:
             if risk <= self._kept:
                 return
             assert self.ceiling is not None
-            spare = max(self.reserved / 4, 4 * amount) if amount else ZERO
+            spare = max(self.reserved / 4, 4 * amount) if amount else _ZERO
             bound = min(self.ceiling - self.spent, risk + spare)
             await keep(bound)
             self._kept = bound
@@ -264,7 +266,7 @@ class Budget:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:
-                self.end(amount, ZERO, ZERO)
+                self.end(amount, _ZERO, _ZERO)
             else:
                 self._admit()  # it may have kept smaller ones waiting behind it
             raise

@@ -166,17 +166,19 @@ class InvokeStage(RowStage):
 
     def _take(self, row: Row, question: Question) -> None:
         """Give the row its answer: its own, or one that was paid for by another run or row."""
-        if row.reasks >= len(question.answers):
+        reasks, answers = row.reasks, question.answers
+        if reasks >= len(answers):
             raise question.failure or Halted
-        row.answer = question.answers[row.reasks]
+        row.answer = answer = answers[reasks]
         if row.attempts:
             row.status = "answered"
             return
-        self.sender.accepted = True
-        self.sender.rejections.forget()
-        duplicate = row.reasks >= question.earlier
+        sender, metrics, price = self.sender, self._context.metrics, self.plan.price
+        sender.accepted = True
+        if sender.rejections.any:
+            sender.rejections.forget()
+        duplicate = reasks >= question.earlier
         row.status = "answered" if duplicate else "journal"
-        metrics, price = self._context.metrics, self.plan.price
-        metrics.duplicates += duplicate and row.reasks == 0
+        metrics.duplicates += duplicate and not reasks
         if price is not None:
-            metrics.add_saved(price.cost(row.answer.usage), duplicate=duplicate)
+            metrics.add_saved(price.charge(answer.usage).cost, duplicate=duplicate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import weakref
 from datetime import datetime
 from decimal import Decimal
@@ -41,17 +40,6 @@ def request_of(magics: OndineMagics, line: str, cell: str = "Say {text}") -> Cel
 
 
 # --- loading -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_loading_leaves_the_collector_as_it_was(shell: Any, enabled: bool) -> None:
-    was = gc.isenabled()
-    (gc.enable if enabled else gc.disable)()
-    try:
-        shell.run_line_magic("reload_ext", "ondine_nb")
-        assert gc.isenabled() == enabled
-    finally:
-        (gc.enable if was else gc.disable)()
 
 
 def test_loading_twice_registers_once(shell: InteractiveShell) -> None:

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import ConfigurationError
-from ondine_nb.models import Usage, usd
+from ondine_nb.models import Usage
 from ondine_nb.providers import FREE, ModelPrice, find_batch_price, find_price
 from ondine_nb.providers.pricing import Rate
+from ondine_nb.text import usd
 from tests.table import by_the_table
 
 D = Decimal
