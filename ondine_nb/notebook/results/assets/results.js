@@ -651,7 +651,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   function step(by) {
     if (!S.look?.places) return;
-    const to = S.cursor < 0 ? (by > 0 ? scroller.at(scroller.top) : 0) : Math.max(0, Math.min(S.look.places - 1, S.cursor + by));
+    const to = S.cursor < 0 && Math.abs(by) < 1e9 ? (by > 0 ? scroller.at(scroller.top) : 0) : Math.max(0, Math.min(S.look.places - 1, S.cursor + by));
     if (S.open) return void openAt(to);
     S.cursor = to;
     scroller.show(to);
