@@ -181,9 +181,8 @@ def test_after_a_restart_one_line_says_it_and_after_a_reload_the_static_view_sta
     notebook.page.wait_for_timeout(1000)
     view.focus()
     for _ in range(20):  # the front end takes a moment to see it
-        notebook.page.keyboard.press("/")
-        notebook.page.keyboard.type("keep")
-        notebook.page.keyboard.press("Escape")
+        notebook.page.keyboard.press("j")
+        notebook.page.keyboard.press("Enter")
         if view.locator(".state-line").is_visible():
             break
         notebook.page.wait_for_timeout(500)
