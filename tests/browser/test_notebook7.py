@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -64,32 +63,3 @@ def test_in_notebook_7_the_workbench_previews_compares_and_runs_all(
     press(panel, "Run all")
     notebook.wait_for(1, "[data-state=done][data-done='60']")
     expect(notebook.cell(1).locator(".ondine-panel-static")).to_be_hidden()
-
-
-def test_in_notebook_7_the_results_are_filtered_opened_and_asked_again(
-    open_notebook: Opener,
-) -> None:
-    refuses = [True]
-
-    def plan(body: Any, _attempt: int) -> str | None:
-        at = int(body["messages"][0]["content"].split()[-1])
-        return "refusal" if refuses[0] and at % 10 == 0 else None
-
-    with MessagesServer(plan=plan) as server:
-        notebook = open_notebook(
-            "%%ondine out -i frame(60,'seven')\nTell {text}", "out_run.show()",
-            server=server, where="notebooks",
-        )  # fmt: skip
-        notebook.run(1)
-        notebook.run(2)
-        view = notebook.cell(2).locator(".ondine-results")
-        rows = view.locator("table.r-rows tbody tr")
-        expect(rows).to_have_count(20)
-        view.get_by_label("Status", exact=True).select_option("failed (6)")
-        expect(rows).to_have_count(6)
-        view.get_by_role("button", name="50", exact=True).click()
-        expect(view.get_by_role("region", name="row 50")).to_contain_text("Tell seven 50")
-        refuses[0] = False
-        view.get_by_role("button", name="Retry failed", exact=True).click()
-        expect(view).to_contain_text("no row of 60 matches")
-        assert server.arrived == 66

@@ -128,8 +128,9 @@ def test_of_the_results_with_a_row_open(open_notebook: Opener) -> None:
         notebook.run(1)
         notebook.run(2)
         view = notebook.cell(2).locator(".ondine-results")
-        view.locator("table.r-rows tbody tr").first.wait_for()
-        view.get_by_role("button", name="3", exact=True).click()
-        expect(view.get_by_role("region", name="row 3")).to_be_visible()
+        view.locator(".scroll tr[data-row]").first.wait_for()
+        view.locator(".scroll tr[data-row]").nth(2).get_by_role("button").first.click()
+        expect(view.get_by_role("region")).to_be_visible()
+        view.get_by_role("button", name="Columns").click()
         assert nameless(view) == []
         assert unreached(view) == []

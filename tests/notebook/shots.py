@@ -1,9 +1,9 @@
 """Draws every view with Chromium, to be looked at: `python -m tests.notebook.shots [FOLDER]`.
 
 Every sample card, live and static, in all themes and widths, and a copy with all style stripped (as
-GitHub shows it); some single cards; and then the
-live views in JupyterLab, light and dark, by the tests that look at how they fit (`--no-lab` leaves
-these out). Prints each text whose contrast is below 4.5:1.
+GitHub shows it); some single cards; and then the live views in JupyterLab, light and dark, by the
+tests that look at how they fit (`--no-lab` leaves these out). Prints each text whose contrast is
+below 4.5:1.
 """
 
 from __future__ import annotations

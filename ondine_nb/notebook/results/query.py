@@ -183,7 +183,9 @@ class Selection:
         name = clean(condition.name, LABEL)
         index = self.results.index(condition.name)
         if condition.low is None or condition.high is None:
-            told = [clean(it, LABEL) or "(empty)" for it in condition.values]
+            known = [it for it in index.labels if it in condition.values]
+            rest = [it for it in condition.values if it not in known]
+            told = [clean(it, LABEL) or "(empty)" for it in (*known, *rest)]
             told += ["no answer" if self._of_answers(condition) else "missing"] * condition.missing
             sign = "has" if index.kind == "list" else "="
             return f"{name} {sign} {' or '.join(told)}"

@@ -191,9 +191,10 @@ def test_a_row_opens_beside_the_table_and_keys_go_through_rows(live: LivePage) -
     expect(region).to_have_attribute("aria-label", "row 7")
     live.page.keyboard.press("k")
     expect(region).to_have_attribute("aria-label", "row 6")
-    expect(region).to_contain_text("5 of")
+    expect(region).to_contain_text("7 of 1,966")
     first = region.locator(".pane-body > *").nth(1)
     expect(first).to_have_text("Ticket number 6")
+    live.page.keyboard.press("Escape")  # the columns first, as they came last
     live.page.keyboard.press("Escape")
     expect(region).to_be_hidden()
     expect(live.root).to_be_focused()
@@ -348,9 +349,9 @@ def test_a_million_rows_are_scrolled_to_the_last(page: Page) -> None:
     box.evaluate("it => { it.scrollTop = it.scrollHeight; }")
     expect(rows(live).last).to_have_attribute("data-row", "999999")
     box.evaluate("it => { it.scrollTop = it.scrollHeight / 2; }")
-    expect(rows(live).first).not_to_have_attribute("data-row", "999999")
+    first = "Number(document.querySelector('.scroll tr[data-row]')?.dataset.row)"
+    page.wait_for_function(f"() => {first} > 400_000 && {first} < 600_000")
     middle = positions(live)[0]
-    assert 400_000 < middle < 600_000
     box.hover()
     live.page.mouse.wheel(0, 90)
     expect(rows(live).first).to_have_attribute("data-row", str(middle + 2))

@@ -76,7 +76,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   const S = {
     state: {}, look: null, query: {}, lines: new Map(), asked: new Set(), open: null, cursor: -1, needle: "",
     found: null, choosing: false, chosen: false, kind: "", hidden: false, failed: null, tab: "Text",
-    expanded: new Map(), mode: "", latest: 0, sheet: [],
+    expanded: new Map(), made: new Map(), mode: "", latest: 0, sheet: [],
   };
   const part = (name, more) => h("div", { class: name, ...more });
   const head = part("head"), facets = part("facets"), tools = part("tools"), chooser = part("chooser");
@@ -239,8 +239,19 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
       : h("th", { scope: "col", "aria-sort": texts.map(order).find(Boolean) ?? null }, texts.flatMap((it, at) => [at ? " · " : null, sortHead(it)]))));
   }
 
+  /** The element of a row: the one that stands there already, as long as it would say the same. */
   function tableRow(place) {
     const line = S.lines.get(place);
+    const says = JSON.stringify([S.look.version, Boolean(line), place === S.cursor, S.expanded.has(line?.at), S.needle, S.label, S.sheet.map((it) => it.width)]);
+    const known = S.made.get(place);
+    if (known?.says === says && known.line === line) return known.row;
+    const row = newRow(place, line);
+    S.made.set(place, { says, line, row });
+    if (S.made.size > 400) S.made.delete(S.made.keys().next().value);
+    return row;
+  }
+
+  function newRow(place, line) {
     if (!line) return h("tr", { class: "blank", "aria-rowindex": place + 2 }, h("th", { scope: "row", class: "pos" }), h("td", { colspan: S.sheet.length }, unseen("loading")));
     const full = S.expanded.get(line.at), on = place === S.cursor;
     const value = (name) => line.cells[S.look.names.indexOf(name)];
@@ -523,14 +534,14 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
       redraw(root, body, rows);
       if (had && pane.isConnected) kept.focus({ preventScroll: true });
       pane.style.width = `${scroller.box.clientWidth - 8}px`;
-    } else redraw(root, body, rows);
+    } else if (rows.length !== body.children.length || rows.some((row, at) => row !== body.children[at])) redraw(root, body, rows);
     body.style.transform = `translateY(${scroller.offset(first) - scroller.top}px)`;
     for (const two of body.querySelectorAll("td > .two, td.stack > .one")) {
       const cut = two.scrollHeight > two.clientHeight + 2 || two.textContent.endsWith("…") || two.scrollWidth > two.clientWidth + 2;
       const row = two.closest("tr"), at = Number(row.dataset.row);
       if (cut && !row.querySelector(".more")) two.closest("td").append(more(at, Number(row.dataset.place), false));
     }
-    for (const row of body.querySelectorAll("tr.tall")) row.cells[1]?.append(more(Number(row.dataset.row), Number(row.dataset.place), true));
+    for (const row of body.querySelectorAll("tr.tall:not(:has(.more))")) row.cells[1]?.append(more(Number(row.dataset.row), Number(row.dataset.place), true));
     measure();
     drawFoot(first + 1, Math.min(S.look.places, scroller.at(scroller.top + scroller.view - 1) + 1));
   }
@@ -651,7 +662,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   function step(by) {
     if (!S.look?.places) return;
-    const to = S.cursor < 0 ? (by > 0 ? scroller.at(scroller.top) : 0) : Math.max(0, Math.min(S.look.places - 1, S.cursor + by));
+    const to = S.cursor < 0 && Math.abs(by) < 1e9 ? (by > 0 ? scroller.at(scroller.top) : 0) : Math.max(0, Math.min(S.look.places - 1, S.cursor + by));
     if (S.open) return void openAt(to);
     S.cursor = to;
     scroller.show(to);
