@@ -131,10 +131,10 @@ def _open_csv(path: Path, kind: str, dtypes: Mapping[str, str]) -> FrameBlocks:
     with _text(path) as file:
         header = next(csv.reader(file, delimiter=_separator(path)), [])
     text_names([column for column in header if column] or header, str(path))
-    return (_pandas_csv if kind == "pandas" else _polars_csv)(path, len(header), dtypes)
+    return (_pandas_csv if kind == "pandas" else _polars_csv)(path, dtypes)
 
 
-def _polars_csv(path: Path, width: int, dtypes: Mapping[str, str]) -> FrameBlocks:
+def _polars_csv(path: Path, dtypes: Mapping[str, str]) -> FrameBlocks:
     import polars as pl
 
     def plan(**options: Any) -> Any:
@@ -196,16 +196,16 @@ def _csv_kind(path: Path, column: str, counts: dict[str, int], dtypes: Mapping[s
     return "float" if floats else "str"
 
 
-def _pandas_csv(path: Path, width: int, dtypes: Mapping[str, str]) -> FrameBlocks:
+def _pandas_csv(path: Path, dtypes: Mapping[str, str]) -> FrameBlocks:
     import pandas as pd
 
     def read(**options: Any) -> Any:
-        # A blank line is a missing value where it is all that a row can be. Only an empty cell is
-        # missing, as in polars: NA and None are words.
+        # As in polars a blank line is a row without values, and only an empty cell is missing: NA
+        # and None are words.
         return pd.read_csv(
             path,
             sep=_separator(path),
-            skip_blank_lines=width > 1,
+            skip_blank_lines=False,
             keep_default_na=False,
             na_values=[""],
             **options,

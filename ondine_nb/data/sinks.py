@@ -22,7 +22,7 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, time
+from datetime import date, datetime, time
 from operator import add, call
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -295,7 +295,8 @@ def _csv(separator: str) -> _Make:
         return f"{separator.join(cells)}\n"
 
     def make(part: Path, frame: Frame, new: Sequence[ComingColumn]) -> _Writer:
-        cells = [_csv_cell] * len(frame.columns)
+        days = _days(frame, new)
+        cells = [_of_day(_csv_cell) if name in days else _csv_cell for name in frame.columns]
         return _Lines(part, line(map(_csv_cell, frame.columns)), cells, line)
 
     return make
@@ -320,12 +321,25 @@ def _csv_cell(value: Any) -> str:
 def _jsonl(part: Path, frame: Frame, new: Sequence[ComingColumn]) -> _Writer:
     keys = [f"{_JSON.encode(column)}: " for column in frame.columns]
     texts = {column.name for column in new if column.kind == "json" and frame.kind == "polars"}
-    cells = [_json_in_text if name in texts else _json_cell for name in frame.columns]
+    days = _days(frame, new)
+    cells = [
+        _json_in_text if name in texts else _of_day(_json_cell) if name in days else _json_cell
+        for name in frame.columns
+    ]
 
     def line(cells: Iterable[str]) -> str:
         return f"{{{', '.join(map(add, keys, cells))}}}\n"
 
     return _Lines(part, "", cells, line)
+
+
+def _days(frame: Frame, new: Sequence[ComingColumn]) -> set[str]:
+    """New columns of dates that `frame` holds as moments, which pandas does."""
+    return {column.name for column in new if column.kind == "date" and frame.kind == "pandas"}
+
+
+def _of_day(cell: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda value: cell(value.date() if isinstance(value, datetime) else value)
 
 
 def _json_in_text(value: Any) -> str:

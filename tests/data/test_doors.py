@@ -138,6 +138,18 @@ def test_a_csv_file_gives_the_same_prompts_from_both_libraries(cells: list[str])
         assert prompts(path, "pandas") == prompts(path, "polars")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank", ["1,a||2,b", "|1,a", "1,a|", "1,a||"])
+def test_a_blank_line_of_a_csv_file_is_a_row_without_values_in_both_libraries(
+    blank: str, end: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    lines = ["n,x", *blank.split("|")]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    expected = [None if not line else f"<{line[2]}> {line[0]}" for line in lines[1:]]
+    assert prompts(path, "pandas") == prompts(path, "polars") == expected
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_of_several_types_in_a_column_have_the_text_of_a_frame(kind: str) -> None:
     values = [True, 1.0, "x", Decimal("1.50"), [1, {"a": None}], 2**70, {"d": [0.1]}, None]

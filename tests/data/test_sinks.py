@@ -421,6 +421,19 @@ def test_json_columns_are_real_json_in_jsonl(kind: str, tmp_path: Path) -> None:
     assert [json.loads(line)["x"] for line in lines] == cells
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_new_column_of_dates_has_days_in_text_from_both_libraries(
+    kind: str, ending: str, tmp_path: Path
+) -> None:
+    new = [Column("x", "date", [])]
+    with open_sink(tmp_path / f"a.{ending}", new=new) as sink:
+        sink.write(records_frame(kind, [Column("x", "date", [None])]))  # a dtype, whatever it holds
+        sink.write(records_frame(kind, [Column("x", "date", [date(2024, 1, 2)])]))
+    lines = (tmp_path / f"a.{ending}").read_text().splitlines()
+    assert lines[-1] == ("2024-01-02" if ending == "csv" else '{"x": "2024-01-02"}')
+
+
 # --- what is left of processes that died
 
 HELD = """

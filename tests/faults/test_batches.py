@@ -813,12 +813,15 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
         wire = job_of(run).wire
 
+        begun = asyncio.Event()
+
         async def never_goes(_requests: Any) -> Any:
+            begun.set()
             await asyncio.Event().wait()
 
         wire.create = never_goes  # type: ignore[method-assign]
         run.start()
-        await seen(lambda: run.context.metrics.in_flight == 25)
+        await begun.wait()
         run.stop()
         await seen(lambda: run.state == "stopped")
 
