@@ -12,9 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from ...orchestration import Row
-from ..card import latencies_of, latency_figure, source_of
+from ..card import Distribution, distribution, latencies_of, latency_figure, source_of
 from ..ui import MISSING, clean, css, money, row_count, safe, short, span, template
-from .distributions import Distribution, distribution
 from .query import STREAMED, Head, Query, Results, status_word
 from .row import Detail
 

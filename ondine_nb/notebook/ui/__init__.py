@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .display import (
+    CellOutput,
     Place,
     at_cell_ends,
     cell_number,
@@ -11,6 +12,8 @@ from .display import (
     may_click,
     nobody_there,
     not_at_cell_ends,
+    shown_at,
+    vacate,
     view_of,
 )
 from .templates import css, template
@@ -34,6 +37,7 @@ from .worker import Drawing, ViewWorker
 __all__ = [
     "MESSAGE",
     "MISSING",
+    "CellOutput",
     "Drawing",
     "Kit",
     "Place",
@@ -54,8 +58,10 @@ __all__ = [
     "row_count",
     "safe",
     "short",
+    "shown_at",
     "span",
     "template",
     "time_left",
+    "vacate",
     "view_of",
 ]

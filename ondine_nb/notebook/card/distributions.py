@@ -63,21 +63,34 @@ class Distribution:
         return " · ".join(parts) or "no rows"
 
 
-def distribution(name: str, values: Sequence[Any]) -> Distribution:
-    """The distribution of a column's `values`, None or NaN where there is none."""
+def distribution(
+    name: str, values: Sequence[Any], choices: Sequence[Any] | None = None, most: int = MOST
+) -> Distribution:
+    """The distribution of a column's `values`, None or NaN where there is none.
+
+    The `choices` of a schema keep its order, and those that nobody chose are there. Of others the
+    `most` frequent ones have a bar.
+    """
     shown = clean(name, LABEL)
     present = [value for value in values if value is not None and value == value]
     missing = len(values) - len(present)
     kinds = {type(value) for value in present}
     if not present:
         return Distribution(shown, "counts", (), missing)
+    if choices is None and kinds == {bool}:
+        choices = (True, False)
+    if choices is not None:
+        counts = _count([*choices, *present])
+        counts.subtract(choices)
+        ordered = Counter({value: counts[value] for value in counts})
+        return _counted(shown, ordered, missing, len(values), "", most=most, by_size=False)
     if kinds == {list}:
         return _lists(shown, present, missing)
     if kinds <= {int, float}:
         return _numbers(shown, present, missing)
     if kinds <= {date, datetime}:
         return _dates(shown, present, missing)
-    return _texts(shown, present, missing)
+    return _texts(shown, present, missing, most)
 
 
 def _lists(name: str, present: Sequence[Any], missing: int) -> Distribution:
@@ -114,14 +127,14 @@ def _dates(name: str, present: Sequence[Any], missing: int) -> Distribution:
     return Distribution(name, "histogram", bars, missing, first, last)
 
 
-def _texts(name: str, present: Sequence[Any], missing: int) -> Distribution:
+def _texts(name: str, present: Sequence[Any], missing: int, most: int) -> Distribution:
     """Short texts that come again are counted; of others only the length can be told."""
     plain = set(map(type, present)) == {str}
     texts = list(present) if plain else [as_text(value) for value in present]
     counts = _count(texts)
     if len(counts) <= MOST or len(counts) <= len(texts) // 4:
         note = f"{len(counts):,} different" if len(counts) > MOST else ""
-        return _counted(name, counts, missing, len(present) + missing, note)
+        return _counted(name, counts, missing, len(present) + missing, note, most=most)
     lengths = [len(text) for text in texts]
     ends = f"{min(lengths):,}", f"{max(lengths):,} characters"
     note = f"{len(counts):,} different, median {_middle(lengths):,.0f}"
@@ -143,15 +156,19 @@ def _counted(
     name: str, counts: Counter[Any], missing: int, total: int, note: str,
     most: int = MOST, by_size: bool = True,
 ) -> Distribution:  # fmt: skip
-    ranked = counts.most_common() if by_size else list(counts.items())
+    ranked = counts.most_common()
     top, rest = ranked[:most], ranked[most:]
+    if not by_size:
+        kept = dict(top)
+        top = [(value, rows) for value, rows in counts.items() if value in kept]
     highest = max((rows for _, rows in top), default=0)
     bars = [
-        Bar(_label(value), rows, 100 * rows / highest, _share(rows, total)) for value, rows in top
+        Bar(_label(value), rows, 100 * rows / (highest or 1), _share(rows, total))
+        for value, rows in top
     ]
     others = sum(rows for _, rows in rest)
     if others:
-        height = min(100.0, 100 * others / highest)
+        height = min(100.0, 100 * others / (highest or 1))
         bars.append(Bar(f"{len(rest):,} others", others, height, _share(others, total), "rest"))
     return Distribution(name, "counts", tuple(bars), missing, note=note)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ondine_nb.notebook.results.distributions import BINS, Distribution, distribution
+from ondine_nb.notebook.card.distributions import BINS, Distribution, distribution
 
 
 def bars(found: Distribution) -> list[tuple[str, int]]:
