@@ -1,23 +1,20 @@
-"""Line commands and the dry run: what `%ondine models`, `cost`, `doctor`, `help` and
-`%%ondine --dry-run` show."""
+"""Line commands: what `%ondine models`, `cost`, `doctor` and `help` show."""
 
 from __future__ import annotations
 
-import html
 import importlib.metadata
 import importlib.util
 import os
 import platform
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import Any
 
 from .. import __version__
 from ..errors import ConfigurationError, OndineError
 from ..journal import home, kept_aside
-from ..models import ZERO, CostEstimate
+from ..models import ZERO
 from ..orchestration import run_in_thread
-from ..pipeline import Spent, Tally, read_spending, write_csv
+from ..pipeline import Spent, read_spending, write_csv
 from ..providers import (
     Model,
     ModelCatalog,
@@ -35,7 +32,7 @@ from ..providers import (
 from ..text import dollars, usd
 from .ui import clean
 
-__all__ = ["HELP", "costs", "doctor", "dry_run_text", "models", "show_dry_run"]
+__all__ = ["HELP", "costs", "doctor", "models"]
 
 
 _RUNS_SHOWN = 30
@@ -223,73 +220,3 @@ def _folder_state() -> str:
     folder = home()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return "can be written" if os.access(existing, os.W_OK) else "CAN'T be written: set ONDINE_HOME"
-
-
-def show_dry_run(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
-    """Display the estimate; nothing was sent that costs anything."""
-    from IPython.display import publish_display_data
-
-    text = dry_run_text(pipeline, tally, estimate)
-    publish_display_data(  # type: ignore[no-untyped-call]
-        {"text/plain": text, "text/html": _as_html(pipeline, tally, estimate)}
-    )
-
-
-def dry_run_text(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
-    """The facts line by line, then the first prompts."""
-    lines = [f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."]
-    lines += [f"{name}: {value}" for name, value in _facts(pipeline, tally, estimate)]
-    lines += [*estimate.notes, ""]
-    for number, prompt in enumerate(tally.first_prompts, 1):
-        lines += [f"Prompt {number}:", prompt, ""]
-    return "\n".join(lines).rstrip()
-
-
-def _facts(pipeline: Any, tally: Tally, estimate: CostEstimate) -> list[tuple[str, str]]:
-    spared = f"{tally.from_journal:,} from the journal, {tally.duplicates:,} duplicates, "
-    return [
-        ("rows", f"{tally.rows:,} ({spared}{tally.skipped:,} skipped)"),
-        ("requests", f"{tally.requests:,}"),
-        ("input tokens", f"about {estimate.input_tokens:,} ({estimate.confidence})"),
-        ("cost", _cost(estimate)),
-        ("types read", _types(pipeline)),
-    ]
-
-
-def _types(pipeline: Any) -> str:
-    """The dtypes of the columns that the prompt names, as they were read."""
-    native = pipeline.source.empty().native
-    named = (name for name in pipeline.template.columns if name in native)
-    return ", ".join(f"{name}: {native[name].dtype}" for name in named)
-
-
-def _cost(estimate: CostEstimate) -> str:
-    if estimate.total_cost is None or estimate.low is None or estimate.high is None:
-        return "unknown: the model's price is not known (--price-in, --price-out)"
-    low, likely, high = (_usd(x) for x in (estimate.low, estimate.total_cost, estimate.high))
-    return f"about {likely}, from {low} to the ceiling of {high}"
-
-
-def _usd(amount: Decimal) -> str:
-    return f"${amount:.4f}" if amount < 1 else f"${amount:,.2f}"
-
-
-def _as_html(pipeline: Any, tally: Tally, estimate: CostEstimate) -> str:
-    head = html.escape(
-        f"Dry run of {pipeline.name} on {pipeline.provider.model}: nothing was sent."
-    )
-    cells = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-        for name, value in _facts(pipeline, tally, estimate)
-    )
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in estimate.notes)
-    prompts = "".join(
-        f"<p>Prompt {number}</p>"
-        f"<pre style='white-space:pre-wrap'>{html.escape(prompt[:4000])}</pre>"
-        for number, prompt in enumerate(tally.first_prompts, 1)
-    )
-    return (
-        f"<div class='ondine-dry-run tex2jax_ignore mathjax_ignore'><p><b>{head}</b></p>"
-        f"<table>{cells}</table><ul>{notes}</ul>{prompts}</div>"
-    )

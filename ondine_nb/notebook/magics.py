@@ -261,7 +261,7 @@ class OndineMagics(Magics):
         run.when_over(lambda over: self._bind(request, over, over.frame))
 
     async def _dry_run(self, pipeline: Any) -> None:
-        from .commands import show_dry_run
+        from .card import show_dry_run
 
         estimator = pipeline.estimator()
         try:

@@ -12,9 +12,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ondine_nb.models import CostEstimate, Failure, Usage
+from ondine_nb.notebook.card.answers import answers_of
 from ondine_nb.notebook.card.card import Card, render
 from ondine_nb.notebook.card.throughput import Throughput
 from ondine_nb.notebook.ui.templates import css
@@ -332,24 +334,44 @@ SINGLE = {
     "card-failed-rows": "failed rows open",
     "card-outage": "paused by an outage",
     "card-batch": "waiting for a batch",
-    "card-final": "done",
 }
 
 
 def shoot_single(folder: Path) -> None:
+    cards = {file: _single(name) for file, name in SINGLE.items()}
+    cards["card-final"] = final_html()
     with launched() as browser:
         for theme in ("light", "dark"):
             style = THEMES[f"lab-{theme}"][0]
             page = browser.new_page(viewport={"width": 960, "height": 700})
-            for file, name in SINGLE.items():
-                run, pace, live = samples()[name]
-                card = Card.of(run, pace)
-                html = live_html(card, "open" in name) if live else render(card, live=False)
+            for file, html in cards.items():
                 page.set_content(
                     f'<meta charset="utf-8"><body style="margin:0;{style}">'
                     f'<div id="it" style="padding:14px">{html}</div></body>'
                 )
                 page.locator("#it").screenshot(path=folder / f"{file}-{theme}.png")
+
+
+def _single(name: str) -> str:
+    run, pace, live = samples()[name]
+    card = Card.of(run, pace)
+    return live_html(card, "open" in name) if live else render(card, live=False)
+
+
+def final_html() -> str:
+    """The card of a run that is over, with its answers."""
+    from .ended_runs import ended_run, reviews
+
+    with tempfile.TemporaryDirectory() as folder:
+        run: Any = ended_run(reviews(240), Path(folder, ".ondine"), failing=0.02)
+        run.context.end_time = run.context.start_time + timedelta(seconds=41)
+        run.context.max_budget, run.context.usage = Decimal("0.02"), Usage(36_000, 5_280)
+        run.estimate = CostEstimate(
+            Decimal("0.012"), 0, 0, 0, 240, low=Decimal("0.0086"), high=Decimal("0.0155")
+        )
+        run.context.metrics.failures = Counter({"refusal": 5, "schema not met": 2})
+        card = Card.of(run, answers=answers_of(run))
+        return render(replace(card, journal=""), live=False)
 
 
 def shoot_in_lab(folder: Path) -> None:

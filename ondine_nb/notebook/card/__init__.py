@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from .distributions import Distribution, distribution
+from .dry_run import show_dry_run
 from .figures import label_of, latencies_of, latency_figure, source_of
 from .view import WidgetObserver, follow, mimebundle, shown_elsewhere, shows_live
 
 __all__ = [
+    "Distribution",
     "WidgetObserver",
+    "distribution",
     "follow",
     "label_of",
     "latencies_of",
     "latency_figure",
     "mimebundle",
+    "show_dry_run",
     "shown_elsewhere",
     "shows_live",
     "source_of",

@@ -18,16 +18,21 @@ from ...models import Failure
 from ...orchestration import RowStream
 from ...pipeline import shown_path
 from ..ui import MESSAGE, clean, css, money, row_count, safe, short, span, template, time_left
+from .answers import Answers
 from .figures import (
     ENDED,
     Figure,
+    Paid,
     RunLike,
     all_from_journal,
+    closing_facts,
     cost_of,
     counts_of,
     in_batches,
     label_of,
     live_figures,
+    paid,
+    possibly_billed,
     saved_line,
     seconds_of,
     source_of,
@@ -78,6 +83,7 @@ class Card:
     total: int
     done: int
     failed: int
+    of_total: str
     open_ended: bool
     has_bar: bool
     cost: Decimal | None
@@ -86,6 +92,9 @@ class Card:
     aside: str
     figures: tuple[Figure, ...]
     summary: tuple[Figure, ...]
+    paid: Paid
+    facts: tuple[str, ...]
+    answers: Answers | None
     table: Table | None
     kinds: tuple[FailureKind, ...]
     other_kinds: str
@@ -93,6 +102,8 @@ class Card:
     tokens: str
     saved: str
     remarks: tuple[str, ...]
+    journal: str
+    possibly_billed: str
     error: str
     run_name: str
     can_retry: bool
@@ -100,10 +111,18 @@ class Card:
     buttons: int
 
     @classmethod
-    def of(cls, run: RunLike, pace: Throughput | None = None, *, live: bool = False) -> Card:
+    def of(
+        cls,
+        run: RunLike,
+        pace: Throughput | None = None,
+        *,
+        live: bool = False,
+        answers: Answers | None = None,
+    ) -> Card:
         """Take the snapshot. Without a `pace` there is no rate and no time left yet.
 
-        One that is only shown `live` has no `summary` before the run is over.
+        One that is only shown `live` has no `summary` before the run is over. `answers` are shown
+        of a run that is over.
         """
         metrics, pace = run.context.metrics, pace or Throughput()
         rows, counts = counts_of(run), _counts(run)
@@ -118,6 +137,7 @@ class Card:
             total=rows.total,
             done=rows.done,
             failed=rows.failed,
+            of_total=_of_total(run),
             open_ended=_open_ended(run),
             has_bar=not (in_batches(run) and _only_waits(run)),
             cost=cost_of(run),
@@ -126,6 +146,9 @@ class Card:
             aside=_aside(run, pace),
             figures=live_figures(run, pace),
             summary=summary(run, _rows(run), _failed(run), pace) if summed else (),
+            paid=paid(run),
+            facts=_closing(run, answers) if run.state in ENDED else (),
+            answers=answers,
             table=last_rows(metrics.recent.copy(), run.columns, partial(label_of, run)),
             kinds=kinds,
             other_kinds=other_kinds,
@@ -133,6 +156,8 @@ class Card:
             tokens=_tokens(run),
             saved=saved_line(run),
             remarks=_remarks(run, error),
+            journal=_journal(run),
+            possibly_billed=possibly_billed(run),
             error=error,
             run_name=_run_name(run),
             can_retry=can_retry(run),
@@ -195,7 +220,7 @@ def plain(card: Card) -> str:
     rows = " · ".join([card.progress, *(count.text for count in card.counts)])
     shown = (figure for figure in card.summary[1:] if figure.tone != "failed")
     figures = " · ".join(f"{figure.value} {figure.caption}".strip() for figure in shown)
-    lines = [head, *card.remarks, rows, figures, card.tokens]
+    lines = [head, *card.remarks, card.journal, rows, figures, card.tokens]
     if card.failed:
         lines.append(f"{card.failed:,} failed: {card.failures} · see {card.run_name}.errors")
     lines += [card.last_error, card.error]
@@ -282,12 +307,19 @@ def _aside(run: RunLike, pace: Throughput) -> str:
 
 def _rows(run: RunLike) -> Figure:
     """The rows of the static card."""
-    rows = counts_of(run)
-    of_total = f"of {rows.total:,} rows" if rows.not_run else "rows"
-    if _open_ended(run):
-        of_total = "rows, before the end of the source" if run.state in ENDED else "rows so far"
+    rows, of_total = counts_of(run), _of_total(run)
     counts = [count for count in _counts(run) if count.rows and count.kind != "failed"]
     return Figure(f"{rows.done:,}", " · ".join([of_total, *(it.text for it in counts)]))
+
+
+def _of_total(run: RunLike) -> str:
+    """What stands behind the count of rows that are done."""
+    rows = counts_of(run)
+    if _open_ended(run):
+        return "rows, before the end of the source" if run.state in ENDED else "rows so far"
+    if rows.not_run:
+        return f"of {row_count(rows.total)}"
+    return "row" if rows.done == 1 else "rows"
 
 
 def _failed(run: RunLike) -> list[Figure]:
@@ -346,8 +378,18 @@ def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
         lines.append(f"{clean(run.source) or 'the input'} has no rows: nothing was sent")
     if all_from_journal(run):
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
-    lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE), _journal(run)]
+    lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE)]
     return tuple(line for line in lines if line)
+
+
+def _closing(run: RunLike, answers: Answers | None) -> tuple[str, ...]:
+    """The grey line of a run that is over: which rows are shown, how fast it was, its tokens."""
+    shown = ""
+    if answers is not None and answers.table is not None:
+        some = len(answers.table.rows)
+        every = some == answers.of
+        shown = row_count(some) if every else f"{some} of {row_count(answers.of)}, by chance"
+    return tuple(filter(None, [shown, *closing_facts(run), _tokens(run)]))
 
 
 def _asked_again(run: RunLike) -> str:

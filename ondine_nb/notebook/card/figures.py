@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias
 
-from ...models import CostEstimate, RowCounts, Usage
+from ...models import ZERO, CostEstimate, RowCounts, Usage
 from ...orchestration import ExecutionContext, RowStream
 from ...pipeline import projected
 from ..ui import MISSING, clean, money, points, rate, span
@@ -20,8 +20,10 @@ from .throughput import Throughput
 __all__ = [
     "ENDED",
     "Figure",
+    "Paid",
     "RunLike",
     "all_from_journal",
+    "closing_facts",
     "cost_of",
     "counts_of",
     "in_batches",
@@ -29,6 +31,8 @@ __all__ = [
     "latencies_of",
     "latency_figure",
     "live_figures",
+    "paid",
+    "possibly_billed",
     "saved_line",
     "seconds_of",
     "source_of",
@@ -59,6 +63,22 @@ class Figure:
     ahead: float = 0.0
     trend: str = ""
     trend_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a run cost in the end: `value` and `caption`, and `expected`, what was expected of it.
+
+    With a meter, in percent of its scale (the budget, or what is largest): `spent` (None: there is
+    no meter), and where the estimate begins and how wide it is.
+    """
+
+    value: str
+    caption: str
+    expected: str = ""
+    spent: float | None = None
+    low: float = 0.0
+    wide: float = 0.0
 
 
 class RunLike(Protocol):
@@ -131,6 +151,49 @@ def summary(
     figures = [rows, *failed, _cost(run), *_estimate(run)]
     figures += [*_possibly_billed(run), *_saved(run)]
     return tuple(figures) if in_batches(run) else (*figures, *_speeds(run, pace))
+
+
+def paid(run: RunLike) -> Paid:
+    """What the run cost, beside its budget and its estimate."""
+    figure, expected = _cost(run), _expectation(run)
+    retry = getattr(run, "earlier", None) is not None
+    cost, budget = cost_of(run), None if retry else run.context.max_budget
+    if cost is None or (budget is None and not expected):
+        return Paid(figure.value, figure.caption, expected)
+    low, high = _bounds(run) if expected else (ZERO, ZERO)
+    scale = budget or max(cost, high) * Decimal("1.25") or Decimal(1)
+    spent, begin, end = (_share(it, scale) for it in (cost, low, high))
+    return Paid(figure.value, figure.caption, expected, spent, begin, round(end - begin, 1))
+
+
+def _expectation(run: RunLike) -> str:
+    """The estimate in words, once the run is done."""
+    for figure in _estimate(run):
+        single = figure.caption.startswith("was")
+        return f"{figure.value} {figure.caption}" if single else figure.caption
+    return ""
+
+
+def _bounds(run: RunLike) -> _Range:
+    estimate = run.estimate
+    likely = (estimate.total_cost if estimate else None) or ZERO
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return likely, likely
+    return estimate.low, estimate.high
+
+
+def closing_facts(run: RunLike) -> tuple[str, ...]:
+    """How fast it was and what it saved, for the line at the end of the card."""
+    facts: list[str] = []
+    if not in_batches(run):
+        context = run.context
+        asked = context.done_rows - context.journal_rows - context.skipped_rows
+        if asked > 0 and context.duration > 0 and getattr(run, "earlier", None) is None:
+            facts.append(" ".join(rate(asked / context.duration)))
+        if latencies := latencies_of(run):
+            figure = latency_figure(latencies)
+            facts.append(f"{figure.value} {figure.caption}")
+    return (*facts, *(f"{it.value} {it.caption}" for it in _saved(run)))
 
 
 # --- a run and the runs that it asks failed rows again of -----------------------------------------
@@ -347,6 +410,11 @@ def _possibly_billed(run: RunLike) -> list[Figure]:
     earlier = getattr(run, "earlier", None)
     amount = run.context.metrics.possibly_billed + (earlier.possibly_billed if earlier else 0)
     return [Figure(money(amount), "possibly billed · answers lost on the way")] if amount else []
+
+
+def possibly_billed(run: RunLike) -> str:
+    """The same in one line; "" where nothing was."""
+    return "".join(f"{it.value} {it.caption}" for it in _possibly_billed(run))
 
 
 def _between(low: Decimal, high: Decimal) -> str:

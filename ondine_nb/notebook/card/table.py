@@ -1,30 +1,40 @@
-"""The card's table: a run's last rows."""
+"""The card's tables: a run's last rows, and some of its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from ...orchestration import RowSample, Sample
+from ...prompts import as_text
 from ..ui import MISSING, clean
 
-__all__ = ["Table", "last_rows"]
+__all__ = ["Table", "last_rows", "table_of"]
 
 MAX_INPUTS, MAX_OUTPUTS = 4, 6  # columns
 STEPS = (5, 10, 18)  # characters of a narrow column
-SHARED = 150  # pixels that a wide column has at least
+SHARED, NARROW = 150, 100  # pixels that a wide column has at least
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The last rows: `heads` as (text, kind, width), `rows` as (text, kind); kinds `pos in new`.
+    """Rows: `heads` as (text, kind, width), `rows` as (text, kind).
 
+    Kinds are `pos in new`, and for some of them one more word: `more` (an input that gives way
+    where it is narrow), `num` (a number), `yes`, `no`.
     Widths are pixels, 0 for a column that shares what is left; `width` is the least of the whole.
     """
 
     heads: tuple[tuple[str, str, int], ...]
     rows: tuple[tuple[tuple[str, str], ...], ...]
     width: int
+
+    @property
+    def narrow(self) -> int:
+        """The least width where only the first input is shown."""
+        return sum(width or NARROW for _, kind, width in self.heads if "more" not in kind.split())
 
 
 def last_rows(
@@ -56,6 +66,37 @@ def last_rows(
     widths = [_width([text for text, _ in column]) for column in zip(names, *rows, strict=True)]
     heads = tuple((*name, width) for name, width in zip(names, widths, strict=True))
     return Table(heads, tuple(rows), sum(width or SHARED for width in widths))
+
+
+def table_of(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of `heads` (text, kind) over rows of values, each column as its values want it."""
+    columns = list(zip(*rows, strict=True))
+    kinds = [_kind(kind, column) for (_, kind), column in zip(heads, columns, strict=True)]
+    lines = tuple(tuple(map(_cell, row, kinds)) for row in rows)
+    texts = [[head, *(line[at][0] for line in lines)] for at, (head, _) in enumerate(heads)]
+    widths = list(map(_width, texts))
+    if all(widths):  # some column has to take what is left
+        inputs = [at for at, (_, kind) in enumerate(heads) if kind.startswith("in")]
+        widths[(inputs or [len(heads) - 1])[-1]] = 0
+    named = [text for text, _ in heads]
+    titles = tuple(zip(named, kinds, widths, strict=True))
+    return Table(titles, lines, sum(width or SHARED for width in widths))
+
+
+def _kind(kind: str, values: Sequence[Any]) -> str:
+    present = [value for value in values if value is not None]
+    numbers = present and {type(value) for value in present} <= {int, float, Decimal}
+    return f"{kind} num" if numbers else kind
+
+
+def _cell(value: Any, kind: str) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return ("✓ yes", f"{kind} yes") if value else ("– no", f"{kind} no")
+    if isinstance(value, float):
+        return clean(f"{value:.4g}") or MISSING, kind
+    if isinstance(value, list):
+        return clean(" · ".join(map(as_text, value))) or MISSING, kind
+    return clean(value) or MISSING, kind
 
 
 def _cells(sample: Sample | RowSample, shown: list[tuple[str, str]]) -> Iterable[tuple[str, str]]:

@@ -21,6 +21,7 @@ from typing import Any
 from ...models import ExecutionResult
 from ...orchestration import ExecutionContext, ExecutionObserver, PipelineStage
 from ..ui import (
+    CellOutput,
     Place,
     at_cell_ends,
     cell_number,
@@ -28,13 +29,17 @@ from ..ui import (
     may_click,
     nobody_there,
     not_at_cell_ends,
+    row_count,
     safe,
+    shown_at,
+    vacate,
     view_of,
 )
+from .answers import answers_of, counted, rows_kept
 from .card import Card, can_retry, plain, render
 from .figures import ENDED, RunLike
 from .throughput import History
-from .widgets import RETRY, STOP_AGAIN, ButtonRow, CardWidgets, page_mark
+from .widgets import RETRY, STOP_AGAIN, ButtonRow, CardWidgets, Step, page_mark
 
 __all__ = ["WidgetObserver", "follow", "mimebundle", "shown_elsewhere", "shows_live"]
 
@@ -45,7 +50,14 @@ BYTES_A_SECOND, ENVELOPE = 16_000, 1_200  # to the browser at most; what a messa
 RELOAD, ASKS = 4.0, 30.0  # seconds that a page takes to load at least, and then to ask at most
 SAVED_FROM, SAVED_EVERY = 5.0, 6.0  # seconds until a stand-in is there, and then between two
 DRAINING = 1.0  # seconds between two static cards of a run whose last requests are in flight
+MOST_UNDER = 2  # outputs of what is opened under a card: the live one, and what is saved of it
 MOST_KEPT = 8  # live cards of ended runs, kept for pages that no replacement reaches
+
+LOOK, REVIEW, RETRY_FAILED, IMPROVE = (
+    "Look through", "Review", "Retry failed", "Improve this prompt",
+)  # fmt: skip
+JUDGE = "Say of rows whether they are right, and know how many are"
+TRY = "Open the workbench with the prompt and the settings of this cell"
 
 # An output can't be taken away again: what is left of one is hidden by the style sheet.
 NOTHING = '<div class="ondine-none"></div>'
@@ -55,13 +67,15 @@ _KEPT: deque[CardWidgets] = deque()
 _ELSEWHERE: ContextVar[bool] = ContextVar("shown elsewhere", default=False)
 
 
-def mimebundle(run: RunLike, *, told: bool = False) -> dict[str, str]:
+def mimebundle(run: RunLike, *, told: bool = False, quickly: bool = False) -> dict[str, str]:
     """The run's card as it is now, for `run` as the last expression of a cell.
 
-    Where the cell tells the error that ended the run (`told`), the card doesn't repeat it.
+    Where the cell tells the error that ended the run (`told`), the card doesn't repeat it. To count
+    the answers takes time by the number of rows: `quickly`, those of many rows are left out.
     """
     history = next((view.history for view in _views(run)), None)
-    card = Card.of(run, history.last if history is not None else None)
+    answers = None if quickly and not counted(run) else answers_of(run)
+    card = Card.of(run, history.last if history is not None else None, answers=answers)
     card = replace(card, error="") if told else card
     html = render(card, live=False, as_of="" if card.ended else _now())
     return {"text/html": html, "text/plain": plain(card)}
@@ -115,6 +129,9 @@ class WidgetObserver(ExecutionObserver):
         self._place = self._below = Place()
         self._widgets: CardWidgets | None = None
         self._row: ButtonRow | None = None
+        self._under: tuple[Place, ...] = ()  # for what the buttons open
+        self._opened = ""  # the name of the button whose view is open
+        self._cell = CellOutput()
         self._lock = threading.RLock()
         self._due = 0.0  # when progress may be drawn next (monotonic seconds)
         self._broken = False
@@ -139,6 +156,7 @@ class WidgetObserver(ExecutionObserver):
                 self.cell, self._clicks = cell_number(), may_click()
                 if nobody_there():
                     at_cell_ends(self._at_cell_end)
+                self._cell = CellOutput()
                 with contextlib.suppress(RuntimeError):
                     self._loop = asyncio.get_running_loop()
                 self._show_widgets()
@@ -223,7 +241,8 @@ class WidgetObserver(ExecutionObserver):
         widgets = self._widgets
         if widgets is not None:
             self.redraw()  # the last mark of its history
-        bundle = mimebundle(self.run, told=self._told)
+        # Where nobody looks, it is the file that counts; else the loop must not wait for many rows.
+        bundle = mimebundle(self.run, told=self._told, quickly=self._clicks)
         if bundle == self._final:
             return
         self._place.show(bundle)
@@ -231,6 +250,20 @@ class WidgetObserver(ExecutionObserver):
         if widgets is not None:
             self._let_go(widgets)
         self._offer()
+        if not counted(self.run):
+            threading.Thread(target=self._count_answers, args=(self.run,), daemon=True).start()
+
+    def _count_answers(self, run: Any) -> None:
+        """Count the answers of many rows beside the loop, then show them."""
+        try:
+            answers_of(run)
+        except Exception as error:  # the card stands without them
+            self._complain(error)
+            return
+        with self._lock:
+            if self.run is run and self._widgets is None:
+                self._final = mimebundle(run, told=self._told)
+                self._place.show(self._final)
 
     def _let_go(self, widgets: CardWidgets) -> None:
         """Close the widgets, unless a page was loaded since: what is shown there can't be replaced,
@@ -252,32 +285,99 @@ class WidgetObserver(ExecutionObserver):
     # -- what can be done with a run when its card is static
 
     def _offer(self) -> None:
-        """A button, where somebody may be there; of a saved notebook the card says how."""
-        row = self._offered()
-        if row is None:
+        """Buttons, where somebody may be there; of a saved notebook the card says how."""
+        steps = self._offered()
+        if not steps:
             if self._below.used:
                 self._show_below(NOTHING)
             return
-        if self._row is None or self._row.name != row[0]:
-            old, self._row = self._row, ButtonRow(*row)
+        if self._row is None or self._row.names != tuple(step.name for step in steps):
+            old, self._row = self._row, ButtonRow(steps)
             bundle = view_of(self._row.box)
             self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
             if old is not None:
                 old.close()
         self._row.enable(True)
+        if not self._under and len(steps) > 1:
+            self._under = tuple(self._below.beside() for _ in range(MOST_UNDER))
 
-    def _offered(self) -> tuple[str, str, Callable[[], None]] | None:
-        """Stop while the last requests are in flight, then Retry failed; under one card only."""
+    def _offered(self) -> list[Step]:
+        """Stop while the last requests are in flight, then what is next; under one card only."""
         first = next(_views(self.run), self)
         if not self._clicks or self._loop is None or first is not self:
-            return None
+            return []
         if self.run.state == "stopping" and not getattr(self.run, "interrupt_only", False):
-            return "Stop", STOP_AGAIN, self._on_stop
-        return ("Retry failed", RETRY, self._on_retry) if can_retry(self.run) else None
+            return [Step("Stop", STOP_AGAIN, self._on_stop)]
+        steps = []
+        if rows_kept(self.run) and hasattr(self.run, "show"):
+            look = f"See all {row_count(rows_kept(self.run) or 0)}: filter, sort, read one in full"
+            steps.append(Step(LOOK, look, self._opener(LOOK, self._look), main=True))
+            if hasattr(self.run, "review"):
+                steps.append(Step(REVIEW, JUDGE, self._opener(REVIEW, self._review)))
+        if can_retry(self.run):
+            steps.append(Step(RETRY_FAILED, RETRY, self._on_retry))
+        pipeline = getattr(self.run, "pipeline", None)
+        if steps and pipeline is not None and not pipeline.streams:
+            steps.append(Step(IMPROVE, TRY, self._opener(IMPROVE, self._improve)))
+        return steps
+
+    # -- what is opened under the card
+
+    def _opener(self, name: str, show: Callable[[], None]) -> Callable[[], None]:
+        """What a click does: on the loop, and as a part of the cell that has shown the card."""
+
+        def click() -> None:
+            if self._loop is not None and not self._loop.is_closed():
+                context = self._cell.context.copy()
+                self._loop.call_soon_threadsafe(self._open, name, show, context=context)
+
+        return click
+
+    def _open(self, name: str, show: Callable[[], None]) -> None:
+        """Open a view under the card in the place of the one that is open; or close it again."""
+        if self._row is None:
+            return
+        self._close_view()
+        opened, self._opened = self._opened, ""
+        if opened == name:
+            return
+        self._row.say("")
+        try:
+            with self._cell.again():
+                for place in self._under:
+                    place.show({"text/html": NOTHING, "text/plain": ""})
+                with shown_at(*self._under):
+                    show()
+        except Exception as error:  # shown where the button is; nothing else is lost
+            self._row.say(f"{type(error).__name__}: {safe(error)}")
+            return
+        self._opened = name
+        self._row.mark(name)
+
+    def _close_view(self) -> None:
+        for place in self._under:
+            vacate(place)
+            if place.used:
+                place.show({"text/html": NOTHING, "text/plain": ""})
+        if self._row is not None:
+            self._row.mark("")
+
+    def _look(self) -> None:
+        run: Any = self.run
+        run.show()
+
+    def _review(self) -> None:
+        run: Any = self.run
+        run.review()
+
+    def _improve(self) -> None:
+        from ..workbench import from_run
+
+        from_run(self.run)
 
     def _on_stop(self) -> None:
         if self._row is not None:
-            self._row.button.disabled = True
+            self._row.buttons["Stop"].disabled = True
         self.run.stop()
 
     def _show_below(self, html: str, text: str = "") -> None:
@@ -290,8 +390,7 @@ class WidgetObserver(ExecutionObserver):
     def _on_retry(self) -> None:
         if self._loop is None or self._loop.is_closed() or self._row is None:
             return
-        self._row.button.disabled = True
-        self._row.say("")
+        self._row.say("", RETRY_FAILED)
         self._loop.call_soon_threadsafe(self._retry)
 
     def _retry(self) -> None:
@@ -302,7 +401,7 @@ class WidgetObserver(ExecutionObserver):
                 retry = run.retry_failed()
         except Exception as error:  # shown where the button is; nothing else is lost
             if self._row is not None:
-                self._row.say(f"{type(error).__name__}: {safe(error)}")
+                self._row.say(f"{type(error).__name__}: {safe(error)}", RETRY_FAILED)
             return
         for view in dict.fromkeys([self, *_views(run)]):  # wherever the run is shown
             view._go_on_with(retry)
@@ -313,6 +412,8 @@ class WidgetObserver(ExecutionObserver):
             self.run, self.history, self._final, self._told = retry, History(), {}, False
             retry.context.observers.append(self)
             if self._row is not None:
+                self._close_view()
+                self._opened = ""
                 self._row.enable(False)
             self._show_widgets()
         retry.when_over(lambda _: self.finish())

@@ -6,14 +6,14 @@ ipywidgets is imported when the first card is shown.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..ui import css
 from .card import Card, render
 
-__all__ = ["RETRY", "STOP_AGAIN", "ButtonRow", "CardWidgets", "close_all", "page_mark"]
+__all__ = ["RETRY", "STOP_AGAIN", "ButtonRow", "CardWidgets", "Step", "close_all", "page_mark"]
 
 DOUBLE_CLICK = 0.3  # seconds in which a second click on Stop is not meant as a second stop
 STOP, STOP_AGAIN = (
@@ -111,34 +111,61 @@ class CardWidgets:
         self._redraw()
 
 
-class ButtonRow:
-    """A button under a static card, with room for a word beside it."""
+class Step(NamedTuple):
+    """A button under a card: its name, what it does in words, and what a click calls."""
 
-    def __init__(self, name: str, tooltip: str, on_click: Callable[[], None]) -> None:
+    name: str
+    tooltip: str
+    on_click: Callable[[], None]
+    main: bool = False
+
+
+class ButtonRow:
+    """Buttons under a static card, with room for a word beside them."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
         import ipywidgets
 
-        self.name: str = name
-        self.button = _button(name, tooltip, lambda _: on_click())
+        self.buttons: dict[str, Any] = {step.name: _step_button(step) for step in steps}
         self._note = ipywidgets.HTML()
-        row = ipywidgets.HBox([self.button, self._note])
+        row = ipywidgets.HBox([*self.buttons.values(), self._note])
         row.add_class("o-more")
         self.box = ipywidgets.VBox([row])
         for name in ("ondine-view", "ondine-retry"):
             self.box.add_class(name)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its buttons."""
+        return tuple(self.buttons)
+
     def enable(self, enabled: bool) -> None:
-        """Show the button, or take it away while it has nothing to do."""
-        self.button.disabled = not enabled
+        """Show the buttons, or take them away while there is nothing to do."""
+        for button in self.buttons.values():
+            button.disabled = not enabled
         self.box.layout.display = None if enabled else "none"
 
-    def say(self, text: str) -> None:
-        """Show a line beside the button, and let it be tried again."""
-        self.button.disabled = not text
+    def mark(self, name: str) -> None:
+        """Show which button's view is open; "" for none."""
+        for known, button in self.buttons.items():
+            (button.add_class if known == name else button.remove_class)("o-open")
+
+    def say(self, text: str, name: str = "") -> None:
+        """Show a line beside the buttons; the button of that `name` waits while there is none."""
+        if name in self.buttons:
+            self.buttons[name].disabled = not text
         self._note.value = f'<p role="status">{escape(text)}</p>' if text else ""
 
     def close(self) -> None:
         """Close the row's widgets."""
         close_all(self.box)
+
+
+def _step_button(step: Step) -> Any:
+    button = _button(step.name, step.tooltip, lambda _: step.on_click())
+    if step.main:
+        button.add_class("o-main")
+    return button
 
 
 def page_mark() -> Any:

@@ -9,6 +9,7 @@ from ... import lazily
 
 if TYPE_CHECKING:
     from .display import (
+        CellOutput,
         Place,
         at_cell_ends,
         bind,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
         names_here,
         nobody_there,
         not_at_cell_ends,
+        shown_at,
+        vacate,
         view_of,
     )
     from .templates import css, template
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MESSAGE",
     "MISSING",
+    "CellOutput",
     "Drawing",
     "Kit",
     "LiveView",
@@ -68,9 +72,11 @@ __all__ = [
     "row_count",
     "safe",
     "short",
+    "shown_at",
     "span",
     "template",
     "time_left",
+    "vacate",
     "view_of",
 ]
 
@@ -79,6 +85,9 @@ __getattr__: Callable[[str], Any] = lazily(
     {
         "Drawing": "worker",
         "Kit": "widget_kit",
+        "vacate": "display",
+        "shown_at": "display",
+        "CellOutput": "display",
         "names_here": "display",
         "in_marimo": "display",
         "bind": "display",

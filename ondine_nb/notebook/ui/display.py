@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 __all__ = [
+    "CellOutput",
     "Place",
     "at_cell_ends",
     "bind",
@@ -20,8 +22,14 @@ __all__ = [
     "names_here",
     "nobody_there",
     "not_at_cell_ends",
+    "shown_at",
+    "vacate",
     "view_of",
 ]
+
+
+_FREE: ContextVar[list[Place] | None] = ContextVar("places that are free", default=None)
+_STANDS_AT: dict[str, Place] = {}  # by the id of what is displayed there
 
 
 class Place:
@@ -42,6 +50,11 @@ class Place:
         self._publisher = self._publisher or _shell().display_pub
         publish(self._publisher, bundle, self.id, update=update)
 
+    @property
+    def publisher(self) -> Any:
+        """What sends outputs to the cell that this place is in."""
+        return self._publisher
+
     def beside(self) -> Place:
         """Another place, for later: in the same output, whoever runs what then."""
         other = Place()
@@ -50,13 +63,45 @@ class Place:
         return other
 
 
-def display_bundle(bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
-    """Show `bundle` (MIME type to data) here, or instead of what was shown under `display_id`."""
-    publish(_shell().display_pub, bundle, display_id, update=update)
+@contextlib.contextmanager
+def shown_at(*places: Place) -> Iterator[None]:
+    """What is displayed in here stands at these places, the first at the first one.
+
+    What is shown there later, instead of it, does too, until a place is given to something else:
+    what comes from a callback of a widget belongs to no cell of its own.
+    """
+    for place in places:
+        vacate(place)
+    token = _FREE.set(list(places))
+    try:
+        yield
+    finally:
+        _FREE.reset(token)
+
+
+def vacate(place: Place) -> None:
+    """Take a place from what was displayed there by `shown_at`."""
+    for known in [known for known, at in _STANDS_AT.items() if at is place]:
+        del _STANDS_AT[known]
+
+
+def display_bundle(bundle: dict[str, Any], display_id: str | None, *, update: bool) -> None:
+    """Show `bundle` (MIME type to data) here, or instead of what was shown under `display_id`.
+
+    Without an id it stays as it is.
+    """
+    name = display_id or f"ondine-{uuid.uuid4().hex}"
+    publish(_shell().display_pub, bundle, name, update=update)
 
 
 def publish(publisher: Any, bundle: dict[str, Any], display_id: str, *, update: bool) -> None:
     """Send `bundle` by the shell's `publisher`."""
+    free = _FREE.get()
+    if free and not update:
+        _STANDS_AT[display_id] = free.pop(0)
+    place = _STANDS_AT.get(display_id)
+    if place is not None:
+        publisher, display_id, update = place.publisher, place.id, True
     publisher.publish(data=bundle, transient={"display_id": display_id}, update=update)
 
 
@@ -96,9 +141,36 @@ def nobody_there() -> bool:
     return not _cell_id()
 
 
-def _cell_id() -> str:
+class CellOutput:
+    """The cell that runs now, to show something in its output later, from a loop's callback."""
+
+    def __init__(self) -> None:
+        self.context: Context = copy_context()
+        self._parent: Any = _parent()
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """What is displayed in here is output of the cell. Where a kernel knows cells by more than
+        a context, run it in a copy of `context`, too.
+        """
+        shell, before = _shell(), _parent()
+        if self._parent is None or not hasattr(shell, "set_parent"):
+            yield
+            return
+        shell.set_parent(self._parent)
+        try:
+            yield
+        finally:
+            shell.set_parent(before)
+
+
+def _parent() -> Any:
     shell = _shell()
-    parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else None
+    return shell.get_parent() if hasattr(shell, "get_parent") else None
+
+
+def _cell_id() -> str:
+    parent = _parent()
     return str(parent.get("metadata", {}).get("cellId", "")) if parent else ""
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .panel import Panel, from_line, panel
+from .panel import Panel, from_line, from_run, panel
 
-__all__ = ["Panel", "from_line", "panel"]
+__all__ = ["Panel", "from_line", "from_run", "panel"]

@@ -25,7 +25,7 @@ from .screen import Screen
 from .trials import Trial
 from .widgets import control
 
-__all__ = ["Panel", "from_line", "panel"]
+__all__ = ["Panel", "from_line", "from_run", "panel"]
 
 
 def panel(
@@ -73,6 +73,32 @@ def from_line(magics: Any, line: str) -> Panel:
     if out:
         made.bench.out = str(out)
     magics.shell.user_ns["ondine_panel"] = made  # a line gives nothing back that could be named
+    made.show()
+    return made
+
+
+def from_run(run: Any) -> Panel:
+    """A workbench with the prompt, the frame and the options that `run` had; displays it.
+
+    Raises `ConfigurationError` where its rows aren't in memory.
+    """
+    pipeline, shell = run.pipeline, _shell()
+    frame = getattr(pipeline.source, "frame", None)
+    if frame is None:
+        raise ConfigurationError("the rows of a stream aren't kept: there is nothing to try on")
+    known = pipeline.options
+    options = {
+        option.name: getattr(known, option.name)
+        for option in fields(Options)
+        if option.name != "sample" and known.given(option.name)
+    }
+    source = pipeline.name if pipeline.name.isidentifier() else None
+    made = Panel(
+        frame.native, pipeline.prompt, {}, {**options, "journal": pipeline.journal},
+        source=source, shell=shell,
+    )  # fmt: skip
+    if run.name:
+        made.bench.out = run.name
     made.show()
     return made
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ...errors import OndineError
-from ..ui import clean, may_click, view_of
+from ..ui import clean, display_bundle, may_click, view_of
 from .actions import one_line
 from .html import figures_html, forecast_html, mirror, plain, results_html, says, static
 from .widgets import ACTIONS, NO_COLUMN, Widgets
@@ -345,8 +345,4 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _publish(bundle: dict[str, Any], display_id: str | None, update: bool) -> None:
-    from IPython import display
-
-    show: Any = display.display  # untyped in IPython
-    more = {"display_id": display_id, "update": update} if display_id else {}
-    show(bundle, raw=True, **more)
+    display_bundle(bundle, display_id, update=update)

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,39 +21,8 @@ from ondine_nb.notebook.card import widgets as card_widgets
 from ondine_nb.notebook.card.view import WidgetObserver, mimebundle
 from ondine_nb.notebook.ui import display as displays
 from ondine_nb.orchestration import ExecutionObserver, Sample
+from tests.notebook.card.conftest import Screen
 from tests.notebook.shots import FakeRun, PausableRun, context, live_run
-
-
-class Screen:
-    """What was displayed, in order: (bundle, display id, whether it is an update)."""
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[dict[str, Any], str, bool]] = []
-
-    def publish(
-        self, data: dict[str, Any], transient: dict[str, str], update: bool = False
-    ) -> None:
-        self.shown.append((data, transient["display_id"], update))
-
-    @property
-    def display_pub(self) -> Screen:
-        return self
-
-    kernel = "a kernel"
-    execution_count = 3
-
-    def get_parent(self) -> dict[str, Any]:
-        return {"metadata": {"cellId": "a cell"}}
-
-
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
-    """A notebook: a kernel is there, and what is displayed is kept."""
-    screen = Screen()
-    monkeypatch.setattr(displays, "_shell", lambda: screen)
-    monkeypatch.setattr(card_widgets, "DOUBLE_CLICK", 0.0)
-    yield screen
-    ipywidgets.Widget.close_all()
 
 
 def shown(run: FakeRun) -> tuple[WidgetObserver, Any]:
