@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -104,8 +105,11 @@ class Jupyter:
         pytest.fail(f"{name} has no kernel: {self.ask('/api/sessions')}")
 
     def end_kernels(self) -> None:
-        for session in self.ask("/api/sessions"):
-            self.ask(f"/api/sessions/{session['id']}", "DELETE")
+        """All of them; the server refuses while it starts one again, and is asked again."""
+        while sessions := self.ask("/api/sessions"):
+            for session in sessions:
+                with contextlib.suppress(urllib.error.HTTPError):
+                    self.ask(f"/api/sessions/{session['id']}", "DELETE")
 
 
 @dataclass(frozen=True)
