@@ -73,11 +73,12 @@ def at_random(rows: int, *, seed: int = 0, among: Sequence[int] | None = None) -
 
 
 def one_of_each(
-    values: Sequence[Any], *, seed: int = 0, among: Sequence[int] | None = None
+    values: Sequence[Any], *, of: str = "", seed: int = 0, among: Sequence[int] | None = None
 ) -> list[Drawn]:
     """A row of each value in turn (the rarest value first), then a second of each, and so on.
 
-    Stratified: which of a value's rows is next, chance decides, fixed by `seed`.
+    Stratified: which of a value's rows is next, chance decides, fixed by `seed`. `of` names the
+    field that has the values: draws by two fields are two designs, and are told apart by it.
     """
     strata: dict[str, list[int]] = {}
     for position in _places(len(values), among):
@@ -86,7 +87,7 @@ def one_of_each(
     columns = []
     for value, places in sorted(strata.items(), key=lambda each: (len(each[1]), each[0])):
         dice.shuffle(places)
-        draw = Draw("one of each", value, len(places))
+        draw = Draw(f"one of each {of}".rstrip(), value, len(places))
         columns.append([Drawn(position, draw) for position in places])
     return [drawn for turn in zip_longest(*columns) for drawn in turn if drawn is not None]
 

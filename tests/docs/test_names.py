@@ -28,7 +28,8 @@ OF_BENCH = {
     for path in (ROOT / "tests" / "bench").glob("*.py")
     for flag in re.findall(r'add(?:_argument)?\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
 }
-LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor", "score", "labels"}
+LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor"}
+LINES |= {"show", "review", "score", "labels"}
 KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
 ONDINE = DOCS / "coming-from" / "ondine.md"
 

@@ -118,3 +118,19 @@ def test_rows_without_an_answer_dont_count_and_are_told() -> None:
     found = score_reviewed(FIELD, rows, 5)
     assert (found.n, found.unanswered, found.accuracy) == (1, 1, 1.0)
     assert "1 labelled row has no answer and doesn't count" in repr(found)
+
+
+def test_draws_by_the_values_of_two_fields_dont_mix() -> None:
+    """Each is an estimate of its own for the same rows: neither doubles them."""
+    truths, answers = world(3)
+    other = ["even" if position % 2 else "odd" for position in range(len(answers))]
+    by_answer = one_of_each(answers, of="x", seed=1)[:60]
+    queue = [*by_answer, *one_of_each(other, of="y", seed=1)[:60]]
+    found = review(truths, answers, queue)
+    assert found.scope == (
+        "An estimate for the 2,000 rows that these were drawn from by chance "
+        "(one of each x, one of each y)"
+    )
+    share = sum(map(str.__eq__, truths, answers)) / len(answers)
+    assert found.interval is not None
+    assert found.interval[0] <= share <= found.interval[1]

@@ -95,7 +95,7 @@ class ReviewQueues:
         made["random"] = lambda: at_random(len(self.results), among=answered)
         if (field := self._grouping()) is not None:
             made[f"one of each {field}"] = lambda: one_of_each(
-                [json_value(value) for value in self._values(field)], among=answered
+                [json_value(value) for value in self._values(field)], of=field, among=answered
             )
         statuses = [self.results.status(at) for at in range(len(self.results))]
         if any(statuses[at] == "failed" for at in self._places()):
