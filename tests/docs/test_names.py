@@ -29,6 +29,7 @@ OF_BENCH = {
     for flag in re.findall(r'add(?:_argument)?\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
 }
 LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor", "score", "labels"}
+LINES |= {"show"}
 KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
 ONDINE = DOCS / "coming-from" / "ondine.md"
 
