@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-NAMES = ("compare", "start", "rerun", "growth", "stream", "journal", "dask", "trace")
+NAMES = ("compare", "start", "rerun", "growth", "stream", "journal", "dask", "trace", "results")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -141,4 +141,4 @@ def test_a_question_is_asked_again_until_it_is_answered_and_a_dead_kernel_is_tol
       }, 60));
     """
     got = script(body)
-    assert got == [5, True, 1, ["busy", "here", "gone"], "the kernel is gone"]
+    assert got == [5, True, 1, ["busy", "silent", "here", "gone"], "the kernel is gone"]

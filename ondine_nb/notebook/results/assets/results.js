@@ -260,7 +260,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
       ? h("td", { class: classOf(one), data: { field: one.name } }, cell(one, whole(one), full))
       : h("td", { class: "stack" }, texts.map((it) => h("span", { class: full ? "" : "one", data: { field: it.name } }, full ? cell(it, whole(it), true) : marked(value(it.name) ?? "–", hits(value(it.name) ?? "", S.needle))))));
     return h("tr", { class: `${on ? "on" : ""}${full ? " tall" : ""}`, data: { row: line.at, place }, "aria-rowindex": place + 2, "aria-current": on ? "true" : null },
-      h("th", { scope: "row", class: "pos" }, h("button", { type: "button", "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
+      h("th", { scope: "row", class: "pos" }, h("button", { type: "button", tabindex: -1, "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
   }
 
   // -- drawing
@@ -546,7 +546,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     drawFoot(first + 1, Math.min(S.look.places, scroller.at(scroller.top + scroller.view - 1) + 1));
   }
 
-  const more = (at, place, open) => h("button", { type: "button", class: "more", "data-key": `more ${at}`, "aria-expanded": String(open),
+  const more = (at, place, open) => h("button", { type: "button", class: "more", tabindex: -1, "data-key": `more ${at}`, "aria-expanded": String(open),
     "aria-label": `${open ? "less" : "more"} of row ${at}`, onclick: (event) => { event.stopPropagation(); expand(at, place); } }, open ? "less" : "more");
 
   async function expand(at, place) {

@@ -48,7 +48,7 @@ const count = (number) => Number(number).toLocaleString("en-US");
 const unseen = (text) => h("span", { class: "unseen" }, text);
 
 /** Asks the kernel by messages with an id. An answer may be lost on its way: then it asks again,
-    and the kernel answers alike. `state` is told "here", "busy" or "gone". */
+    and the kernel answers alike. `state` is told "here", "busy", "silent" or "gone". */
 class Kernel {
   constructor(model, told) {
     this.model = model;
@@ -86,6 +86,7 @@ class Kernel {
     }
     it.sent += 1;
     if (it.sent === 1) it.late = setTimeout(() => this.told("busy"), 1500);
+    if (it.sent === 3) this.told("silent"); // a kernel that was restarted elsewhere takes it and says nothing
     it.again = setTimeout(() => this.send(id), 5000 * Math.min(it.sent, 6));
   }
   heard(message) {
@@ -270,6 +271,7 @@ function view(name, draw) {
         root.dataset.kernel = state;
         if (state === "gone") note("The kernel is gone: this shows what was loaded. Run the cell again to go on.");
         else if (state === "busy") note(said = "waiting for the kernel, which is busy …");
+        else if (state === "silent") note(said = "The kernel doesn't answer: it is busy, or it was restarted. Then run the cell again.");
         else if (line.textContent === said) note("");
       });
       kernel.on("note", (message) => note(message.text));
