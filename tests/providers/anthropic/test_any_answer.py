@@ -24,6 +24,8 @@ from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.sending import RateLimiter
 from tests.sending.test_sender import BODIES
 
+pytestmark = pytest.mark.timeout(3600)  # ten thousand take minutes
+
 STATUSES = [400, 401, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529, 204, 302]
 LIMITS = [
     f"anthropic-ratelimit-{kind}-{what}"
