@@ -17,6 +17,7 @@ from ondine_nb.pipeline.build import asker_of
 from ondine_nb.pipeline.options import Options
 from ondine_nb.providers import Settings
 from ondine_nb.sending import Budget
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 
 __all__ = ["HAIKU", "Asker", "asking", "echoes", "journaled", "seen", "statuses", "texts"]
@@ -56,7 +57,7 @@ async def ended(run: Run) -> None:
 
 async def seen(condition: Callable[[], bool]) -> None:
     """Wait on the loop until `condition()` holds."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -12,18 +12,20 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
+from tests.patience import PATIENCE
+
 __all__ = ["both_there", "kill", "pids", "two_workers"]
 
 
 # Else a cluster gives a killed worker up that isn't back after 15 seconds, on a busy machine too.
-PATIENCE = {"distributed.deploy.lost-worker-timeout": "5 minutes"}
+LOST_LATE = {"distributed.deploy.lost-worker-timeout": "5 minutes"}
 
 
 @contextlib.contextmanager
 def two_workers(workers: int = 2) -> Iterator[LocalCluster]:
     """A cluster that listens on this machine only; its logs are quiet."""
     with (
-        dask.config.set(PATIENCE),
+        dask.config.set(LOST_LATE),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -39,7 +41,7 @@ def two_workers(workers: int = 2) -> Iterator[LocalCluster]:
 def both_there(cluster: LocalCluster) -> None:
     """Wait until a worker that a test has killed is back."""
     with Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=PATIENCE)
 
 
 def pids(cluster: LocalCluster) -> dict[str, int]:

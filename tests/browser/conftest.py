@@ -26,11 +26,12 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.chromium import launched
 from tests.notebook.kernels import environment
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 from .pages import Pages
 
-expect.set_options(timeout=60_000)  # a busy machine is no failure
+expect.set_options(timeout=PATIENCE * 1000)
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -81,7 +82,7 @@ class Jupyter:
     def ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"{self.url}{path}", method=method)
         request.add_header("Authorization", f"token {self.token}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
@@ -96,7 +97,7 @@ class Jupyter:
 
     def wait_for_kernel(self, name: str) -> None:
         """Until the notebook's page is connected to a kernel that is idle."""
-        end = time.monotonic() + 40
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             kernels = [it["kernel"] for it in self.ask("/api/sessions") if it["path"] == name]
             if any(it["connections"] and it["execution_state"] == "idle" for it in kernels):
@@ -138,12 +139,12 @@ class Notebook:
                 self.page.wait_for_timeout(50)
         pytest.fail(f"cell {at} does not start: {before}")
 
-    def run(self, at: int, seconds: float = 40) -> str:
+    def run(self, at: int, seconds: float = PATIENCE) -> str:
         """Run a cell to its end; gives the text of its output."""
         self.start(at)
         return self.ended(at, seconds)
 
-    def ended(self, at: int, seconds: float = 40) -> str:
+    def ended(self, at: int, seconds: float = PATIENCE) -> str:
         self.page.wait_for_function(
             "at => /\\[\\d+\\]/.test(document.querySelectorAll('.jp-CodeCell')[at]"
             ".querySelector('.jp-InputPrompt').textContent)",
@@ -152,7 +153,7 @@ class Notebook:
         )
         return "\n".join(self.cell(at).locator(".jp-OutputArea-output").all_inner_texts())
 
-    def wait_for(self, at: int, selector: str, seconds: float = 40) -> Locator:
+    def wait_for(self, at: int, selector: str, seconds: float = PATIENCE) -> Locator:
         """Wait for the card to match a selector such as `[data-state=running]`."""
         card = self.cell(at).locator(f".ondine-run{selector}")
         card.wait_for(state="visible", timeout=seconds * 1000)
@@ -185,7 +186,7 @@ class Notebook:
         """Save, and give the outputs of each cell as they are in the file."""
         before = self.path.stat().st_mtime_ns
         self.page.keyboard.press("Control+S")
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
             time.sleep(0.05)
         while True:
@@ -244,7 +245,7 @@ def _no_node(folder: Path) -> str:
 
 
 def _wait_until_up(jupyter: Jupyter, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         try:
             jupyter.ask("/api/status")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import BrowserContext, Error, Page
 
+from tests.patience import PATIENCE
+
 if TYPE_CHECKING:
     from .conftest import Jupyter
 
@@ -51,7 +53,7 @@ class Pages:
     def _load(self, path: str, query: str) -> Page:
         page = self._browser.new_page()
         page.set_viewport_size({"width": 1300, "height": 1000})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE * 1000)
         page.goto(f"{self._jupyter.url}/{path}?token={self._jupyter.token}{query}")
         return page
 

@@ -152,11 +152,11 @@ def test_after_a_reload_of_the_page_the_card_goes_on_to_its_end(
     wait_until_done(notebook, 1, 10)
     notebook.save()
     notebook.page.reload()
-    card = notebook.wait_for(1, "[data-state]", seconds=40)
+    card = notebook.wait_for(1, "[data-state]")
     if "background" in line:
         assert done(card) < 400
         wait_until_done(notebook, 1, done(card) + 5)
-    notebook.wait_for(1, "[data-state=done][data-done='400']", seconds=40)
+    notebook.wait_for(1, "[data-state=done][data-done='400']")
     assert button(notebook, 1, "Stop").count() == 0
     jupyter.wait_for_kernel(notebook.path.name)
     notebook.run(2)
@@ -237,7 +237,7 @@ def test_of_a_batch_the_card_shows_what_waits_and_for_how_long_and_then_the_rows
         expect(card).to_contain_text("since the start")
         assert card.get_by_role("progressbar").count() == 0
         server.batches.release()
-        notebook.wait_for(1, "[data-state=done][data-done='30']", seconds=40)
+        notebook.wait_for(1, "[data-state=done][data-done='30']")
         expect(notebook.card(1)).to_contain_text("batches")  # what they saved
         notebook.ended(1)
 

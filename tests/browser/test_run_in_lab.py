@@ -75,7 +75,7 @@ def test_stop_lets_go_of_the_cell_while_answers_are_out_and_a_second_stop_cancel
     slow.pause()
     notebook.start(1)
     notebook.wait_for(1, "[data-state=running]")
-    slow.wait_for(8, 30)
+    slow.wait_for(8)
     assert notebook.click_and_time(1, "Stop") <= 2000
     notebook.wait_for(1, "[data-state=stopping]")
     assert notebook.run(2).startswith("0 stopping")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -34,7 +35,7 @@ def start_and_save(notebook: Notebook) -> int:
 
 def as_html(path: Path) -> Path:
     words = ["-m", "nbconvert", "--to", "html", str(path)]
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=PATIENCE)
     return path.with_suffix(".html")
 
 
@@ -76,7 +77,7 @@ def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_th
     notebook.page.reload()
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_visible()
     assert_nothing_is_missing(notebook.page)
-    notebook.wait_for(1, "[data-state=done][data-done='300']", seconds=40)
+    notebook.wait_for(1, "[data-state=done][data-done='300']")
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_hidden()
 
 

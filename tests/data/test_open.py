@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from ondine_nb.data.open import open_source
 from ondine_nb.data.source import Source
 from ondine_nb.errors import ColumnError, ConfigurationError, RunError
+from tests.patience import PATIENCE
 
 KINDS = ["pandas", "polars"]
 N = 12_345  # more than two blocks, no multiple of anything
@@ -219,7 +220,7 @@ frames = source.frames(10)
 print(next(frames).native["b"][9])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert (done.stdout, done.stderr) == ("18\n", "")
 
@@ -648,7 +649,7 @@ def test_files_are_read_into_the_library_that_fits_the_process(
     path = written(tmp_path, "a.csv", "x\n1\n")
     code = "import sys; from ondine_nb.data import open_source as o; print(o(sys.argv[1]).kind)"
     command = [sys.executable, "-c", f"{before}\n{code}", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.strip() == expected, done.stderr
 
 

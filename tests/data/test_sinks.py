@@ -27,6 +27,7 @@ from ondine_nb.data.frames import records_frame
 from ondine_nb.data.open import open_source
 from ondine_nb.data.sinks import open_sink, open_target
 from ondine_nb.errors import ConfigurationError, RunError
+from tests.patience import PATIENCE
 
 KINDS = ["pandas", "polars"]
 ENDINGS = ["csv", "tsv", "jsonl", "ndjson", "parquet"]
@@ -624,7 +625,7 @@ def test_a_full_disk_ends_with_the_remedy_and_can_be_discarded(
     path = tmp_path / f"a.{ending}"
     path.write_text("old")
     command = [sys.executable, "-c", FULL, str(path), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     message, left = done.stdout.splitlines()
     assert f"{path} can't be written (" in message
@@ -654,7 +655,7 @@ for ending in ("csv", "tsv", "jsonl", *(["parquet"] if kind == "polars" else [])
 @pytest.mark.parametrize(("kind", "missing"), [("pandas", "polars"), ("polars", "pandas")])
 def test_one_library_alone_is_enough(kind: str, missing: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", ALONE, missing, kind, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 
@@ -712,6 +713,6 @@ def test_memory_doesnt_grow_with_the_number_of_rows(
         else:
             frame.write_parquet(paths[-1], row_group_size=25_000)
     command = [sys.executable, "-c", FLAT, *map(str, paths), kind, str(tmp_path / f"out.{to}")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 100  # MB

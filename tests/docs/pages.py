@@ -101,7 +101,7 @@ def run(page: list[Block], used: kernels.Kernel, folder: Path) -> Iterator[tuple
         if block.dies:
             used.kill_and_restart()
             used.anew(folder)
-        cell = used.run(block.body, timeout=120)
+        cell = used.run(block.body)
         assert cell.status == "ok", f"line {block.line}: {cell.traceback}"
         yield block, _printed(cell)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, GALLERY, PAGES, ROOT
+from tests.patience import PATIENCE
 
 LOADED = {"img": "src", "script": "src", "iframe": "src", "link": "href", "source": "src"}
 
@@ -38,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
     )
     assert built.returncode == 0, built.stderr
     return folder

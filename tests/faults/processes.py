@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ondine_nb.prompts.schema import parse_schema
+from tests.patience import PATIENCE
 from tests.server import value_of
 
 __all__ = [
@@ -102,7 +103,7 @@ def kill(process: Process) -> None:
 
 def ends_well(process: Process) -> str:
     """What a process says that ends by itself, without an error."""
-    said, problem = process.communicate(timeout=120)
+    said, problem = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, problem
     return said
 

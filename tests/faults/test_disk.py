@@ -20,6 +20,7 @@ from ondine_nb import Run
 from ondine_nb.errors import JournalError
 from ondine_nb.journal import files as journal_files
 from tests.asking import Asker, echoes, journaled, seen, statuses, texts
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ class Other:
         return self
 
     def end(self) -> tuple[list[str] | None, list[str], list[str | None]]:
-        out, _ = self.process.communicate(timeout=60)
+        out, _ = self.process.communicate(timeout=PATIENCE)
         error, rows, answers = map(json.loads, out.splitlines())
         return error, rows, answers
 

@@ -17,6 +17,7 @@ from tests.faults.processes import (
     server_process,
     start,
 )
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 ROWS, WIDTH = 600, 50
@@ -70,12 +71,12 @@ def test_an_interrupt_of_a_script_waits_for_what_is_in_flight(
     out = tmp_path / "out.json"
     server.pause()
     process = start(SCRIPT, server.url, out)
-    server.wait_for(8, timeout=60)
+    server.wait_for(8)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None
     server.resume()
-    _, problem = process.communicate(timeout=60)
+    _, problem = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert problem.strip().endswith("KeyboardInterrupt")
     assert server.ledger.requests == server.arrived == 8
@@ -139,7 +140,7 @@ def test_what_reads_copies_and_zips_the_journal_in_the_kernel_lets_nobody_take_i
             assert other.stdout is not None
             assert other.stdout.readline() == "begun\n"
         reading = start(READ_MEANWHILE, server.url, home, elsewhere)
-        server.wait_for(ROWS // 2, timeout=120)
+        server.wait_for(ROWS // 2)
         kill(reading)
         ends_well(start(READ_MEANWHILE, server.url, home, elsewhere))
     finally:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
+
 MOST = 350  # MB; most of it libraries
 GROWTH = 25  # MB, allocators being as they are
 
@@ -30,7 +32,7 @@ def figures(folder: Path, rows: int) -> Any:
         [sys.executable, "-c", SCRIPT, str(folder), str(rows)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=True,
     )
     return json.loads(said.stdout)

@@ -25,6 +25,7 @@ from ondine_nb.errors import JournalError
 from ondine_nb.journal import files as journal_files
 from ondine_nb.journal.entries import Entry
 from ondine_nb.journal.journal import Journal, home, shared
+from tests.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -475,7 +476,7 @@ def test_a_forked_child_has_a_journal_of_its_own_and_leaves_the_parents_whole(ho
     """
     parent = process(home, code)
     assert parent.stdout is not None
-    assert parent.communicate(timeout=30)[0].split() == ["0", "kept"]
+    assert parent.communicate(timeout=PATIENCE)[0].split() == ["0", "kept"]
     assert read_fresh(home, [1, 2, 3, 8]) == [b"body-1", b"body-2", b"body-3"]
 
 

@@ -31,6 +31,7 @@ from tests.fixtures.runs_of_0_1 import (
     pipeline_of,
     plain,
 )
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 from tests.server.batches import BatchRules
 
@@ -149,7 +150,7 @@ def _have_the_batch(server: MessagesServer) -> None:
     """The server's first batch, which has the id that the first one had when it was written."""
     body = json.dumps({"requests": TOLD["unread batch"]}).encode()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{server.url}/v1/messages/batches", body, timeout=30) as response:
+    with direct.open(f"{server.url}/v1/messages/batches", body, timeout=PATIENCE) as response:
         assert response.status == 200
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.processes import ROOT, ends_well, start
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 ROWS = 12
@@ -92,12 +93,12 @@ for thread in threads:
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
-    server.wait_for(4, timeout=60)
+    server.wait_for(4)
     process.stdin.write("\n")
     process.stdin.flush()
     assert process.stdout.readline() == "second\n"
     server.resume()
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert server.arrived == ROWS
 

@@ -18,6 +18,8 @@ from typing import Any, Self
 
 from jupyter_client.manager import KernelManager
 
+from tests.patience import PATIENCE
+
 __all__ = ["KEY", "LOAD", "ROOT", "Cell", "Kernel", "cards_in", "environment"]
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +157,7 @@ class Kernel:
         self._replies.clear()
         self._client = self._manager.client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
+        self._client.wait_for_ready(timeout=PATIENCE)
         if self._load:
             assert self.run(LOAD).status == "ok"
 
@@ -169,7 +171,7 @@ class Kernel:
         assert ended.status == "ok", ended.traceback
         self.messages.clear()
 
-    def run(self, code: str, timeout: float = 60) -> Cell:
+    def run(self, code: str, timeout: float = PATIENCE) -> Cell:
         """Run a cell to its end."""
         return self.finish(self.start(code), timeout)
 
@@ -177,7 +179,7 @@ class Kernel:
         """Send a cell off, without waiting."""
         return str(self._client.execute(code))
 
-    def finish(self, cell: str, timeout: float = 60) -> Cell:
+    def finish(self, cell: str, timeout: float = PATIENCE) -> Cell:
         """Wait until a cell has ended and all that it shows has come."""
         end = time.monotonic() + timeout
         while cell not in self._replies or not self._is_idle(cell):
@@ -197,7 +199,7 @@ class Kernel:
         # What is shown is the repr of the repr.
         return ast.literal_eval(ast.literal_eval(result["data"]["text/plain"]))
 
-    def wait(self, expression: str, timeout: float = 20) -> None:
+    def wait(self, expression: str, timeout: float = PATIENCE) -> None:
         """Wait until `expression` is true in the kernel (between cells)."""
         end = time.monotonic() + timeout
         while not self.value(f"bool({expression})"):

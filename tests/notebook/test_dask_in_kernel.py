@@ -30,14 +30,14 @@ def test_cells_over_a_pandas_and_a_dask_frame(tmp_path: Path, server: MessagesSe
         assert kernel.run("%reset -f").status == "ok"  # with what processes are started by
         assert kernel.run(SETUP).status == "ok"
         line = f"--executor dask --base-url {server.url}\nTell {{text}}"
-        cell = kernel.run(f"%%ondine labeled -i reviews {line}", timeout=120)
+        cell = kernel.run(f"%%ondine labeled -i reviews {line}")
         assert cell.status == "ok", cell.traceback
         assert cell.of_type("stream") == []
         assert server.ledger.requests == 60
         assert kernel.value("list(labeled['response'])") == echoes
         assert kernel.value("labeled_run.state") == "done"
         assert kernel.value("labeled_run.plan.executor.name") == "dask"
-        cell = kernel.run(f"%%ondine again -i parted {line}", timeout=120)
+        cell = kernel.run(f"%%ondine again -i parted {line}")
         assert cell.status == "ok", cell.traceback
         assert kernel.value("(again.npartitions, list(again.compute()['response']))") == (
             4,

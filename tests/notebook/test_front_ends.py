@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 from .kernels import environment
@@ -54,7 +55,7 @@ def html_of(path: Path, cell: int) -> str:
 def execute(path: Path, surroundings: dict[str, str]) -> None:
     """Run the notebook and save it, as nbclient does for whoever builds on it."""
     read = nbformat.read(path, as_version=4)
-    NotebookClient(read, timeout=120).execute(env=surroundings, cwd=str(path.parent))
+    NotebookClient(read, timeout=PATIENCE).execute(env=surroundings, cwd=str(path.parent))
     nbformat.write(read, path)
 
 
@@ -65,7 +66,7 @@ def run(surroundings: dict[str, str], *words: str) -> subprocess.CompletedProces
         cwd=surroundings["HOME"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -242,7 +243,7 @@ class Terminal:
             cwd=surroundings["HOME"],
             encoding="utf-8",
             codec_errors="replace",
-            timeout=40,
+            timeout=PATIENCE,
             dimensions=(40, 160),
         )
         self._child.expect(PROMPT)
@@ -304,7 +305,7 @@ def test_in_a_terminal_ctrl_c_keeps_what_is_there(
     server._latency = lambda _: 0.2
     terminal.run("df = pd.DataFrame({'text': [f'more {at}' for at in range(300)]})")
     terminal.cell("%%ondine out -i df", "Tell {text}")
-    server.wait_for(60, 60)
+    server.wait_for(60)
     terminal.interrupt()
     shown = terminal.read()
     assert "KeyboardInterrupt: out has" in shown

@@ -197,7 +197,7 @@ def test_an_interrupt_binds_what_is_there_and_is_told_in_one_line(
 ) -> None:
     server = serve(latency=0.1)
     under_way = kernel.start(cell("cut -i frame(300,'cut')", server))
-    server.wait_for(60, 30)
+    server.wait_for(60)
     kernel.interrupt()
     ended = kernel.finish(under_way)
     assert (ended.status, ended.reply["ename"]) == ("error", "KeyboardInterrupt")
@@ -218,9 +218,9 @@ def test_an_interrupt_ends_the_cell_although_no_answer_ever_comes(
     server = serve()
     server.pause()
     under_way = kernel.start(cell("stuck -i frame(20,'stuck')", server))
-    server.wait_for(8, 30)
+    server.wait_for(8)
     kernel.interrupt()
-    assert kernel.finish(under_way, timeout=5).reply["ename"] == "KeyboardInterrupt"
+    assert kernel.finish(under_way).reply["ename"] == "KeyboardInterrupt"
     assert kernel.run("6 * 7").text == "42\n"
     server.resume()
     kernel.wait("stuck_run.state == 'stopped'")
@@ -296,7 +296,7 @@ def test_under_time_the_cell_runs_and_the_time_is_told(kernel: Kernel, serve: Se
 def test_under_time_an_interrupt_binds_what_is_there(kernel: Kernel, serve: Servers) -> None:
     server = serve(latency=0.1)
     under_way = kernel.start("%%time\n" + cell("slow -i frame(300,'slow')", server))
-    server.wait_for(60, 30)
+    server.wait_for(60)
     kernel.interrupt()
     ended = kernel.finish(under_way)
     assert ended.reply["ename"] == "KeyboardInterrupt"
@@ -357,7 +357,7 @@ def test_a_later_cell_stops_what_runs_in_the_background(kernel: Kernel, serve: S
     server = serve()
     server.pause()
     kernel.run(cell("later -i frame(50,'later') --background", server))
-    server.wait_for(8, 30)
+    server.wait_for(8)
     assert "later" in kernel.run("%ondine").text
     stopped = kernel.run("%ondine stop later")
     assert "8 in flight are finished and kept" in stopped.text
@@ -391,7 +391,7 @@ def test_after_nest_asyncio_is_applied_cells_run_stop_and_queue(
         assert 20 <= kernel.value("answered") < 200
         kernel.wait("part_run.state == 'stopped'")
         under_way = kernel.start(cell("part -i frame(200,w)", server))
-        server.wait_for(100, 30)
+        server.wait_for(100)
         kernel.interrupt()
         assert kernel.finish(under_way).reply["ename"] == "KeyboardInterrupt"
         kernel.wait("part_run.state == 'stopped'")
@@ -408,7 +408,7 @@ def test_after_a_kill_the_same_cell_pays_only_what_was_in_flight(
         # In flight by the kernel's own count: what left the server may not be durable yet.
         in_flight = 30
         kernel.start(cell(f"killed -i frame(300,'killed') --concurrency {in_flight}", server))
-        server.wait_for(120, 30)
+        server.wait_for(120)
         kernel.kill_and_restart()
         kernel.run(SETUP)
         done = kernel.run(cell("killed -i frame(300,'killed')", server))

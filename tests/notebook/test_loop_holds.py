@@ -36,7 +36,7 @@ held.clear()
 @pytest.fixture
 def kernel(tmp_path: Path) -> Any:
     with Kernel(tmp_path) as kernel:
-        kernel.run(METER, timeout=120)
+        kernel.run(METER)
         yield kernel
 
 

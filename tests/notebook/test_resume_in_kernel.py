@@ -33,7 +33,7 @@ def killed_in_mid_run(kernel: Kernel, server: MessagesServer, more: str = "") ->
     """A run, and the kernel's SIGKILL in the middle of it; the new kernel has the frame again."""
     kernel.run(FRAME)
     kernel.start(cell(server, more))
-    server.wait_for(100, 30)
+    server.wait_for(100)
     kernel.kill_and_restart()
     kernel.run(FRAME)
 
@@ -107,7 +107,7 @@ def test_an_interrupt_binds_what_is_there_and_the_next_line_goes_on(
         killed_in_mid_run(kernel, server)
         came = server.arrived
         line = kernel.start("%ondine resume labeled")
-        server.wait_for(came + 1, 30)
+        server.wait_for(came + 1)
         kernel.interrupt()
         assert kernel.finish(line).reply["ename"] == "KeyboardInterrupt"
         assert kernel.value("len(labeled)") == ROWS

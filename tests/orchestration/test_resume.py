@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.docs.pages import DOCS, ROOT, blocks
+from tests.patience import PATIENCE
 
 _AT_ONCE = 4  # as the page has it
 
@@ -34,7 +35,7 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 
 def _kept(folder: Path) -> set[str]:
-    with closing(sqlite3.connect(folder / "answers.db", timeout=30)) as found:
+    with closing(sqlite3.connect(folder / "answers.db", timeout=PATIENCE)) as found:
         try:
             return {text for (text,) in found.execute("select text from kept")}
         except sqlite3.OperationalError:  # the table isn't there yet
@@ -46,7 +47,7 @@ def test_the_example_pays_nothing_twice_wherever_it_is_killed(tmp_path: Path) ->
     twice = 0
     for least in (5, 40):
         process = _start(tmp_path)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(_kept(tmp_path)) < least:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
@@ -57,11 +58,11 @@ def test_the_example_pays_nothing_twice_wherever_it_is_killed(tmp_path: Path) ->
         paid = Counter((tmp_path / "paid.log").read_text().split("\n")[:-1])
         twice += len(set(paid) - kept)  # in flight at the kill: these alone are asked again
         assert len(set(paid) - kept) <= _AT_ONCE
-    out, problems = _start(tmp_path).communicate(timeout=60)
+    out, problems = _start(tmp_path).communicate(timeout=PATIENCE)
     assert (out, problems) == ("100 rows for $0.100\n", "")
     paid = Counter((tmp_path / "paid.log").read_text().split("\n")[:-1])
     assert len(paid) == 100
     assert paid.total() <= 100 + twice
-    again, _ = _start(tmp_path).communicate(timeout=60)
+    again, _ = _start(tmp_path).communicate(timeout=PATIENCE)
     assert again == out
     assert Counter((tmp_path / "paid.log").read_text().split("\n")[:-1]) == paid

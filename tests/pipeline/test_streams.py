@@ -21,6 +21,7 @@ from ondine_nb.errors import ConfigurationError, RunError
 from ondine_nb.orchestration import ExecutionContext, LoggingObserver, PipelineStage, Row, RowStage
 from tests.asking import Asker, echoes, journaled, texts
 from tests.echo import Echo
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 N = 23
@@ -376,7 +377,10 @@ if sys.argv[2] == "close":
 @pytest.mark.parametrize("how", ["close", "interrupt", "leave it open"])
 def test_a_script_that_leaves_a_stream_waits_for_what_is_in_flight(home: Path, how: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(home), how], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", SCRIPT, str(home), how],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert ended.stdout == "['text 0']\n"
     assert "Traceback" not in ended.stderr.replace("Traceback", "", how == "interrupt")

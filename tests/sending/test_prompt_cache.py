@@ -21,6 +21,7 @@ from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.sending.prompt_cache import CachePoints, CacheWarmUp, cache_points, least_tokens
 from ondine_nb.sending.question import question_key
 from tests.asking import Asker, echoes, texts
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 from tests.table import HEAD, cost_of
 
@@ -230,7 +231,7 @@ async def test_the_others_follow_after_a_while_where_the_first_takes_too_long() 
 
     async def first() -> None:
         async with follow(lead):
-            await asyncio.wait_for(went.wait(), 5)
+            await asyncio.wait_for(went.wait(), PATIENCE)
 
     async def other() -> None:
         async with follow(lead):

@@ -32,6 +32,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.patience import PATIENCE
+
 from .answers import (
     FAULTS,
     LOST_FAULTS,
@@ -169,11 +171,11 @@ class MessagesServer:
     def resume(self) -> None:
         self._on_loop(self._gate.set)
 
-    def wait_for(self, n: int, timeout: float = 10) -> None:
+    def wait_for(self, n: int, timeout: float = PATIENCE) -> None:
         """Block until `n` requests have arrived since the start."""
         self._wait(lambda: self.arrived >= n, f"{n} arrivals", timeout)
 
-    def wait_idle(self, timeout: float = 10) -> None:
+    def wait_idle(self, timeout: float = PATIENCE) -> None:
         """Block until nothing is in flight, so that the ledger stands still."""
         self._wait(lambda: self.in_flight == 0, "nothing in flight", timeout)
 

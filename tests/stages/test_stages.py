@@ -33,6 +33,7 @@ from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import LoadStage, ParseStage, PromptStage
 from tests.asking import asking
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of, value_of
 from tests.server.answers import prompt_of
 
@@ -178,7 +179,7 @@ def pipeline(
     settings_ = Settings(
         model="claude-haiku-5-5",
         schema=None if parsed is None else parsed.json_schema,
-        timeout=10,
+        timeout=PATIENCE,
     )
     held = RowSet(wrap(data))
     invoke = asking(

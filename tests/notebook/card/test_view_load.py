@@ -62,7 +62,7 @@ def test_fifty_thousand_rows_at_full_speed_send_few_and_small_updates(kernel: Ke
         for out in ("fresh", "replayed"):
             kernel.run("lags.clear(); drawn.clear()")
             line = f"%%ondine {out} -i frame --base-url {server.url}"
-            ended = kernel.run(f"{line}\nTell {{text}}", timeout=120)
+            ended = kernel.run(f"{line}\nTell {{text}}")
             assert ended.card["done"] == str(ROWS)
             sent, total = updates(ended), bytes_of(ended)
             seconds = kernel.value(f"{out}_run.context.duration")

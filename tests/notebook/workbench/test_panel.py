@@ -19,6 +19,7 @@ from ondine_nb.notebook.workbench.widgets import ACTIONS, control
 from tests.notebook.kernels import KEY, LOAD, Kernel
 from tests.notebook.test_front_ends import execute, html_of, notebook, outputs, run
 from tests.notebook.test_front_ends import surroundings as surroundings  # a fixture
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 FRAME = "import pandas as pd\nreviews = pd.DataFrame({'text': [f'r {at}' for at in range(40)]})"
@@ -270,5 +271,5 @@ def test_in_a_terminal_it_is_text_and_its_methods_work(
 def test_in_a_plain_interpreter_it_is_text_too(tmp_path: Path) -> None:
     code = f"{FRAME}\nimport ondine_nb\nondine_nb.panel(reviews, 'Tell {{text}}', name='reviews')"
     words = [sys.executable, "-c", code]
-    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert "%%ondine labeled -i reviews" in ended.stdout

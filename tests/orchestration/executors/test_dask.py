@@ -24,6 +24,7 @@ from ondine_nb.providers.dask import worker as desk
 from tests.asking import Asker, echoes, journaled, seen, texts
 from tests.dask_cluster import both_there, two_workers
 from tests.echo import Echo
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 HERE = Path(__file__).parents[3]
@@ -57,7 +58,7 @@ def test_an_address_a_cluster_and_a_client_are_used_and_left_open(
     with Client(cluster, set_as_default=False) as client:
         for place in (cluster.scheduler_address, cluster, client):
             asked_by(asker, place)
-        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
+        assert client.submit(sum, [1, 2]).result(timeout=PATIENCE) == 3
         assert client.run(lambda: list(sys.modules["ondine_nb.providers.dask.worker"]._DESKS)) == {
             address: [] for address in client.nthreads()
         }

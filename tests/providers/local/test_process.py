@@ -26,6 +26,7 @@ import pytest
 from ondine_nb.errors import LocalModelError
 from ondine_nb.providers.local import process as local
 from ondine_nb.providers.local import server as local_face
+from tests.patience import PATIENCE
 
 OFFLINE = {
     "PIP_INDEX_URL": "http://127.0.0.1:9/",
@@ -74,8 +75,8 @@ def json_by(schema: dict[str, Any]) -> dict[str, Any]:
     return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
 
 
-def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
+def eventually(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if holds():
             return True
@@ -306,7 +307,7 @@ class TestChild:
         assert not is_gone(child)
         parent.kill()
         parent.wait()
-        assert eventually(lambda: is_gone(child), 2)
+        assert eventually(lambda: is_gone(child))
 
     def test_shared_is_one_for_all_threads_and_returns_after_a_crash(self, gguf: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
@@ -314,7 +315,7 @@ class TestChild:
         assert all(one is first for one in others)
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
-        assert eventually(lambda: not first.alive, 2)
+        assert eventually(lambda: not first.alive)
         second = local.shared()
         assert second.alive
         assert second.key != first.key
