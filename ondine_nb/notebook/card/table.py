@@ -93,7 +93,8 @@ def _cell(value: Any, kind: str) -> tuple[str, str]:
     if isinstance(value, bool):
         return ("✓ yes", f"{kind} yes") if value else ("– no", f"{kind} no")
     if isinstance(value, float):
-        return clean(f"{value:.4g}") or MISSING, kind
+        shown = f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
+        return clean(shown) or MISSING, kind
     if isinstance(value, list):
         return clean(" · ".join(map(as_text, value))) or MISSING, kind
     return clean(value) or MISSING, kind

@@ -106,7 +106,8 @@ class Trial:
     def row_name(self, at: int) -> str:
         """The position of the sample's row `at`, with its index where there is one."""
         label = self.labels[at] if self.labels else ""
-        return f"{self.positions[at]:,} · {label}" if label else f"{self.positions[at]:,}"
+        known = label and label != str(self.positions[at])  # a sample's index is the position
+        return f"{self.positions[at]:,} · {label}" if known else f"{self.positions[at]:,}"
 
     @property
     def answers(self) -> tuple[Mapping[str, Any] | None, ...]:

@@ -138,6 +138,13 @@ def test_any_cells_make_a_table_with_a_column_that_takes_what_is_left(rows: Any)
     assert table.narrow <= table.width + 100
 
 
+def test_a_number_is_shown_as_a_person_would_write_it() -> None:
+    rows = [(str(value), value) for value in (38_000.0, 2_500_000.0, 0.1 + 0.2, float("nan"), -3)]
+    table = table_of([("row", "pos"), ("n", "new")], rows)
+    assert [row[1][0] for row in table.rows] == ["38000", "2,500,000", "0.3", "–", "-3"]
+    assert table.heads[1][1] == "new num"
+
+
 @pytest.mark.parametrize("value", [True, False])
 def test_yes_and_no_are_a_sign_and_a_word_for_those_who_hear_it(value: bool) -> None:
     table = table_of([("row", "pos"), ("n", "new")], [("1", value)])
