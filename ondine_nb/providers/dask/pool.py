@@ -19,7 +19,7 @@ from ... import __version__
 from ...errors import ConfigurationError, ConnectionLostError, FatalProviderError, RowError
 from ..base import Reply
 from .cluster import Cluster, join
-from .worker import Outcome, clear, collect, greet, hand_in, open_line
+from .worker import Outcome, clear, collect, greet, hand_in, open_endpoint
 
 __all__ = ["WorkerPool"]
 
@@ -39,10 +39,10 @@ class _LostError(Exception):
 class _PendingRequest:
     """One request on its way, and who has it."""
 
-    __slots__ = ("at", "came", "line", "number", "prompt")
+    __slots__ = ("at", "came", "endpoint", "number", "prompt")
 
-    def __init__(self, number: int, line: int, prompt: Any) -> None:
-        self.number, self.line, self.prompt = number, line, prompt
+    def __init__(self, number: int, endpoint: int, prompt: Any) -> None:
+        self.number, self.endpoint, self.prompt = number, endpoint, prompt
         self.came: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.at: _Worker | None = None
 
@@ -52,7 +52,7 @@ class _Worker:
 
     def __init__(self, fleet: WorkerPool, address: str, name: str) -> None:
         self.address, self.name = address, name
-        self.lines: set[int] = set()
+        self.endpoints: set[int] = set()
         self.opening = asyncio.Lock()
         self.waiting: dict[int, _PendingRequest] = {}
         self.handed: dict[int, _PendingRequest] = {}
@@ -67,16 +67,16 @@ class _Worker:
     def load(self) -> int:
         return len(self.waiting) + len(self.handed)
 
-    def take(self, errand: _PendingRequest) -> None:
-        errand.at = self
-        self.waiting[errand.number] = errand
+    def take(self, pending: _PendingRequest) -> None:
+        pending.at = self
+        self.waiting[pending.number] = pending
         self._to_give.set()
 
-    def withdraw(self, errand: _PendingRequest) -> None:
+    def withdraw(self, pending: _PendingRequest) -> None:
         """The request isn't wanted any more."""
-        self.waiting.pop(errand.number, None)
-        if self.handed.pop(errand.number, None) is not None:
-            self._withdrawn.append(errand.number)
+        self.waiting.pop(pending.number, None)
+        if self.handed.pop(pending.number, None) is not None:
+            self._withdrawn.append(pending.number)
             self._to_give.set()
 
     def end(self) -> None:
@@ -92,7 +92,7 @@ class _Worker:
             withdrawn, self._withdrawn = self._withdrawn, []
             self.handed |= given
             self._to_get.set()
-            requests = [(each.number, each.line, each.prompt) for each in given.values()]
+            requests = [(each.number, each.endpoint, each.prompt) for each in given.values()]
             await self.call(hand_in, requests, withdrawn)
 
     async def _get(self) -> None:
@@ -102,14 +102,14 @@ class _Worker:
             came: list[Outcome] = await self.call(collect, taken)
             taken = [number for number, _ in came]
             for number, outcome in came:
-                errand = self.handed.pop(number, None)
-                if errand is not None:
-                    _tell(errand, outcome)
+                pending = self.handed.pop(number, None)
+                if pending is not None:
+                    _tell(pending, outcome)
             if not self.handed:
                 self._to_get.clear()
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What the worker's desk says. Raises `_LostError` where there is no such desk any more."""
+        """What the worker's sender says. Raises `_LostError` where there is none any more."""
         said = await self._fleet.call(self.address, function, self.name, *args)
         if said is None:
             raise _LostError
@@ -120,25 +120,25 @@ class _Worker:
             self._fleet.lose(self)
 
 
-def _tell(errand: _PendingRequest, outcome: Reply | bytes) -> None:
-    if errand.came.done():
+def _tell(pending: _PendingRequest, outcome: Reply | bytes) -> None:
+    if pending.came.done():
         return
     if isinstance(outcome, Reply):
-        errand.came.set_result(outcome)
+        pending.came.set_result(outcome)
     else:
-        errand.came.set_exception(_told(outcome))
+        pending.came.set_exception(_told(outcome))
 
 
 def _told(packed: bytes) -> Exception:
     try:
-        error: Exception = pickle.loads(packed)  # noqa: S301 - from our own desk
+        error: Exception = pickle.loads(packed)  # noqa: S301 - from our own sender
     except Exception as unread:  # its class is known on the worker only
         return RowError(f"a worker's error can't be read here: {unread}")
     return error
 
 
 class WorkerPool:
-    """The workers at `place` (as in `clusters.join`), joined at the first line that is opened.
+    """The workers at `place` (as in `clusters.join`), joined at the first endpoint that is opened.
 
     Raises `ConfigurationError` where a run can't begin, and fails what is sent with a
     `FatalProviderError` where there was no worker for `patience` seconds.
@@ -160,8 +160,8 @@ class WorkerPool:
 
     # -- what a provider does with it
 
-    async def open_line(self, order: bytes) -> int:
-        """Have all workers open the provider in `order`; gives the line's number.
+    async def open_endpoint(self, order: bytes) -> int:
+        """Have all workers open the provider in `order`; gives the endpoint's number.
 
         Raises `ConfigurationError` for a worker that can't, naming it.
         """
@@ -178,18 +178,18 @@ class WorkerPool:
             raise
         return number
 
-    async def send(self, line: int, prompt: Any) -> Reply:
+    async def send(self, endpoint: int, prompt: Any) -> Reply:
         """The reply to a request that a worker sends. Raises what the provider raises there."""
-        errand = _PendingRequest(next(self._numbers), line, prompt)
-        self._place(errand)
+        pending = _PendingRequest(next(self._numbers), endpoint, prompt)
+        self._place(pending)
         try:
-            return await errand.came
+            return await pending.came
         except asyncio.CancelledError:
-            if errand.at is not None:
-                errand.at.withdraw(errand)
+            if pending.at is not None:
+                pending.at.withdraw(pending)
             raise
 
-    async def close_line(self, number: int | None) -> None:
+    async def close_endpoint(self, number: int | None) -> None:
         """Let go of the workers when nothing is open any more."""
         if number is not None:
             self._orders.pop(number, None)
@@ -251,11 +251,11 @@ class WorkerPool:
             logger.warning("%s. It is left out of this run", problem)
 
     async def _prepare(self, posts: Iterable[_Worker]) -> list[str]:
-        """Open all lines on these workers. Gives what is wrong with those that can't."""
+        """Open all endpoints on these workers. Gives what is wrong with those that can't."""
         problems = await asyncio.gather(*map(self._problem, list(posts)))
         stranded, self._stranded = self._stranded, []
-        for errand in stranded:
-            self._place(errand)
+        for pending in stranded:
+            self._place(pending)
         return [problem for problem in problems if problem]
 
     async def _problem(self, post: _Worker) -> str | None:
@@ -282,26 +282,26 @@ class WorkerPool:
             )
         async with post.opening:
             for number, order in list(self._orders.items()):
-                if number not in post.lines:
+                if number not in post.endpoints:
                     problem: str | None = await self.call(
-                        post.address, open_line, post.name, number, order
+                        post.address, open_endpoint, post.name, number, order
                     )
                     if problem is not None:
                         return f"can't ask: {problem}"
-                    post.lines.add(number)
+                    post.endpoints.add(number)
         return None
 
     # -- what is sent, and who has it
 
-    def _place(self, errand: _PendingRequest) -> None:
+    def _place(self, pending: _PendingRequest) -> None:
         """Give a request to the worker that has the fewest."""
-        able = [post for post in self._known.values() if errand.line in post.lines]
+        able = [post for post in self._known.values() if pending.endpoint in post.endpoints]
         if able:
             self._alone_since = None
-            min(able, key=lambda post: post.load).take(errand)
+            min(able, key=lambda post: post.load).take(pending)
         else:
-            errand.at = None
-            self._stranded.append(errand)
+            pending.at = None
+            self._stranded.append(pending)
 
     def lose(self, post: _Worker) -> None:
         """A worker is gone. What it was handed may have been answered; the rest goes elsewhere."""
@@ -310,24 +310,24 @@ class WorkerPool:
         post.end()
         handed, post.handed = post.handed, {}
         waiting, post.waiting = post.waiting, {}
-        for errand in handed.values():
-            if not errand.came.done():
-                errand.came.set_exception(_lost(post.address))
-        for errand in waiting.values():
-            self._place(errand)
+        for pending in handed.values():
+            if not pending.came.done():
+                pending.came.set_exception(_lost(post.address))
+        for pending in waiting.values():
+            self._place(pending)
 
     def _lose_patience(self) -> None:
         """Fail what waits for a worker where none has come for too long."""
         now = asyncio.get_running_loop().time()
-        self._stranded = [errand for errand in self._stranded if not errand.came.done()]
+        self._stranded = [pending for pending in self._stranded if not pending.came.done()]
         if not self._stranded:
             self._alone_since = None
             return
         self._alone_since = self._alone_since or now
         if now - self._alone_since >= self.patience:
             stranded, self._stranded = self._stranded, []
-            for errand in stranded:
-                errand.came.set_exception(FatalProviderError(self._nobody()))
+            for pending in stranded:
+                pending.came.set_exception(FatalProviderError(self._nobody()))
 
     async def call(self, worker: str, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` on a worker, again where the way there fails.
@@ -353,7 +353,7 @@ class WorkerPool:
     # -- the end
 
     async def _leave(self, cluster: Cluster) -> None:
-        """Clear the desks, and disconnect."""
+        """Clear the senders, and disconnect."""
         for task in list(self._tasks):
             task.cancel()
         posts, self._known, self._refused = list(self._known.values()), {}, {}

@@ -29,18 +29,18 @@ class DaskProvider(Provider):
         self.price: ModelPrice | None = own.price
         can = capabilities(own)
         self.parts, self.read = can.parts, can.read
-        self._line: int | None = None
+        self._endpoint: int | None = None
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Have every worker open it. Raises `ConfigurationError`, naming a worker that can't."""
         check_dask(self.own)
         order = await asyncio.to_thread(_packed, self.own, settings, concurrency)
         await self.own.open(settings, 1)
-        self._line = await self.pool.open_line(order)
+        self._endpoint = await self.pool.open_endpoint(order)
 
     async def send(self, prompt: Any) -> Reply:
-        assert self._line is not None
-        return await self.pool.send(self._line, prompt)
+        assert self._endpoint is not None
+        return await self.pool.send(self._endpoint, prompt)
 
     async def count_tokens(self, prompt: Any) -> int | None:
         return await self.own.count_tokens(prompt)
@@ -50,7 +50,7 @@ class DaskProvider(Provider):
 
     async def close(self) -> None:
         try:
-            await self.pool.close_line(self._line)
+            await self.pool.close_endpoint(self._endpoint)
         finally:
             await self.own.close()
 

@@ -1,8 +1,8 @@
-"""What runs on a worker of a Dask cluster: a desk that sends what it is handed, on that one's loop.
+"""What runs on a worker of a Dask cluster: a sender of what it is handed, on its loop.
 
 The functions here are called on workers by name. They raise nothing, since Dask would log what they
 were called with, prompts included: what went wrong is a value. Each may be called again with the
-same arguments: a request is sent once, and an answer stays on the desk until it is taken.
+same arguments: a request is sent once, and an answer stays there until it is taken.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ... import __version__
 from ...errors import RowError
 from ..base import Provider, Reply, Settings
 
-__all__ = ["Handed", "Outcome", "clear", "collect", "greet", "hand_in", "open_line"]
+__all__ = ["Handed", "Outcome", "clear", "collect", "greet", "hand_in", "open_endpoint"]
 
-Handed: TypeAlias = "tuple[int, int, Any]"  # a request's number, its line, its prompt
+Handed: TypeAlias = "tuple[int, int, Any]"  # a request's number, its endpoint, its prompt
 Outcome: TypeAlias = "tuple[int, Reply | bytes]"  # its number, and a reply or a pickled error
 
 _WAIT_SECONDS = 5.0  # how long a call waits for an answer, before it asks again
 _GATHER_SECONDS = 0.02  # answers that come together are taken together
-# A notebook's cell may hold its loop for long. A desk that nobody asks after is of a dead kernel.
+# A notebook's cell may hold its loop for long. A sender that nobody asks after is of a dead kernel.
 _SILENCE_SECONDS = 3_600.0
 
 
 class WorkerSender:
-    """One run's place on one worker: its open providers, by line, and its requests, by number."""
+    """One run's place on one worker: its open providers by endpoint, its requests by number."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.lines: dict[int, Provider] = {}
+        self.endpoints: dict[int, Provider] = {}
         self.sending: dict[int, asyncio.Task[None]] = {}
         self.done: dict[int, Reply | bytes] = {}
         self._some = asyncio.Event()
@@ -47,18 +47,16 @@ class WorkerSender:
             self._alarm.cancel()
         self._alarm = loop.call_later(_SILENCE_SECONDS, lambda: loop.create_task(clear(self.name)))
 
-    def take(self, number: int, line: int, prompt: Any) -> None:
+    def take(self, number: int, endpoint: int, prompt: Any) -> None:
         """Send a request, unless it was handed in before."""
         if number not in self.sending and number not in self.done:
-            sending = self._send(number, self.lines[line], prompt)
+            sending = self._send(number, self.endpoints[endpoint], prompt)
             self.sending[number] = asyncio.create_task(sending)
 
     async def _send(self, number: int, provider: Provider, prompt: Any) -> None:
         try:
             reply = await provider.send(prompt)
-            # The headers as a dict: those of the HTTP library can't travel.
-            headers = {name.lower(): str(value) for name, value in reply.headers.items()}
-            self.done[number] = Reply(reply.body, headers, reply.latency)
+            self.done[number] = Reply(reply.body, _headers(reply), reply.latency)
         except Exception as error:  # the run judges it
             self.done[number] = portable(error)
         finally:
@@ -90,12 +88,23 @@ class WorkerSender:
             task.cancel()
         if under_way:
             await asyncio.wait(under_way)
-        for provider in self.lines.values():
+        for provider in self.endpoints.values():
             with contextlib.suppress(Exception):  # there is nobody to tell
                 await provider.close()
 
 
-_DESKS: dict[str, WorkerSender] = {}
+def _headers(reply: Reply) -> dict[str, str]:
+    """A reply's headers as a dict: those of the HTTP library can't travel.
+
+    None of those that can't be read: the body has been paid for, whatever stands beside it.
+    """
+    try:
+        return {str(name).lower(): str(value) for name, value in reply.headers.items()}
+    except Exception:  # a provider of the user's own may give anything
+        return {}
+
+
+_SENDERS: dict[str, WorkerSender] = {}
 
 
 async def greet() -> str:
@@ -103,10 +112,10 @@ async def greet() -> str:
     return __version__
 
 
-async def open_line(desk: str, line: int, order: bytes) -> str | None:
+async def open_endpoint(run: str, endpoint: int, order: bytes) -> str | None:
     """Open the provider in `order` for its settings. None, or in a line why that can't be."""
-    here = _DESKS.setdefault(desk, WorkerSender(desk))
-    if line in here.lines:
+    here = _SENDERS.setdefault(run, WorkerSender(run))
+    if endpoint in here.endpoints:
         return None
     try:
         provider, settings, width = unpacked(order)
@@ -116,7 +125,7 @@ async def open_line(desk: str, line: int, order: bytes) -> str | None:
         await provider.open(settings, width)
     except Exception as error:  # told in one line, whatever it is
         return str(error) or type(error).__name__
-    here.lines[line] = provider
+    here.endpoints[endpoint] = provider
     return None
 
 
@@ -126,22 +135,22 @@ def unpacked(order: bytes) -> tuple[Provider, Settings, int]:
     return provider, settings, width
 
 
-async def hand_in(desk: str, requests: Sequence[Handed], withdrawn: Sequence[int]) -> bool | None:
-    """Send `requests` and cancel those that are `withdrawn`. None where there is no such desk."""
-    here = _DESKS.get(desk)
+async def hand_in(run: str, requests: Sequence[Handed], withdrawn: Sequence[int]) -> bool | None:
+    """Send `requests` and cancel those that are `withdrawn`. None where there is no such sender."""
+    here = _SENDERS.get(run)
     if here is None:
         return None
     here.hear()
-    for number, line, prompt in requests:
-        here.take(number, line, prompt)
+    for number, endpoint, prompt in requests:
+        here.take(number, endpoint, prompt)
     for number in withdrawn:
         here.withdraw(number)
     return True
 
 
-async def collect(desk: str, taken: Sequence[int]) -> list[Outcome] | None:
-    """What is done by now, without what was `taken` before. None where there is no such desk."""
-    here = _DESKS.get(desk)
+async def collect(run: str, taken: Sequence[int]) -> list[Outcome] | None:
+    """What is done by now, without what was `taken` before. None where there is no such sender."""
+    here = _SENDERS.get(run)
     if here is None:
         return None
     here.hear()
@@ -150,9 +159,9 @@ async def collect(desk: str, taken: Sequence[int]) -> list[Outcome] | None:
     return await here.finished()
 
 
-async def clear(desk: str) -> None:
+async def clear(run: str) -> None:
     """Cancel what the run has on this worker, and forget it."""
-    here = _DESKS.pop(desk, None)
+    here = _SENDERS.pop(run, None)
     if here is not None:
         await here.clear()
 

@@ -20,7 +20,7 @@ from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.orchestration import DaskExecutor, ExecutionContext, ExecutionStrategy
 from ondine_nb.providers import Reply
 from ondine_nb.providers.dask import cluster as clusters
-from ondine_nb.providers.dask import worker as desk
+from ondine_nb.providers.dask import worker
 from tests.asking import Asker, echoes, journaled, seen, texts
 from tests.dask_cluster import both_there, two_workers
 from tests.echo import Echo
@@ -58,10 +58,17 @@ def test_an_address_a_cluster_and_a_client_are_used_and_left_open(
     with Client(cluster, set_as_default=False) as client:
         for place in (cluster.scheduler_address, cluster, client):
             asked_by(asker, place)
+<<<<<<< HEAD
         assert client.submit(sum, [1, 2]).result(timeout=PATIENCE) == 3
         assert client.run(lambda: list(sys.modules["ondine_nb.providers.dask.worker"]._DESKS)) == {
             address: [] for address in client.nthreads()
         }
+=======
+        assert client.submit(sum, [1, 2]).result(timeout=PATIENCE) == 3
+        assert client.run(
+            lambda: list(sys.modules["ondine_nb.providers.dask.worker"]._SENDERS)
+        ) == {address: [] for address in client.nthreads()}
+>>>>>>> b27250f (A Dask worker gives back a paid body whatever its headers are)
     assert asker.server.arrived == 36
 
 
@@ -237,7 +244,9 @@ def test_a_worker_with_another_version_is_named(
 
     monkeypatch.setattr(fleet, "__version__", "99.0")
     run = asker.run(texts(3), executor=DaskExecutor(cluster))
-    assert f"has ondine_nb {desk.__version__}, and here is 99.0: install the same" in str(run.error)
+    assert f"has ondine_nb {worker.__version__}, and here is 99.0: install the same" in str(
+        run.error
+    )
     assert asker.server.arrived == 0
 
 
