@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 SCHEMA = "mood: good|bad, sure: float"
 CELL = f"%%ondine out -i frame(40,'next') --schema '{SCHEMA}' --budget 1\nTell {{text}}"
-NAMES = ["Look through", "Improve this prompt"]
+NAMES = ["Look through", "Review", "Improve this prompt"]
 
 
 def answer(body: dict[str, object]) -> str:
@@ -29,7 +29,7 @@ def buttons(notebook: Notebook, at: int) -> list[str]:
     return notebook.cell(at).locator(".ondine-retry button").all_inner_texts()
 
 
-def test_look_through_opens_the_rows_under_the_card_and_closes_them_again(
+def test_look_through_and_review_open_under_the_card_one_at_a_time_and_close_again(
     open_notebook: Opener, shots: Path
 ) -> None:
     with MessagesServer(answer=answer) as server:
@@ -42,7 +42,7 @@ def test_look_through_opens_the_rows_under_the_card_and_closes_them_again(
         expect(card).to_contain_text("5 of 40 rows, by chance")
         shown = notebook.cell(1).locator(".ondine-results")
         notebook.cell(1).get_by_role("button", name="Look through", exact=True).wait_for()
-        assert [name for name in buttons(notebook, 1) if name in NAMES] == NAMES
+        assert buttons(notebook, 1) == NAMES
         notebook.cell(1).screenshot(path=shots / "next-steps.png")
         notebook.click(1, "Look through")
         expect(shown).to_be_visible()
@@ -51,8 +51,11 @@ def test_look_through_opens_the_rows_under_the_card_and_closes_them_again(
         assert notebook.run(2) == "2"  # nothing of it comes into another cell
         notebook.click(1, "Look through")
         expect(shown).to_be_hidden()
+        notebook.click(1, "Review")
+        expect(notebook.cell(1).locator(".ondine-review")).to_be_visible()
         notebook.click(1, "Look through")
         expect(shown).to_be_visible()
+        expect(notebook.cell(1).locator(".ondine-review")).to_be_hidden()
 
 
 def test_improve_this_prompt_opens_the_workbench_with_what_the_cell_has(

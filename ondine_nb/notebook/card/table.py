@@ -94,7 +94,7 @@ def _cell(value: Any, kind: str) -> tuple[str, str]:
         return ("✓ yes", f"{kind} yes") if value else ("– no", f"{kind} no")
     if isinstance(value, float):
         shown = f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:.6g}"
-        return clean(shown) or MISSING, kind
+        return MISSING if value != value else shown, kind
     if isinstance(value, list):
         return clean(" · ".join(map(as_text, value))) or MISSING, kind
     return clean(value) or MISSING, kind
