@@ -277,7 +277,7 @@ async def test_an_entry_that_cant_be_kept_fails_alone_and_never_hangs(
     home: Path, bad: Entry
 ) -> None:
     journal = Journal(home)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         # Queued at once, so that all of them are in one transaction.
         batch = (journal.append(one) for one in (entry(1), bad, entry(2)))
         first, second, third = await asyncio.gather(*batch, return_exceptions=True)
@@ -312,7 +312,7 @@ def test_asking_and_closing_at_once_never_hangs(home: Path) -> None:
             await journal.append(entry(1))
 
     async def asks(journal: Journal) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises(JournalError, match="closed"):
                 await forever(journal)
 

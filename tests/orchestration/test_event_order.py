@@ -21,6 +21,7 @@ from ondine_nb.orchestration import (
     SyncExecutor,
 )
 from tests.orchestration.parts import Events, Load, OutColumn, Table, Work, frame
+from tests.patience import PATIENCE
 
 ERRORS: dict[str, type[Exception]] = {
     "row": RefusalError,
@@ -113,7 +114,7 @@ async def run(plan: Plan, stages: list[PipelineStage], context: ExecutionContext
             await asyncio.sleep(0)
         task.cancel()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await task
     except (Exception, asyncio.CancelledError) as error:
         return error
@@ -128,7 +129,7 @@ def _blocking(executor: StreamingExecutor, stages: Any, context: Any, leave: boo
 
 async def _told(events: Events) -> None:
     """Wait for the last event: a stream that is left ends beside its taker."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while events.events and events.events[-1][0] not in ("complete", "error"):
             await asyncio.sleep(0.001)
 

@@ -17,6 +17,7 @@ from ondine_nb.errors import BudgetExceededError, JournalError, RefusalError, Sc
 from ondine_nb.orchestration import AskAgain, ExecutionContext, Halted, Row, RowStage
 from ondine_nb.orchestration.window import Window
 from tests.orchestration.parts import Work, arriving, turns
+from tests.patience import PATIENCE
 
 NAMES = {"n": 0}
 
@@ -40,7 +41,7 @@ async def run(
     chunks: Chunks, *stages: RowStage, width: int = 3, context: ExecutionContext | None = None
 ) -> ExecutionContext:
     context = context or ExecutionContext(total_rows=sum(chunks.sizes))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await Window(stages, context, width).run(arriving(chunks))
         await context.control.drained()
     return context
@@ -221,7 +222,7 @@ async def test_a_stop_lets_what_is_sending_end_and_cancels_what_waits() -> None:
     window = asyncio.create_task(Window([stage], context, 3).run(arriving(chunks)))
     await turns(5)
     context.control.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await window  # back at once, with one row in flight
         assert not stage.closed
         assert context.control.draining
@@ -246,7 +247,7 @@ async def test_a_second_stop_cancels_what_is_sending() -> None:
     await window
     assert not context.control.cancelled
     context.control.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await context.control.drained()
     assert context.control.cancelled
     assert {row.status for row in chunks.rows} == {"not_run"}
@@ -268,7 +269,7 @@ async def test_a_stop_may_come_from_any_thread() -> None:
     while len(work.seen) < 10:
         await asyncio.sleep(0)
     await asyncio.to_thread(context.control.stop)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await window
         await context.control.drained()
     assert len(work.seen) < 2000

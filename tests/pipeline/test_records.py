@@ -18,6 +18,7 @@ from ondine_nb import Pipeline, Run
 from ondine_nb.errors import CheckpointError, ConfigurationError
 from ondine_nb.orchestration import ExecutionContext, PipelineStage
 from tests.asking import Asker, echoes, ended, journaled, statuses, texts
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 
@@ -32,7 +33,7 @@ def stopped_at(asker: Asker, data: Any, n: int, **options: Any) -> Run:
 
     async def main() -> None:
         run.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while run.context.done_rows < n:
                 await asyncio.sleep(0.001)
         run.stop()

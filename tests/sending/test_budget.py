@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ondine_nb.errors import BudgetExceededError, JournalError
 from ondine_nb.sending.budget import Budget, SessionBudget
+from tests.patience import PATIENCE
 
 D = Decimal
 quick = settings(max_examples=60, deadline=None)
@@ -154,7 +155,7 @@ def test_runs_that_share_a_ceiling_never_pass_it_together(
             await turns(rng.randrange(3))
             if rng.random() < 0.3:
                 task.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         allowed = (BudgetExceededError, asyncio.CancelledError)
         assert not [x for x in outcomes if x is not None and not isinstance(x, allowed)]
@@ -178,7 +179,7 @@ def test_runs_in_several_threads_wait_for_each_other_and_use_the_ceiling_up() ->
 
     async def main() -> None:
         budget = Budget(None, session=session)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(one(budget) for _ in range(30)), return_exceptions=True)
 
     threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(4)]

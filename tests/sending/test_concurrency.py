@@ -18,6 +18,7 @@ from ondine_nb.journal.single_flight import SingleFlight
 from ondine_nb.sending.budget import Budget, Reservation
 from ondine_nb.sending.concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
 from ondine_nb.sending.retry import Backoff
+from tests.patience import PATIENCE
 
 D = Decimal
 quick = settings(max_examples=60, deadline=None)
@@ -30,7 +31,7 @@ async def turns(n: int = 3) -> None:
 
 
 async def ended(tasks: list[asyncio.Task[Any]]) -> list[Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -306,7 +307,7 @@ def test_claims_hold_between_loops_in_different_threads() -> None:
             now[0] -= 1
 
     async def main() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(one() for _ in range(15)))
         done.append(True)
 
@@ -422,7 +423,7 @@ def test_a_turnstile_goes_on_in_another_loop() -> None:
     turnstile = FairAdmission()
 
     async def pass_(times: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(turnstile.through() for _ in range(times)))
 
     for _ in range(3):  # each loop ends in the middle of a turn

@@ -253,10 +253,10 @@ async def test_all_follow_a_success_at_once_and_nobody_waits_where_nothing_is_ma
                 assert order == ["a"]
             lead.succeeded()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(ask(name) for name in "abc"))
     unwanted = CacheWarmUp(wanted=False)
-    async with asyncio.timeout(5), follow(unwanted), follow(unwanted), follow(unwanted):
+    async with asyncio.timeout(PATIENCE), follow(unwanted), follow(unwanted), follow(unwanted):
         assert order == ["a", "b", "c"]
 
 
@@ -272,7 +272,7 @@ async def test_one_that_is_cancelled_while_it_leads_or_waits_leaves_the_lead_to_
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(5), follow(lead):
+    async with asyncio.timeout(PATIENCE), follow(lead):
         assert lead._leading
 
 

@@ -45,6 +45,7 @@ from ondine_nb.sending.prompt_cache import CacheWarmUp
 from ondine_nb.stages import InvokeStage
 from tests.asking import asking
 from tests.orchestration.parts import arriving
+from tests.patience import PATIENCE
 from tests.simulation.clock import Clock, VirtualLoop
 from tests.stages.test_invoke import Keep, Prompts
 
@@ -133,7 +134,7 @@ class Run:
             runner.run(self._run(3_600))
         return self
 
-    async def _run(self, seconds: float = 20) -> None:
+    async def _run(self, seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             keep = Keep(self.stage, lambda row, asker: None)
             window = Window([Prompts(), self.stage, keep], self.context, 3)
@@ -148,7 +149,7 @@ class Run:
 
     async def _all_free(self) -> None:
         keys = [self.stage.lookup.key(Prompt(each)) for each in "abcde"]
-        async with asyncio.timeout(5), self.journal.single_flight.hold(*keys):
+        async with asyncio.timeout(PATIENCE), self.journal.single_flight.hold(*keys):
             pass
 
     def check(self) -> None:

@@ -39,6 +39,7 @@ from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import InvokeStage
 from tests.asking import asking
 from tests.orchestration.parts import arriving
+from tests.patience import PATIENCE
 
 D = Decimal
 # A dollar a million tokens in, two out: an answer of 10 and 5 tokens costs 20 micro-dollars.
@@ -167,12 +168,16 @@ class Runs:
                 yield rows[start : start + len(chunk)]
 
         async def main() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 window = Window([Prompts(), stage, Keep(stage, check)], context, width)
                 await window.run(arriving(parts()))
                 await context.control.drained()
 
-        asyncio.run(main())
+        gc.freeze()  # of a whole suite's objects a collection takes half a second
+        try:
+            asyncio.run(main())
+        finally:
+            gc.unfreeze()
         return Asked(rows, context, stage)
 
 
@@ -605,7 +610,7 @@ def test_a_stop_sends_no_more_and_what_is_in_flight_is_journaled(runs: Runs) -> 
     context = ExecutionContext()
 
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             window = Window([Noting(), stage, Keep(stage, lambda row, asker: None)], context, 3)
             await window.run(arriving([rows]))
             await context.control.drained()

@@ -26,6 +26,7 @@ from ondine_nb.stages import InvokeStage
 from ondine_nb.stages.pack import MOST_BYTES
 from tests.asking import Asker, echoes, ended, journaled, seen, statuses, texts
 from tests.echo import Echo
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, value_of
 from tests.server.packs import Garbler, questions_of
 
@@ -169,7 +170,7 @@ def test_no_order_of_new_and_known_rows_holds_a_run_up(
     )
 
     async def main() -> list[str]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             if streams:
                 chunks = [part async for part in pipeline.stream_async()]
                 return [cell for part in chunks for cell in part["response"]]

@@ -14,6 +14,7 @@ from ondine_nb.notebook.card.view import NOTHING, WidgetObserver
 from ondine_nb.notebook.ui import display_bundle
 from tests.notebook.card.conftest import Screen
 from tests.notebook.ended_runs import ended_run, reviews
+from tests.patience import PATIENCE
 
 
 def opened(run: Run) -> WidgetObserver:
@@ -104,7 +105,7 @@ async def test_the_answers_of_many_rows_come_when_they_are_counted(
 ) -> None:
     monkeypatch.setattr("ondine_nb.notebook.card.answers.QUICKLY", 20)
     opened(ended_run(reviews(60), tmp_path, failing=0))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while "by chance" not in screen.shown[-1][0]["text/html"]:
             await asyncio.sleep(0.01)
     cards = [

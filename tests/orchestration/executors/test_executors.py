@@ -26,6 +26,7 @@ from ondine_nb.orchestration import (
     SyncExecutor,
 )
 from tests.orchestration.parts import Events, Load, OutColumn, Table, Work, frame, turns
+from tests.patience import PATIENCE
 
 WAYS = ["async", "async alias", "sync", "stream", "stream twin"]
 Stages = list[Any]
@@ -326,7 +327,7 @@ async def test_two_row_stages_are_fused_without_a_barrier() -> None:
         produces = ()
 
     stages = [Load(frame(10)), Work(each=first), Second(each=second, name="second")]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         result = await AsyncExecutor(2).execute(stages, ExecutionContext())
     assert result.metrics.processed_rows == 10
 
@@ -496,7 +497,7 @@ async def test_cancelling_the_executor_cancels_the_rows_and_closes_the_stages() 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await context.control.drained()
     assert (work.now, work.closed, len(work.seen)) == (0, 1, 3)
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from ondine_nb.errors import FatalProviderError, RefusalError
 from ondine_nb.orchestration import ExecutionContext, PipelineStage, StreamingExecutor
 from tests.orchestration.parts import Events, Load, Table, Work, frame, turns
+from tests.patience import PATIENCE
 
 
 async def streamed(
     executor: StreamingExecutor, *stages: PipelineStage, context: ExecutionContext | None = None
 ) -> list[Any]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return [
             chunk async for chunk in executor.execute_async(stages, context or ExecutionContext())
         ]

@@ -22,6 +22,7 @@ from ondine_nb.providers import Settings, capabilities
 from ondine_nb.providers.anthropic import BatchResult, MessageBatches, ServerBatch
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.sending import RateLimiter
+from tests.patience import PATIENCE
 from tests.sending.test_sender import BODIES
 
 pytestmark = pytest.mark.timeout(3600)  # ten thousand take minutes
@@ -77,7 +78,7 @@ class Answering:
         """What comes of it: a value, or one of our errors."""
 
         async def bounded() -> Any:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 return await work
 
         try:
