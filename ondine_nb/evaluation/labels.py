@@ -91,7 +91,7 @@ class LabelSet:
     def __init__(self, name: str, folder: Path | str | None = None) -> None:
         if not name.strip():
             raise ConfigurationError("a set of labels needs a name, such as the run's: 'labeled'")
-        self.name = encodable(name)
+        self.name: str = encodable(name)
         self.journal: Path = home() if folder is None else Path(folder).absolute()
         self.path: Path = self.journal / "labels" / _folder_name(self.name)
         self._files: dict[str, _LabelFile] = {}

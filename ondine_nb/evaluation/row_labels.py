@@ -23,7 +23,9 @@ class RowLabels:
     """
 
     def __init__(self, labels: LabelSet, frame: Frame, on: Sequence[str]) -> None:
-        self.labels, self.frame, self.on = labels, frame, tuple(on)
+        self.labels: LabelSet = labels
+        self.frame: Frame = frame
+        self.on: tuple[str, ...] = tuple(on)
         if not on:
             raise ColumnError(f"labels need at least one column of {frame.name} to be known by")
         for column in on:

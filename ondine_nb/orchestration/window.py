@@ -46,7 +46,7 @@ class Window:
         check_on_error(on_error)
         self.stages = stages
         self.context = context
-        self.width = whole_number("the concurrency", width, "row ")
+        self.width: int = whole_number("the concurrency", width, "row ")
         self.on_error = on_error
         self.counts = counts
         self._working = [each for each in stages if _treats_rows(each)]

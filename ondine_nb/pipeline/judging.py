@@ -54,9 +54,12 @@ class JudgedRun:
 
     def __init__(self, run: Run, on: Sequence[str] | str | None = None) -> None:
         self.run = run
-        self.fields = [Field(it.name, it.kind, it.choices) for it in run.plan.columns]
+        self.fields: list[Field] = [Field(it.name, it.kind, it.choices) for it in run.plan.columns]
         names = [field.name for field in self.fields]
         rowset = run.plan.rowset
+        self.frame: Frame
+        self.answers: dict[str, list[Any]]
+        self.answered: list[bool]
         if isinstance(rowset, RowStream):
             self.frame = self._streamed()
             self.answers = _columns(self.frame, names)
@@ -72,7 +75,8 @@ class JudgedRun:
             self.answered = [row is not None and bool(row.outputs) for row in rows]
         columns = run.pipeline.template.columns if on is None else on
         self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
-        self.rows = RowLabels(LabelSet(run.name, run.pipeline.journal.folder), self.frame, self.on)
+        labels = LabelSet(run.name, run.pipeline.journal.folder)
+        self.rows: RowLabels = RowLabels(labels, self.frame, self.on)
 
     def _streamed(self) -> Frame:
         found = self.run.frame

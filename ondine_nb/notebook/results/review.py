@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
 
+from ...data import Frame
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Draw, Drawn, Label, LabelSet, RowLabels, json_value
 from ...prompts import Field
@@ -71,16 +72,22 @@ class Review(LiveView):
         confidence: str | None = None,
     ) -> None:
         super().__init__()
-        self.run, self.reviewer = run, reviewer
-        self.results = Results(run)
+        self.run: Any = run
+        self.reviewer: str = reviewer
+        self.results: Results = Results(run)
         if self.results.streamed:
             raise ConfigurationError(f"`{run.name}` can't be reviewed: {STREAMED}")
-        self.frame = run.pipeline.frame
+        self.frame: Frame = run.pipeline.frame
         labels = LabelSet(run.name, run.pipeline.journal.folder)
-        self.labels = RowLabels(labels, self.frame, on or run.pipeline.template.columns)
+        columns = on or run.pipeline.template.columns
+        self.labels: RowLabels = RowLabels(labels, self.frame, columns)
         sure = confidence_of(run, confidence)
-        self.fields = [FormField(known, judged=known.name != sure) for known in _fields(run)]
-        self.queues = ReviewQueues(run, self.results, rows=rows, other=other, confidence=sure)
+        self.fields: list[FormField] = [
+            FormField(known, judged=known.name != sure) for known in _fields(run)
+        ]
+        self.queues: ReviewQueues = ReviewQueues(
+            run, self.results, rows=rows, other=other, confidence=sure
+        )
         self._queue = queue or next(iter(self.queues.names))
         self.queues.rows(self._queue)  # an unknown one is told now
         self._at = 0

@@ -21,7 +21,7 @@ class FormError(ValueError):
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(text)
-        self.field = field
+        self.field: str = field
 
 
 class FormField:
@@ -33,8 +33,9 @@ class FormField:
     """
 
     def __init__(self, known: Field, *, judged: bool = True) -> None:
-        self.known, self.judged = known, judged
-        self.name = known.name
+        self.known: Field = known
+        self.judged: bool = judged
+        self.name: str = known.name
         self.values: list[Any] | None = _choices(known)
 
     @property

@@ -56,9 +56,11 @@ class ReviewQueues:
         other: Any = None,
         confidence: str | None = None,
     ) -> None:
-        self.run, self.results = run, results
-        self.among = None if rows is None else sorted({int(at) for at in rows})
-        self.other, self.confidence = other, confidence
+        self.run: Any = run
+        self.results: Results = results
+        self.among: list[int] | None = None if rows is None else sorted({int(at) for at in rows})
+        self.other: Any = other
+        self.confidence: str | None = confidence
         self._made: dict[str, list[Drawn]] = {}
         self._makers = self._found()
 

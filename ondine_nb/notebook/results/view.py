@@ -65,8 +65,8 @@ class ResultsView(LiveView):
 
     def __init__(self, run: Any = None, *, frame: Any = None, name: str = "") -> None:
         super().__init__()
-        self.run = run
-        self.opens_others = run is not None
+        self.run: Any = run
+        self.opens_others: bool = run is not None
         self._data, self._name = frame, name
         self._loop = _running_loop()
         self._watching: Any = None
