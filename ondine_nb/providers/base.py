@@ -117,7 +117,7 @@ class Answer:
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
             ) from error
-        return cls(text, None if reason is None else str(reason), usage, len(content))
+        return cls(text, None if reason is None else str(reason), usage, len(blocks))
 
     def usable_text(self) -> str:
         """The text. Raises the reason why there is none to use, an `AnswerError`."""
