@@ -95,7 +95,10 @@ class Promises:
         for batch in self._wire.batches.batches.values():
             for _, sent in batch.requests:
                 if sent.usable and sent.prompts == (prompt,) and sent.schema == plan.schema:
-                    anew = (plan.fresh or run.is_retry) and sent.run != run.id
+                    beside = any(sent.run == each.id for each in self.running)
+                    asks_anew = plan.fresh or run.is_retry
+                    anew = asks_anew or (beside and self.plans[sent.run].fresh)
+                    anew = anew and sent.run != run.id
                     demand(anew, prompt, "is in", batch.id, "and paid again")
 
     def check_shown(self) -> None:
@@ -118,7 +121,8 @@ class Promises:
         billed = total(each.billed for each in self._sent(run))
         held = budget.spent + budget.possibly_billed + budget.reserved
         plan = self.plans[run.id]
-        if plan.budget is not None or not plan.resumes:  # else nobody has kept a bound
+        # Else nobody has kept a bound, or another run counts what it reads of a batch.
+        if not plan.resumes or (plan.budget is not None and not plan.batch):
             demand(billed <= held, "billed", billed, "and held", held)
         if plan.budget is not None and not plan.batch:  # which may adopt an earlier run's
             demand(held <= plan.budget, "held", held, "of a budget of", plan.budget)

@@ -526,6 +526,18 @@ def message(**changes: Any) -> bytes:
     return json.dumps({**whole, **changes}).encode()
 
 
+@pytest.mark.parametrize(
+    ("content", "text", "blocks"),
+    [(None, "", 0), ("said", "said", 1), (7, "", 0), ({}, "", 0), ([], "", 0), ([None], "", 1)],
+)
+def test_whatever_stands_in_the_place_of_the_content_it_is_read_and_its_tokens_are_counted(
+    content: Any, text: str, blocks: int
+) -> None:
+    usage = {"input_tokens": 3, "output_tokens": 2}
+    answer = Answer.read(message(content=content, usage=usage))
+    assert (answer.text, answer.blocks, answer.usage) == (text, blocks, Usage(3, 2))
+
+
 def test_text_is_found_by_its_type_never_by_its_place() -> None:
     blocks = [
         {"type": "thinking", "thinking": "t", "text": "not this"},
