@@ -163,6 +163,11 @@ class Notebook:
         """Milliseconds from the click to the cell's end."""
         return float(self.page.evaluate(CLICK_AND_TIME, [at, button]))
 
+    def assert_over(self, at: int) -> None:
+        """The card of a run that is over has nothing to stop or pause any more."""
+        for name in ("Stop", "Pause", "Resume"):
+            expect(self.cell(at).get_by_role("button", name=name, exact=True)).to_have_count(0)
+
     def click(self, at: int, button: str) -> None:
         self.cell(at).get_by_role("button", name=button, exact=True).click()
 
