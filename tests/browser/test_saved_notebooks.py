@@ -93,8 +93,13 @@ def test_after_a_run_that_took_its_time_the_final_card_is_all_that_shows(
     jupyter.end_kernels()
     reopened = open_notebook(path=notebook.path)
     reopened.wait_for(1, "[data-state=done][data-done='250']")
-    assert reopened.cell(1).locator(".jp-OutputArea-child:visible").count() == 1
+    # In the place of the buttons JupyterLab writes that their widget is gone: it is not seen.
+    gone = reopened.cell(1).get_by_text("model not found")
+    expect(gone).to_have_count(1)
+    expect(gone).to_be_hidden()
+    assert reopened.cell(1).locator(".ondine-run:visible").count() == 1
     page = reopened.page
     page.goto(as_html(notebook.path).as_uri())
     expect(page.locator(".ondine-run[data-state=done]")).to_be_visible()
-    assert page.locator(".jp-OutputArea-child:visible").count() == 1
+    assert page.locator(".ondine-run").count() == 1
+    assert_nothing_is_missing(page)
