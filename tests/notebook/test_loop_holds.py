@@ -18,7 +18,6 @@ from ondine_nb import panel
 import ondine_nb.notebook.results.view as results_view
 import ondine_nb.notebook.workbench.screen as screen
 screen.may_click = results_view.may_click = lambda: True
-from ondine_nb.notebook.results.view import _OPEN, show_results
 from tests.notebook.ended_runs import ended_run, reviews
 frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})
 run = ended_run(reviews(100_000), pathlib.Path('journal'))
@@ -52,8 +51,11 @@ def test_the_workbench_opens_over_100_000_rows_in_less_than_100_ms(kernel: Kerne
 def test_the_results_open_and_are_searched_over_100_000_rows_in_less_than_100_ms(
     kernel: Kernel,
 ) -> None:
-    kernel.run("show_results(run)\nview = _OPEN[-1]\nawait asyncio.to_thread(view.wait)")
-    assert "of 100,000 rows" in kernel.value("view.parts.of_pages.value")
-    kernel.run("view.parts.text.value = 'the phone. (7'\nawait asyncio.to_thread(view.wait)")
-    assert kernel.value("0 < len(view._found) < 100_000")
+    opened = kernel.run("view = run.show()\nawait asyncio.to_thread(view.wait)")
+    assert opened.status == "ok", opened.traceback
+    given = {"id": "1", "ask": "find", "given": {"needle": "the phone. (7", "place": 0, "step": 0}}
+    kernel.run(f"view._hear({given})\nawait asyncio.to_thread(view.wait)")
+    kernel.wait("'1' in view._answered")
+    assert kernel.value("0 < view._answered['1']['ok']['hits'] < 100_000")
     assert kernel.value("max(held)") < 0.1
+    assert kernel.value("len(view.selected)") == 100_000

@@ -137,12 +137,13 @@ class ResultsView(LiveView):
 
     def static(self) -> str:
         if self._summary is None:
-            text = f"{clean(self.results.name)}: {row_count(len(self.results))}"
-            return f'<p class="{self.static_class}">{escape(text)}</p>'
+            return f'<p class="{self.static_class}">{escape(self.plain())}</p>'
         return static(self.results, self._summary, self.static_class)
 
     def plain(self) -> str:
-        return plain(self.results, self._summary or summary_of(self.results))
+        if self._summary is None:  # it is being read, and the cell doesn't wait for it
+            return f"{clean(self.results.name)}: {row_count(len(self.results))}"
+        return plain(self.results, self._summary)
 
     @property
     def actions(self) -> Mapping[str, Callable[..., Any]]:
