@@ -129,6 +129,12 @@ def _number(text: str) -> float:
     return number
 
 
+def _json(text: str) -> Any:
+    value = json.loads(text)
+    json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, which JSON hasn't
+    return value
+
+
 def _truth(text: str) -> bool:
     if text.strip().lower() not in ("true", "false"):
         raise ValueError(text)
@@ -141,7 +147,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "bool": _truth,
     "date": lambda text: date.fromisoformat(text.strip()).isoformat(),
     "datetime": lambda text: datetime.fromisoformat(text.strip()).isoformat(),
-    "json": json.loads,
+    "json": _json,
 }
 _NAMES = {
     "int": "whole number",

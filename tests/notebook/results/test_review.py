@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -311,8 +312,9 @@ def test_whatever_is_typed_is_a_value_or_a_named_error(text: str) -> None:
 
 
 def test_what_is_no_value_is_an_error_that_names_field_text_and_kind() -> None:
-    for kind, text in (("int", "1.5"), ("float", "inf"), ("date", "soon"), ("list[bool]", "maybe")):
-        with pytest.raises(FormError, match=f"it: '{text}' is no ") as told:
+    wrong = [("int", "1.5"), ("float", "inf"), ("date", "soon"), ("list[bool]", "maybe")]
+    for kind, text in (*wrong, ("json", "[NaN]"), ("json", "1e999")):
+        with pytest.raises(FormError, match=re.escape(f"it: '{text}' is no ")) as told:
             FormField(Field("it", kind)).value(text)
         assert told.value.field == "it"
 
