@@ -238,7 +238,7 @@ class Journal:
             for write in writes:
                 write.run(self._files)
             self._files.commit()
-        except Exception as error:  # whatever it is: the thread has to live, or all wait forever
+        except Exception as error:  # told to all who wait: a dead thread would tell nobody, ever
             self._files.rollback()
             problem = _explained(error, self.folder)
             for write in writes:
@@ -262,7 +262,7 @@ class _Write:
             self.result = self.work(files)
         except JournalError as error:
             self.error = error
-        except Exception as error:  # whatever an entry makes it raise is that entry's alone
+        except Exception as error:  # one entry's own, which must not cost the others theirs
             values = (sqlite3.ProgrammingError, sqlite3.InterfaceError)
             if isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, values):
                 raise  # the file's or the disk's, so everybody's
@@ -313,4 +313,4 @@ def _explained(error: Exception, folder: Path) -> JournalError:
             f"the disk of the journal folder {folder} is full: no further answer is paid for. "
             "Make room, then run the cell again"
         )
-    return JournalError(f"the journal in {folder} failed: {text}")
+    return JournalError(f"the journal in {folder} failed: {type(error).__name__}: {text}")

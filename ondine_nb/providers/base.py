@@ -290,7 +290,7 @@ def _safely(read: Callable[[bytes], Answer]) -> Callable[[bytes], Answer]:
             return read(body)
         except MalformedAnswerError:
             raise
-        except Exception as error:  # whatever a body that nobody expected makes it raise
+        except Exception as error:  # a body that no reader expected: unreadable, but paid
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(
                 f"the answer can't be read ({type(error).__name__}: {error}): {start!r}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from .retry import Backoff
 
 __all__ = ["AnsweredElsewhere", "Limits", "NotNow", "Permit"]
 
-logger = logging.getLogger("ondine_nb")
 _SHOWN_EVERY = 0.05  # seconds: a view looks ten times a second at most
 
 
@@ -198,9 +196,10 @@ class Limits:
         """A body is here: heed its headers, whatever stands in them."""
         try:
             self.rate.learn(reply.headers, request.attempts.turn)
-            self._context.metrics.tell_odd(self.rate.odd)
-        except Exception as error:  # they are a stranger's: no answer is lost for them
-            logger.debug("headers that can't be read: %s: %s", type(error).__name__, error)
+            odd = self.rate.odd
+        except Exception as error:  # headers are a stranger's: no paid answer is lost for them
+            odd = f"headers that can't be read ({type(error).__name__}: {error})"
+        self._context.metrics.tell_odd(odd)
 
     def answered(self, request: Request, reply: Reply, latency: float) -> None:
         """An answer that can be read came after `latency` seconds.

@@ -410,6 +410,28 @@ def test_a_count_of_cached_tokens_that_is_missing_is_none(home: Path) -> None:
     assert (run.budget.spent, run.budget.possibly_billed) == (EACH, 0)
 
 
+class Unreadable(dict[str, str]):
+    """Headers that can't be read."""
+
+    def get(self, *_: Any) -> Any:
+        raise RuntimeError("not these")
+
+    items = __iter__ = __getitem__ = __contains__ = get  # type: ignore[assignment]
+
+
+def test_headers_that_can_t_be_read_cost_no_answer_and_are_told_once(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(home, Replies(headers=Unreadable({"retry-after": "1"})), ["a", "b", "c"]).run()
+    run.journal.close()
+    assert run.statuses == ["answered"] * 3
+    told = [
+        record.message for record in caplog.records if "RuntimeError: not these" in record.message
+    ]
+    assert len(told) == 1
+    assert "of the server's rate limit: headers that can't be read" in told[0]
+
+
 # -- answers in odd shapes
 
 

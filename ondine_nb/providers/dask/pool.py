@@ -10,16 +10,15 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import pickle
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ... import __version__
-from ...errors import ConfigurationError, ConnectionLostError, FatalProviderError, RowError
+from ...errors import ConfigurationError, ConnectionLostError, FatalProviderError
 from ..base import Reply
 from .cluster import Cluster, join
-from .worker import Outcome, clear, collect, greet, hand_in, open_endpoint
+from .worker import Outcome, clear, collect, error_of, greet, hand_in, open_endpoint
 
 __all__ = ["WorkerPool"]
 
@@ -126,15 +125,7 @@ def _tell(pending: _PendingRequest, outcome: Reply | bytes) -> None:
     if isinstance(outcome, Reply):
         pending.came.set_result(outcome)
     else:
-        pending.came.set_exception(_told(outcome))
-
-
-def _told(packed: bytes) -> Exception:
-    try:
-        error: Exception = pickle.loads(packed)  # noqa: S301 - from our own sender
-    except Exception as unread:  # its class is known on the worker only
-        return RowError(f"a worker's error can't be read here: {unread}")
-    return error
+        pending.came.set_exception(error_of(outcome))
 
 
 class WorkerPool:
@@ -343,7 +334,10 @@ class WorkerPool:
                 return await cluster.call(worker, function, *args)
             except ModuleNotFoundError:
                 raise
-            except Exception:  # Dask raises all sorts of what happens on the way
+            except (
+                Exception
+            ) as error:  # the functions called raise nothing: it is Dask's, on the way
+                logger.debug("a call to %s: %s: %s", worker, type(error).__name__, error)
                 with contextlib.suppress(OSError):
                     if worker not in await cluster.workers():
                         break

@@ -13,11 +13,12 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from ... import __version__
-from ...errors import RowError
+from ... import __version__, errors
+from ...errors import OndineError, RowError, TransientError
+from ...text import one_line
 from ..base import Provider, Reply, Settings
 
-__all__ = ["Handed", "Outcome", "clear", "collect", "greet", "hand_in", "open_endpoint"]
+__all__ = ["Handed", "Outcome", "clear", "collect", "error_of", "greet", "hand_in", "open_endpoint"]
 
 Handed: TypeAlias = "tuple[int, int, Any]"  # a request's number, its endpoint, its prompt
 Outcome: TypeAlias = "tuple[int, Reply | bytes]"  # its number, and a reply or a pickled error
@@ -26,6 +27,14 @@ _WAIT_SECONDS = 5.0  # how long a call waits for an answer, before it asks again
 _GATHER_SECONDS = 0.02  # answers that come together are taken together
 # A notebook's cell may hold its loop for long. A sender that nobody asks after is of a dead kernel.
 _SILENCE_SECONDS = 3_600.0
+_LINE = 400  # characters of an error
+# Those that are made of their words alone.
+_KINDS = {
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type)
+    and issubclass(kind, errors.RowError | errors.FatalProviderError | errors.ConfigurationError)
+}
 
 
 class WorkerSender:
@@ -57,7 +66,7 @@ class WorkerSender:
         try:
             reply = await provider.send(prompt)
             self.done[number] = Reply(reply.body, _headers(reply), reply.latency)
-        except Exception as error:  # the run judges it
+        except Exception as error:  # goes to the run, which judges it: else it would wait for ever
             self.done[number] = portable(error)
         finally:
             del self.sending[number]
@@ -100,7 +109,7 @@ def _headers(reply: Reply) -> dict[str, str]:
     """
     try:
         return {str(name).lower(): str(value) for name, value in reply.headers.items()}
-    except Exception:  # a provider of the user's own may give anything
+    except Exception:  # of a provider of the user's own, which may give anything
         return {}
 
 
@@ -119,12 +128,12 @@ async def open_endpoint(run: str, endpoint: int, order: bytes) -> str | None:
         return None
     try:
         provider, settings, width = unpacked(order)
-    except Exception as error:  # a module that isn't here, another Python
-        return f"can't load the provider ({type(error).__name__}: {error}): install it there too"
+    except Exception as error:  # a module that isn't here, another Python: the run says so
+        return f"can't load the provider ({_line(error)}): install it there too"
     try:
         await provider.open(settings, width)
-    except Exception as error:  # told in one line, whatever it is
-        return str(error) or type(error).__name__
+    except Exception as error:  # raised here, Dask would log the order: the run says it in a line
+        return one_line(str(error), _LINE) if isinstance(error, OndineError) else _line(error)
     here.endpoints[endpoint] = provider
     return None
 
@@ -167,12 +176,40 @@ async def clear(run: str) -> None:
 
 
 def portable(error: Exception) -> bytes:
-    """An error as it can travel; what can't be pickled keeps its words."""
+    """An error as it can travel: whole, and plain for where its class isn't known."""
     import cloudpickle  # Dask brings it: a class from a notebook travels along
 
     try:
-        packed: bytes = cloudpickle.dumps(error)
-        pickle.loads(packed)  # noqa: S301 - its own
-    except Exception:  # whatever a class of the user's own does
-        return pickle.dumps(RowError(f"{type(error).__name__}: {error}"))
-    return packed
+        whole: bytes = cloudpickle.dumps(error)
+        pickle.loads(whole)  # noqa: S301 - its own
+    except Exception:  # a class of the user's own that can't be packed: the plain one goes alone
+        whole = b""
+    return pickle.dumps((whole, _plain(error)))
+
+
+def error_of(packed: bytes) -> Exception:
+    """The error in what `portable` made of it; the plain one where its class isn't known here."""
+    whole, plain = pickle.loads(packed)  # noqa: S301 - from our own sender
+    try:
+        error: Exception = pickle.loads(whole)  # noqa: S301 - from our own sender
+    except Exception:  # its class is on the worker only, or it couldn't be packed there
+        error = plain
+    return error
+
+
+def _plain(error: Exception) -> Exception:
+    """The nearest of our own errors in its place.
+
+    By its kind a run decides whether to try again, to go on, and what may have been billed.
+    """
+    kind = next((it for it in type(error).__mro__ if it in _KINDS), RowError)
+    plain: Exception = kind(_line(error))
+    if isinstance(plain, TransientError) and isinstance(error, TransientError):
+        plain.retry_after = error.retry_after
+        plain.possibly_billed = bool(error.possibly_billed)
+        plain.unreachable = bool(error.unreachable)
+    return plain
+
+
+def _line(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}".removesuffix(": "), _LINE)
