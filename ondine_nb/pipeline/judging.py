@@ -96,6 +96,12 @@ class JudgedRun:
             raise ColumnError(f"{self.run.name} has no field {name!r}{hint}")
         return known[name]
 
+    def answer(self, position: int) -> dict[str, Any]:
+        """The values of the new columns of the row at `position`; empty for one without answer."""
+        if not self.answered[position]:
+            return {}
+        return {name: values[position] for name, values in self.answers.items()}
+
     # -- frames
 
     def labels(self) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 from ...data import Frame
 from ...errors import ConfigurationError, OndineError
-from ...evaluation import Draw, Drawn, Label, LabelSet, RowLabels, json_value
+from ...evaluation import Draw, Drawn, Label, RowLabels, json_value
+from ...pipeline import JudgedRun
 from ...prompts import Field
 from ...text import as_text
 from ..ui import LiveView, clean, safe
@@ -78,19 +79,19 @@ class Review(LiveView):
         if self.results.streamed:
             raise ConfigurationError(f"`{run.name}` can't be reviewed: {STREAMED}")
         self.frame: Frame = run.pipeline.frame
-        labels = LabelSet(run.name, run.pipeline.journal.folder)
-        columns = on or run.pipeline.template.columns
-        self.labels: RowLabels = RowLabels(labels, self.frame, columns)
+        self.judged: JudgedRun = JudgedRun(run, on)
+        self.labels: RowLabels = self.judged.rows
         sure = confidence_of(run, confidence)
         self.fields: list[FormField] = [
             FormField(known, judged=known.name != sure) for known in _fields(run)
         ]
         self.queues: ReviewQueues = ReviewQueues(
-            run, self.results, rows=rows, other=other, confidence=sure
+            self.judged, rows=rows, other=other, confidence=sure
         )
         self._queue = queue or next(iter(self.queues.names))
         self.queues.rows(self._queue)  # an unknown one is told now
         self._at = 0
+        self._now: dict[str, Any] | None = None
         self._skipped: set[int] = set()
         self._go_on(0)
 
@@ -204,12 +205,12 @@ class Review(LiveView):
         return self._changed()
 
     def _changed(self) -> dict[str, Any]:
-        self.set_state()
+        self._now = self.set_state()  # made once: the scores are taken anew for it
         if threading.current_thread() is not threading.main_thread():
             self.later("static", self.show_static)
         else:
             self.show_static()
-        return {"state": self._full_state()}
+        return {"state": self._now}
 
     # -- the state that the browser shows
 
@@ -248,7 +249,7 @@ class Review(LiveView):
         if position is None:
             return None
         row = self.results.rows[position]
-        outputs = {} if row is None or row.failure is not None else row.outputs
+        outputs = self.judged.answer(position)
         labelled = self.labels.values(position)
         notes = [it.note for it in self.labels.at(position) if it.note]
         texts = self.labels.on
@@ -299,7 +300,7 @@ class Review(LiveView):
         if not len(self.labels.labels):
             return []
         try:
-            scores = self.run.score()
+            scores = self.judged.score(None, None)
         except OndineError:
             return []  # no labelled row has an answer yet
         known = scores if isinstance(scores, dict) else {scores.field: scores}
@@ -328,8 +329,7 @@ class Review(LiveView):
         return found
 
     def _judged(self, position: int, label: Label) -> dict[str, Any]:
-        row = self.results.rows[position]
-        outputs = {} if row is None or row.failure is not None else row.outputs
+        outputs = self.judged.answer(position)
         changed = [
             {"field": name, "from": _brief(json_value(outputs[name])), "to": _brief(value)}
             for name, value in label.fields.items()
@@ -346,7 +346,7 @@ class Review(LiveView):
     # -- without a browser
 
     def static(self) -> str:
-        state = self.state()
+        state = self._now or self.state()
         lines = [
             f"<div><b>{escape(self.run.name)}</b> review · {escape(self._about())}: "
             f"{escape(self._progress(state))}</div>"
@@ -367,7 +367,7 @@ class Review(LiveView):
         return f'<div class="ondine-review-static {self.static_class}">{inside}</div>'
 
     def plain(self) -> str:
-        state = self.state()
+        state = self._now or self.state()
         scores = (
             f"  {it['field']}: {it['value']:.2f} right ({_range(it['interval'])}), {it['n']:,} rows"
             for it in state["scores"]

@@ -16,12 +16,11 @@ from ...evaluation import (
     one_of_each,
     where_differ,
 )
-from .table import Results
+from ...pipeline import JudgedRun
 
 __all__ = ["ReviewQueues", "confidence_of"]
 
 CONFIDENCE = "confidence"
-MOST_VALUES = 50  # of a field of text, to draw one row of each
 
 
 def confidence_of(run: Any, chosen: str | None) -> str | None:
@@ -49,15 +48,14 @@ class ReviewQueues:
 
     def __init__(
         self,
-        run: Any,
-        results: Results,
+        judged: JudgedRun,
         *,
         rows: Sequence[int] | None = None,
         other: Any = None,
         confidence: str | None = None,
     ) -> None:
-        self.run: Any = run
-        self.results: Results = results
+        self.judged: JudgedRun = judged
+        self.run: Any = judged.run
         self.among: list[int] | None = None if rows is None else sorted({int(at) for at in rows})
         self.other: Any = other
         self.confidence: str | None = confidence
@@ -86,33 +84,27 @@ class ReviewQueues:
         return self.among is None and name.startswith(("random", "one of each"))
 
     def _found(self) -> dict[str, Callable[[], list[Drawn]]]:
-        answered = [at for at in self._places() if self._outputs(at)]
+        rows = len(self.judged.frame)
+        answered = [at for at in self._places() if self.judged.answered[at]]
         made: dict[str, Callable[[], list[Drawn]]] = {}
         if self.among is not None:
-            made["chosen"] = lambda: in_order(len(self.results), among=self.among)
+            made["chosen"] = lambda: in_order(rows, among=self.among)
         if (sure := self.confidence) is not None:
-            made["least sure"] = lambda: least_sure(self._values(sure), among=answered)
+            made["least sure"] = lambda: least_sure(self.judged.answers[sure], among=answered)
         if self.other is not None:
             made["differ"] = self._differ
-        made["random"] = lambda: at_random(len(self.results), among=answered)
+        made["random"] = lambda: at_random(rows, among=answered)
         if (field := self._grouping()) is not None:
             made[f"one of each {field}"] = lambda: one_of_each(
-                [json_value(value) for value in self._values(field)], of=field, among=answered
+                list(map(json_value, self.judged.answers[field])), of=field, among=answered
             )
-        statuses = [self.results.status(at) for at in range(len(self.results))]
+        statuses = [row.status if row else "not_run" for row in self.run.plan.rowset.rows]
         if any(statuses[at] == "failed" for at in self._places()):
             made["failed"] = lambda: failed(statuses, among=self.among)
         return made
 
     def _places(self) -> Sequence[int]:
-        return range(len(self.results)) if self.among is None else self.among
-
-    def _outputs(self, position: int) -> Mapping[str, Any]:
-        row = self.results.rows[position]
-        return {} if row is None or row.failure is not None else row.outputs
-
-    def _values(self, field: str) -> list[Any]:
-        return [self._outputs(at).get(field) for at in range(len(self.results))]
+        return range(len(self.judged.frame)) if self.among is None else self.among
 
     def _grouping(self) -> str | None:
         """The field of which a row of each value can be drawn: the first with few values."""
@@ -121,21 +113,17 @@ class ReviewQueues:
         return next((it.name for it in fields if it.choices or it.kind == "bool"), None)
 
     def _differ(self) -> list[Drawn]:
-        theirs = Results(self.other)
-        if len(theirs) != len(self.results):
+        theirs = JudgedRun(self.other)
+        rows, others = len(self.judged.frame), len(theirs.frame)
+        if rows != others:
             raise ConfigurationError(
-                f"`{self.other.name}` has {len(theirs):,} rows and `{self.run.name}` "
-                f"{len(self.results):,}: only runs over the same frame can be compared"
+                f"`{self.other.name}` has {others:,} rows and `{self.run.name}` {rows:,}: "
+                "only runs over the same frame can be compared"
             )
         names = [it for it in self.run.columns if it != self.confidence]
 
-        def said(results: Results, at: int) -> list[Any]:
-            row = results.rows[at]
-            return [None if row is None else json_value(row.outputs.get(name)) for name in names]
+        def said(judged: JudgedRun) -> list[Any]:
+            answers = map(judged.answer, range(rows))
+            return [[json_value(answer.get(name)) for name in names] for answer in answers]
 
-        every = range(len(theirs))
-        return where_differ(
-            [said(self.results, at) for at in every],
-            [said(theirs, at) for at in every],
-            among=self.among,
-        )
+        return where_differ(said(self.judged), said(theirs), among=self.among)

@@ -179,12 +179,13 @@ class LiveView(ABC):
 
     # -- to the browser
 
-    def set_state(self) -> None:
-        """Send the state as it is now."""
+    def set_state(self) -> dict[str, Any]:
+        """Send the state as it is now; gives it."""
+        state = self._full_state()
         if self._widget is not None and not self._closed:
-            state = self._full_state()
             with self._sending:
                 self._widget.state = state
+        return state
 
     def tell(self, what: str, **known: Any) -> None:
         """Tell every browser that shows the view: `what` is the name of a listener there."""
