@@ -39,6 +39,8 @@ def typed(known: Field, value: Any) -> Any:
         return as_text(value)
     if kind != "bool" and isinstance(value, bool):
         raise ValueError(f"{value!r} is no {kind}")
+    if kind in ("date", "datetime") and _is_number(value):  # pydantic: seconds since 1970
+        raise ValueError(f"{value!r} is no {kind}")
     try:
         found = _reader(kind)(value)
     except ValueError:
@@ -47,6 +49,16 @@ def typed(known: Field, value: Any) -> Any:
     if not holds or (kind == "float" and not math.isfinite(found)):
         raise ValueError(f"{value!r} is no {kind} that a column holds")
     return found
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, int | float)
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

@@ -48,6 +48,8 @@ def test_a_label_is_read_by_its_fields_type(kind: str, given: Any, wanted: Any) 
     ("kind", "given"),
     [
         ("int", "three"),
+        ("date", "5"),
+        ("datetime", 1_700_000_000),
         ("int", 2.5),
         ("int", True),
         ("int", 2**63),

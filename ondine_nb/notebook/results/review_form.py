@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
-from datetime import date, datetime
 from typing import Any
 
-from ...evaluation import json_value
+from ...evaluation import json_value, typed
 from ...prompts import Field
 
 __all__ = ["FormError", "FormField"]
@@ -92,7 +89,7 @@ class FormField:
 
     def _read(self, kind: str, text: str) -> Any:
         try:
-            return _READERS.get(kind, str)(text)
+            return _json(text) if kind == "json" else json_value(typed(Field("", kind), text))
         except (ValueError, RecursionError):
             said = text if len(text) <= 40 else text[:39] + "…"
             raise FormError(
@@ -122,33 +119,12 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
 def _json(text: str) -> Any:
     value = json.loads(text)
     json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999, which JSON hasn't
     return value
 
 
-def _truth(text: str) -> bool:
-    if text.strip().lower() not in ("true", "false"):
-        raise ValueError(text)
-    return text.strip().lower() == "true"
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": _number,
-    "bool": _truth,
-    "date": lambda text: date.fromisoformat(text.strip()).isoformat(),
-    "datetime": lambda text: datetime.fromisoformat(text.strip()).isoformat(),
-    "json": _json,
-}
 _NAMES = {
     "int": "whole number",
     "float": "number",

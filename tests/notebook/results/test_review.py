@@ -285,11 +285,11 @@ def test_saved_and_in_a_terminal_it_says_how_far_it_is_and_how_right(
 
 VALUES = {
     "str": st.text(min_size=1).filter(str.strip),
-    "int": st.integers(),
+    "int": st.integers(-(2**63), 2**63 - 1),
     "float": st.floats(allow_nan=False, allow_infinity=False),
     "date": st.dates(),
     "datetime": st.datetimes(),
-    "list[int]": st.lists(st.integers()),
+    "list[int]": st.lists(st.integers(-(2**63), 2**63 - 1)),
     "list[float]": st.lists(st.floats(allow_nan=False, allow_infinity=False)),
     "json": st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists),
 }
@@ -313,7 +313,13 @@ def test_whatever_is_typed_is_a_value_or_a_named_error(text: str) -> None:
 
 def test_what_is_no_value_is_an_error_that_names_field_text_and_kind() -> None:
     wrong = [("int", "1.5"), ("float", "inf"), ("date", "soon"), ("list[bool]", "maybe")]
-    for kind, text in (*wrong, ("json", "[NaN]"), ("json", "1e999")):
+    for kind, text in (
+        *wrong,
+        ("json", "[NaN]"),
+        ("json", "1e999"),
+        ("int", "9" * 30),
+        ("date", "5"),
+    ):
         with pytest.raises(FormError, match=re.escape(f"it: '{text}' is no ")) as told:
             FormField(Field("it", kind)).value(text)
         assert told.value.field == "it"
