@@ -272,13 +272,6 @@ _COMMANDS = (
     "show",
     "stop",
 )
-_OF_RESULTS = ("show",)  # commands that take the name of a result
-
-
-def results_in(namespace: dict[str, Any]) -> list[str]:
-    """The names of results in `namespace`, those of runs first, then other frames."""
-    runs = [name.removesuffix("_run") for name in list(namespace) if name.endswith("_run")]
-    return list(dict.fromkeys([*runs, *frames_in(namespace)]))
 
 
 def matcher(magics: Any) -> Callable[[Any], Any]:
@@ -293,13 +286,10 @@ def matcher(magics: Any) -> Callable[[Any], Any]:
         ours = on and first.startswith("%%ondine ")
         line = first + " " * (line[-1:].isspace()) if ours else line
         command = re.match(r"\s*%ondine\s+(\S*)$", line)
-        shown = re.match(rf"\s*%ondine\s+(?:{'|'.join(_OF_RESULTS)})\s+(\S*)$", line)
         if command:
             found = [name for name in _COMMANDS if name.startswith(command.group(1))]
         elif ours:
             found = candidates(line, magics.shell.user_ns)
-        elif shown:
-            found = [it for it in results_in(magics.shell.user_ns) if it.startswith(shown.group(1))]
         else:
             found = _of_a_run(line, magics.shell.user_ns)
         word = re.search(r"\S*$", line)

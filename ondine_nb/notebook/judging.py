@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from ..data import frames_in
+from ..data import frames_in, kind_of
 from ..errors import ConfigurationError, nearest
 from ..evaluation import label_sets
 from ..pipeline import Run, labels
@@ -15,6 +15,7 @@ from ..pipeline import Run, labels
 __all__ = [
     "judging_candidates",
     "labels_line",
+    "result_named",
     "review_line",
     "run_named",
     "runs_in",
@@ -44,6 +45,16 @@ def run_named(name: str, namespace: Mapping[str, Any]) -> Run:
             "not paid again"
         )
     return found
+
+
+def result_named(name: str, namespace: Mapping[str, Any]) -> Any:
+    """The run of that name, or else the frame. Raises `ConfigurationError` for neither."""
+    run, found = runs_in(namespace).get(name.removesuffix("_run")), namespace.get(name)
+    if run is not None or kind_of(found) is not None:
+        return found if run is None else run
+    near = nearest(name, [*runs_in(namespace), *frames_in(namespace)])
+    hint = f"did you mean {near!r}?" if near else "give the OUT of a cell, or a frame"
+    raise ConfigurationError(f"there is no result {name!r}: {hint}" if name else f"which? {hint}")
 
 
 def score_line(rest: str, namespace: Mapping[str, Any]) -> Any:
@@ -109,8 +120,9 @@ def judging_candidates(line: str, namespace: Mapping[str, Any]) -> list[str]:
     command, (*before, word) = known[1], known[2].split(" ")
     before = [each for each in before if each]
     if not before:
-        sets = label_sets() if command == "labels" else []
-        names = list(dict.fromkeys([*runs_in(namespace), *sets]))
+        others = {"labels": label_sets, "show": lambda: frames_in(namespace)}
+        more = others[command]() if command in others else []
+        names = list(dict.fromkeys([*runs_in(namespace), *more]))
         return [name for name in names if name.startswith(word)]
     run = runs_in(namespace).get(before[0].removesuffix("_run"))
     if command == "review" and len(before) == 1:

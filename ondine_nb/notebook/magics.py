@@ -18,7 +18,7 @@ from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 from ..errors import ConfigurationError, OndineError, nearest
 from ..pipeline import OPTIONS, Kind, Option, Surface
 from ..text import usd
-from .session import CellRequest, Session, result_named, shown
+from .session import CellRequest, Session, shown
 
 __all__ = ["OndineMagics"]
 
@@ -357,6 +357,7 @@ class OndineMagics(Magics):
         from_line(self, rest)
 
     def _show(self, rest: str) -> None:
+        from .judging import result_named
         from .results import show
 
         show(result_named(rest, self.shell.user_ns))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..data import kind_of
-from ..errors import ConfigurationError, nearest
+from ..errors import ConfigurationError
 from ..pipeline import OPTIONS, Surface
 from ..sending import SessionBudget
 
-__all__ = ["CellRequest", "Session", "result_named", "shown"]
+__all__ = ["CellRequest", "Session", "shown"]
 
 
 _ACTIVE = ("pending", "running", "paused", "stopping")
@@ -66,21 +64,6 @@ class Session:
             names = ", ".join(run.name for run in active)
             raise ConfigurationError(f"no run '{name}' is under way, but {names}")
         return "\n".join(_stopped(run) for run in wanted)
-
-
-def result_named(name: str, namespace: Mapping[str, Any]) -> Any:
-    """The run behind OUT (`OUT_run`, or a run by its own name), or else the frame of that name.
-
-    Raises `ConfigurationError`, with the nearest name, where there is neither.
-    """
-    for known in (f"{name}_run", name):
-        value = namespace.get(known)
-        if kind_of(value) is not None or hasattr(value, "retry_failed"):
-            return value
-    found = [it.removesuffix("_run") for it in list(namespace) if it.endswith("_run")]
-    near = nearest(name, found)
-    hint = f"did you mean {near!r}?" if near else "give the OUT of a cell, or a frame"
-    raise ConfigurationError(f"there is no result {name!r}: {hint}" if name else f"which? {hint}")
 
 
 def _stopped(run: Any) -> str:

@@ -16,9 +16,9 @@ import pytest
 import ondine_nb
 from ondine_nb import Run
 from ondine_nb.errors import ConfigurationError
+from ondine_nb.notebook.judging import result_named
 from ondine_nb.notebook.results import ResultsView
 from ondine_nb.notebook.results import view as results_view
-from ondine_nb.notebook.session import result_named
 from ondine_nb.notebook.ui import view as live_views
 from tests.asking import Asker, ended, statuses, texts
 from tests.notebook.ended_runs import ended_run, reviews
