@@ -57,10 +57,10 @@ CLICK_AND_TIME = """async ([at, name]) => {
   return performance.now() - begun;
 }"""
 
-# The width of an element once it has stayed the same for ten frames.
+# The width of an element once it has stayed the same for three frames.
 SETTLED = """async it => {
   let width = -1;
-  for (let same = 0; same < 10;) {
+  for (let same = 0; same < 3;) {
     await new Promise(requestAnimationFrame);
     const now = it.getBoundingClientRect().width;
     same = now === width ? same + 1 : 0;
