@@ -498,7 +498,7 @@ def test_a_folder_that_cant_be_written_names_the_remedy(tmp_path: Path) -> None:
         (OSError(28, "No space left on device"), "disk of the journal folder.*is full"),
         (sqlite3.OperationalError("database or disk is full"), "disk.*is full"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "can't be written"),
-        (RuntimeError("anything"), "failed: anything"),
+        (RuntimeError("anything"), "failed: RuntimeError: anything"),
     ],
     ids=str,
 )
