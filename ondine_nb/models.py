@@ -150,10 +150,12 @@ class Prompt:
     parts are framed by kind and length, so that no two prompts are alike.
     """
 
-    __slots__ = ("key_bytes", "parts", "text")
+    __slots__ = ("is_text", "key_bytes", "parts", "size", "text")
 
+    is_text: bool
     key_bytes: bytes
     parts: tuple[Part, ...]
+    size: int
     text: str
 
     def __init__(self, *parts: Part) -> None:
@@ -161,28 +163,18 @@ class Prompt:
             parts = _joined(parts)
         text = parts[0]
         if isinstance(text, str) and len(parts) == 1:  # nearly every row's: in a few steps
-            key_bytes = text.encode("utf-8", "replace")
+            is_text, key_bytes = True, text.encode("utf-8", "replace")
+            size = len(key_bytes)
         else:
+            is_text = False
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             key_bytes = _framed(parts)
+            size = sum(map(_size, parts))
+        _put(self, "is_text", is_text)
         _put(self, "key_bytes", key_bytes)
         _put(self, "parts", parts)
+        _put(self, "size", size)
         _put(self, "text", text)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it has no other part."""
-        return len(self.parts) == 1 and isinstance(self.parts[0], str)
-
-    @property
-    def size(self) -> int:
-        """Its UTF-8 bytes, with the sizes of the parts that aren't text."""
-        if self.is_text:
-            return len(self.key_bytes)
-        return sum(
-            len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
-            for part in self.parts
-        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
@@ -204,6 +196,10 @@ class Prompt:
 
 
 _put = object.__setattr__
+
+
+def _size(part: Part) -> int:
+    return len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
 
 
 def _framed(parts: tuple[Part, ...]) -> bytes:

@@ -129,7 +129,10 @@ class Estimator:
 
     def _rough_tokens(self) -> Counter[int]:
         """How many requests have so many input tokens, by the bytes of their texts."""
-        return Counter(_rough(size, 1) for size in self.tally.sizes)
+        tokens = Counter[int]()
+        for size, requests in Counter(self.tally.sizes).items():
+            tokens[_rough(size, 1)] += requests
+        return tokens
 
     async def _remember(self) -> None:
         """Output tokens of earlier answers to this prompt, also where the rows are new."""
