@@ -1,4 +1,4 @@
-"""Judging answers: labels that people gave, the queues in which they look, and scores."""
+"""Judging answers: labels that people gave, the queues in which they look, scores, and tries."""
 
 from __future__ import annotations
 
@@ -17,11 +17,23 @@ from .queues import (
 from .reviewed import Reviewed, score_reviewed
 from .row_labels import RowLabels
 from .scores import ClassScore, Pair, Scores, ScoresByField, class_of, score_pairs
+from .tries import (
+    Change,
+    Tries,
+    Try,
+    TryScore,
+    changes,
+    plain_settings,
+    told,
+    try_sets,
+    with_changes,
+)
 from .values import typed
 
 __all__ = [
     "MODEL",
     "RESERVED",
+    "Change",
     "ClassScore",
     "Draw",
     "Drawn",
@@ -33,7 +45,11 @@ __all__ = [
     "RowLabels",
     "Scores",
     "ScoresByField",
+    "Tries",
+    "Try",
+    "TryScore",
     "at_random",
+    "changes",
     "class_of",
     "failed",
     "in_order",
@@ -46,9 +62,13 @@ __all__ = [
     "merged",
     "one_of_each",
     "opened",
+    "plain_settings",
     "score_pairs",
     "score_reviewed",
     "take_in",
+    "told",
+    "try_sets",
     "typed",
     "where_differ",
+    "with_changes",
 ]
