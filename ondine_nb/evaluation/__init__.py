@@ -5,6 +5,7 @@ from __future__ import annotations
 from .intervals import Interval
 from .label_frame import RESERVED, labels_frame, labels_in, opened, take_in
 from .labels import MODEL, Draw, Label, LabelSet, json_value, key_text, label_sets, merged
+from .paired import Paired, pair, same_answer, sign_test
 from .queues import (
     Drawn,
     at_random,
@@ -41,6 +42,7 @@ __all__ = [
     "Label",
     "LabelSet",
     "Pair",
+    "Paired",
     "Reviewed",
     "RowLabels",
     "Scores",
@@ -62,9 +64,12 @@ __all__ = [
     "merged",
     "one_of_each",
     "opened",
+    "pair",
     "plain_settings",
+    "same_answer",
     "score_pairs",
     "score_reviewed",
+    "sign_test",
     "take_in",
     "told",
     "try_sets",
