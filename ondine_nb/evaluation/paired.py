@@ -1,9 +1,9 @@
 """Two sets of answers to the same rows: what one fixed and broke, and whether that is chance.
 
 The test is McNemar's, exact: of the rows on which only one of the two is right, each would be
-either one's by a fair coin (McNemar, "Note on the sampling error of the difference between correlated
-proportions or percentages", Psychometrika 12, 1947). Rows on which both are right, or both wrong,
-don't tell them apart.
+either one's by a fair coin (McNemar, "Note on the sampling error of the difference between
+correlated proportions or percentages", Psychometrika 12, 1947). Rows on which both are right, or
+both wrong, don't tell them apart.
 """
 
 from __future__ import annotations
