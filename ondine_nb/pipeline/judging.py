@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,21 +173,43 @@ class JudgedRun:
         """`Run.score`."""
         if labels is None:
             return self._by_review(field)
+        truths, how = self._given(field, labels)
+        found = {name: self._by_column(name, column, how) for name, column in truths.items()}
+        return _one_or_all(found, whole=field is None and kind_of(labels) is not None)
+
+    def truths(self, field: str | None, labels: Any) -> dict[str, list[Any]]:
+        """The labels of each field by position, of its type; None where there is none.
+
+        `field` and `labels` are as for `Run.score`; without any label of review, nothing.
+        """
+        if labels is not None:
+            given, _ = self._given(field, labels)
+            return {name: _Notes().column(self.field(name), it) for name, it in given.items()}
+        said = {position: self.rows.values(position) for position in self.rows.lines()}
+        there = {name for values in said.values() for name in values}
+        known = [it for it in self.fields if it.name in there and field in (None, it.name)]
+        return {
+            it.name: _Notes().column(
+                it, (said.get(at, {}).get(it.name, (None,))[0] for at in range(len(self.frame)))
+            )
+            for it in known
+        }
+
+    def _given(self, field: str | None, labels: Any) -> tuple[dict[str, list[Any]], str]:
+        """Labels that aren't those of review: a value for each row by field, and whose they are."""
         if isinstance(labels, str):
-            truths = {self._only(field, labels): self._column(labels)}
-            return self._by_truths(truths, f"by the column {labels!r}", whole=False)
+            return {self._only(field, labels): self._column(labels)}, f"by the column {labels!r}"
         if kind_of(labels) is not None:
-            return self._by_frame(field, wrap(labels, "labels"))
+            return self._of_frame(field, wrap(labels, "labels")), "by the frame of labels"
         try:
             name = getattr(labels, "name", None)
             named = name if field is None and name in self.answers else field
-            truths = {self._only(named, "labels"): self.frame.align(labels)}
+            return {self._only(named, "labels"): self.frame.align(labels)}, "by the labels given"
         except TypeError:
             raise ConfigurationError(
                 f"labels is a {type(labels).__name__}: give a column's name, a Series with a value "
                 "for each row, or a frame of labels"
             ) from None
-        return self._by_truths(truths, "by the labels given", whole=False)
 
     def _only(self, field: str | None, labels: str) -> str:
         """The field that one column of labels is about."""
@@ -207,8 +229,8 @@ class JudgedRun:
         hint = f": did you mean {near!r}?" if near else f" ({', '.join(self.frame.columns)})"
         raise ColumnError(f"{self.frame.name} has no column {name!r} to take as labels{hint}")
 
-    def _by_frame(self, field: str | None, given: Frame) -> Scores | dict[str, Scores]:
-        """By a frame of labels: by its key columns, or where it has none by position or index."""
+    def _of_frame(self, field: str | None, given: Frame) -> dict[str, list[Any]]:
+        """A frame of labels: by its key columns, or where it has none by position or index."""
         named = [name for name in given.columns if name in self.answers]
         fields = named if field is None else [self.field(field).name]
         if not fields or not set(fields) <= set(given.columns):
@@ -224,10 +246,8 @@ class JudgedRun:
         ]
         on = [name for name in self.on if name in shared] or shared
         if on:
-            truths = self._matched(given, on, fields)
-        else:
-            truths = {name: self.frame.align(given.native[name]) for name in fields}
-        return self._by_truths(truths, "by the frame of labels", whole=field is None)
+            return self._matched(given, on, fields)
+        return {name: self.frame.align(given.native[name]) for name in fields}
 
     def _matched(
         self, given: Frame, on: Sequence[str], fields: Sequence[str]
@@ -241,17 +261,10 @@ class JudgedRun:
                     truths[name][position] = value
         return truths
 
-    def _by_truths(
-        self, truths: Mapping[str, Sequence[Any]], how: str, *, whole: bool
-    ) -> Scores | dict[str, Scores]:
-        """By a true value for each row, None where it isn't known."""
-        found = {name: self._by_column(name, column, how) for name, column in truths.items()}
-        return _one_or_all(found, whole=whole)
-
     def _by_column(self, name: str, column: Sequence[Any], how: str) -> Scores:
         field, notes = self.field(name), _Notes()
-        known = [(at, notes.read(field, value)) for at, value in enumerate(column)]
-        labelled = [(at, truth) for at, truth in known if truth is not None]
+        known = notes.column(field, column)
+        labelled = [(at, truth) for at, truth in enumerate(known) if truth is not None]
         if not labelled:
             raise ColumnError(f"no row of {self.run.name} has a label of {name!r} {how}")
         pairs = [Pair(truth, self.answers[name][at]) for at, truth in labelled if self.answered[at]]
@@ -304,6 +317,10 @@ class _Notes:
     def __init__(self) -> None:
         self._left_out: list[str] = []
         self._strange: dict[str, int] = {}
+
+    def column(self, field: Field, values: Iterable[Any]) -> list[Any]:
+        """Labels by the field's type; None where there is none."""
+        return [self.read(field, value) for value in values]
 
     def read(self, field: Field, value: Any) -> Any:
         """A label by the field's type; None where it has none, or isn't of it."""
