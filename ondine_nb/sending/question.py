@@ -72,7 +72,8 @@ class Question:
 def answer_in(entry: Entry, read: Callable[[bytes], Answer], *, priced: bool = False) -> Answer:
     """A journaled answer, by the `read` of the provider that gave it.
 
-    Where the model is `priced`, one that was kept without a cost told no usage that could be. A pack's answer is kept in shares that were written here, as messages, whatever came over the
+    Where the model is `priced`, one that was kept without a cost told no usage that could be. A
+    pack's answer is kept in shares that were written here, as messages, whatever came over the
     wire. Raises `MalformedAnswerError`.
     """
     answer = (Answer.read if entry.key.endswith(PACK_MARK, KEY_BYTES) else read)(entry.body)
