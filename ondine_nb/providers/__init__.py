@@ -13,14 +13,15 @@ from .base import (
     without_login,
 )
 from .base_url import BaseUrl
-from .catalog import Model, ModelCatalog, keep, kept
-from .choose import check_provider, choose, embedded
-from .known import KNOWN, KnownProvider, split_model
+from .catalog import Model, ModelCatalog, keep, kept, model_names
+from .choose import check_provider, choose, embedded, ready
+from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
     "KNOWN",
+    "LOCAL",
     "Answer",
     "BaseUrl",
     "Capabilities",
@@ -41,6 +42,9 @@ __all__ = [
     "find_price",
     "keep",
     "kept",
+    "model_names",
+    "packaged",
+    "ready",
     "split_model",
     "without_login",
 ]
