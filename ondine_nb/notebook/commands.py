@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from .. import __version__
-from ..errors import ConfigurationError, OndineError
+from ..errors import ConfigurationError, OndineError, nearest
 from ..journal import home, kept_aside
 from ..models import ZERO
 from ..orchestration import run_in_thread
 from ..pipeline import Spent, read_spending, write_csv
 from ..providers import (
+    KNOWN,
+    LOCAL,
+    KnownProvider,
     Model,
     ModelCatalog,
     ModelPrice,
@@ -27,6 +31,8 @@ from ..providers import (
     find_price,
     keep,
     kept,
+    packaged,
+    ready,
     without_login,
 )
 from ..text import dollars, usd
@@ -36,6 +42,7 @@ __all__ = ["HELP", "costs", "doctor", "models"]
 
 
 _RUNS_SHOWN = 30
+_MODELS_SHOWN = 12  # of one provider among others
 HELP = """\
 Run a prompt over every row of a DataFrame, in a cell of its own:
 
@@ -53,71 +60,176 @@ Run a prompt over every row of a DataFrame, in a cell of its own:
 %ondine score OUT [FIELD]       how right the answers are, by reviewed rows or --labels COLUMN
 %ondine labels OUT              what reviewers said of its rows
 %ondine cost [FILE.csv]         what was paid by run, model and day
-%ondine models, %ondine doctor  models with prices; versions, key, journal folder"""
+%ondine models [PREFIX]         models by provider, with prices
+%ondine doctor [-m MODEL]       versions, keys, journal folder; with -m what a server can"""
 
 
-def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
-    """A line a model: id, price (USD per million tokens in and out), limits, lifecycle.
+def models(line: str, base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
+    """What `%ondine models LINE` shows: a line a model, with its price, limits and lifecycle.
 
-    Asks the provider and keeps the list in the journal folder; where it can't be asked, that copy
-    is shown with its date, or else the price table.
+    Of all providers that can be asked here, with a word on how to get the others; or of the one
+    whose prefix `line` names, or of the server whose URL it gives (else `base_url`). A list that
+    was had is kept in the journal folder; where none can be, that copy is shown with its date, or
+    else the price table. Raises `ConfigurationError` for a prefix that names no provider.
     """
-    provider = choose("claude-haiku-5-5", base_url=base_url)
+    prefix, url = _named(line, base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
-    can = capabilities(provider)
-    ask = can.models
-    if ask is None or can.unable:
-        local = embedded(asked=True)
-        lines = [f"{local.model:<28} $0 in, $0 out   embedded: -m local"]
-        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
-    try:
-        offered = run_in_thread(lambda: _offered(provider, ask))
-    except OndineError as error:
-        failed = f"The list can't be had: {clean(error, 400)}"
-        return "\n".join([failed, *_unasked(provider.identity, prices)])
-    listed = keep(home(), provider.identity, offered)
-    return "\n".join(_lines(listed, prices)) or "No model is offered."
+    rows = [KNOWN[prefix or "anthropic"]] if prefix or url else list(KNOWN.values())
+    asked = {row: provider for row in rows if (provider := _asked(row, url)) is not None}
+    told = run_in_thread(lambda: _all_offered(asked))
+    if prefix or url:
+        row = rows[0]
+        return "\n".join(_section_of(row, asked.get(row), told.get(row), prices, most=None))
+    lines = []
+    for row in asked:
+        if row.local and isinstance(told[row], OndineError):
+            continue  # it doesn't run
+        section = _section_of(row, asked[row], told[row], prices, most=_MODELS_SHOWN)
+        lines += [f"{row.title}: -m {_prefix(row)}NAME", *(f"  {each}" for each in section)]
+    lines += ["This machine: -m local", f"  {embedded(asked=True).model:<28} $0 in, $0 out"]
+    if KNOWN["anthropic"] not in asked:
+        lines += ["With ANTHROPIC_API_KEY set:", *_unasked(KNOWN["anthropic"], "anthropic", prices)]
+    return "\n".join([*lines, *_others(rows, asked, told)])
 
 
-async def _offered(
-    provider: Provider, ask: Callable[[], Awaitable[list[dict[str, Any]]]]
-) -> list[dict[str, Any]]:
-    await provider.open(Settings(model=provider.model, timeout=20), 1)
+def _named(line: str, base_url: str | None) -> tuple[str, str | None]:
+    """The provider's prefix and the URL that a line names, if any."""
+    words = line.split()
+    urls = [word for word in words if "://" in word]
+    names = [word.removesuffix(":") for word in words if "://" not in word]
+    for name in names:
+        if name not in KNOWN or name == LOCAL:
+            near = nearest(name, KNOWN)
+            hint = f" Did you mean {near}?" if near else ""
+            raise ConfigurationError(f"%ondine models: there is no provider '{name}'.{hint}")
+    return next(iter(names), ""), next(iter(urls), None if names else base_url)
+
+
+def _asked(row: KnownProvider, url: str | None) -> Provider | None:
+    return choose(f"{row.name}:-", base_url=url) if url else ready(row)
+
+
+_Told: TypeAlias = "list[dict[str, Any]] | OndineError | None"
+
+
+async def _all_offered(asked: Mapping[KnownProvider, Provider]) -> dict[KnownProvider, _Told]:
+    """What each of them says it has, asked at once; None of those that can't say."""
+    offers = [_offered(provider, 3 if row.local else 20) for row, provider in asked.items()]
+    return dict(zip(asked, await asyncio.gather(*offers), strict=True))
+
+
+async def _offered(provider: Provider, seconds: float) -> _Told:
+    ask = capabilities(provider).models
+    if ask is None:
+        return None
     try:
+        await provider.open(Settings(model=provider.model, timeout=seconds), 1)
         return await ask()
+    except OndineError as error:
+        return error
     finally:
         await provider.close()
 
 
-def _unasked(identity: str, prices: dict[str, Any]) -> list[str]:
-    """What is known of a server's models without asking it."""
-    listed = kept(home(), identity)
+def _section_of(
+    row: KnownProvider,
+    provider: Provider | None,
+    told: _Told,
+    prices: dict[str, Any],
+    most: int | None,
+) -> list[str]:
+    """The models of a provider, by what it `told`; at most so many, those with a price first."""
+    if provider is None:
+        return [f"{row.title} can't be asked here: {_remedy(row)}", *_unasked(row, "", prices)]
+    if told is None:
+        return [f"{row.title} doesn't list its models here.", *_unasked(row, "", prices)]
+    if isinstance(told, OndineError):
+        failed = f"The list can't be had: {clean(told, 400)}"
+        return [failed, *_unasked(row, provider.identity, prices)]
+    return _lines(row, keep(home(), provider.identity, told), prices, most) or [
+        "No model is offered."
+    ]
+
+
+def _remedy(row: KnownProvider) -> str:
+    """How a provider is got, in a few words."""
+    try:
+        why = capabilities(choose(f"{row.name}:-")).unable
+    except ConfigurationError as error:
+        why = str(error)
+    return clean(why.removesuffix(", or ask the embedded model with -m local").partition(": ")[2])
+
+
+def _others(
+    rows: Sequence[KnownProvider],
+    asked: Mapping[KnownProvider, Provider],
+    told: Mapping[KnownProvider, _Told],
+) -> list[str]:
+    """How to get the providers that aren't shown."""
+    silent = [row.name for row in rows if row.local and isinstance(told.get(row), OndineError)]
+    absent = [row for row in rows if row not in asked and row.name not in (LOCAL, "anthropic")]
+    by_remedy: dict[str, list[str]] = {}
+    for row in absent:
+        by_remedy.setdefault(_remedy(row), []).append(row.name)
+    lines = [f"  {', '.join(names)}: {remedy}" for remedy, names in by_remedy.items()]
+    if silent:
+        lines.append(f"  {', '.join(silent)}: start it on this machine, or give its --base-url")
+    own = [f"  {', '.join(packaged())}: of installed packages"] if packaged() else []
+    return ["Others:", *lines, *own] if lines or own else []
+
+
+def _prefix(row: KnownProvider) -> str:
+    return "" if row.name == "anthropic" else f"{row.name}:"
+
+
+def _unasked(row: KnownProvider, identity: str, prices: dict[str, Any]) -> list[str]:
+    """What is known of a provider's models without asking it."""
+    listed = kept(home(), identity) if identity else None
     if listed is None:
-        return ["By the price table:", *_priced_models()]
-    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(listed, prices)]
+        known = _priced_models(row)
+        return ["By the price table:", *known] if known else []
+    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(row, listed, prices, None)]
 
 
-def _lines(listed: ModelCatalog, prices: dict[str, Any]) -> list[str]:
+def _lines(
+    row: KnownProvider, listed: ModelCatalog, prices: dict[str, Any], most: int | None
+) -> list[str]:
     """Those that can be used first, then the retired ones."""
     ordered = sorted(listed.models, key=lambda model: model.lifecycle == "retired")
-    return [_model_line(model, prices) for model in ordered]
+    if row.wire == "chat":
+        ordered = [model for model in ordered if model.writes]
+    found = [(model, find_price(model.id, provider=row.prices, **prices)) for model in ordered]
+    if most is not None and len(found) > most:
+        found.sort(key=lambda each: each[1] is None)
+        more = f"… and {len(found) - most:,} more: %ondine models {row.name}"
+        return [*(_model_line(*each) for each in found[:most]), more]
+    return [_model_line(*each) for each in found]
 
 
-def _model_line(model: Model, prices: dict[str, Any]) -> str:
-    parts = [f"{clean(model.id):<28} {_price_text(find_price(model.id, **prices))}"]
+def _model_line(model: Model, price: ModelPrice | None) -> str:
+    parts = [f"{clean(model.id):<28} {_price_text(price)}"]
     if model.max_input_tokens:
-        parts.append(f"{model.max_input_tokens:,} tokens in, {model.max_tokens or 0:,} out")
+        out = f", {model.max_tokens:,} out" if model.max_tokens else ""
+        parts.append(f"{model.max_input_tokens:,} tokens in{out}")
     return "   ".join([*parts, *filter(None, [clean(model.end)])])
 
 
-def _priced_models() -> list[str]:
+def _priced_models(row: KnownProvider) -> list[str]:
     from genai_prices import data_snapshot
 
     providers = data_snapshot.get_snapshot().providers
-    known = next(provider for provider in providers if provider.id == "anthropic")
-    ids = [model.id for model in known.models if not model.deprecated]
-    newest = [name for name in ids if name.rsplit("-", 2)[-2].isdigit()]
-    return [f"{name:<28} {_price_text(find_price(name))}" for name in sorted(newest, reverse=True)]
+    known = next((provider for provider in providers if provider.id == row.prices), None)
+    ids = [model.id for model in known.models if not model.deprecated] if known else []
+    if row.prices == "anthropic":
+        ids = [name for name in ids if name.rsplit("-", 2)[-2].isdigit()]
+    elif row.client:
+        ids = [name for name in ids if "claude" in name]
+    shown = [Model(name) for name in sorted(ids, reverse=True)]
+    return [
+        _model_line(model, find_price(model.id, provider=row.prices))
+        for model in shown
+        if model.writes
+    ]
 
 
 def _price_text(price: ModelPrice | None) -> str:

@@ -319,7 +319,7 @@ class OndineMagics(Magics):
     def _models(self, rest: str) -> None:
         from .commands import models
 
-        print(models(rest.strip() or self.base_url, self.price_in, self.price_out))
+        print(models(rest, self.base_url, self.price_in, self.price_out))
 
     def _cost(self, rest: str) -> None:
         from .commands import costs

@@ -13,14 +13,15 @@ from .base import (
     without_login,
 )
 from .base_url import BaseUrl
-from .catalog import Model, ModelCatalog, keep, kept
-from .choose import choose, embedded
-from .known import KNOWN, KnownProvider, split_model
+from .catalog import Model, ModelCatalog, keep, kept, model_names
+from .choose import check_provider, choose, embedded, ready
+from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
     "KNOWN",
+    "LOCAL",
     "Answer",
     "BaseUrl",
     "Capabilities",
@@ -34,12 +35,16 @@ __all__ = [
     "Reply",
     "Settings",
     "capabilities",
+    "check_provider",
     "choose",
     "embedded",
     "find_batch_price",
     "find_price",
     "keep",
     "kept",
+    "model_names",
+    "packaged",
+    "ready",
     "split_model",
     "without_login",
 ]
