@@ -6,10 +6,9 @@ import argparse
 import multiprocessing
 import os
 import sys
-import threading
 import time
 
-from .told import live
+from .told import end_with_parent, live
 
 _TOLD_EVERY = 500
 
@@ -46,18 +45,6 @@ def _live_all(seeds: range, jobs: int, *, go_on: bool) -> int:
                 print(f"{done:,} worlds, {steps:,} steps, {done / seconds:.1f} worlds a second, "
                       f"{broken} broken", flush=True)  # fmt: skip
     return 1 if broken else 0
-
-
-def end_with_parent() -> None:
-    """Whoever is killed says nothing to its workers: each looks for itself, in a thread."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only workers call it
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -42,28 +41,21 @@ def test_a_seed_gives_the_same_world_and_the_same_steps_again() -> None:
         ]
 
 
-BUSY_WORKERS = """
-import multiprocessing, time
-from tests.simulation.__main__ import end_with_parent
+TELLING = """
+import sys
+from tests.simulation import __main__ as command
 
-def work(_):
-    print("begun", flush=True)
-    time.sleep(3_600)
-
-if __name__ == "__main__":
-    with multiprocessing.get_context("spawn").Pool(2, end_with_parent) as pool:
-        pool.map(work, range(2))
+command._TOLD_EVERY = 1
+sys.exit(command.main())
 """
 
 
-def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
-    script = tmp_path / "busy_workers.py"
-    script.write_text(BUSY_WORKERS)
+def test_workers_end_with_the_process_that_started_them() -> None:
+    command = [sys.executable, "-c", TELLING, "--seeds", "1000000", "--jobs", "2"]
     given = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(script)]
     with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        assert [running.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        assert running.stdout.readline().startswith("1 worlds")
         running.kill()
         running.communicate(timeout=PATIENCE)  # until nobody holds its output any more
 
