@@ -65,14 +65,15 @@ def bin_edges(low: float, high: float, whole: bool) -> list[float]:
     if not size or not math.isfinite(size):
         return [low, high]
     step = next(size * it for it in (1, 2, 2.5, 5, 10) if size * it >= raw * 0.999)
-    step = max(1.0, math.ceil(step)) if whole else step
+    step = float(max(1, math.ceil(step))) if whole else step
     first = math.floor(low / step)
     count = max(1, math.ceil(high / step + (0.5 if whole else 0) - first - 1e-9))
     edges = [round((first + at) * step, 12) for at in range(count + 1)]
     if edges[-1] < high or (whole and edges[-1] == high):
         edges.append(round((first + count + 1) * step, 12))
-    if edges[0] > low or len(edges) > 4 * BINS or len(set(edges)) < len(edges):
-        return [low, high]  # steps that a float can't tell apart
+    alike = len(edges) > 4 * BINS or len(set(edges)) < len(edges)  # steps too small for a float
+    if edges[0] > low or alike or not math.isfinite(edges[-1]):
+        return [low, high]
     return edges
 
 

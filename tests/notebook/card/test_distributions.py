@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ondine_nb.notebook.card.distributions import Distribution, distribution
@@ -135,6 +135,7 @@ def test_a_histogram_holds_every_finite_number(values: list[float]) -> None:
         st.lists(st.sampled_from(["a", "b", "c"]), min_size=2),
     )
 )
+@example(values=[0.0, 1.6500000001000002e308])
 def test_the_card_bins_and_counts_as_the_results_do(values: list[Any]) -> None:
     found, index = distribution("x", values), ColumnIndex(values)
     if found.kind == "histogram":
