@@ -24,8 +24,10 @@ from ..providers import (
     ModelCatalog,
     ModelPrice,
     Provider,
+    Reply,
     Settings,
     capabilities,
+    check_provider,
     choose,
     embedded,
     find_price,
@@ -38,11 +40,12 @@ from ..providers import (
 from ..text import dollars, usd
 from .ui import clean
 
-__all__ = ["HELP", "costs", "doctor", "models"]
+__all__ = ["HELP", "costs", "doctor", "examined", "models"]
 
 
 _RUNS_SHOWN = 30
 _MODELS_SHOWN = 12  # of one provider among others
+_TRIED, _TRIED_TOKENS = "Answer with the word yes.", 64  # the request by which a model is tried
 HELP = """\
 Run a prompt over every row of a DataFrame, in a cell of its own:
 
@@ -120,16 +123,24 @@ async def _all_offered(asked: Mapping[KnownProvider, Provider]) -> dict[KnownPro
 
 
 async def _offered(provider: Provider, seconds: float) -> _Told:
-    ask = capabilities(provider).models
-    if ask is None:
+    if capabilities(provider).models is None:
         return None
     try:
         await provider.open(Settings(model=provider.model, timeout=seconds), 1)
-        return await ask()
     except OndineError as error:
         return error
+    try:
+        return await _list_of(provider)
     finally:
         await provider.close()
+
+
+async def _list_of(provider: Provider) -> _Told:
+    ask = capabilities(provider).models
+    try:
+        return None if ask is None else await ask()
+    except OndineError as error:
+        return error
 
 
 def _section_of(
@@ -288,9 +299,10 @@ def doctor(shell: Any) -> str:
         "ondine_nb": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: _version(name) for name in ("ipython", "ipykernel", "ipywidgets", "jupyterlab")},
-        **{name: _version(name) for name in ("anthropic", "pandas", "polars", "genai-prices")},
+        **{name: _version(name) for name in ("anthropic", "openai", "pandas", "polars")},
+        "genai-prices": _version("genai-prices"),
         "front end": _front_end(shell),
-        "API key": _key_state(),
+        "keys": _key_state(),
         "base URL": without_login(os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own"),
         "journal folder": f"{home()} ({_folder_state()})",
     }
@@ -305,6 +317,110 @@ def doctor(shell: Any) -> str:
         facts["embedded model"] = str(error)
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def examined(model: Any, base_url: str | None, price_in: Any, price_out: Any) -> str:
+    """What `%ondine doctor -m MODEL` says of a model: how it is asked, and what its server can.
+
+    One short request is sent to it, whose cost is the last line; nothing where it lacks its key.
+    `model` is a name or a provider of one's own. Raises `ConfigurationError` for what can't be.
+    """
+    if isinstance(model, str):
+        prices = {
+            "price_in": usd(price_in, "--price-in"),
+            "price_out": usd(price_out, "--price-out"),
+        }
+        provider = choose(model, base_url=base_url, **prices)
+    else:
+        provider = check_provider(model, "--model")
+    facts = _facts_of(provider)
+    if not capabilities(provider).unable:
+        facts |= run_in_thread(lambda: _tried(provider))
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {clean(value, 400)}" for name, value in facts.items())
+
+
+def _facts_of(provider: Provider) -> dict[str, str]:
+    """What is known without asking it."""
+    can, row = capabilities(provider), getattr(provider, "row", None)
+    at = without_login(getattr(provider, "base_url", None) or "")
+    facts = {
+        "model": provider.model,
+        "provider": f"{can.title}, at {at}" if at and at != can.title else can.title,
+        "price": _price_text(provider.price),
+        "batches": "yes" if can.batches else "no",
+    }
+    if isinstance(row, KnownProvider):
+        facts["schema enforced"] = _ENFORCED[None if at and not row.local else row.structured]
+    if can.unable:
+        facts["can't be asked"] = can.unable
+    return facts
+
+
+_ENFORCED = {
+    True: "yes, as its makers say",
+    False: "no",
+    None: "not known: it depends on the server or the model",
+}
+
+
+async def _tried(provider: Provider) -> dict[str, str]:
+    """What one short request, a count of its tokens and the list of models tell."""
+    settings = Settings(model=provider.model, max_tokens=_TRIED_TOKENS, timeout=60)
+    try:
+        await provider.open(settings, 1)
+        listed = await _listed(provider)
+        counted = await provider.count_tokens(_TRIED)
+        reply = await provider.send(_TRIED)
+    except OndineError as error:
+        return {"answers": f"no: {error}"}
+    finally:
+        await provider.close()
+    return {**listed, **_heard(provider, reply), "tokens counted": _counted(counted)}
+
+
+def _counted(tokens: int | None) -> str:
+    return "no: estimates go by length" if tokens is None else f"yes, {tokens:,} of this request"
+
+
+async def _listed(provider: Provider) -> dict[str, str]:
+    """What the list of models says of it; nothing where there is none."""
+    told = await _list_of(provider)
+    if not isinstance(told, list):
+        return {}
+    listed = keep(home(), provider.identity, told)
+    found = listed.find(provider.model)
+    if found is None:
+        near = nearest(provider.model, [model.id for model in listed.models])
+        return {"listed": "no" + (f", but {near}" if near else "")}
+    longest = f"{found.max_input_tokens:,} tokens" if found.max_input_tokens else "it doesn't say"
+    images = {True: "yes", False: "no", None: "it doesn't say"}[found.images]
+    return {"listed": f"yes {found.end}".rstrip(), "longest prompt": longest, "images": images}
+
+
+def _heard(provider: Provider, reply: Reply) -> dict[str, str]:
+    """What an answer tells beside its text."""
+    try:
+        answer = capabilities(provider).read(reply.body)
+    except OndineError as error:
+        return {"answers": f"not so that it can be read: {error}"}
+    usage = answer.usage
+    limits = {
+        kind: reply.headers.get(f"anthropic-ratelimit-{kind}-limit")
+        for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+    }
+    told = ", ".join(f"{int(float(most)):,} {kind}" for kind, most in limits.items() if most)
+    cost = provider.price.cost(usage) if provider.price and usage.known else None
+    return {
+        "answers": f"yes, after {reply.latency:.1f} s",
+        "usage reported": (
+            f"yes, {usage.prompt_tokens:,} tokens in, {usage.output_tokens:,} out"
+            if usage.known
+            else "no: what a run costs can't be known"
+        ),
+        "rate headers": f"{told} a minute" if told else "none: the rate is found as a run goes",
+        "cost of this": "unknown" if cost is None else dollars(cost),
+    }
 
 
 def _version(package: str) -> str:
@@ -323,9 +439,10 @@ def _front_end(shell: Any) -> str:
 
 
 def _key_state() -> str:
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
-        if os.environ.get(name):
-            return f"present ({name})"
+    names = dict.fromkeys(name for row in KNOWN.values() for name in row.keys)
+    found = [name for name in names if os.environ.get(name)]
+    if found:
+        return f"present ({', '.join(found)})"
     return "none in the environment: the embedded model answers where no model is named"
 
 

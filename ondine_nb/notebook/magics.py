@@ -16,7 +16,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..pipeline import OPTIONS, Kind, Option, Surface
+from ..pipeline import DEFAULT_MODEL, OPTIONS, Kind, Option, Surface
 from ..text import usd
 from .session import CellRequest, Session, shown
 
@@ -347,9 +347,26 @@ class OndineMagics(Magics):
         print(tries_line(rest))
 
     def _doctor(self, rest: str) -> None:
-        from .commands import doctor
+        from .commands import doctor, examined
 
-        print(doctor(self.shell))
+        if not rest:
+            print(doctor(self.shell))
+            return
+        given = self._of_line(rest, "doctor", ("model", "base_url", "price_in", "price_out"))
+        asked = {name: given.get(name) for name in ("base_url", "price_in", "price_out")}
+        print(examined(given.get("model") or DEFAULT_MODEL, **asked))
+
+    def _of_line(self, rest: str, command: str, takes: tuple[str, ...]) -> dict[str, Any]:
+        """The session's options with a line's; raises `ConfigurationError` for one too many."""
+        from .arguments import parse_line
+
+        given = parse_line(rest, self.shell.user_ns)
+        for name in given.keys() - set(takes):
+            flags = ", ".join(OPTIONS[each].long for each in takes)
+            raise ConfigurationError(
+                f"%ondine {command} takes {flags}, not {OPTIONS[name].long or given[name]}"
+            )
+        return self._configured() | given
 
     def _help(self, rest: str) -> None:
         from .commands import HELP

@@ -41,6 +41,7 @@ class Model:
     retires: date | None = None
     efforts: frozenset[str] | None = None
     structured: bool | None = None
+    images: bool | None = None
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Model:
@@ -57,6 +58,7 @@ class Model:
                 retires=datetime.fromisoformat(str(retires)).date() if retires else None,
                 efforts=_efforts(can.get("effort")),
                 structured=_supported(can.get("structured_outputs")),
+                images=_images(said, can),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a model: {str(said)[:60]}") from error
@@ -109,12 +111,23 @@ def _count(value: Any) -> int | None:
     return value if type(value) is int and value > 0 else None
 
 
+def _images(said: Mapping[str, Any], can: Mapping[str, Any]) -> bool | None:
+    """Whether it takes pictures, by Anthropic's, Mistral's or OpenRouter's words."""
+    if isinstance(can.get("vision"), bool):
+        return bool(can["vision"])
+    architecture = said.get("architecture")
+    kinds = architecture.get("input_modalities") if isinstance(architecture, Mapping) else None
+    return "image" in kinds if isinstance(kinds, list) else _supported(can.get("image_input"))
+
+
 def _supported(capability: Any) -> bool | None:
-    return bool(capability.get("supported")) if capability else None
+    if isinstance(capability, Mapping) and capability:
+        return bool(capability.get("supported"))
+    return capability if isinstance(capability, bool) else None
 
 
 def _efforts(capability: Any) -> frozenset[str] | None:
-    if not capability:
+    if not isinstance(capability, Mapping) or not capability:
         return None
     named = {name: each for name, each in capability.items() if isinstance(each, Mapping)}
     return frozenset(name for name, each in named.items() if each.get("supported"))
