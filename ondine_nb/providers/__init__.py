@@ -10,12 +10,14 @@ from .base import (
     Reply,
     Settings,
     capabilities,
+    off_wire,
     without_login,
 )
 from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept
 from .choose import choose, embedded
 from .known import KNOWN, KnownProvider, split_model
+from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Model",
     "ModelCatalog",
     "ModelPrice",
+    "OpenAIProvider",
     "Provider",
     "Reply",
     "Settings",
@@ -40,6 +43,7 @@ __all__ = [
     "find_price",
     "keep",
     "kept",
+    "off_wire",
     "split_model",
     "without_login",
 ]
