@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..data import Frame
 from ..errors import ConfigurationError
@@ -27,11 +27,13 @@ from ..orchestration import (
 )
 from ..prompts import Schema
 from ..providers import (
+    KNOWN,
     Model,
     ModelCatalog,
     Provider,
     Settings,
     capabilities,
+    check_provider,
     choose,
     embedded,
     find_batch_price,
@@ -60,6 +62,7 @@ __all__ = [
     "check_batches",
     "check_packs",
     "executor_of",
+    "own_provider",
     "produced",
     "provider_of",
     "settings_of",
@@ -68,6 +71,22 @@ __all__ = [
 
 # Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
 _PACK_TOKENS = 32_000
+
+
+def own_provider(
+    options: Mapping[str, Any], given: Provider | None
+) -> tuple[dict[str, Any], Provider | None]:
+    """The options with a model's name, and the provider where `model` is an object that answers.
+
+    Raises `ConfigurationError` where it is no provider, or `given` is another.
+    """
+    model = options.get("model")
+    if model is None or isinstance(model, str):
+        return dict(options), given
+    if given is not None:
+        raise ConfigurationError("model and provider are both objects: give one of them")
+    provider = check_provider(model, "--model")
+    return {**options, "model": str(provider.model)}, provider
 
 
 def provider_of(
@@ -107,7 +126,7 @@ def settings_of(options: Options, provider: Provider, schema: Schema | None, hea
     marks = _marks(options, provider, head)
     settings = Settings(
         model=provider.model,
-        max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens),
+        max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens, provider.model),
         system=options.system or None,
         schema=None if schema is None else schema.json_schema,
         effort=options.effort,
@@ -152,9 +171,13 @@ def check_batches(provider: Provider) -> None:
     can = capabilities(provider)
     if can.batches is None:
         raise ConfigurationError(
-            f"--batch needs the Anthropic API, and {can.title} would answer: leave --batch "
-            "out, or set ANTHROPIC_API_KEY"
+            f"--batch needs a provider whose batches are known here ({_batching()}), and "
+            f"{can.title} would answer: leave --batch out, or name a model of theirs with -m"
         )
+
+
+def _batching() -> str:
+    return ", ".join(row.name for row in KNOWN.values() if row.batches)
 
 
 def check_packs(provider: Provider) -> None:
@@ -163,7 +186,7 @@ def check_packs(provider: Provider) -> None:
     if not can.keeps_rows_apart:
         raise ConfigurationError(
             f"--pack needs a model that keeps many rows apart, and {can.title} would answer: "
-            "leave --pack out, or set ANTHROPIC_API_KEY"
+            "leave --pack out, or name a larger one with -m"
         )
     if can.clone is None:
         raise ConfigurationError(

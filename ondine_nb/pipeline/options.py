@@ -53,7 +53,7 @@ class Options:
 
     model: str = option(
         DEFAULT_MODEL,
-        "the model that answers",
+        "the model that answers: NAME, PROVIDER:NAME or $provider",
         Kind.NAME,
         short="-m",
         suggested=_MODELS,
@@ -309,16 +309,18 @@ class Options:
         """Rows of a chunk that is streamed; many for batches, which wait for one another."""
         return max(self.chunk_size, _BATCH_CHUNK) if self.batch else self.chunk_size
 
-    def answer_tokens(self, usual: int | None = None) -> int:
+    def answer_tokens(self, usual: int | None = None, model: str | None = None) -> int:
         """`max_tokens`, or its default: larger where the model can't be told not to think.
 
-        `usual` is the provider's own default.
+        `usual` is the provider's own default, `model` what it calls the model.
         """
         if self.max_tokens is not None:
             return self.max_tokens
         if usual is not None:
             return usual
-        thinks = self.thinking == "auto" or self.model.startswith(_ALWAYS_THINK)
+        thinks = self.thinking == "auto" or any(
+            name in (model or self.model) for name in _ALWAYS_THINK
+        )
         return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
 
 

@@ -35,6 +35,7 @@ from .build import (
     check_batches,
     check_packs,
     executor_of,
+    own_provider,
     produced,
     provider_of,
     settings_of,
@@ -71,7 +72,7 @@ class Pipeline:
     options are those of `%%ondine`, with underscores, as `model`, `schema` and `max_tokens`:
     `help(Pipeline)` has them all. `observers` are told of each run, `stages` run behind the
     answer's parsing, `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for
-    the frame in messages. `provider` is an object of your own that satisfies
+    the frame in messages. `provider` (or `model`) is an object of your own that satisfies
     `ondine_nb.providers.Provider` (with `pack`, `Clonable`) and answers instead of the one that
     key, base URL and model choose: each run opens and closes it once, its `identity` stands in the
     journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
@@ -90,6 +91,7 @@ class Pipeline:
         provider: Provider | None = None,
         **options: Any,
     ) -> None:
+        options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
         self._model_named = options.get("model") is not None
         self._given_provider = provider

@@ -15,7 +15,7 @@ from .base import (
 )
 from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept
-from .choose import choose, embedded
+from .choose import check_provider, choose, embedded
 from .known import KNOWN, KnownProvider, split_model
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
@@ -37,6 +37,7 @@ __all__ = [
     "Reply",
     "Settings",
     "capabilities",
+    "check_provider",
     "choose",
     "embedded",
     "find_batch_price",

@@ -34,7 +34,7 @@ class KnownProvider:
     `batches` are those that `--batch` can use. `prices` is the provider's id in `genai-prices`, ""
     where that has none. `extra` is the extra of this package that it needs, `client` the class of
     the Anthropic SDK that reaches it where that isn't the usual one. `local` servers answer on this
-    machine, without a key.
+    machine, mostly without a key.
     """
 
     name: str
@@ -59,6 +59,11 @@ class KnownProvider:
         return self.name in ("anthropic", "openai") or (self.local and self.wire == "chat")
 
     @property
+    def at(self) -> str:
+        """Where its API begins, by the environment or the table; "" where its SDK knows."""
+        return os.environ.get(self.url_variable) or self.base_url
+
+    @property
     def key(self) -> str | None:
         """The key that the environment has for it, or None."""
         return next(filter(None, map(os.environ.get, self.keys)), None)
@@ -76,12 +81,15 @@ def _chat(name: str, title: str, base_url: str, key: str, **known: object) -> Kn
     )
 
 
-def _server(name: str, title: str, port: int, *, structured: bool | None) -> KnownProvider:
+def _server(
+    name: str, title: str, port: int, *keys: str, structured: bool | None = True
+) -> KnownProvider:
     return KnownProvider(
         name=name,
         title=title,
         wire="chat",
         base_url=f"http://127.0.0.1:{port}/v1",
+        keys=keys,
         structured=structured,
         cache="automatic",
         extra="openai",
@@ -192,10 +200,10 @@ _ROWS = (
         cache="automatic",
         prices="fireworks",
     ),
-    _server("ollama", "Ollama", 11434, structured=True),
-    _server("vllm", "vLLM", 8000, structured=True),
-    _server("lmstudio", "LM Studio", 1234, structured=None),
-    _server("llamacpp", "llama.cpp", 8080, structured=True),
+    _server("ollama", "Ollama", 11434, "OLLAMA_API_KEY"),
+    _server("vllm", "vLLM", 8000, "VLLM_API_KEY"),
+    _server("lmstudio", "LM Studio", 1234, "LM_API_TOKEN", structured=None),
+    _server("llamacpp", "llama.cpp", 8080, "LLAMA_API_KEY"),
     _cloud(
         "bedrock",
         "Amazon Bedrock",
@@ -210,7 +218,7 @@ _ROWS = (
         "Google Vertex AI",
         "AsyncAnthropicVertex",
         url_variable="ANTHROPIC_VERTEX_BASE_URL",
-        needs=("CLOUD_ML_REGION",),
+        needs=("CLOUD_ML_REGION", "ANTHROPIC_VERTEX_PROJECT_ID"),
         prices="google",
         extra="vertex",
     ),

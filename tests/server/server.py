@@ -62,6 +62,7 @@ from .chat import (
     chat_problem,
     prefixes,
 )
+from .clouds import cloud_body, cloud_model, cloud_problem
 from .ledger import Arrival, Billed, Ledger
 from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
@@ -122,6 +123,17 @@ CHAT = Api(
     "x-request-id",
 )
 APIS = {"POST /v1/messages": MESSAGES, "POST /v1/chat/completions": CHAT}
+
+
+def _cloud(model: str) -> Api:
+    """The Messages API as clouds have it, at a path of its own for each model."""
+    read = cloud_body(model)
+    return replace(
+        MESSAGES,
+        read=read,
+        problem_of=cloud_problem(model),
+        look=lambda cache, body: cache.look(read(body)),
+    )
 
 
 class MessagesServer:
@@ -291,6 +303,8 @@ class MessagesServer:
         self.calls[call] += 1
         if call in APIS:
             return await self._messages(request, APIS[call])
+        if request.method == "POST" and (model := cloud_model(request.path)):
+            return await self._messages(request, _cloud(model))
         if call == "GET /_ledger":
             return self._reply(self.books())
         if call == "GET /_counts":
