@@ -14,9 +14,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from ...data import Frame
 from ...errors import ConfigurationError, OndineError
+from ...evaluation import Try
 from ...pipeline import DEFAULT_MODEL, OPTIONS
 from ...text import as_text
+from ..comparison import Comparison, ComparisonView, Side
 from ..ui import CellOutput, Drawing, LiveView, clean, lines, may_click, money, row_count
 from .actions import Work, one_line
 from .board import Leaderboard
@@ -43,6 +46,7 @@ class WorkbenchView(LiveView):
 
     module: ClassVar[str] = "workbench/panel.js"
     sheet: ClassVar[str] = "workbench/panel.css"
+    inside: ClassVar[tuple[str, ...]] = ("comparison/comparison",)
 
     def __init__(self, panel: Any, work: Work, controls: Mapping[str, Any]) -> None:
         super().__init__()
@@ -93,6 +97,7 @@ class WorkbenchView(LiveView):
         trial, known = self.work.running, self._drawn
         if trial is None or known is None or trial.positions is not known.positions:
             self._drawn = trial
+            self._compare()
             self.set_state()
         else:
             rows = self._rows(trial)
@@ -131,7 +136,6 @@ class WorkbenchView(LiveView):
                 "left": work.left,
                 "message": self._message,
                 "kept": self.kept is not None,
-                "compared": self._compared(),
             }
 
     @property
@@ -146,8 +150,51 @@ class WorkbenchView(LiveView):
     def _board(self) -> Leaderboard:
         return Leaderboard(self.work, 0) if self._whole_board else Leaderboard(self.work)
 
-    def _compared(self) -> Any:
-        return None
+    # -- the comparison
+
+    def _compare(self) -> None:
+        """Have the current try's comparison with the ticked one inside, where there are both."""
+        with self.lock:
+            try:
+                found = None if self.work.busy else self._comparison()
+            except OndineError as error:  # no field, or no row, in common
+                self._message, found = ("bad", one_line(error)), None
+            if found is None:
+                self.hold("comparison", None)
+            else:
+                self.hold("comparison", ComparisonView(found, self._relabel, embedded=True))
+
+    def _comparison(self, field: str | None = None) -> Comparison | None:
+        """The ticked try as the first, the current one as the second; None where one lacks."""
+        work, truths = self.work, self.bench.truths()
+        numbers = work.ticked, work.current
+        trials = [work.trials.get(number) for number in numbers]
+        if not all(numbers) or trials[0] is None or trials[1] is None:
+            return None
+        one, two = (
+            _side(trial, work.tries.get(number), self.bench.frame)
+            for trial, number in zip(trials, numbers, strict=True)
+            if trial is not None
+        )
+        labels = {name: truths.at(name, one.positions) for name in truths.fields}
+        labels = {name: it for name, it in labels.items() if any(value is not None for value in it)}
+        wanted = field or (truths.judged if truths.judged in labels else None)
+        return Comparison(one, two, labels, wanted)
+
+    def _compare_again(self) -> None:
+        """The labels are others: so are the comparison's figures."""
+        held = self._held.get("comparison")
+        if isinstance(held, ComparisonView) and (found := self._comparison()) is not None:
+            held.compare(found)
+
+    def _relabel(self, row: Mapping[str, int], field: str, value: Any) -> Comparison:
+        """Keep a label that a key gives in the comparison; gives the comparison as it is then."""
+        trial = self.work.trials[self.work.ticked]
+        self._undo.append(self.bench.truths().add(trial.positions[row["at"]], field, value))
+        self._rescore_soon()
+        found = self._comparison(field)
+        assert found is not None
+        return found
 
     def _menus(self) -> dict[str, list[str]]:
         form = self.bench.form()
@@ -271,6 +318,7 @@ class WorkbenchView(LiveView):
         relabelled = {"labels", "out", "schema"} & set(changes)
         if relabelled and (trial := self.shown) is not None and not self.work.busy:
             self._rescore_soon()
+            self._compare_again()
             told = self._rows(trial)
             return {**self._edited(), "rows": {"head": told.head(), "lines": told.lines()}}
         return self._edited()
@@ -321,7 +369,8 @@ class WorkbenchView(LiveView):
     async def _recall_ticked(self) -> None:
         for number in (self.work.current, self.work.ticked):
             if number and await self.work.recall(number) is None:
-                self._say("bad", f"the rows of v{number} aren't in {self.panel.source} any more")
+                said = f"the rows of v{number} aren't in {self.panel.source} any more"
+                self._message = ("bad", said)
         self._changed()
 
     def _on_note(self, number: int, text: str) -> dict[str, Any]:
@@ -554,6 +603,26 @@ class WorkbenchView(LiveView):
 
     def plain(self) -> str:
         return "" if self._promised else plain(self.facts())
+
+
+def _side(trial: Trial, kept: Try, frame: Frame) -> Side:
+    """A try as one side of a comparison."""
+    answers = trial.answers
+    return Side(
+        kept.name,
+        frame.take(trial.positions),
+        trial.fields,
+        {
+            it.name: [None if answer is None else answer.get(it.name) for answer in answers]
+            for it in trial.fields
+        },
+        [answer is not None for answer in answers],
+        trial.columns,
+        kept.settings,
+        {at: clean(it.failure, 200) for at, it in enumerate(trial.outcomes) if it.failure},
+        trial.worth,
+        trial.positions,
+    )
 
 
 def _put_text(widget: Any, text: str) -> None:

@@ -151,6 +151,8 @@ function draw({ root, model, kernel, note }) {
   const code = h("div", { class: "code" });
   const board = h("div", { class: "board" });
   const table = h("div", { class: "results" });
+  const compared = h("div", { class: "compared" });
+  let inner = null; // the comparison of the current try with the ticked one
   const head = h("div", { class: "head" });
 
   root.append(head,
@@ -167,7 +169,7 @@ function draw({ root, model, kernel, note }) {
           label("labels", labels), line("out", "result name")))),
     h("div", { class: "tools" }, buttons.Preview, kbd, buttons.Compare, buttons["Run all"], buttons["As code"], buttons.Stop, same,
       h("span", { class: "spacer" }), forecast),
-    says2, code, figures, board, table);
+    says2, code, figures, board, compared, table);
 
   function fill() {
     for (const [name, { set }] of fields) if (name in form) set(form[name]);
@@ -423,10 +425,16 @@ function draw({ root, model, kernel, note }) {
     const [kind, drawing, word] = SIGNS[right];
     return h("span", { class: `sign ${kind}` }, icon(drawing), unseen(word));
   }
+  function drawCompared() {
+    const now = state.inside?.comparison;
+    if (!now) { inner?.end(); inner = null; return compared.replaceChildren(); }
+    if (inner) inner.set(now);
+    else inner = embed(comparison, "comparison", { kernel, state: now, el: compared });
+  }
   function drawRows() {
     const shown = state.shown;
     figures.textContent = rows ? rows.head.figures : "";
-    if (!rows) return table.replaceChildren();
+    if (!rows || inner) { drawStale(); return table.replaceChildren(); }
     const it = rows.head;
     const keyed = it.choices.slice(0, 9);
     redraw(root, table,
@@ -515,8 +523,8 @@ function draw({ root, model, kernel, note }) {
     drawForecast();
     drawMessage();
     drawBoard();
+    drawCompared();
     drawRows();
-    drawStale();
   }
   function take(next) {
     state = next;
@@ -545,6 +553,11 @@ function draw({ root, model, kernel, note }) {
     for (const [at, it] of Object.entries(lines)) rows.lines[at] = it;
     drawRows();
   });
+  kernel.on("inside", ({ state: now, message: said }) => {
+    if (said) return inner?.hear(said);
+    (state.inside ??= {}).comparison = now;
+    drawCompared();
+  });
   kernel.on("board", (it) => { state.board = it.board; drawBoard(); });
   kernel.on("forecast", (it) => { state.forecast = it.forecast; drawForecast(); });
   kernel.on("message", (it) => say(it.kind, it.text));
@@ -554,7 +567,7 @@ function draw({ root, model, kernel, note }) {
   refresh();
   // After a reload of the page the model has what was sent last: what was typed since is asked for.
   kernel.ask("now").then((now) => { if (now && !pending && !sending) { turn = -1; take(now); } }).catch(() => {});
-  return () => { model.off("change:state", onState); };
+  return () => { inner?.end(); model.off("change:state", onState); };
 }
 
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
