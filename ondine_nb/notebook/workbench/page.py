@@ -157,6 +157,7 @@ class Facts:
     board: Leaderboard
     rows: TriedRows | None
     stale: str
+    compared: tuple[str, ...]
     above: str
     cell: str
 
@@ -267,6 +268,7 @@ def plain(facts: Facts) -> str:
         parts.append(" | ".join([*words, tried["changed"], tried["note"]]).rstrip(" |"))
     if tie := facts.board.tie():
         parts.append(tie)
+    parts += facts.compared
     if facts.rows is not None:
         parts += _plain_rows(facts.rows, facts.stale)
     if facts.above:

@@ -247,6 +247,7 @@ class WorkbenchView(LiveView):
         code = self.panel.as_code()
         return {
             "prompt": bench.prompt,
+            "jinja": bool(bench.options.get("jinja")),
             "marks": [[it.start, it.end, it.kind] for it in bench.marks()],
             "says": [["note" if empty else "bad", text] for text in mine],
             "schema_says": of_schema,
@@ -333,16 +334,12 @@ class WorkbenchView(LiveView):
         self._later("estimate", IDLE, lambda: self._spawn(self._estimate()))
         self._show_static_soon()
 
-    def _act(self, method: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _act(self, method: str) -> None:
         """Begin an action of the panel; what it leads to is told as it comes."""
-        told = self.edit(changes) if changes else {}
         self._start(getattr(self.panel, method))
-        return told
 
-    def _on_run_all(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        told = self.edit(changes) if changes else {}
+    def _on_run_all(self) -> None:
         self._start(self._run_all)
-        return told
 
     async def _run_all(self) -> None:
         run = await self.panel.run_all()
@@ -574,9 +571,14 @@ class WorkbenchView(LiveView):
             self._board(),
             None if trial is None else self._rows(trial),
             self._stale(trial),
+            self._compared_told(),
             lines(code.above, WHOLE),
             lines(code.cell, WHOLE),
         )
+
+    def _compared_told(self) -> tuple[str, ...]:
+        held = self._held.get("comparison")
+        return tuple(held.comparison.lines()) if isinstance(held, ComparisonView) else ()
 
     def _stale(self, trial: Trial | None) -> str:
         if trial is None or not (changed := self.bench.draft().told_beside(trial.draft)):

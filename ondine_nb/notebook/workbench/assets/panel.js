@@ -17,7 +17,7 @@ function draw({ root, model, kernel, note }) {
   let controls = Object.fromEntries(state.controls.map((it) => [it.name, it.value]));
   let check = state.check;
   let turn = state.turn;
-  let pending = null, sending = false;
+  let pending = null, sending = null;
   let sorted = { by: "number", down: true };
   let rows = state.rows, active = -1;
   const opened = new Map(); // rows that are open in full, by position
@@ -188,14 +188,13 @@ function draw({ root, model, kernel, note }) {
     if ("prompt" in changes) drawMirror();
     flush();
   }
-  async function flush() {
-    if (sending || !pending) return;
-    sending = true;
+  /** Sends what was typed, until all of it has been answered. */
+  function flush() {
+    if (sending || !pending) return sending;
     const changes = pending;
     pending = null;
-    await told(kernel.ask("edit", { changes }));
-    sending = false;
-    flush();
+    sending = told(kernel.ask("edit", { changes })).then(() => { sending = null; return flush(); });
+    return sending;
   }
   /** What an answer says of the form; an error is told where it belongs to. */
   async function told(asked) {
@@ -208,15 +207,14 @@ function draw({ root, model, kernel, note }) {
       if (!kernel.gone) say("bad", error.message);
     }
   }
-  function press(name) {
-    if (name === "Stop") return void told(kernel.ask("stop"));
+  async function press(name) {
+    if (name === "Stop") return told(kernel.ask("stop"));
     if (name === "As code") { codeShown = !codeShown; return drawCode(); }
-    if (buttons[name].disabled && !pending) return;
-    const changes = pending;
-    pending = null;
+    await flush(); // whether it may be pressed is known by what was typed last
+    if (buttons[name].disabled) return;
     message = null;
     if (name === "Run all") before = new Set(document.querySelectorAll(".ondine-run"));
-    told(kernel.ask(ACTIONS[name], changes ? { changes } : {}));
+    told(kernel.ask(ACTIONS[name]));
   }
   function say(kind, text) { message = [kind, text]; drawMessage(); }
 
@@ -279,7 +277,7 @@ function draw({ root, model, kernel, note }) {
   function asks() {
     const found = { prompt: form.prompt.replace(/^\n+|\n+$/g, ""), system: form.system, model: form.model || "", effort: form.effort,
       max_tokens: form.max_tokens, schema: form.schema };
-    const used = (name) => form.prompt.includes(`{${name}}`) || check.jinja;
+    const used = (name) => form.prompt.includes(check.jinja ? name : `{${name}}`);
     for (const [name, { it }] of own) if (used(name)) found[`{${name}}`] = textOf(it, controls[name]);
     for (const name of check.free) if (used(name)) found[`{${name}}`] = form.texts[name] ?? "";
     return found;
