@@ -104,6 +104,7 @@ class Pipeline:
         self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
         self.name = name
         self.recorded = True
+        self.nothing_new = ""  # why nothing may be sent: then only the journal answers
         self.clock: Callable[[], float] = time.monotonic
         self._journal = journal
         self._session: SessionBudget | None = None
@@ -354,16 +355,15 @@ class Pipeline:
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
 
     def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
-        """What stands before `invoke` where its provider can answer nothing new."""
+        """What stands before `invoke` where nothing new can be answered, or may be asked."""
         can = capabilities(self.provider)
-        if not can.unable:
+        why = can.unable or self.nothing_new
+        if not why:
             return []
         most = self.settings.max_tokens
         lookup = invoke.lookup
         keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
-        return [
-            JournalOnlyStage(can.unable, self.journal, keys, can.read, max_tokens=most, run=run)
-        ]
+        return [JournalOnlyStage(why, self.journal, keys, can.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
