@@ -29,17 +29,20 @@ _LONG = ("browser", "faults")
 _LONG_TOO = ("test_demo.py", "test_front_ends.py", "test_resume_in_kernel.py")
 # What `-m "not slow"` leaves out: tests with kernels, browsers, Dask's workers or processes that
 # are killed, and all else of which a file takes more than ten seconds of CPU.
-_SLOW_FOLDERS = {*_LONG, "bench", "typing"}
+_SLOW_FOLDERS = {*_LONG, "bench", "forks", "typing"}
 _SLOW_FILES = {
     *_LONG_TOO,
     "notebook/card/test_view_load.py",
+    "notebook/results/test_live.py",
     "notebook/test_dask_in_kernel.py",
     "notebook/test_kernel.py",
     "notebook/test_loop_holds.py",
+    "notebook/test_nightly.py",
     "notebook/workbench/test_panel.py",
     *("data/test_dask.py", "orchestration/executors/test_dask.py"),
     *("data/test_sinks.py", "journal/test_damage.py", "journal/test_locks.py"),
     *("journal/test_reload.py", "orchestration/test_resume.py"),
+    *("pipeline/test_combinations.py", "pipeline/test_ledger.py", "pipeline/test_streams.py"),
     *("docs/test_blocks.py", "docs/test_site.py", "test_readme.py"),
     *("providers/local/test_process.py", "simulation/test_rates.py", "simulation/test_worlds.py"),
     *("test_bench.py", "test_gallery.py", "test_gallery_engine.py", "test_release.py"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests import forks
 from tests.notebook.ended_runs import EVIL
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules
@@ -276,10 +276,8 @@ class Server:
 @pytest.fixture
 def own_process() -> Iterator[Server]:
     """A server in a process of its own, as fast as it can."""
-    words = [sys.executable, "-m", "tests.server", "--latency", "0.02"]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with forks.start(["-m", "tests.server", "--latency", "0.02"], **pipes) as process:
         assert process.stdout is not None
         yield Server(process.stdout.readline().strip())
         assert process.stdin is not None

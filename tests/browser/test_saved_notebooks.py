@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.patience import PATIENCE
+from tests import forks
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -34,8 +32,8 @@ def start_and_save(notebook: Notebook) -> int:
 
 
 def as_html(path: Path) -> Path:
-    words = ["-m", "nbconvert", "--to", "html", str(path)]
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=PATIENCE)
+    ended = forks.run(["-m", "nbconvert", "--to", "html", path])
+    assert ended.returncode == 0, ended.stderr
     return path.with_suffix(".html")
 
 

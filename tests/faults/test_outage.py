@@ -134,7 +134,8 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     with MessagesServer(plan=Weather("500", first=50, seconds=math.inf)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
-        await seen(lambda: run.context.metrics.in_flight == 0)  # a probe may be on its way
+        await asyncio.sleep(0.5)  # a probe may be on its way, and not in flight yet
+        await seen(lambda: run.context.metrics.in_flight == 0)
         arrived = server.arrived
         await asyncio.sleep(0.5)
         assert (server.arrived, run.state) == (arrived, "paused")

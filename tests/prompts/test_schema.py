@@ -274,6 +274,7 @@ PYTHON = {"str": str, "int": int, "float": float, "bool": bool, "date": dt.date,
 odd_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=12,
 )
 
 

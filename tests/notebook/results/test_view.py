@@ -202,6 +202,7 @@ def test_what_is_no_frame_is_refused_with_its_remedy() -> None:
 # --- in a real kernel, and without a browser -----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_path: Path) -> None:
     made = (
         "from pathlib import Path; from tests.notebook.ended_runs import *\n"
@@ -233,6 +234,7 @@ def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_p
         ]
 
 
+@pytest.mark.slow
 def test_nbconvert_shows_the_static_view_once(tmp_path: Path, server: MessagesServer) -> None:
     surroundings = environment(tmp_path, ANTHROPIC_BASE_URL=server.url)
     path = notebook(tmp_path, FRAME, "%%ondine out -i df\nTell {text}", "%ondine show out")
