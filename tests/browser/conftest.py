@@ -224,7 +224,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
             made.end_kernels()
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def _no_node(folder: Path) -> str:
@@ -341,7 +341,7 @@ def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
         while True:
             try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+                urllib.request.urlopen(f"{url}/health", timeout=PATIENCE).close()
             except OSError:
                 told = (tmp_path / "log").read_text()
                 assert processes[-1].poll() is None, told
@@ -353,4 +353,4 @@ def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     yield serve
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)

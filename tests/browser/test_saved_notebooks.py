@@ -68,13 +68,16 @@ def test_saved_in_mid_run_and_opened_without_its_kernel_the_card_is_there(
 
 
 def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_the_live_one(
-    open_notebook: Opener, slow: MessagesServer
+    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
 ) -> None:
     notebook = open_notebook(run_cell(300, "anew", "out --concurrency 8 -i"), server=slow)
     start_and_save(notebook)
+    slow.pause()  # the run can't end while the page is away
     notebook.page.reload()
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_visible()
     assert_nothing_is_missing(notebook.page)
+    jupyter.wait_for_page(notebook.path.name)
+    slow.resume()
     notebook.wait_for(1, "[data-state=done][data-done='300']")
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_hidden()
 

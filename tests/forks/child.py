@@ -62,7 +62,9 @@ class Forked:
         }
         self._asked = socket.socket(socket.AF_UNIX)
         self._asked.connect(at or _parent())
-        socket.send_fds(self._asked, [json.dumps(order).encode()], [theirs for theirs, _ in ends])
+        told = json.dumps(order).encode() + b"\n"
+        sent = socket.send_fds(self._asked, [told], [theirs for theirs, _ in ends])
+        self._asked.sendall(told[sent:])
         self.pid = int(self._line())
         self.stdin: IO[str] | None = None
         self.stdout: IO[str] | None = None

@@ -209,8 +209,8 @@ def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_p
         f"run = ended_run(reviews(100_000), Path({str(tmp_path)!r}))"
     )
     with Kernel(tmp_path / "home") as kernel:
-        assert kernel.run(made, 120).status == "ok"
-        cell = kernel.run("view = run.show(); view.wait(); view", 120)
+        assert kernel.run(made).status == "ok"
+        cell = kernel.run("view = run.show(); view.wait(); view")
         assert cell.status == "ok", cell.traceback
         sent = sum(len(json.dumps(message["content"])) for message in cell.messages)
         assert sent < 400_000  # twice the script and the sheet: at first, and when rows were read
