@@ -36,7 +36,8 @@ MOST_AT_THE_TOP, MOST_IN_A_FOLDER = 13, 12
 # Foreign libraries, and the places that may import them.
 ALLOWED = {
     "anthropic": {"providers/anthropic/"},
-    "httpx2": {"providers/anthropic/"},
+    "httpx2": {"providers/anthropic/", "providers/openai/"},
+    "openai": {"providers/openai/"},
     "aiohttp": {"providers/anthropic/", "notebook/__init__.py"},
     "IPython": {"notebook/"},
     "ipywidgets": {"notebook/"},
@@ -65,6 +66,7 @@ HEAVY = [
     "polars",
     "pyarrow",
     "anthropic",
+    "openai",
     "httpx2",
     "aiohttp",
     "ipywidgets",

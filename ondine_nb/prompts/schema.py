@@ -11,6 +11,7 @@ choice.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import enum
 import json
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from jiter import from_json
 
 from ..errors import SchemaError, SchemaNotMetError
-from .json_schema import literals, resolved, sendable, validator
+from .json_schema import left_out, literals, resolved, sendable, validator
 from .short_schema import read_short_form
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ class Schema:
             # date is text, and NaN, lone surrogates and half pairs are gone.
             return self._read(_dump(data))
         except Exception as error:  # a validator of the user's may raise anything
-            raise SchemaNotMetError(self._reason(error, data)) from None
+            why = error
+        less = left_out(data, self.json_schema, self.json_schema.get("$defs", {}))
+        if less != data:
+            with contextlib.suppress(Exception):
+                return self._read(_dump(less))
+        raise SchemaNotMetError(self._reason(why, data)) from None
 
     def signature(self) -> str:
         """Canonical JSON of what decides an answer. Order counts: fields are asked in theirs."""

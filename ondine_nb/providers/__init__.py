@@ -10,12 +10,14 @@ from .base import (
     Reply,
     Settings,
     capabilities,
+    off_wire,
     without_login,
 )
 from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept, model_names
 from .choose import check_provider, choose, embedded, ready
 from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
+from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Model",
     "ModelCatalog",
     "ModelPrice",
+    "OpenAIProvider",
     "Provider",
     "Reply",
     "Settings",
@@ -43,6 +46,7 @@ __all__ = [
     "keep",
     "kept",
     "model_names",
+    "off_wire",
     "packaged",
     "ready",
     "split_model",

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError, RowError
 from .anthropic import AnthropicProvider, has_credentials, lacking
 from .base import Capabilities, Provider, Reply, Settings, capabilities
 from .known import ENTRY_POINTS, LOCAL, KnownProvider, split_model
+from .openai import OpenAIProvider
 
 __all__ = ["Unable", "check_provider", "choose", "embedded", "ready"]
 
@@ -67,7 +68,10 @@ def _known(
 ) -> tuple[Provider, str]:
     """A row's provider, and why it can't be asked here, with the remedy; "" where it can."""
     if row.wire == "chat":
-        raise ConfigurationError(f"-m {row.name}:{model}: {row.title} can't be asked yet")
+        chat = OpenAIProvider(
+            model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
+        )
+        return chat, chat.unable
     made = AnthropicProvider(
         model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
     )
