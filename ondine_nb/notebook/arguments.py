@@ -271,6 +271,7 @@ _COMMANDS = (
     "score",
     "show",
     "stop",
+    "tries",
 )
 
 
@@ -318,6 +319,11 @@ def candidates(line: str, namespace: dict[str, Any]) -> list[str]:
     word, before = words[-1], words[-2] if len(words) > 1 else ""
     if before in OPTIONS["input"].flags:
         return [name for name in frames_in(namespace) if name.startswith(word)]
+    if before in OPTIONS["examples"].flags:
+        from ..evaluation import label_sets
+
+        named = dict.fromkeys([*label_sets(), *frames_in(namespace)])
+        return [name for name in named if name.startswith(word)]
     if before in OPTIONS["model"].flags and not word.startswith("$"):
         return [name for name in _model_words() if name.startswith(word)]
     if values := _values(before):

@@ -179,12 +179,20 @@ class OndineMagics(Magics):
             if self.params or "params" in given:
                 options["params"] = {**self.params, **given.get("params", {})}
             frame = resolve_frame(options["input"], self.shell.user_ns, out=given.get("out"))
+            self._name_examples(options)
         except HelpRequested as answer:
             print(answer)
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
         return CellRequest(options, frame, cell.strip("\n"), self._session.budget)
+
+    def _name_examples(self, options: dict[str, Any]) -> None:
+        """A frame that `--examples` names stands for itself, and knows its name."""
+        if options["examples"] is not None:
+            from .judging import examples_named
+
+            options["examples"] = examples_named(options["examples"], self.shell.user_ns)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
@@ -199,7 +207,7 @@ class OndineMagics(Magics):
 
     def _resumed(self, line: str) -> tuple[CellRequest, Any]:
         """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
-        from ..pipeline import Pipeline, recorded, schema_class
+        from ..pipeline import Pipeline, examples_frame, recorded, schema_class
         from .arguments import parse_resume, resolve_frame
 
         name, given = parse_resume(line, self.shell.user_ns)
@@ -208,6 +216,7 @@ class OndineMagics(Magics):
         frame = resolve_frame(source, self.shell.user_ns)
         options = self._configured() | {"input": source, "out": settings["out"]} | given
         given |= schema_class(settings, self.shell.user_ns, given)
+        given |= examples_frame(settings, self.shell.user_ns, given)
         wanted = {name: each for name, each in given.items() if OPTIONS[name].on(Surface.KEYWORD)}
         session = self._session.budget
         run = Pipeline.resume(name, frame, name=shown(source), session=session, **wanted)
@@ -284,6 +293,7 @@ class OndineMagics(Magics):
             "panel": self._panel,
             "score": self._score,
             "labels": self._labels,
+            "tries": self._tries,
             "show": self._show,
             "review": self._review,
             "doctor": self._doctor,
@@ -331,6 +341,11 @@ class OndineMagics(Magics):
 
         display(labels_line(rest, self.shell.user_ns))  # type: ignore[no-untyped-call]
 
+    def _tries(self, rest: str) -> None:
+        from .judging import tries_line
+
+        print(tries_line(rest))
+
     def _doctor(self, rest: str) -> None:
         from .commands import doctor, examined
 
@@ -361,6 +376,7 @@ class OndineMagics(Magics):
     async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
         """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
         wanted = self._configured() | options
+        self._name_examples(wanted)
         request = CellRequest(wanted, frame, prompt, self._session.budget)
         run = request.run(await asyncio.to_thread(request.pipeline))
         self._open(request, run)
