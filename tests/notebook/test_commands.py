@@ -58,7 +58,9 @@ def test_what_a_provider_told_is_offered_where_there_is_its_key(
     assert "aws:claude-haiku-5-5" in model_names(home)
     monkeypatch.delenv("ANTHROPIC_AWS_API_KEY")
     monkeypatch.setenv("ANTHROPIC_AWS_WORKSPACE_ID", "")
-    assert model_names(home) == ["local"]
+    assert model_names(home, ["claude-usual"]) == ["local"]
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    assert model_names(home, ["claude-usual"]) == ["claude-usual", "local"]
 
 
 def test_a_provider_that_cant_be_reached_shows_what_it_told_before(
