@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.comparison.compare import compare
     from .notebook.results import show
     from .notebook.workbench.panel import panel
     from .pipeline import Pipeline, Run, costs, labels
@@ -24,6 +25,7 @@ __all__ = [
     "Pipeline",
     "Run",
     "__version__",
+    "compare",
     "costs",
     "labels",
     "load_ipython_extension",
@@ -36,6 +38,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pipeline": "pipeline",
     "Run": "pipeline",
+    "compare": "notebook.comparison",
     "costs": "pipeline",
     "labels": "pipeline",
     "panel": "notebook.workbench",

@@ -1,10 +1,12 @@
-"""Judging answers: labels that people gave, the queues in which they look, and scores."""
+"""Judging answers: labels that people gave, the queues in which they look, scores, and tries."""
 
 from __future__ import annotations
 
+from .examples import Example, Examples, examples_of
 from .intervals import Interval
 from .label_frame import RESERVED, labels_frame, labels_in, opened, take_in
 from .labels import MODEL, Draw, Label, LabelSet, json_value, key_text, label_sets, merged
+from .paired import Paired, pair, same_answer, sign_test
 from .queues import (
     Drawn,
     at_random,
@@ -17,24 +19,44 @@ from .queues import (
 from .reviewed import Reviewed, score_reviewed
 from .row_labels import RowLabels
 from .scores import ClassScore, Pair, Scores, ScoresByField, class_of, score_pairs
+from .tries import (
+    Change,
+    Tries,
+    Try,
+    TryScore,
+    changes,
+    plain_settings,
+    told,
+    try_sets,
+    with_changes,
+)
 from .values import typed
 
 __all__ = [
     "MODEL",
     "RESERVED",
+    "Change",
     "ClassScore",
     "Draw",
     "Drawn",
+    "Example",
+    "Examples",
     "Interval",
     "Label",
     "LabelSet",
     "Pair",
+    "Paired",
     "Reviewed",
     "RowLabels",
     "Scores",
     "ScoresByField",
+    "Tries",
+    "Try",
+    "TryScore",
     "at_random",
+    "changes",
     "class_of",
+    "examples_of",
     "failed",
     "in_order",
     "json_value",
@@ -46,9 +68,16 @@ __all__ = [
     "merged",
     "one_of_each",
     "opened",
+    "pair",
+    "plain_settings",
+    "same_answer",
     "score_pairs",
     "score_reviewed",
+    "sign_test",
     "take_in",
+    "told",
+    "try_sets",
     "typed",
     "where_differ",
+    "with_changes",
 ]

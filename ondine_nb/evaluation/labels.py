@@ -4,38 +4,26 @@
 
 One line is one judgement: which content it is about (`key`, the texts of the key columns), the
 value of each field (`fields`), who said so (`reviewer`), and how the row came before them
-(`queue`, `stratum`, `rows`). A line with `undoes` takes an earlier one back. Nothing is ever
-overwritten: each process appends to a file of its own, and a line counts once it is on disk. Which
-of two lines is the later one says `sequence`, a Lamport clock: one more than any that the writer
-had seen. `at` is for people to read.
+(`queue`, `stratum`, `rows`). A line with `undoes` takes an earlier one back. How lines are kept,
+and which of two is the later one, says `journal.JsonLines`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import logging
 import math
-import os
-import re
-import threading
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, JournalError
-from ..journal import home, make_folder
-from ..text import as_text, encodable, is_missing, not_text
+from ..errors import ConfigurationError
+from ..journal import JsonLines, json_line_sets, line_id
+from ..text import as_text, is_missing, not_text
 
 __all__ = ["MODEL", "Draw", "Label", "LabelSet", "json_value", "key_text", "label_sets", "merged"]
 
-logger = logging.getLogger("ondine_nb.labels")
 MODEL = "model"  # who gave an answer that nobody has reviewed: no reviewer may be called so
-_SAFE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,78}[A-Za-z0-9_-])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +79,22 @@ class LabelSet:
     def __init__(self, name: str, folder: Path | str | None = None) -> None:
         if not name.strip():
             raise ConfigurationError("a set of labels needs a name, such as the run's: 'labeled'")
-        self.name: str = encodable(name)
-        self.journal: Path = home() if folder is None else Path(folder).absolute()
-        self.path: Path = self.journal / "labels" / _folder_name(self.name)
-        self._files: dict[str, _LabelFile] = {}
-        self._lock = threading.RLock()
-        self.refresh()
+        self._lines = JsonLines("labels", name, folder, check=_check_line, one="label")
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+        return self._lines.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal's folder that it lies in."""
+        return self._lines.journal
+
+    @property
+    def path(self) -> Path:
+        """The folder of the set's files."""
+        return self._lines.path
 
     def add(
         self,
@@ -118,45 +116,38 @@ class LabelSet:
         """Keep all of `labels` in one write: as `add`, in their order."""
         for label in labels:
             _check(label)
-        return [_label(line) for line in self._append([_said(label) for label in labels])]
+        return [_label(line) for line in self._lines.append([_said(label) for label in labels])]
 
     def undo(self, label: Label, *, reviewer: str = "reviewer") -> None:
         """Take `label` back: what was said before it holds again. A later line, nothing is erased.
 
         Raises `JournalError` where that can't be written.
         """
-        self._append([{"undoes": label.id, "reviewer": reviewer}])
+        self._lines.append([{"undoes": label.id, "reviewer": reviewer}])
 
     def refresh(self) -> LabelSet:
         """Read what was written since, here and by other kernels."""
-        with self._lock:
-            there = {path.name: path for path in sorted(self.path.glob("*.jsonl"))}
-            for gone in set(self._files) - set(there):
-                del self._files[gone]
-            for name, path in there.items():
-                self._files.setdefault(name, _LabelFile(path, self.name)).read()
+        self._lines.refresh()
         return self
 
     @property
     def version(self) -> int:
         """Grows with each line that is read: what was made of the labels before is out of date."""
-        with self._lock:
-            return sum(len(file.lines) for file in self._files.values())
+        return self._lines.version
 
     @property
     def labels(self) -> list[Label]:
         """The labels that stand (undone ones don't), from the first to the last."""
-        with self._lock:
-            lines = {_id(line): line for file in self._files.values() for line in file.lines}
-        undone = {line.get("undoes") for line in lines.values()}
-        stands = [line for at, line in lines.items() if "undoes" not in line and at not in undone]
-        return sorted(map(_label, stands), key=lambda label: label.order)
+        lines = self._lines.lines
+        undone = {line.get("undoes") for line in lines}
+        return [
+            _label(line) for line in lines if "undoes" not in line and line_id(line) not in undone
+        ]
 
     @property
     def damaged(self) -> list[str]:
         """What couldn't be read, a line each: file, line and why. The rest is as it was."""
-        with self._lock:
-            return [line for file in self._files.values() for line in file.damaged]
+        return self._lines.damaged
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -168,32 +159,6 @@ class LabelSet:
 
     def __repr__(self) -> str:
         return f"<LabelSet {self.name}: {len(self):,} labels in {self.path}>"
-
-    def _append(self, said: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write lines behind all that were seen; gives them as they were written."""
-        if not said:
-            return []
-        writer = _writer(self.path)
-        with self._lock, writer.lock:
-            self.refresh()
-            files = self._files.values()
-            last = max((file.last for file in files), default=0)
-            stamp = {"writer": writer.name, "set": self.name}
-            at = datetime.now(UTC).isoformat(timespec="seconds")
-            lines = [
-                {"sequence": last + number, **stamp, "at": at, **line}
-                for number, line in enumerate(said, 1)
-            ]
-            try:
-                make_folder(self.journal)
-                writer.append(b"".join(map(_bytes, lines)))
-            except OSError as error:
-                raise JournalError(
-                    f"a label can't be written to {self.path}: {error.strerror or error}; make "
-                    "room or give rights there, or set ONDINE_HOME to another folder"
-                ) from error
-            self.refresh()
-        return [json.loads(_bytes(line)) for line in lines]
 
 
 def merged(labels: Iterable[Label]) -> list[Label]:
@@ -235,12 +200,7 @@ def json_value(value: Any) -> Any:
 
 def label_sets(folder: Path | str | None = None) -> list[str]:
     """The names of the sets in a journal's folder (default `journal.home()`), sorted."""
-    top = (home() if folder is None else Path(folder)) / "labels"
-    names = set()
-    for path in top.glob("*/*.jsonl"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError), path.open("rb") as file:
-            names.add(str(json.loads(file.readline())["set"]))
-    return sorted(names)
+    return json_line_sets("labels", folder)
 
 
 # --- lines
@@ -262,15 +222,6 @@ def _label(line: Mapping[str, Any]) -> Label:
     return Label(*told, line["sequence"], line["writer"])
 
 
-def _id(line: Mapping[str, Any]) -> str:
-    return f"{line['writer']}:{line['sequence']}"
-
-
-def _bytes(line: Mapping[str, Any]) -> bytes:
-    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-    return encodable(text).encode() + b"\n"
-
-
 def _check(label: Label) -> None:
     if not label.key:
         raise ConfigurationError("a label needs a key: the texts of the row's columns, by name")
@@ -281,23 +232,16 @@ def _check(label: Label) -> None:
 
 
 _KINDS: dict[str, type] = {
-    "sequence": int,
-    "writer": str,
-    "set": str,
     "reviewer": str,
     "note": str,
     "queue": str,
     "stratum": str,
     "rows": int,
-    "at": str,
 }
 
 
-def _read_line(raw: bytes) -> dict[str, Any]:
-    """A line as it was written. Raises ValueError, saying what is wrong with it."""
-    line = json.loads(raw)
-    if not isinstance(line, dict):
-        raise ValueError("no JSON object")
+def _check_line(line: Mapping[str, Any]) -> None:
+    """Raises ValueError for what is no line of labels, saying what is wrong with it."""
     needed = {"sequence", "writer", "set", "reviewer"}
     needed |= {"undoes"} if "undoes" in line else {"key", "fields"}
     if lacking := needed - set(line):
@@ -309,133 +253,3 @@ def _read_line(raw: bytes) -> dict[str, Any]:
         texts = isinstance(key, dict) and all(isinstance(text, str) for text in key.values())
         if not (texts and key and isinstance(fields, dict)):
             raise ValueError("its key and fields are no texts and values by name")
-    return line
-
-
-class _LabelFile:
-    """One writer's lines, as far as they have been read."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self._set = path, name
-        self._start_over()
-
-    def _start_over(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.last = 0
-        self._told: list[str] = []
-        self._at, self._number, self._torn = 0, 0, False
-        self._file: tuple[int, int] | None = None
-
-    @property
-    def damaged(self) -> list[str]:
-        torn = f"{self.path} line {self._number + 1} isn't whole: its writer was killed, or writes"
-        return self._told + [torn] * self._torn
-
-    def read(self) -> None:
-        """Read the whole lines behind those that were read; all of them where it is another file
-        or a shorter one."""
-        try:
-            with self.path.open("rb") as file:
-                known = os.fstat(file.fileno())
-                if self._file != (known.st_dev, known.st_ino) or known.st_size < self._at:
-                    self._start_over()
-                    self._file = known.st_dev, known.st_ino
-                file.seek(self._at)
-                raw = file.read()
-        except FileNotFoundError:
-            self._start_over()
-            return
-        whole, newline, rest = raw.rpartition(b"\n")
-        self._at += len(whole) + len(newline)
-        self._torn = bool(rest)
-        for line in whole.split(b"\n") if newline else []:
-            self._take(line)
-
-    def _take(self, raw: bytes) -> None:
-        self._number += 1
-        if not raw.strip():
-            return
-        try:
-            line = _read_line(raw)
-        except (ValueError, RecursionError) as error:
-            self._told.append(f"{self.path} line {self._number} can't be read ({error}): left out")
-            logger.warning("%s", self._told[-1])
-            return
-        self.last = max(self.last, line["sequence"])
-        if line["set"] == self._set:
-            self.lines.append(line)
-
-
-# --- writing
-
-
-class _LabelWriter:
-    """This process's file in a set's folder: whole lines, each on disk before `append` returns."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lock = threading.RLock()
-        self.name = f"{datetime.now(UTC):%Y-%m-%d}-{uuid.uuid4().hex[:12]}"
-        self._descriptor: int | None = None
-
-    def append(self, lines: bytes) -> None:
-        """Raises `OSError`, and leaves no part of `lines` behind."""
-        descriptor = self._open()
-        size = os.fstat(descriptor).st_size
-        try:
-            rest = memoryview(lines)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, size)
-            raise
-
-    def _open(self) -> int:
-        path = self.folder / f"{self.name}.jsonl"
-        if self._descriptor is not None:
-            if _is_at(self._descriptor, path):
-                return self._descriptor
-            os.close(self._descriptor)  # somebody has deleted the folder: begin anew
-            self._descriptor = None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._descriptor = os.open(path, flags, 0o666)
-        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
-            _sync_folder(folder)
-        return self._descriptor
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable, where the system has that."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network mounts can't
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_WRITERS: dict[tuple[int, Path], _LabelWriter] = {}
-
-
-def _writer(folder: Path) -> _LabelWriter:
-    """The one writer of this process for a folder; a forked child has its own."""
-    return _WRITERS.setdefault((os.getpid(), folder), _LabelWriter(folder))
-
-
-def _folder_name(name: str) -> str:
-    """A set's folder: its name, or where that is no plain file name, what is left of it."""
-    if _SAFE.fullmatch(name):
-        return name
-    plain = "".join(letter if _SAFE.fullmatch(letter) else "_" for letter in name[:60])
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

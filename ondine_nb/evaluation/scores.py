@@ -34,7 +34,15 @@ from .intervals import Interval, WeightedRows, around, student
 from .labels import json_value
 from .score_text import score_html, score_text
 
-__all__ = ["ClassScore", "Pair", "Scores", "ScoresByField", "class_of", "score_pairs"]
+__all__ = [
+    "ClassScore",
+    "Pair",
+    "Scores",
+    "ScoresByField",
+    "class_of",
+    "items_of",
+    "score_pairs",
+]
 
 NO_VALUE = "(no value)"
 NUMBERS = ("int", "float")
@@ -316,7 +324,7 @@ def _student(sample: WeightedRows, value: float, influences: Sequence[float]) ->
 
 def _lists(known: Field, pairs: Sequence[Pair]) -> Scores:
     sample = WeightedRows([pair.weight for pair in pairs])
-    sides = [(_items(pair.truth), _items(pair.answer)) for pair in pairs]
+    sides = [(items_of(pair.truth), items_of(pair.answer)) for pair in pairs]
     intervals: dict[str, Interval] = {}
 
     def ratio(
@@ -347,7 +355,8 @@ def _lists(known: Field, pairs: Sequence[Pair]) -> Scores:
     )
 
 
-def _items(value: Any) -> frozenset[str]:
+def items_of(value: Any) -> frozenset[str]:
+    """The classes of a list's items; of nothing, none."""
     return frozenset(map(class_of, value or ()))
 
 

@@ -6,6 +6,7 @@ from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
 from .files import make_folder
 from .journal import Journal, close_below, home, shared, use
+from .json_lines import JsonLines, json_line_sets, line_id
 from .salvage import kept_aside
 from .single_flight import SingleFlight
 
@@ -16,10 +17,13 @@ __all__ = [
     "Bill",
     "Entry",
     "Journal",
+    "JsonLines",
     "SingleFlight",
     "close_below",
     "home",
+    "json_line_sets",
     "kept_aside",
+    "line_id",
     "make_folder",
     "shared",
     "use",

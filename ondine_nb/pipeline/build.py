@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from ..data import Frame
+from ..data import Frame, FrameSource, Source
 from ..errors import ConfigurationError
+from ..evaluation import Examples, examples_of
 from ..journal import Journal, home
 from ..models import ZERO
 from ..orchestration import (
@@ -25,7 +26,7 @@ from ..orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ..prompts import Schema
+from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import (
     KNOWN,
     Model,
@@ -61,6 +62,7 @@ __all__ = [
     "budget_of",
     "check_batches",
     "check_packs",
+    "examples_in",
     "executor_of",
     "own_provider",
     "produced",
@@ -116,6 +118,33 @@ def provider_of(
             "provider= answers and knows its own price: leave base_url, price_in and price_out out"
         )
     return given
+
+
+def examples_in(
+    options: Options,
+    source: Source,
+    template: Template | JinjaTemplate,
+    schema: Schema | None,
+    journal: Callable[[], Journal],
+) -> Examples | None:
+    """The examples that the options ask for; None where they ask for none.
+
+    They are drawn from the labels alone: a preview and a sample show what the whole run shows.
+    Raises `ConfigurationError` for labels that can't be shown.
+    """
+    given = options.examples
+    if given is None or isinstance(given, Examples):
+        return given
+    return examples_of(
+        given,
+        template=template,
+        schema=schema,
+        column=options.column,
+        rows=source.frame if isinstance(source, FrameSource) else None,
+        folder=journal().folder if isinstance(given, str) else None,
+        shots=options.shots,
+        by=options.examples_by or "stratified",
+    )
 
 
 def settings_of(options: Options, provider: Provider, schema: Schema | None, head: str) -> Settings:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,28 +57,35 @@ class JudgedRun:
     def __init__(self, run: Run, on: Sequence[str] | str | None = None) -> None:
         self.run = run
         self.fields: list[Field] = [Field(it.name, it.kind, it.choices) for it in run.plan.columns]
-        names = [field.name for field in self.fields]
         rowset = run.plan.rowset
         self.frame: Frame
-        self.answers: dict[str, list[Any]]
-        self.answered: list[bool]
+        self._outputs: list[Mapping[str, Any]] | None
         if isinstance(rowset, RowStream):
-            self.frame = self._streamed()
-            self.answers = _columns(self.frame, names)
-            cells = list(zip(*self.answers.values(), strict=True))
-            self.answered = [any(cell is not None for cell in row) for row in cells]
+            self.frame, self._outputs = self._streamed(), None
         else:
             rows = list(rowset.rows)
             self.frame = run.pipeline.frame
-            self.answers = {
-                name: [None if row is None else row.outputs.get(name) for row in rows]
-                for name in names
-            }
-            self.answered = [row is not None and bool(row.outputs) for row in rows]
+            self._outputs = [{} if row is None else row.outputs for row in rows]
         columns = run.pipeline.template.columns if on is None else on
         self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
         labels = LabelSet(run.name, run.pipeline.journal.folder)
         self.rows: RowLabels = RowLabels(labels, self.frame, self.on)
+
+    @cached_property
+    def answers(self) -> dict[str, list[Any]]:
+        """The values of the new columns, by name and position."""
+        names = [field.name for field in self.fields]
+        if self._outputs is None:
+            return _columns(self.frame, names)
+        return {name: [row.get(name) for row in self._outputs] for name in names}
+
+    @cached_property
+    def answered(self) -> list[bool]:
+        """Which rows have an answer."""
+        if self._outputs is not None:
+            return list(map(bool, self._outputs))
+        cells = zip(*self.answers.values(), strict=True)
+        return [any(cell is not None for cell in row) for row in cells]
 
     def _streamed(self) -> Frame:
         found = self.run.frame
@@ -98,6 +107,9 @@ class JudgedRun:
 
     def answer(self, position: int) -> dict[str, Any]:
         """The values of the new columns of the row at `position`; empty for one without answer."""
+        if self._outputs is not None:
+            found = self._outputs[position]
+            return {it.name: found.get(it.name) for it in self.fields} if found else {}
         if not self.answered[position]:
             return {}
         return {name: values[position] for name, values in self.answers.items()}
@@ -109,16 +121,18 @@ class JudgedRun:
         own = [field for field in self.fields if field.name in self.run.pipeline.new_columns]
         return labels_frame(self.frame.kind, merged(self.rows.labels.labels), own, self.on)
 
-    def corrected(self) -> Any:
-        """`Run.corrected`."""
+    def corrected(self, *, sources: bool = True) -> Any:
+        """`Run.corrected`; without `sources` as the result itself, with the labels put in."""
         said = {position: self.rows.values(position) for position in self.rows.lines()}
         labelled = {name for values in said.values() for name in values}
         columns = []
         for field in self.fields:
             if field.name in labelled or field.name in self.run.pipeline.new_columns:
                 columns += self._corrected(field, said)
-        sources = [column.name for column in columns[1::2]]
-        if taken := sorted({*sources} & {*self.frame.columns, *self.answers}):
+        if not sources:
+            return self._result().with_columns(columns[::2])
+        named = {column.name for column in columns[1::2]}
+        if taken := sorted(named & {*self.frame.columns, *self.answers}):
             raise ColumnError(f"{self.frame.name} has a column {taken[0]!r} already: rename it")
         return self._result().with_columns(columns)
 
@@ -160,21 +174,43 @@ class JudgedRun:
         """`Run.score`."""
         if labels is None:
             return self._by_review(field)
+        truths, how = self._given(field, labels)
+        found = {name: self._by_column(name, column, how) for name, column in truths.items()}
+        return _one_or_all(found, whole=field is None and kind_of(labels) is not None)
+
+    def truths(self, field: str | None, labels: Any) -> dict[str, list[Any]]:
+        """The labels of each field by position, of its type; None where there is none.
+
+        `field` and `labels` are as for `Run.score`; without any label of review, nothing.
+        """
+        if labels is not None:
+            given, _ = self._given(field, labels)
+            return {name: _Notes().column(self.field(name), it) for name, it in given.items()}
+        said = {position: self.rows.values(position) for position in self.rows.lines()}
+        there = {name for values in said.values() for name in values}
+        known = [it for it in self.fields if it.name in there and field in (None, it.name)]
+        return {
+            it.name: _Notes().column(
+                it, (said.get(at, {}).get(it.name, (None,))[0] for at in range(len(self.frame)))
+            )
+            for it in known
+        }
+
+    def _given(self, field: str | None, labels: Any) -> tuple[dict[str, list[Any]], str]:
+        """Labels that aren't those of review: a value for each row by field, and whose they are."""
         if isinstance(labels, str):
-            truths = {self._only(field, labels): self._column(labels)}
-            return self._by_truths(truths, f"by the column {labels!r}", whole=False)
+            return {self._only(field, labels): self._column(labels)}, f"by the column {labels!r}"
         if kind_of(labels) is not None:
-            return self._by_frame(field, wrap(labels, "labels"))
+            return self._of_frame(field, wrap(labels, "labels")), "by the frame of labels"
         try:
             name = getattr(labels, "name", None)
             named = name if field is None and name in self.answers else field
-            truths = {self._only(named, "labels"): self.frame.align(labels)}
+            return {self._only(named, "labels"): self.frame.align(labels)}, "by the labels given"
         except TypeError:
             raise ConfigurationError(
                 f"labels is a {type(labels).__name__}: give a column's name, a Series with a value "
                 "for each row, or a frame of labels"
             ) from None
-        return self._by_truths(truths, "by the labels given", whole=False)
 
     def _only(self, field: str | None, labels: str) -> str:
         """The field that one column of labels is about."""
@@ -194,8 +230,8 @@ class JudgedRun:
         hint = f": did you mean {near!r}?" if near else f" ({', '.join(self.frame.columns)})"
         raise ColumnError(f"{self.frame.name} has no column {name!r} to take as labels{hint}")
 
-    def _by_frame(self, field: str | None, given: Frame) -> Scores | dict[str, Scores]:
-        """By a frame of labels: by its key columns, or where it has none by position or index."""
+    def _of_frame(self, field: str | None, given: Frame) -> dict[str, list[Any]]:
+        """A frame of labels: by its key columns, or where it has none by position or index."""
         named = [name for name in given.columns if name in self.answers]
         fields = named if field is None else [self.field(field).name]
         if not fields or not set(fields) <= set(given.columns):
@@ -211,10 +247,8 @@ class JudgedRun:
         ]
         on = [name for name in self.on if name in shared] or shared
         if on:
-            truths = self._matched(given, on, fields)
-        else:
-            truths = {name: self.frame.align(given.native[name]) for name in fields}
-        return self._by_truths(truths, "by the frame of labels", whole=field is None)
+            return self._matched(given, on, fields)
+        return {name: self.frame.align(given.native[name]) for name in fields}
 
     def _matched(
         self, given: Frame, on: Sequence[str], fields: Sequence[str]
@@ -228,22 +262,27 @@ class JudgedRun:
                     truths[name][position] = value
         return truths
 
-    def _by_truths(
-        self, truths: Mapping[str, Sequence[Any]], how: str, *, whole: bool
-    ) -> Scores | dict[str, Scores]:
-        """By a true value for each row, None where it isn't known."""
-        found = {name: self._by_column(name, column, how) for name, column in truths.items()}
-        return _one_or_all(found, whole=whole)
+    def _served(self, positions: Sequence[int]) -> set[int]:
+        """Those of the rows that examples were made of, or that are nearly equal to one."""
+        examples, columns = self.run.pipeline.examples, self.run.pipeline.template.columns
+        if examples is None:
+            return set()
+        cells = chain.from_iterable(self.frame.iter_rows(columns, positions=positions))
+        found = zip(positions, examples.served(cells), strict=True)
+        return {position for position, served in found if served}
 
     def _by_column(self, name: str, column: Sequence[Any], how: str) -> Scores:
         field, notes = self.field(name), _Notes()
-        known = [(at, notes.read(field, value)) for at, value in enumerate(column)]
-        labelled = [(at, truth) for at, truth in known if truth is not None]
+        known = notes.column(field, column)
+        labelled = [(at, truth) for at, truth in enumerate(known) if truth is not None]
         if not labelled:
             raise ColumnError(f"no row of {self.run.name} has a label of {name!r} {how}")
+        served = self._served([at for at, _ in labelled])
+        scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
+        labelled = [(at, truth) for at, truth in labelled if at not in served]
+        notes.served, notes.scored = len(served), len(labelled)
         pairs = [Pair(truth, self.answers[name][at]) for at, truth in labelled if self.answered[at]]
         scores = score_pairs(field, pairs)
-        scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
         unanswered = len(labelled) - len(pairs)
         told = {"scope": scope, "unanswered": unanswered, "notes": (*notes.lines(), *scores.notes)}
         return score_pairs(field, pairs, **told)
@@ -269,7 +308,13 @@ class JudgedRun:
         that differ."""
         field, notes = self.field(name), _Notes()
         units: dict[tuple[str, str, bool], Reviewed] = {}
-        for position, labels in sorted(self.rows.lines().items()):
+        lines = self.rows.lines()
+        about = [at for at, labels in lines.items() if any(name in it.fields for it in labels)]
+        served = self._served(about)
+        notes.served, notes.scored = len(served), len(about) - len(served)
+        for position, labels in sorted(lines.items()):
+            if position in served:
+                continue
             own = sorted((it for it in labels if name in it.fields), key=lambda it: it.order)
             if not own:
                 continue
@@ -291,6 +336,11 @@ class _Notes:
     def __init__(self) -> None:
         self._left_out: list[str] = []
         self._strange: dict[str, int] = {}
+        self.served = self.scored = 0
+
+    def column(self, field: Field, values: Iterable[Any]) -> list[Any]:
+        """Labels by the field's type; None where there is none."""
+        return [self.read(field, value) for value in values]
 
     def read(self, field: Field, value: Any) -> Any:
         """A label by the field's type; None where it has none, or isn't of it."""
@@ -316,6 +366,12 @@ class _Notes:
     def lines(self) -> tuple[str, ...]:
         """A line for each kind of trouble."""
         lines = []
+        if self.served:
+            rows = "1 labelled row" if self.served == 1 else f"{self.served:,} labelled rows"
+            lines.append(
+                f"{rows} served as examples or are nearly equal to one, and don't count: "
+                f"{self.scored:,} are scored"
+            )
         if self._left_out:
             rest = f" (and {len(self._left_out) - 1:,} more)" * (len(self._left_out) > 1)
             lines.append(f"Not of the field's type, so left out: {self._left_out[0]}{rest}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..models import Prompt
+from .diff import WordChange, word_diff
 from .jinja import JinjaTemplate
 from .schema import Field, Schema, parse_schema
 from .template import Template, as_text, is_missing
@@ -13,7 +14,9 @@ __all__ = [
     "Prompt",
     "Schema",
     "Template",
+    "WordChange",
     "as_text",
     "is_missing",
     "parse_schema",
+    "word_diff",
 ]

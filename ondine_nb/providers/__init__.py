@@ -14,15 +14,16 @@ from .base import (
     without_login,
 )
 from .base_url import BaseUrl
-from .catalog import Model, ModelCatalog, keep, kept
-from .choose import check_provider, choose, embedded
-from .known import KNOWN, KnownProvider, split_model
+from .catalog import Model, ModelCatalog, keep, kept, model_names
+from .choose import check_provider, choose, embedded, ready
+from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
     "KNOWN",
+    "LOCAL",
     "Answer",
     "BaseUrl",
     "Capabilities",
@@ -44,7 +45,10 @@ __all__ = [
     "find_price",
     "keep",
     "kept",
+    "model_names",
     "off_wire",
+    "packaged",
+    "ready",
     "split_model",
     "without_login",
 ]

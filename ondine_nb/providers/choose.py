@@ -15,7 +15,9 @@ from .base import Capabilities, Provider, Reply, Settings, capabilities
 from .known import ENTRY_POINTS, LOCAL, KnownProvider, split_model
 from .openai import OpenAIProvider
 
-__all__ = ["Unable", "check_provider", "choose", "embedded"]
+__all__ = ["Unable", "check_provider", "choose", "embedded", "ready"]
+
+_ANY = "-"  # a model's name where none is meant
 
 
 def choose(
@@ -37,6 +39,17 @@ def choose(
         return _packaged(row.name, name, priced=(price_in, price_out) != (None, None))
     provider, why = _known(row, name, base_url, price_in, price_out)
     return Unable(provider, f"{why}, or ask the embedded model with -m local") if why else provider
+
+
+def ready(row: KnownProvider) -> Provider | None:
+    """A provider of this row, to ask it what it has; None where this machine can't ask it."""
+    if row.name == LOCAL:
+        return None
+    try:
+        provider = choose(f"{row.name}:{_ANY}")
+    except ConfigurationError:
+        return None
+    return None if capabilities(provider).unable else provider
 
 
 def embedded(*, asked: bool) -> Provider:

@@ -97,7 +97,7 @@ class Packs(Plan):
 
     def add(self, question: Question, row: Row) -> None:
         size = self._size(row)
-        if size > _LONG_BYTES or self.gives_up:
+        if size > _LONG_BYTES or self.gives_up or not self.form.fits(_text(row)):
             return
         pack = self._open
         if pack is not None and pack.size + size > MOST_BYTES:
@@ -231,7 +231,7 @@ class Packs(Plan):
     ) -> Iterator[tuple[Request, Decimal]]:
         for question, row in asked:
             size = self._size(row)
-            if size > _LONG_BYTES:
+            if size > _LONG_BYTES or not self.form.fits(_text(row)):
                 yield self._drafted_alone((question, row), times)
                 continue
             if self._drafted_bytes() + size > MOST_BYTES:
@@ -329,6 +329,10 @@ class Form:
         if self._id != "id":
             parts.append(f'In the answers the id is called "{self._id}".')
         return "\n\n".join([*parts, "The requests:\n"])
+
+    def fits(self, prompt: str) -> bool:
+        """Whether a prompt begins as all of a pack do; one that is like an example doesn't."""
+        return prompt.startswith(self._head)
 
     def own(self, prompt: str) -> str:
         """What of a prompt is the row's own."""

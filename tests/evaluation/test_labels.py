@@ -84,9 +84,10 @@ def test_any_name_is_a_set_of_its_own_inside_the_folder(name: str, home: Path) -
 
 def test_sets_whose_folder_is_one_on_a_careless_file_system_dont_meet(home: Path) -> None:
     LabelSet("mood").add(KEY, {"a": 1})
-    other = LabelSet("Mood")
-    other.path = LabelSet("mood").path
-    assert other.refresh().labels == []
+    (home / "labels" / "Mood").symlink_to(LabelSet("mood").path)
+    assert LabelSet("Mood").labels == []
+    LabelSet("Mood").add(KEY, {"a": 2})
+    assert [label.fields for label in LabelSet("mood").labels] == [{"a": 1}]
 
 
 def test_of_two_labels_the_later_by_sequence_holds_field_by_field() -> None:

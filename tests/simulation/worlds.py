@@ -27,7 +27,7 @@ from ondine_nb.stages.batch_job import BatchPolicy
 
 from .breach import Breach, Killed, demand
 from .clock import Clock, Deadlock, VirtualLoop
-from .disk import Disk, Records, SimulatedJournal
+from .disk import ASKER, Disk, Records, SimulatedJournal
 from .loop import ProcessLoop
 from .plans import ProcessPlan, RunPlan, draw_processes, draw_wire
 from .promises import Promises
@@ -139,7 +139,7 @@ class World:
     def _live(self, process: ProcessPlan, last: bool = False) -> None:
         self._say("a process begins:", process)
         loop = ProcessLoop(self.clock, process.kill_at)
-        self.disk.transactions, self.disk.faults = 0, process.faults
+        self.disk.begin(process.faults)
         journal = SimulatedJournal(self.disk)
         self.wire.under_way.clear()
         self._session = None if process.session is None else SessionBudget(process.session)
@@ -192,13 +192,13 @@ class World:
     async def _run(self, plan: RunPlan, journal: SimulatedJournal, loop: ProcessLoop) -> None:
         await asyncio.sleep(plan.start)
         provider = SimulatedProvider(self.wire)
+        ASKER.set(provider)
         run = self._resumed(plan, provider, journal) or self._new(plan, provider, journal)
         await self._through(run, self.promises.plans[run.id], loop)
         for _ in range(plan.retries):
             if not run.counts.failed or run.context.control.draining:
                 break
-            again = replace(self.promises.plans[run.id], retries=0, stop=None, stop_at_step=None,
-                            stop_at_request=None, pause=None, cancel=None)  # fmt: skip
+            again = replace(self.promises.plans[run.id].undisturbed, retries=0)
             run = run.retry_failed()
             provider.run = run.id
             self.promises.add(run, again)
@@ -246,8 +246,7 @@ class World:
             self._say("can't be resumed:", error)
             return None
         self._say("run", run.id, "goes on")
-        did = replace(its_plan, resumes=True, start=0.0, stop=None, stop_again=None, cancel=None,
-                      stop_at_step=None, stop_at_request=None, pause=None)  # fmt: skip
+        did = replace(its_plan.undisturbed, resumes=True, start=0.0)
         self.promises.add(run, did)
         return run
 
@@ -270,8 +269,9 @@ class World:
         for at in (plan.stop, plan.stop_again):
             if at is not None:
                 loop.call_later(at, run.stop)
-        if plan.stop_at_step is not None:
-            loop.at_step(loop.steps + plan.stop_at_step, run.stop)
+        for step in (plan.stop_at_step, plan.stop_again_at_step):
+            if step is not None:
+                loop.at_step(loop.steps + step, run.stop)
         if plan.pause is not None:
             at, seconds = plan.pause
             loop.call_later(at, run.pause)
