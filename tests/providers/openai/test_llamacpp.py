@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ondine_nb import Pipeline, Run
+from ondine_nb.providers import KNOWN, OpenAIProvider, enforces_schema
+from ondine_nb.providers.anthropic import AnthropicProvider
 from ondine_nb.providers.local import process as local
 from tests.asking import statuses, texts
 
@@ -50,8 +52,8 @@ def llamacpp() -> Iterator[str]:
 
 def run(folder: Path, model: str, url: str, schema: str | None) -> Run:
     pipeline = Pipeline(
-        texts(2), "{text}", model=model, base_url=url, schema=schema, max_tokens=24,
-        timeout=600, journal=folder,
+        texts(2), "{text}", model=model, base_url=url, schema=schema, timeout=600,
+        max_tokens=60 if schema else 20, journal=folder,
     )  # fmt: skip
     made = Run(pipeline)
     made.execute()
@@ -79,6 +81,14 @@ def test_without_a_schema_both_of_its_apis_answer(
     answered = statuses(done).count("answered")
     assert answered + len(done.errors) == 2
     assert list(done.frame["response"].isna()).count(False) == answered
+
+
+async def test_a_schema_is_enforced_by_the_one_and_dropped_by_the_other(llamacpp: str) -> None:
+    """Which is why it is tried where nobody says it."""
+    by_chat = OpenAIProvider("smollm2", row=KNOWN["llamacpp"], base_url=llamacpp)
+    by_messages = AnthropicProvider("smollm2", base_url=llamacpp)
+    assert (await enforces_schema(by_chat, 600))[0] is True
+    assert (await enforces_schema(by_messages, 600))[0] is False
 
 
 def test_what_is_too_long_for_it_is_that_rows_error(llamacpp: str, tmp_path: Path) -> None:
