@@ -158,6 +158,8 @@ def _section_of(
         return [f"{row.title} doesn't list its models here.", *_unasked(row, "", prices)]
     if isinstance(told, OndineError):
         failed = f"The list can't be had: {clean(told, 400)}"
+        if most is not None and kept(home(), provider.identity) is None:
+            return [failed]
         return [failed, *_unasked(row, provider.identity, prices)]
     return _lines(row, keep(home(), provider.identity, told), prices, most) or [
         "No model is offered."
