@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batches import CREATED, ENDED, BatchRecord
 from .entries import Bill, Entry
+from .files import make_folder
 from .journal import Journal, close_below, home, shared, use
 from .json_lines import JsonLines, json_line_sets, line_id
 from .salvage import kept_aside
@@ -23,6 +24,7 @@ __all__ = [
     "json_line_sets",
     "kept_aside",
     "line_id",
+    "make_folder",
     "shared",
     "use",
 ]

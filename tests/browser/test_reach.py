@@ -115,7 +115,7 @@ def test_of_the_workbench_in_every_state(open_notebook: Opener, judge: MessagesS
     panel.get_by_role("button", name="make {txt} a control").click()
     expect(panel.get_by_label("txt", exact=True)).to_be_visible()
     press(panel, "As code")
-    expect(panel.locator(".o-code textarea").first).to_be_visible()
+    expect(panel.locator(".code textarea").first).to_be_visible()
     assert [it for it in nameless(panel) if SLIDER not in it] == []
     assert unreached(panel) == []
 

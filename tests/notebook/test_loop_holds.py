@@ -45,7 +45,7 @@ def test_the_workbench_opens_over_100_000_rows_in_less_than_100_ms(kernel: Kerne
         assert opened.status == "ok"
         assert kernel.value("max(held)") < 0.1
         kernel.run("await asyncio.sleep(1)")
-        assert "100,000 rows" in kernel.value("bench._screen._saved['text/html']")
+        assert "100,000 rows" in kernel.value("bench.view.static()")
 
 
 def test_the_results_open_and_are_searched_over_100_000_rows_in_less_than_100_ms(

@@ -17,18 +17,26 @@ def css(name: str = "card/card.css") -> str:
 
 
 @cache
-def module(name: str) -> str:
+def module(name: str, *inside: str) -> str:
     """The ES module of a live view ("results/results.js"), behind what all live views share.
 
-    The two texts are one module: what `ui/view.js` defines at its top, the other can use.
+    The texts are one module: what `ui/view.js` defines at its top, the other can use. Views that
+    stand `inside` it are constants there, called as their files: `comparison.render({model, el})`.
     """
-    return f"{_read('ui/view.js')}\n{_read(name)}"
+    return "\n".join([_read("ui/view.js"), *map(_as_constant, inside), _read(name)])
+
+
+def _as_constant(name: str) -> str:
+    """A view's module as an expression in another one: its names stay its own."""
+    body = _read(name).replace("export default view(", "return view(")
+    return f"const {Path(name).stem} = (() => {{\n{body}\n}})();"
 
 
 @cache
-def sheet(name: str) -> str:
-    """The style sheet of a live view, behind those that all live views share."""
-    return _lean(_read("ui/theme.css") + _read("ui/view.css") + _read(name))
+def sheet(name: str, *inside: str) -> str:
+    """The style sheet of a live view, behind those that all share and those of views inside it."""
+    shared = ("ui/theme.css", "ui/view.css")
+    return _lean("".join(map(_read, (*shared, name, *inside))))
 
 
 @cache

@@ -19,6 +19,7 @@ __all__ = [
     "MESSAGE",
     "MISSING",
     "clean",
+    "has_key",
     "lines",
     "money",
     "points",
@@ -80,6 +81,11 @@ def _text(value: object) -> str:
 def safe(value: object) -> str:
     """A message of a provider, which might quote the key that it was sent."""
     return _SECRET.sub("sk-…", clean(value, MESSAGE))
+
+
+def has_key(text: str) -> bool:
+    """Whether something in a text looks like a provider's key."""
+    return _SECRET.search(text) is not None
 
 
 def row_count(count: int) -> str:

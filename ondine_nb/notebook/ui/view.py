@@ -36,7 +36,7 @@ _PLACES: ContextVar[_Places | None] = ContextVar("ondine_places", default=None)
 
 
 @cache
-def _widget_class(script: str, style: str) -> Any:
+def _widget_class(script: str, style: str, inside: tuple[str, ...] = ()) -> Any:
     """The anywidget of one kind of view; made on first use, for it costs 60 ms to import.
 
     Each kind has a class of its own: a page keeps one sheet for each class.
@@ -46,8 +46,8 @@ def _widget_class(script: str, style: str) -> Any:
 
     known = {
         "__module__": __name__,
-        "_esm": module(script),
-        "_css": sheet(style),
+        "_esm": module(script, *(f"{name}.js" for name in inside)),
+        "_css": sheet(style, *(f"{name}.css" for name in inside)),
         "state": traitlets.Dict().tag(sync=True),
     }
     return type(style.partition("/")[0].title(), (anywidget.AnyWidget,), known)
@@ -64,10 +64,12 @@ class LiveView(ABC):
     A subclass names its `module` and `sheet` (assets as "results/results.js") and gives its
     first `state`, what the browser may ask (`actions`: called by name with the message's keywords,
     one at a time, in whatever thread, giving what JSON can say), and its forms without a browser.
+    Views that may stand `inside` it, put there by `hold`, are named by their assets' stem.
     """
 
     module: ClassVar[str]
     sheet: ClassVar[str]
+    inside: ClassVar[tuple[str, ...]] = ()  # as "comparison/comparison"
     opens_others: bool = False  # whether a click in it may show another view below it
 
     def __init__(self) -> None:
@@ -79,6 +81,8 @@ class LiveView(ABC):
         self._widget: Any = None
         self._closed = False
         self._cell: int | None = None
+        self._held: dict[str, LiveView] = {}
+        self._holder: tuple[LiveView, str] | None = None
         self._places: _Places | None = None
         self._below: _Places | None = None
 
@@ -113,7 +117,7 @@ class LiveView(ABC):
         """The anywidget, made on first use."""
         with self.lock:
             if self._widget is None:
-                made = _widget_class(self.module, self.sheet)(state=self._full_state())
+                made = _widget_class(self.module, self.sheet, self.inside)(state=self._full_state())
                 made.on_msg(lambda _widget, content, _buffers: self._hear(content))
                 self._widget = made
             return self._widget
@@ -177,12 +181,25 @@ class LiveView(ABC):
         with contextlib.suppress(ValueError):
             _OPEN.remove(self)
 
+    def hold(self, name: str, view: LiveView | None) -> None:
+        """Have `view` stand inside this one: what it asks and is told goes by this one's widget.
+
+        `name` is that of its script; None takes out what stands there.
+        """
+        if (before := self._held.pop(name, None)) is not None:
+            before._holder = None
+        if view is not None:
+            self._held[name], view._holder = view, (self, name)
+
     # -- to the browser
 
     def set_state(self) -> dict[str, Any]:
         """Send the state as it is now; gives it."""
         state = self._full_state()
-        if self._widget is not None and not self._closed:
+        if self._holder is not None:
+            holder, name = self._holder
+            holder.tell("inside", view=name, state=state)
+        elif self._widget is not None and not self._closed:
             with self._sending:
                 self._widget.state = state
         return state
@@ -205,10 +222,16 @@ class LiveView(ABC):
         self._worker.wait(seconds)
 
     def _full_state(self) -> dict[str, Any]:
-        return {**self.state(), "static": self.static_class}
+        told = {**self.state(), "static": self.static_class}
+        if self.inside:
+            told["inside"] = {name: view._full_state() for name, view in self._held.items()}
+        return told
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._widget is not None and not self._closed:
+        if self._holder is not None:
+            holder, name = self._holder
+            holder.tell("inside", view=name, message=message)
+        elif self._widget is not None and not self._closed:
             with self._sending:
                 self._widget.send(message)
 
@@ -224,6 +247,9 @@ class LiveView(ABC):
             self._answer(content)
 
     def _answer(self, content: dict[str, Any]) -> None:
+        self._send(self._answered_once(content))
+
+    def _answered_once(self, content: dict[str, Any]) -> dict[str, Any]:
         key = str(content["id"])
         with self.lock:
             answer = self._answered.get(key)
@@ -231,10 +257,13 @@ class LiveView(ABC):
                 answer = self._answered[key] = self._done(content)
                 while len(self._answered) > MOST_ANSWERS:
                     self._answered.popitem(last=False)
-        self._send({"id": key, **answer})
+        return {"id": key, **answer}
 
     def _done(self, content: dict[str, Any]) -> dict[str, Any]:
         """`{"ok": …}`, or `{"error": line}`."""
+        held = self._held.get(str(content.get("inside")))
+        if held is not None:
+            return {"ok": held._answered_once(content["message"])}
         action = self.actions.get(str(content.get("ask")))
         if action is None:
             return {"error": f"this view has no {content.get('ask')!r}"}

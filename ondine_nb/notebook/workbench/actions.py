@@ -1,4 +1,4 @@
-"""What the workbench does: trials, comparisons, the forecast, and the run over everything."""
+"""What the workbench does: tries and their scores, the forecast, the run over everything."""
 
 from __future__ import annotations
 
@@ -8,59 +8,75 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, OndineError
+from ...evaluation import Tries, Try, TryScore
 from ...models import CostEstimate
 from ...pipeline import Run
 from ...providers import FREE, capabilities
-from ..ui import clean, lines, money, row_count, safe
-from .as_code import Code
+from ..ui import safe
 from .draft import Workbench
 from .forecast import Experience, Forecast, forecast
-from .html import Facts, TrialsTable, results
-from .trials import Draft, Trial, cells_at
+from .trials import Draft, Trial
 
-__all__ = ["Work", "started"]
+__all__ = ["Work", "one_line", "started"]
 
 REDRAW = 0.4  # seconds between two looks at a trial
-SHOWN = 20_000  # characters of a prompt or of code in the static view
 MOST_WALKED = 5_000  # rows whose prompts are rendered for a forecast; more are scaled up
 
 
 class Work:
-    """Runs trials one at a time and keeps the latest forecast."""
+    """Tries prompts one at a time, keeps each try, and has the latest forecast.
+
+    `current` is the number of the try that shows, `ticked` of the one that it is held against; 0:
+    none. What a try answered is in memory once it was made or opened here; else in the journal.
+    """
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
+        self.tries: Tries = Tries(bench.name, bench.folder)
         self.forecast: Forecast | None = None
         self.busy: bool = False
+        self.current: int = 0
+        self.ticked: int = 0
+        self.running: Trial | None = None
+        self.left: int = 0  # tries of this Preview that come after the one that runs
+        self.trials: dict[int, Trial] = {}
         self._run: Any = None
-        self._trials: list[Trial] = []  # ended ones: what they cost makes the forecast better
+        self._stopped = False
+        self._ended: list[Trial] = []  # what they cost makes the forecast better
 
     # -- trials
 
     async def preview(self, draw: Callable[[], None]) -> Any:
-        """The draft over the sample, as A; `draw` is called while it comes."""
+        """The draft over the sample, as A; `draw` is called while it comes.
+
+        By several models it is a try each, the bench's own the last one.
+        """
         bench = self.bench
-        bench.refresh()
+        await asyncio.to_thread(bench.refresh)
+        positions = await asyncio.to_thread(bench.positions)
 
-        def keep(trial: Trial) -> None:
+        def take(trial: Trial) -> None:
             bench.a, bench.b = trial, None
-            draw()
 
-        return await self._try(bench.draft(), bench.positions(), keep, draw)
+        return await self._all(bench.drafts(), positions, take, draw)
 
     async def compare(self, draw: Callable[[], None]) -> Any:
         """The draft over A's rows, as B. Raises `ConfigurationError` where they can't differ."""
         bench = self.bench
         if reason := self.no_comparison():
             raise ConfigurationError(reason)
-        assert bench.a is not None
+        base = bench.a
+        assert base is not None
 
-        def keep(trial: Trial) -> None:
-            bench.b = trial
-            draw()
+        def take(trial: Trial) -> None:
+            bench.a, bench.b = base, trial
 
-        return await self._try(bench.draft(), bench.a.positions, keep, draw)
+        shown = await self._all([bench.draft()], base.positions, take, draw)
+        known = [number for number, trial in self.trials.items() if trial is base]
+        self.ticked = next((it for it in known if it != self.current), self.ticked)
+        draw()
+        return shown
 
     def no_comparison(self) -> str:
         """Why there is nothing to compare now; "" if there is."""
@@ -75,30 +91,150 @@ class Work:
 
     def stop(self) -> None:
         """Stop the preview that is under way, if any: nothing more is sent."""
+        self._stopped = True
         if self._run is not None:
             self._run.stop()
+
+    async def _all(
+        self,
+        drafts: Sequence[Draft],
+        positions: Sequence[int],
+        take: Callable[[Trial], None],
+        draw: Callable[[], None],
+    ) -> Any:
+        if self.busy:
+            raise ConfigurationError("a preview is under way: wait for it, or stop it")
+        self.busy, self._stopped = True, False
+        shown = None
+        try:
+            for at, draft in enumerate(drafts):
+                self.left = len(drafts) - at - 1
+                shown = await self._try(draft, positions, take, draw)
+                if self._stopped:
+                    break
+            return shown
+        finally:
+            self.busy, self._run, self.running, self.left = False, None, None, 0
+            draw()
 
     async def _try(
         self,
         draft: Draft,
         positions: Sequence[int],
-        keep: Callable[[Trial], None],
+        take: Callable[[Trial], None],
         draw: Callable[[], None],
     ) -> Any:
-        if self.busy:
-            raise ConfigurationError("a preview is under way: wait for it, or stop it")
-        self.busy = True
+        pipeline = await asyncio.to_thread(self.bench.pipeline, draft, positions)
+        trial = await asyncio.to_thread(Trial.start, draft, pipeline, positions)
+        self._run = run = Run(pipeline, name="preview")
+
+        def look() -> None:
+            self.running = now = trial.now(run)
+            take(now)
+            draw()
+
+        look()
+        await followed(run, look)
+        now = trial.now(run)
+        self.running = None
+        self._ended = [*self._ended[-7:], now]
+        if now.done:
+            await asyncio.to_thread(self._keep, now, str(run.id))
+        take(now)
+        return run.frame
+
+    def _keep(self, trial: Trial, run: str) -> None:
+        """Put a trial among the tries: it is the current one from now on."""
+        bench = self.bench
+        kept = self.tries.keep(
+            Try(
+                {"prompt": trial.draft.prompt, **trial.draft.options},
+                trial.positions,
+                trial.content,
+                frame_rows=len(bench.frame),
+                rows=trial.done,
+                answered=trial.answered,
+                failed=trial.failed,
+                cost=trial.worth,
+                input_tokens=sum(it.usage.input_tokens for it in trial.outcomes),
+                output_tokens=sum(it.usage.output_tokens for it in trial.outcomes),
+                p50=trial.latency,
+                scores=self.scores_of(trial),
+                run=run,
+            )
+        )
+        self.trials[kept.number] = trial
+        self.current = kept.number
+        if self.ticked == self.current:
+            self.ticked = 0
+
+    # -- what was tried before
+
+    def open_last(self) -> None:
+        """Show the last try, where there is one: its answers come by `recall`."""
+        if self.current == 0 and (known := self.tries.tries):
+            self.current = known[-1].number
+
+    async def recall(self, number: int) -> Trial | None:
+        """The answers of a try, as the journal has them: nothing is sent.
+
+        None where its rows aren't in the frame any more, or its settings can't be read any more.
+        """
+        if number in self.trials:
+            return self.trials[number]
+        kept = self.tries.get(number)
+        positions = list(kept.sample)
+        if not positions or max(positions) >= len(self.bench.frame):
+            return None
+        draft = self.bench.draft_of(kept)
         try:
             pipeline = await asyncio.to_thread(self.bench.pipeline, draft, positions)
-            trial = Trial.start(draft, pipeline, positions)
-            keep(trial)
-            self._run = run = Run(pipeline, name="preview")
-            await _followed(run, lambda: keep(trial.now(run)))
-            self._trials = [*self._trials[-7:], trial.now(run)]
-            return run.frame
-        finally:
-            self.busy, self._run = False, None
-            draw()
+            trial = await asyncio.to_thread(Trial.start, draft, pipeline, positions)
+            if trial.content != kept.content:
+                return None
+            pipeline.recorded = False
+            pipeline.nothing_new = "it isn't in the journal any more: Preview asks it again"
+            run = Run(pipeline, name="tried")
+            await followed(run, lambda: None)
+        except OndineError:
+            return None
+        found = replace(trial.now(run), state="done", message="", note="")
+        return self.trials.setdefault(number, found)
+
+    async def restore(self, number: int) -> dict[str, str]:
+        """Put a try on the bench, whole, with its answers. Raises `ConfigurationError`.
+
+        Gives the values, as texts, of those controls that were given: they are widgets.
+        """
+        kept = self.tries.get(number)
+        params = self.bench.restore(kept)
+        self.current = number
+        if self.ticked == number:
+            self.ticked = 0
+        self.bench.a, self.bench.b = await self.recall(number), None
+        return params
+
+    def tick(self, number: int) -> None:
+        """Hold the current try against this one; against none if it was this one."""
+        self.ticked = 0 if number in (self.ticked, self.current) else number
+
+    # -- scores
+
+    def scores_of(self, trial: Trial) -> list[TryScore]:
+        """How right a trial's answers are by the labels at hand, the judged field first."""
+        truths = self.bench.truths()
+        answers = dict(zip(trial.positions, trial.answers, strict=True))
+        first = truths.judged
+        names = sorted((it.name for it in trial.fields), key=lambda name: name != first)
+        found = [truths.scores(name, answers) for name in names]
+        return [TryScore.of(it) for it in found if it is not None]
+
+    def rescore(self) -> None:
+        """Bring the scores of all tries that are in memory to the labels as they are now."""
+        for number, trial in list(self.trials.items()):
+            scores = self.scores_of(trial)
+            if list(self.tries.get(number).scores) != scores:
+                self.tries.score(number, scores)
 
     # -- the forecast
 
@@ -115,7 +251,7 @@ class Work:
         self.forecast = forecast(
             known if walked is None else _scaled(known, rows, walked),
             pipeline.provider.price,
-            Experience.of(trial for trial in self._trials if _alike(trial.draft, draft)),
+            Experience.of(trial for trial in self._ended if _alike(trial.draft, draft)),
             width=options.width(most),
             grows=options.concurrency == "auto" and most is None,
             budget=options.budget,
@@ -127,47 +263,8 @@ class Work:
         frame = self.bench.frame
         return self.bench.pipeline(draft, None if rows is None else frame.sample_positions(rows))
 
-    # -- what there is to tell
 
-    def results(self) -> TrialsTable | None:
-        """The table of both variants, beside the column of labels where one is chosen; or None."""
-        bench = self.bench
-        name = bench.labels
-        if bench.a is None or name is None or name not in bench.columns:
-            return results(bench.a, bench.b)
-        cells = cells_at(bench.frame, [name], bench.a.positions)
-        return results(bench.a, bench.b, [cell for (cell,) in cells], name)
-
-    def facts(self, source: str, code: Code) -> Facts:
-        """What the page says of the frame, prompt and settings; `source` is the frame's name."""
-        bench = self.bench
-        size = f"{row_count(len(bench.frame))}, {len(bench.columns)} columns"
-        return Facts(
-            clean(source, 60),
-            size,
-            lines(bench.prompt, SHOWN),
-            tuple(self._settings()),
-            tuple(bench.problems()),
-            self.forecast,
-            self.results(),
-            lines(code.above, SHOWN),
-            lines(code.cell, SHOWN),
-        )
-
-    def _settings(self) -> list[tuple[str, str]]:
-        options = dict(self.bench.draft().options)
-        params = options.pop("params", {})
-        found = [(name, clean(value)) for name, value in params.items()]
-        for name, value in options.items():
-            shown = money(value) if isinstance(value, Decimal) else clean(value, 400)
-            found.append((name.replace("_", " "), shown))
-        found.append(("sample rows", f"{self.bench.sample:,}"))
-        if self.bench.labels is not None:
-            found.append(("labels", clean(self.bench.labels, 60)))
-        return [*found, ("result name", clean(self.bench.out, 60))]
-
-
-async def _followed(run: Any, look: Callable[[], None]) -> None:
+async def followed(run: Any, look: Callable[[], None]) -> None:
     """Start the run and `look` now and then until nothing of it is in flight."""
     over = asyncio.Event()
     run.start()

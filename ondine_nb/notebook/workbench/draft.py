@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...data import Frame, wrap
-from ...errors import ConfigurationError, OndineError
-from ...journal import Journal
-from ...pipeline import OPTIONS, Options, Pipeline, Surface
-from ...prompts import JinjaTemplate, Template, as_text, parse_schema
+from ...errors import ConfigurationError, OndineError, nearest
+from ...evaluation import LabelSet, Try
+from ...journal import Journal, home
+from ...pipeline import DEFAULT_MODEL, OPTIONS, Options, Pipeline, Surface
+from ...prompts import Field, JinjaTemplate, Template, as_text, parse_schema
+from ...providers import without_login
+from ...text import usd
 from ..ui import clean
 from .as_code import Code, as_code
-from .placeholders import Placeholder, free_names, marks, unknown_line
 from .trials import Draft, Trial
+from .truths import Truths
 
-__all__ = ["LARGEST_SAMPLE", "Workbench"]
+__all__ = [
+    "LARGEST_SAMPLE",
+    "TYPED",
+    "Placeholder",
+    "Workbench",
+    "free_names",
+    "marks",
+    "unknown_line",
+]
 
 LARGEST_SAMPLE, USUAL_SAMPLE = 200, 20  # rows
+_SHOWN = 8  # column names in a message
+TYPED = ("system", "model", "effort", "budget", "max_tokens", "concurrency")
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """`{name}` at `start` to `end` of a prompt; `kind` is one of `column control unknown`."""
+
+    start: int
+    end: int
+    name: str
+    kind: str
 
 
 class Workbench:
@@ -58,8 +82,12 @@ class Workbench:
         wanted = self.options.pop("sample", None)
         self.sample: int = self._sample(wanted if wanted is not None else USUAL_SAMPLE)
         self._check_controls()
+        self.several = ""
         self.a: Trial | None = None
         self.b: Trial | None = None
+        self._truths: tuple[Any, Truths] | None = None
+        self._classes: dict[str, Any] = {}
+        self.set("schema", self.options.get("schema"))
 
     def _take_params(self) -> None:
         """Params that were given as an option are controls, as texts."""
@@ -135,6 +163,7 @@ class Workbench:
         Reads prompt and schema only: whether the rest fits is known once `pipeline` is made.
         """
         found = [unknown_line(name, self.columns, self.known) for name in self.unknown()]
+        found += _told(lambda: Options.of(self._plain_options()))
         if not len(self.frame):
             found.append(f"{self.name} has no rows: there is nothing to try a prompt on.")
         if not self.prompt.strip():
@@ -142,6 +171,10 @@ class Workbench:
         elif not found:
             found += _told(self._template)
         return [clean(line, 400) for line in [*found, *self.schema_problem(), *self.out_problem()]]
+
+    def _plain_options(self) -> dict[str, Any]:
+        """The options that a line can have; the schema's own problems are told elsewhere."""
+        return {name: it for name, it in self.options.items() if name not in ("schema", "model")}
 
     def schema_problem(self) -> list[str]:
         """Why the schema can't be read; [] if it can."""
@@ -181,14 +214,122 @@ class Workbench:
 
     def set(self, option: str, value: Any) -> None:
         """Set an option; None (or an empty text) leaves it at its default."""
+        if isinstance(value, type):
+            self._classes[value.__name__] = value  # a try that was kept knows it by its name
         if _unset(value) or value == "":
             self.options.pop(option, None)
         else:
             self.options[option] = value
 
+    def drafts(self) -> list[Draft]:
+        """What one Preview tries: the draft, and the same by each of the other models named."""
+        draft = self.draft()
+        own = draft.options.get("model", DEFAULT_MODEL)
+        names = dict.fromkeys(_model(name) for name in self.several.split(",") if name.strip())
+        others = [Draft(draft.prompt, _but_model(draft, name)) for name in names if name != own]
+        return [*others, draft]
+
+    # -- the form
+
+    def form(self) -> dict[str, Any]:
+        """Everything that can be typed or chosen, as JSON has it, but for the given controls."""
+        spec = self.options.get("schema")
+        return {
+            "prompt": self.prompt,
+            "schema": spec if isinstance(spec, str) else "",
+            **{name: self._typed(name) for name in TYPED},
+            "several": self.several,
+            "sample": self.sample,
+            "labels": self.labels or "",
+            "out": self.out,
+            "texts": {name: self.value(name) for name in (*self.made, *self.free())},
+            "made": list(self.made),
+        }
+
+    def _typed(self, name: str) -> str:
+        value = self.options.get(name)
+        if name == "model" and value is None:
+            return DEFAULT_MODEL
+        return "" if value is None or value == OPTIONS[name].default else as_text(value)
+
+    def edit(self, name: str, value: Any) -> None:
+        """Take one entry of the form. What can't be meant stays, and is one of the `problems`."""
+        if name == "texts":
+            self.texts |= {str(key): str(text) for key, text in dict(value).items()}
+        elif name == "made":
+            self.made = [str(each) for each in value if str(each) not in self.given]
+        elif name == "sample":
+            self.sample = max(1, min(int(value), LARGEST_SAMPLE, max(1, len(self.frame))))
+        elif name == "labels":
+            self.labels = str(value) if value in self.columns else None
+        elif name in ("prompt", "out", "several"):
+            setattr(self, name, str(value))
+        elif name == "model":
+            self.set("model", value)
+        elif name == "budget":
+            self.set("budget", _amount(str(value)))
+        elif name in ("schema", *TYPED):
+            self.set(name, value)
+
+    def draft_of(self, kept: Try) -> Draft:
+        """What a try has asked, as a draft of this bench."""
+        options = {name: it for name, it in kept.options.items() if it not in (None, "", {})}
+        schema = kept.settings.get("schema")
+        if isinstance(schema, Mapping) and schema.get("model") in self._classes:
+            options["schema"] = self._classes[schema["model"]]
+        url = self.options.get("base_url")
+        if url is not None and without_login(str(url)) == options.get("base_url"):
+            options["base_url"] = url  # with its login, which no record has
+        for name in ("budget", "price_in", "price_out"):
+            if name in options:
+                options[name] = _amount(str(options[name]))
+        return Draft(kept.prompt, options)
+
+    def restore(self, kept: Try) -> dict[str, str]:
+        """Take over all that a try has asked; gives the values of controls that were given."""
+        draft = self.draft_of(kept)
+        options = dict(draft.options)
+        params = {name: as_text(it) for name, it in options.pop("params", {}).items()}
+        self.prompt, self.options, self.several = draft.prompt, options, ""
+        self.sample = max(1, min(len(kept.sample), LARGEST_SAMPLE))
+        own = {name: text for name, text in params.items() if name not in self.given}
+        self.texts |= own
+        free = self.free()
+        self.made = [name for name in own if name not in free]
+        return {name: text for name, text in params.items() if name in self.given}
+
     def positions(self) -> list[int]:
-        """The rows of the sample, always the same ones for a number of rows."""
-        return self.frame.sample_positions(self.sample)
+        """The rows of the sample, those with a label first; else the same ones for a number."""
+        return self.truths().sample(self.sample)
+
+    @property
+    def folder(self) -> Path:
+        """The journal's folder, with the labels."""
+        if isinstance(self.journal, Journal):
+            return self.journal.folder
+        return home() if self.journal is None else Path(self.journal).absolute()
+
+    def fields(self) -> list[Field]:
+        """The new columns that the draft makes, as far as its schema can be read."""
+        spec, column = self.options.get("schema"), str(self.options.get("column") or "response")
+        if not spec:
+            return [Field(column, "str")]
+        try:
+            return list(parse_schema(spec, column=column).fields)
+        except OndineError:
+            return []
+
+    def truths(self) -> Truths:
+        """The labels at hand. Those that keys give are named as the result, as a review's are."""
+        on = tuple(dict.fromkeys(mark.name for mark in self.marks() if mark.kind == "column"))
+        if self.options.get("jinja"):
+            on = tuple(name for name in self.columns if name in self.prompt)
+        fields = self.fields()
+        known = (self.frame, self.out, on, tuple(fields), self.labels)
+        if self._truths is None or self._truths[0] != known:
+            labels = LabelSet(self.out or "labeled", self.folder)
+            self._truths = known, Truths(self.frame, labels, on, fields, self.labels)
+        return self._truths[1]
 
     def refresh(self) -> None:
         """See the frame as it is now: it may have changed since."""
@@ -222,6 +363,26 @@ def _set(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: it for name, it in (options or {}).items() if not _unset(it)}
 
 
+def _amount(text: str) -> Any:
+    """What was typed as USD, as an amount where it is one."""
+    try:
+        return usd(text.strip(), "--budget") if text.strip() else None
+    except ConfigurationError:
+        return text
+
+
+def _model(name: str) -> str:
+    """A model by its name, or by a part of it that only one of those known has: `sonnet`."""
+    name = name.strip()
+    known = [it for it in OPTIONS["model"].values if name in it]
+    return known[0] if len(known) == 1 else name
+
+
+def _but_model(draft: Draft, name: str) -> dict[str, Any]:
+    options = {option: it for option, it in draft.options.items() if option != "model"}
+    return options if name == DEFAULT_MODEL else {**options, "model": name}
+
+
 def _unset(value: Any) -> bool:
     return value is None or value is False
 
@@ -233,3 +394,34 @@ def _told(work: Any) -> list[str]:
     except OndineError as error:
         return [str(error)]
     return []
+
+
+# --- names in a prompt
+
+
+def marks(text: str, columns: Sequence[str], controls: Iterable[str]) -> list[Placeholder]:
+    """The names in `text`, as `prompts.Template` reads them, unknown ones among them."""
+    kinds = dict.fromkeys(controls, "control") | dict.fromkeys(columns, "column")
+    found = Template.scan(text, kinds)
+    return [Placeholder(*each, kinds.get(each[2], "unknown")) for each in found]
+
+
+def free_names(
+    found: Iterable[Placeholder], columns: Sequence[str], controls: Iterable[str]
+) -> list[str]:
+    """The unknown names that get a control of their own.
+
+    A name that looks like a slip of a column's or a control's name gets none: it is marked.
+    """
+    known = [*columns, *controls]
+    unknown = dict.fromkeys(mark.name for mark in found if mark.kind == "unknown")
+    return [name for name in unknown if nearest(name, known) is None]
+
+
+def unknown_line(name: str, columns: Sequence[str], controls: Iterable[str]) -> str:
+    """`{txt} is neither a column (text, stars) nor a control. Did you mean {text}?`"""
+    more = ", …" if len(columns) > _SHOWN else ""
+    listed = ", ".join(columns[:_SHOWN]) + more
+    near = nearest(name, [*columns, *controls])
+    hint = f" Did you mean {{{near}}}?" if near else ""
+    return f"{{{name}}} is neither a column ({listed}) nor a control.{hint}"

@@ -1,29 +1,30 @@
 """`ondine_nb.panel(frame, …)`: the prompt workbench in a notebook, and its text in a terminal.
 
-Everything that takes time runs on the notebook's own loop, or in a thread beside it. Callbacks of
-widgets may come on another thread (ipykernel 7.3 hands them to one): they only note what was
-typed, and post the rest to the loop.
+Everything that takes time runs on the notebook's own loop, or in a thread beside it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from ...errors import ConfigurationError
+from ...evaluation import plain_settings
 from ...orchestration import run_in_thread
 from ...pipeline import Options
 from ...prompts import as_text
 from ..arguments import parse_line, resolve_frame
+from ..ui import in_notebook
 from .actions import Work, started
 from .as_code import Code, name_of
+from .controls import control, drawn
 from .draft import Workbench
 from .forecast import Forecast
-from .html import Facts, plain, static
-from .screen import Screen
+from .kept import KeptDraft
 from .trials import Trial
-from .widgets import control
+from .view import WorkbenchView
 
 __all__ = ["Panel", "from_line", "from_run", "panel"]
 
@@ -95,7 +96,7 @@ def from_run(run: Any) -> Panel:
     source = pipeline.name if pipeline.name.isidentifier() else None
     made = Panel(
         frame.native, pipeline.prompt, {}, {**options, "journal": pipeline.journal},
-        source=source, shell=shell,
+        source=source, shell=shell, anew=True,
     )  # fmt: skip
     if run.name:
         made.bench.out = run.name
@@ -107,7 +108,8 @@ class Panel:
     """A workbench that is displayed. Its properties say what is on it; the prompt can be set.
 
     `bench` is its state, `a` and `b` the last two trials, `run` the run that Run all started last
-    (None before), `forecast` what the whole run is expected to cost (None while it isn't known).
+    (None before), `forecast` what the whole run is expected to cost (None while it isn't known),
+    `view` what shows it.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Panel:
         source: str | None,
         shell: Any,
         labels: str | None = None,
+        anew: bool = False,
     ) -> None:
         options = dict(options)
         journal = options.pop("journal", None)
@@ -139,7 +142,17 @@ class Panel:
         self.run: Any = None
         self._source, self._shell = source, shell
         self._work = Work(self.bench)
-        self._screen = Screen(self, widgets)
+        self.view: WorkbenchView = WorkbenchView(self, self._work, widgets)
+        if in_notebook():
+            start = {
+                "prompt": prompt,
+                "controls": {name: drawn(name, widget) for name, widget in widgets.items()},
+                "options": plain_settings({**options, "base_url": None}),
+                "labels": labels,
+                "notebook": _notebook(shell),
+            }
+            kept = KeptDraft(self.bench.folder, self.bench.name, start)
+            self.view.take_up(kept, anew=anew)
 
     # -- what is on it
 
@@ -151,7 +164,7 @@ class Panel:
     @prompt.setter
     def prompt(self, text: str) -> None:
         self.bench.prompt = text
-        self._screen.show_prompt(text)
+        self.view.reset()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -159,8 +172,21 @@ class Panel:
         return dict(self.bench.draft().options)
 
     @property
+    def tries(self) -> Any:
+        """The leaderboard: a frame like the one on the bench with a row for each try kept.
+
+        Its columns are those of `%ondine tries`: `try changed model rows accuracy macro_f1 …`.
+        """
+        return self._work.tries.refresh().frame(self.bench.frame.kind)
+
+    @property
+    def source(self) -> str:
+        """What messages call the frame."""
+        return self._source or "a frame"
+
+    @property
     def a(self) -> Trial | None:
-        """The trial of the last Preview; None before the first."""
+        """The trial of the last Preview, or of the try that was restored; None before."""
         return self.bench.a
 
     @property
@@ -205,6 +231,12 @@ class Panel:
             namespace[known] = data
         return known
 
+    def schema_named(self, text: str) -> Any:
+        """A schema as it was typed: in short form, or the name of a model or dict here."""
+        text = text.strip()
+        known = self._shell.user_ns.get(text) if self._shell and text.isidentifier() else None
+        return text if known is None else known
+
     def insert(self) -> None:
         """Put the cell of `code` below the cell that calls this, where the front end can.
 
@@ -220,15 +252,16 @@ class Panel:
     def preview(self) -> Any:
         """Try the prompt on the sample; gives a frame of its rows with their answers.
 
-        Blocks until it is done. Raises `ConfigurationError` for what can't be run; an error that
-        ended it stands in `a.message`.
+        Each preview is kept as a try; by several models it is one each, and the frame is of the
+        last one. Blocks until it is done. Raises `ConfigurationError` for what can't be run; an
+        error that ended it stands in `a.message`.
         """
         return run_in_thread(self.preview_async)
 
     async def preview_async(self) -> Any:
         """`preview` on the running loop. The trial is A, and there is no B then."""
-        shown = await self._work.preview(self._screen.draw)
-        await self._screen.settle()
+        shown = await self._work.preview(self.view.draw)
+        await self.view.settle()
         return shown
 
     def compare(self) -> Any:
@@ -240,8 +273,8 @@ class Panel:
 
     async def compare_async(self) -> Any:
         """`compare` on the running loop."""
-        shown = await self._work.compare(self._screen.draw)
-        await self._screen.settle()
+        shown = await self._work.compare(self.view.draw)
+        await self.view.settle()
         return shown
 
     def stop(self) -> None:
@@ -267,24 +300,22 @@ class Panel:
         """The user's name for this workbench, if it has one."""
         return name_of(self, self._shell.user_ns) if self._shell is not None else None
 
-    def facts(self) -> Facts:
-        """What the static view and the text tell."""
-        return self._work.facts(self._source or "a frame", self.as_code())
-
     def show(self) -> None:
         """Display it here; it may be displayed several times."""
-        self._screen.show()
+        self.view.show()
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: not twice in the cell that has just displayed it."""
-        if not self._screen.shown_in_this_cell():
-            self.show()
+        self.view._ipython_display_()
+
+    def _display_(self) -> Any:
+        return self.view._display_()
 
     def __repr__(self) -> str:
-        return plain(self.facts())
+        return self.view.plain()
 
     def _repr_html_(self) -> str:
-        return static(self.facts())
+        return self.view.static()
 
 
 def _shell() -> Any:
@@ -308,3 +339,9 @@ def _session(shell: Any) -> dict[str, Any]:
     return {
         name: it for name, it in found.items() if it not in (None, False, {}) and name != "params"
     }
+
+
+def _notebook(shell: Any) -> str:
+    """The notebook's file, as far as its kernel is told it: its drafts are its own."""
+    names = getattr(shell, "user_ns", {})
+    return os.environ.get("JPY_SESSION_NAME") or str(names.get("__vsc_ipynb_file__", ""))

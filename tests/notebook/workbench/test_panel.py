@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import ondine_nb
 from ondine_nb.errors import ConfigurationError
-from ondine_nb.notebook.workbench.widgets import ACTIONS, control
+from ondine_nb.notebook.workbench.controls import control
 from tests.notebook.kernels import KEY, LOAD, Kernel
 from tests.notebook.test_front_ends import execute, html_of, notebook, outputs, run
 from tests.notebook.test_front_ends import surroundings as surroundings  # a fixture
@@ -27,7 +27,11 @@ OPEN = (
     "import ondine_nb\n"
     "given = {'tone': ['dry', 'warm']}\n"
     "bench = ondine_nb.panel(reviews, 'Judge {tone}: {text}', given, sample=6)\n"
-    "kit = bench._screen.widgets\n"
+    "view, numbers = bench.view, iter(range(10**6))\n"
+    "def ask(what, **given):\n"
+    "    view._hear({'id': str(next(numbers)), 'ask': what, 'given': given})\n"
+    "def state():\n"
+    "    return view.widget.state\n"
     "bench"
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -48,9 +52,18 @@ def kernel(shared: Kernel, tmp_path: Path, server: MessagesServer) -> Kernel:
     return shared
 
 
+ACTIONS = {"Preview": "preview", "Compare": "compare", "Run all": "run_all"}
+
+
 def click(kernel: Kernel, name: str) -> None:
-    kernel.wait(f"not kit.buttons[{name!r}].disabled")
-    assert kernel.run(f"kit.buttons[{name!r}].click()").status == "ok"
+    """What the browser says when the button is clicked; one that can't be is waited for."""
+    kernel.wait(f"not view.state()['check']['reasons'][{name!r}]")
+    assert kernel.run(f"ask({ACTIONS[name]!r})").status == "ok"
+
+
+def edit(kernel: Kernel, changes: str) -> None:
+    """What the browser says when something is typed or chosen."""
+    assert kernel.run(f"ask('edit', changes={changes})\nview.wait()").status == "ok"
 
 
 # --- controls ------------------------------------------------------------------------------------
@@ -101,11 +114,13 @@ def test_it_is_displayed_once_as_widgets_with_a_static_twin(kernel: Kernel) -> N
     shown = [content["data"] for content in cell.of_type("display_data")]
     assert [WIDGET in data for data in shown] == [True, False]
     assert not cell.of_type("execute_result")
-    assert shown[1]["text/html"].count('class="ondine-panel-static"') == 1
+    assert shown[1]["text/html"].count('class="ondine-panel-static ') == 1
     assert "%%ondine labeled -i reviews" in shown[1]["text/plain"]
     again = kernel.run("bench")
     assert len(again.of_type("display_data")) == 2
-    assert kernel.value("[*kit.buttons]") == [*ACTIONS, "Stop"]
+    assert kernel.value("[*view.state()['check']['reasons']]") == [
+        "Preview", "Compare", "Run all", "As code",
+    ]  # fmt: skip
     assert KEY not in str(kernel.messages)
 
 
@@ -116,18 +131,21 @@ def test_preview_compare_and_run_all_by_their_buttons(
     click(kernel, "Preview")
     kernel.wait("bench.a and bench.a.ended and not bench._work.busy")
     assert server.arrived == 6
-    assert kernel.value("kit.buttons['Compare'].disabled")
-    kernel.run("kit.controls['tone'].value = 'warm'")
+    assert "nothing has changed" in kernel.value("view.state()['check']['reasons']['Compare']")
+    edit(kernel, "{'controls': {'tone': 1}}")
     click(kernel, "Compare")
     kernel.wait("bench.b and bench.b.ended and not bench._work.busy")
     assert server.arrived == 12
-    assert "A: tone dry" in kernel.value("kit.results.value")
+    assert kernel.value("[it['name'] for it in state()['board']['lines']]") == ["v2", "v1"]
+    assert kernel.value("state()['board']['lines'][0]['changed']") == [
+        {"name": "tone", "removed": "dry", "added": "warm"}
+    ]
     click(kernel, "Run all")
     kernel.wait("bench.run and bench.run.state == 'done'")
     kernel.wait("'labeled' in globals()")
     assert kernel.value("(len(labeled), labeled_run is bench.run)") == (40, True)
     assert server.arrived == 12 + 34
-    kernel.wait("'labeled: done' in kit.message.value")
+    kernel.wait("view.state()['message'][1] == 'labeled: done'")
     code = kernel.value("bench.code")
     assert kernel.run(code).status == "ok"
     assert server.arrived == 46
@@ -136,25 +154,27 @@ def test_preview_compare_and_run_all_by_their_buttons(
 def test_what_a_method_found_is_saved_before_its_cell_ends(kernel: Kernel) -> None:
     """What comes later is dropped where no person runs the notebook; the forecast comes with it."""
     kernel.run(OPEN)
-    cell = kernel.run("kit.controls['tone'].value = 'warm'\nlen(await bench.preview_async())")
+    edit(kernel, "{'controls': {'tone': 1}}")
+    cell = kernel.run("len(await bench.preview_async())")
     assert cell.status == "ok", cell.traceback
     saved = [content["data"]["text/plain"] for content in cell.of_type("update_display_data")]
-    assert "A: 6 rows" in saved[-1]
+    assert "v1 | 6 rows" in saved[-1]
     assert "by the answers of 6 rows tried" in saved[-1]
 
 
 def test_its_methods_do_what_its_buttons_do(kernel: Kernel, server: MessagesServer) -> None:
     kernel.run(OPEN)
     assert kernel.run("len(await bench.preview_async())").status == "ok"
-    assert kernel.run("kit.controls['tone'].value = 'warm'\nbench.compare()").status == "ok"
+    edit(kernel, "{'controls': {'tone': 1}}")
+    assert kernel.run("bench.compare()").status == "ok"
     assert server.arrived == 12
-    kernel.wait("'A: tone dry' in kit.results.value")
-    assert not kernel.value("kit.buttons['Preview'].disabled")
-    assert kernel.value("len(kit._stop_place.children)") == len(ACTIONS)
+    kernel.wait("len(state()['board']['lines']) == 2")
+    assert kernel.value("view.state()['check']['reasons']['Preview']") == ""
+    assert kernel.value("state()['busy']") is False
     again = kernel.run("bench.compare()")  # the same once more: B, for nothing
     assert again.status == "ok"
     assert server.arrived == 12
-    kernel.run("kit.controls['tone'].value = 'dry'")
+    edit(kernel, "{'controls': {'tone': 0}}")
     assert "nothing has changed since A" in kernel.run("bench.compare()").traceback
 
 
@@ -170,8 +190,9 @@ def test_the_run_is_displayed_where_the_panel_is(kernel: Kernel) -> None:
 def test_the_twin_follows_what_is_done(kernel: Kernel) -> None:
     kernel.run(OPEN)
     click(kernel, "Preview")
-    kernel.wait("bench.a and bench.a.ended and 'Judge dry: r' in str(bench._screen._saved)")
-    twin = kernel.value("bench._screen._twins[0]")
+    kernel.wait("bench.a and bench.a.ended and not state()['busy']")
+    kernel.run("view.show_static()")
+    twin = kernel.value("view._places[1].id")
     updates = [
         message["content"]
         for message in kernel.messages
@@ -184,13 +205,13 @@ def test_the_twin_follows_what_is_done(kernel: Kernel) -> None:
 def test_a_prompt_set_by_code_is_checked_like_one_typed(kernel: Kernel) -> None:
     kernel.run(OPEN)
     kernel.run("bench.prompt = 'Tell {txt}'")
-    kernel.wait("'Did you mean {text}' in kit.says.value")
-    assert kernel.value("kit.prompt.value") == "Tell {txt}"
-    assert kernel.value("kit.buttons['Preview'].disabled")
+    kernel.wait("'Did you mean {text}' in str(state()['check']['says'])")
+    assert kernel.value("state()['form']['prompt']") == "Tell {txt}"
+    assert kernel.value("state()['check']['reasons']['Preview']")
     kernel.run("bench.prompt = 'Tell {text} to {whom}'")
-    kernel.wait("'whom' in kit.controls")
-    kernel.run("kit.controls['whom'].value = 'all'")
-    kernel.wait("not kit.buttons['Preview'].disabled")
+    kernel.wait("'whom' in state()['check']['free']")
+    edit(kernel, "{'texts': {'whom': 'all'}}")
+    assert kernel.value("view.state()['check']['reasons']['Preview']") == ""
     assert kernel.value("bench.options") == {"params": {"whom": "all"}}
 
 
@@ -201,7 +222,7 @@ def test_the_line_opens_a_workbench_with_the_session_s_options(kernel: Kernel) -
     assert kernel.value("ondine_panel.options") == {
         "budget": 3, "effort": "low", "schema": "mood: good|bad",
     }  # fmt: skip
-    assert kernel.value("ondine_panel._screen.widgets.budget.label") == "$3.00"
+    assert kernel.value("ondine_panel.view.state()['form']['budget']") == "3"
     wrong = kernel.run("%ondine panel reveiws")
     assert "UsageError" in wrong.error + wrong.text + str(wrong.of_type("stream"))
     assert "Did you mean" in wrong.error + str(wrong.messages)
@@ -243,7 +264,7 @@ def test_nbconvert_shows_the_facts_and_no_dead_widget(
     page = run(surroundings, "nbconvert", "--to", "html", str(path))
     assert page.returncode == 0, page.stderr
     html = (tmp_path / "made.html").read_text()
-    assert html.count('class="ondine-panel-static"') == 1
+    assert html.count('class="ondine-panel-static ') == 1
 
 
 def test_in_a_terminal_it_is_text_and_its_methods_work(
@@ -265,7 +286,7 @@ def test_in_a_terminal_it_is_text_and_its_methods_work(
     made.prompt = "Say {text}"
     assert len(made.compare()) == 4
     assert server.arrived == 8
-    assert "B: 4 rows" in repr(made)
+    assert "v2 | 4 rows" in repr(made)
 
 
 def test_in_a_plain_interpreter_it_is_text_too(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ondine_nb.errors import PromptError
-from ondine_nb.notebook.workbench.placeholders import free_names, inserted, marks, unknown_line
+from ondine_nb.notebook.workbench.draft import free_names, marks, unknown_line
 from ondine_nb.prompts.template import Template
 
 COLUMNS = ("text", "stars", "a b", "x}y", "{z")
@@ -67,11 +66,3 @@ def test_an_unknown_name_is_told_with_columns_and_the_nearest_match() -> None:
     assert unknown_line("q", tuple("abcdefghij"), []).startswith(
         "{q} is neither a column (a, b, c, d, e, f, g, h, …) nor a control."
     )
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [("", "{text}"), ("Tell", "Tell {text}"), ("Tell\n", "Tell\n{text}"), ("a ", "a {text}")],
-)
-def test_a_column_is_put_at_the_end_with_one_space_before_it(before: str, after: str) -> None:
-    assert inserted(before, "text") == after

@@ -66,10 +66,11 @@ class Kernel {
   }
   /** Whatever `what` tells without being asked: `tell(**known)` of the view in Python. */
   on(what, listener) { this.tells.set(what, listener); }
-  ask(what, given = {}) {
+  ask(what, given = {}) { return this.pass({ ask: what, given }); }
+  pass(content) {
     const id = `${this.name}-${++this.last}`;
     return new Promise((done, failed) => {
-      this.waiting.set(id, { done, failed, message: { id, ask: what, given }, since: performance.now(), sent: 0 });
+      this.waiting.set(id, { done, failed, message: { id, ...content }, since: performance.now(), sent: 0 });
       this.send(id);
     });
   }
@@ -107,6 +108,22 @@ class Kernel {
     for (const it of this.waiting.values()) { clearTimeout(it.late); clearTimeout(it.again); }
     this.waiting.clear();
   }
+}
+
+/** Draws another view into `el`: it asks through this one's kernel. Gives `set(state)`, `hear(message)`
+    and `end()`. */
+function embed(shown, name, { kernel, state, el }) {
+  const listeners = {};
+  const heard = (what, ...given) => [...(listeners[what] ?? [])].forEach((it) => it(...given));
+  const model = {
+    state, comm_live: true, get: () => model.state,
+    on: (what, it) => { (listeners[what] ??= []).push(it); },
+    off: (what, it) => { listeners[what] = (listeners[what] ?? []).filter((one) => one !== it); },
+    send: (message) => kernel.pass({ inside: name, message }).then((answer) => heard("msg:custom", answer),
+      (error) => heard("msg:custom", { id: message.id, error: error.message })),
+  };
+  const end = shown.render({ model, el });
+  return { end, hear: (message) => heard("msg:custom", message), set: (next) => { model.state = next; heard("change:state"); } };
 }
 
 /** Puts `children` into `box`. What had the focus there has it again, by its `data-key`; where that
