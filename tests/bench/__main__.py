@@ -17,6 +17,7 @@ NAMES = (
     "trace",
     "results",
     "openai",
+    "tries",
 )
 
 
