@@ -69,6 +69,19 @@ class Usage:
         except TypeError:  # a list, say: nothing that could be counted
             return UNKNOWN_USAGE
 
+    def checked(self, most_in: int | None, most_out: int) -> Usage:
+        """Itself, or `UNKNOWN_USAGE` where a request of at most so many tokens can't have had it.
+
+        Servers count a little differently, and add words of their own: what is told is believed
+        up to twice as much and some more. Without `most_in` only the output is looked at.
+        """
+        prompt, output = self.prompt_tokens, self.output_tokens
+        if output > 2 * most_out + _OWN_TOKENS:
+            return UNKNOWN_USAGE
+        if most_in is not None and prompt > 2 * most_in + _OWN_TOKENS:
+            return UNKNOWN_USAGE
+        return self if prompt >= 0 <= output else UNKNOWN_USAGE
+
     @property
     def prompt_tokens(self) -> int:
         """All input tokens, cached or not: what a price tier is chosen by."""
@@ -150,10 +163,12 @@ class Prompt:
     parts are framed by kind and length, so that no two prompts are alike.
     """
 
-    __slots__ = ("key_bytes", "parts", "text")
+    __slots__ = ("is_text", "key_bytes", "parts", "size", "text")
 
+    is_text: bool
     key_bytes: bytes
     parts: tuple[Part, ...]
+    size: int
     text: str
 
     def __init__(self, *parts: Part) -> None:
@@ -161,28 +176,18 @@ class Prompt:
             parts = _joined(parts)
         text = parts[0]
         if isinstance(text, str) and len(parts) == 1:  # nearly every row's: in a few steps
-            key_bytes = text.encode("utf-8", "replace")
+            is_text, key_bytes = True, text.encode("utf-8", "replace")
+            size = len(key_bytes)
         else:
+            is_text = False
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             key_bytes = _framed(parts)
+            size = sum(map(_size, parts))
+        _put(self, "is_text", is_text)
         _put(self, "key_bytes", key_bytes)
         _put(self, "parts", parts)
+        _put(self, "size", size)
         _put(self, "text", text)
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it has no other part."""
-        return len(self.parts) == 1 and isinstance(self.parts[0], str)
-
-    @property
-    def size(self) -> int:
-        """Its UTF-8 bytes, with the sizes of the parts that aren't text."""
-        if self.is_text:
-            return len(self.key_bytes)
-        return sum(
-            len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
-            for part in self.parts
-        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
@@ -204,6 +209,10 @@ class Prompt:
 
 
 _put = object.__setattr__
+
+
+def _size(part: Part) -> int:
+    return len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.size
 
 
 def _framed(parts: tuple[Part, ...]) -> bytes:
@@ -513,3 +522,4 @@ NO_USAGE = Usage()
 UNKNOWN_USAGE = Usage(known=False)
 # More than any model reads or writes at once: a count above it is no count.
 MOST_TOKENS = 100_000_000
+_OWN_TOKENS = 256  # what a server may add to a request: the form of a chat, say

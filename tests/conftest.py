@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from ondine_nb import journal
+from ondine_nb.providers import KNOWN
 from tests.server import MessagesServer
 
 # No test asserts a time, and hypothesis would: 200 ms an example, which a busy machine passes.
@@ -73,7 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The journal folder of the test; not there yet."""
-    for name in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
+    rows = {name for row in KNOWN.values() for name in (*row.keys, *row.needs, row.url_variable)}
+    for name in [name for name in os.environ if name.startswith("ANTHROPIC_") or name in rows]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path / "no-profiles"))
     # A shell that an earlier test has made leaves its mark: what follows is a script again.

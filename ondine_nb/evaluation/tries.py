@@ -86,6 +86,14 @@ class TryScore:
     high: float | None = None
     macro_f1: float | None = None
 
+    def __str__(self) -> str:
+        value = "–" if self.value is None else f"{self.value:.2f}"
+        between = (
+            "" if self.low is None or self.high is None else f"{self.low:.2f} to {self.high:.2f}"
+        )
+        words = {"agreement": " the same", "mae": " mean error"}.get(self.measure, "")
+        return f"{value} ({between}){words}" if between else f"{value}{words}"
+
     @classmethod
     def of(cls, scores: Scores) -> TryScore:
         """The score of a field, in short."""

@@ -18,7 +18,7 @@ __all__ = [
     "ENDED",
     "INTENDED",
     "BatchRecord",
-    "add_checksums",
+    "add_columns",
     "batch_intact",
     "batch_rows",
     "batch_steps",
@@ -31,14 +31,15 @@ __all__ = [
 INTENDED, CREATED, ENDED = 0, 1, 2
 _KEPT_SECONDS = 29 * 24 * 3600.0  # so long the API keeps results
 _KEY_BYTES = 20
-_COLUMNS = "prefix, at, run, provider, model, max_tokens, bound, id, state, keys, checked"
-_MARKS = ",".join("?" * 11)
+_COLUMNS = "prefix, at, run, provider, model, max_tokens, bound, id, state, keys, begins, checked"
+_MARKS = ",".join("?" * 12)
+_ADDED = {"begins": "BLOB", "checked": "INTEGER"}  # to what version 0.1 made
 _ID, _STATE = 7, 8
 BATCHES = """
 CREATE TABLE IF NOT EXISTS batches (
   prefix TEXT PRIMARY KEY, at REAL NOT NULL, run TEXT NOT NULL, provider TEXT NOT NULL,
   model TEXT NOT NULL, max_tokens INTEGER NOT NULL, bound TEXT NOT NULL, id TEXT NOT NULL,
-  state INTEGER NOT NULL, keys BLOB NOT NULL, checked INTEGER);
+  state INTEGER NOT NULL, keys BLOB NOT NULL, begins BLOB, checked INTEGER);
 """
 
 
@@ -46,8 +47,10 @@ CREATE TABLE IF NOT EXISTS batches (
 class BatchRecord:
     """One batch. Its requests' ids are `prefix` with their number; `keys` are their questions'.
 
-    `bound` is the most that it can cost, USD as text, `id` the API's name for it ("" until the
-    create call is answered), `at` a POSIX time.
+    The answers are those of `run`, which has asked, whoever reads them; `begins` are the numbers of
+    the requests whose answers make earlier ones void, as `Entry.begins` says. `bound` is the most
+    that it can cost, USD as text, `id` the API's name for it ("" until the create call is
+    answered), `at` a POSIX time.
     """
 
     prefix: str
@@ -60,6 +63,7 @@ class BatchRecord:
     id: str = ""
     state: int = INTENDED
     at: float = field(default_factory=time.time)
+    begins: frozenset[int] = frozenset()
 
     def custom_id(self, number: int) -> str:
         """The name of the request with this number, from 0."""
@@ -74,21 +78,24 @@ class BatchRecord:
 
     def _as_row(self) -> tuple[Any, ...]:
         asked = (self.run, self.provider, self.model, self.max_tokens)
-        known = (self.bound, self.id, self.state, b"".join(self.keys))
+        begins = bytes(number in self.begins for number in range(len(self.keys)))
+        known = (self.bound, self.id, self.state, b"".join(self.keys), begins)
         return _with_checksum((self.prefix, self.at, *asked, *known))
 
     @classmethod
     def _of_row(cls, row: Sequence[Any]) -> BatchRecord:
         if not batch_intact(row):
             raise ValueError(f"the record of batch {row[0]} isn't as it was written")
-        prefix, at, run, provider, model, max_tokens, bound, name, state, joined, _ = row
+        prefix, at, run, provider, model, max_tokens, bound, name, state, joined, flags, _ = row
         starts = range(0, len(joined), _KEY_BYTES)
         keys = tuple(joined[start : start + _KEY_BYTES] for start in starts)
-        return cls(prefix, run, provider, model, max_tokens, keys, bound, name, state, at)
+        begins = frozenset(number for number, flag in enumerate(flags or b"") if flag)
+        return cls(prefix, run, provider, model, max_tokens, keys, bound, name, state, at, begins)
 
 
 def _with_checksum(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*values, zlib.crc32(repr(values).encode("utf-8", "surrogateescape")))
+    told = values if values[-1] is not None else values[:-1]  # as it was before there was `begins`
+    return (*values, zlib.crc32(repr(told).encode("utf-8", "surrogateescape")))
 
 
 def batch_intact(row: Sequence[Any]) -> bool:
@@ -142,10 +149,10 @@ def put_rows(connection: Any, rows: Iterable[tuple[Any, ...]]) -> None:
             )
 
 
-def add_checksums(connection: Any) -> None:
-    """Let a file that version 0.1 made take checksums too."""
-    if _columns_of(connection) != _COLUMNS:
-        connection.execute("ALTER TABLE batches ADD COLUMN checked INTEGER")
+def add_columns(connection: Any) -> None:
+    """Let a file that version 0.1 made take checksums too, and what else was added since."""
+    for name in _missing(connection):
+        connection.execute(f"ALTER TABLE batches ADD COLUMN {name} {_ADDED[name]}")
 
 
 def _rows(connection: Any, where: str = "", values: Sequence[Any] = ()) -> Iterator[Any]:
@@ -157,6 +164,12 @@ def _rows(connection: Any, where: str = "", values: Sequence[Any] = ()) -> Itera
 
 
 def _columns_of(connection: Any) -> str:
-    made = "SELECT 1 FROM pragma_table_info('batches') WHERE name = 'checked'"
-    known = connection.execute(made).fetchone() is not None
-    return _COLUMNS if known else _COLUMNS.replace("checked", "NULL")
+    columns = _COLUMNS
+    for name in _missing(connection):
+        columns = columns.replace(name, "NULL")
+    return columns
+
+
+def _missing(connection: Any) -> list[str]:
+    made = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info('batches')")}
+    return [name for name in _ADDED if name not in made]

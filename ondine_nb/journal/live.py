@@ -24,6 +24,7 @@ from .store import VERSION, keep_for_good
 
 __all__ = ["Acknowledged", "LiveFile", "lock_of", "log_of"]
 
+_INSERT = f"INSERT INTO answers (n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
 _NOTE = re.compile(rb"(\d+) answers, (\d+) steps of batches, ([0-9a-f]{8})\n")
 
 
@@ -76,8 +77,9 @@ class LiveFile:
         self._folder = folder, file_identity(folder)
         files = (self.path, log_of(self.path), self._lock.path)
         self._files = [(each, file_identity(each)) for each in files]
-        self._told = self._written = Acknowledged()
-        self._lock.write(self._told.note())
+        self._answers = self._steps = 0
+        self._told = (0, 0)
+        self._lock.write(Acknowledged().note())
 
     @property
     def in_place(self) -> bool:
@@ -97,24 +99,22 @@ class LiveFile:
     def commit(self) -> None:
         """End the transaction; what it wrote is durable, and noted, once this returns."""
         self.connection.execute("COMMIT")
-        if self._written != self._told:
-            self._lock.write(self._written.note())
-            self._told = self._written
+        written = self._answers, self._steps
+        if written != self._told:
+            self._lock.write(Acknowledged(*written).note())
+            self._told = written
 
     def rollback(self) -> None:
         """Undo what a failed transaction wrote, if one is open. Never raises."""
         if self.connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
-        self._written = self._told
+        self._answers, self._steps = self._told
 
     def insert(self, entry: Entry, sequence: int) -> None:
         """Write an entry within the transaction."""
-        self.connection.execute(
-            f"INSERT INTO answers (n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-            entry.as_row(sequence),
-        )
-        self._count(1)
+        self.connection.execute(_INSERT, entry.as_row(sequence))
+        self._answers += 1
 
     def put_batch(self, record: BatchRecord) -> None:
         """Write a batch's record, or what is new in it, within the transaction."""
@@ -130,16 +130,13 @@ class LiveFile:
             rows,
         )
         added = self.connection.total_changes - before
-        self._count(added)
+        self._answers += added
         put_rows(self.connection, batches)
         self._count_steps()
         return added
 
-    def _count(self, answers: int) -> None:
-        self._written = Acknowledged(self._written.answers + answers, self._written.steps)
-
     def _count_steps(self) -> None:
-        self._written = Acknowledged(self._written.answers, batch_steps(self.connection))
+        self._steps = batch_steps(self.connection)
 
     def close(self) -> None:
         """Let go of the files: what is in them is for the next process. Never raises."""

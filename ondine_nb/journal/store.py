@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from .batches import BATCHES, add_checksums, batch_intact, batch_rows, put_rows
+from .batches import BATCHES, add_columns, batch_intact, batch_rows, put_rows
 from .entries import COLUMNS, EPOCH, TABLE, columns_of, intact
 from .salvage import DamageError, Salvage, keep_aside, text_of
 
@@ -100,7 +100,7 @@ class Store:
             store.executescript(TABLE + BATCHES)
             if columns_of(store) != COLUMNS:
                 store.execute("ALTER TABLE answers ADD COLUMN checked INTEGER")
-            add_checksums(store)
+            add_columns(store)
             store.execute("BEGIN IMMEDIATE")
             store.execute(f"PRAGMA user_version={VERSION}")
             before = store.total_changes

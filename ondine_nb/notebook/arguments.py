@@ -271,6 +271,7 @@ _COMMANDS = (
     "score",
     "show",
     "stop",
+    "tries",
 )
 
 

@@ -49,6 +49,7 @@ Run a prompt over every row of a DataFrame, in a cell of its own:
 %ondine resume RUN [-i FRAME]   go on with a run of a kernel that has ended
 %ondine show OUT                look through a result: plots that filter, rows in full
 %ondine panel FRAME             the prompt workbench
+%ondine tries FRAME             what was tried there: what changed, how right, what it costs
 %ondine review OUT              row by row by keyboard: what is accepted is a label that lasts
 %ondine score OUT [FIELD]       how right the answers are, by reviewed rows or --labels COLUMN
 %ondine labels OUT              what reviewers said of its rows

@@ -1,16 +1,17 @@
-"""`%ondine review`, `score` and `labels`: a run of this notebook, judged; what Tab offers."""
+"""`%ondine review`, `score`, `labels` and `tries`: what was judged here; what Tab offers."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data import frames_in, kind_of
 from ..errors import ConfigurationError, nearest
-from ..evaluation import label_sets
+from ..evaluation import Tries, Try, label_sets, try_sets, with_changes
 from ..pipeline import Run, labels
+from .ui import MISSING, clean, money, span
 
 __all__ = [
     "judging_candidates",
@@ -20,9 +21,11 @@ __all__ = [
     "run_named",
     "runs_in",
     "score_line",
+    "tries_line",
 ]
 
-_OF_A_RUN = ("labels", "resume", "review", "score", "show", "stop")
+_OF_A_RUN = ("labels", "resume", "review", "score", "show", "stop", "tries")
+_WIDEST = 56  # characters of what a try has changed, and of its note
 
 
 def runs_in(namespace: Mapping[str, Any]) -> dict[str, Run]:
@@ -94,6 +97,48 @@ def labels_line(rest: str, namespace: Mapping[str, Any]) -> Any:
     return labels(words[0]) if run is None else run.labels
 
 
+def tries_line(rest: str) -> str:
+    """`FRAME`: the tries of the workbench over the frame of that name, the last one first."""
+    name = rest.strip().strip("\"'")
+    if not name:
+        there = try_sets()
+        known = f": {', '.join(there)}" if there else ""
+        raise ConfigurationError(f"write it like %ondine tries FRAME{known}")
+    tries = Tries(name)
+    if not len(tries):
+        near = nearest(name, try_sets())
+        hint = f"did you mean {near!r}?" if near else f"preview a prompt in %ondine panel {name}"
+        return f"no tries of {clean(name)} yet: {hint}"
+    heads = ("", "changed", "model", "rows", "right", "macro F1", "$/1,000 rows", "p50", "note")
+    table = [heads, *(_try_cells(*each) for each in reversed(with_changes(tries.tries)))]
+    return "\n".join([*_aligned(table), *tries.damaged])
+
+
+def _try_cells(found: Try, changed: str) -> tuple[str, ...]:
+    part = f" of {found.rows:,}" if found.answered < found.rows else ""
+    score = found.scores[0] if found.scores else None
+    cost = found.usd_per_1000
+    return (
+        found.name,
+        clean(changed, _WIDEST),
+        clean(found.model, 32),
+        f"{found.answered:,}{part}",
+        MISSING if score is None or score.value is None else str(score),
+        MISSING if score is None or score.macro_f1 is None else f"{score.macro_f1:.2f}",
+        MISSING if cost is None else money(cost),
+        MISSING if found.p50 is None else span(found.p50),
+        clean(found.note, _WIDEST),
+    )
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its columns as wide as their longest cell; empty columns are left out."""
+    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def review_line(rest: str, namespace: Mapping[str, Any]) -> None:
     """`OUT [--reviewer NAME]`: shows the review of its run."""
     match _words(rest):
@@ -119,6 +164,9 @@ def judging_candidates(line: str, namespace: Mapping[str, Any]) -> list[str]:
         return []
     command, (*before, word) = known[1], known[2].split(" ")
     before = [each for each in before if each]
+    if not before and command == "tries":
+        names = list(dict.fromkeys([*try_sets(), *frames_in(namespace)]))
+        return [name for name in names if name.startswith(word)]
     if not before:
         others = {"labels": label_sets, "show": lambda: frames_in(namespace)}
         more = others[command]() if command in others else []

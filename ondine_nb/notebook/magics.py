@@ -284,6 +284,7 @@ class OndineMagics(Magics):
             "panel": self._panel,
             "score": self._score,
             "labels": self._labels,
+            "tries": self._tries,
             "show": self._show,
             "review": self._review,
             "doctor": self._doctor,
@@ -330,6 +331,11 @@ class OndineMagics(Magics):
         from .judging import labels_line
 
         display(labels_line(rest, self.shell.user_ns))  # type: ignore[no-untyped-call]
+
+    def _tries(self, rest: str) -> None:
+        from .judging import tries_line
+
+        print(tries_line(rest))
 
     def _doctor(self, rest: str) -> None:
         from .commands import doctor

@@ -18,7 +18,7 @@ from ..errors import MalformedAnswerError
 from ..models import ZERO, CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
-from ..providers import ModelPrice
+from ..providers import Answer, ModelPrice
 from ..sending import Endpoint, answer_in
 from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
 from ..text import dollars
@@ -129,7 +129,10 @@ class Estimator:
 
     def _rough_tokens(self) -> Counter[int]:
         """How many requests have so many input tokens, by the bytes of their texts."""
-        return Counter(_rough(size, 1) for size in self.tally.sizes)
+        tokens = Counter[int]()
+        for size, requests in Counter(self.tally.sizes).items():
+            tokens[_rough(size, 1)] += requests
+        return tokens
 
     async def _remember(self) -> None:
         """Output tokens of earlier answers to this prompt, also where the rows are new."""
@@ -137,10 +140,15 @@ class Estimator:
         if len(tally.outputs) >= _ENOUGH or not tally.requests:
             return
         runs = await asyncio.to_thread(same_question, journal.folder, self.settings)
-        read = self.answers.alone.can.read
+        alone = self.answers.alone
+        read, priced = alone.can.read, alone.provider.price is not None
         for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
             with contextlib.suppress(MalformedAnswerError):
-                tally.outputs.append(answer_in(entry, read).usage.output_tokens)
+                self._count_output(answer_in(entry, read, priced=priced))
+
+    def _count_output(self, answer: Answer) -> None:
+        if answer.usage.known:
+            self.tally.outputs.append(answer.usage.output_tokens)
 
     async def _walk(self) -> None:
         seen: set[bytes] = set()
@@ -167,7 +175,7 @@ class Estimator:
             if row.question.answers:
                 tally.from_journal += 1
                 if len(tally.outputs) < _MOST_REMEMBERED:
-                    tally.outputs.append(row.question.answers[0].usage.output_tokens)
+                    self._count_output(row.question.answers[0])
             elif row.question.key in seen:
                 tally.duplicates += 1
             else:

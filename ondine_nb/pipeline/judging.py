@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,28 +56,35 @@ class JudgedRun:
     def __init__(self, run: Run, on: Sequence[str] | str | None = None) -> None:
         self.run = run
         self.fields: list[Field] = [Field(it.name, it.kind, it.choices) for it in run.plan.columns]
-        names = [field.name for field in self.fields]
         rowset = run.plan.rowset
         self.frame: Frame
-        self.answers: dict[str, list[Any]]
-        self.answered: list[bool]
+        self._outputs: list[Mapping[str, Any]] | None
         if isinstance(rowset, RowStream):
-            self.frame = self._streamed()
-            self.answers = _columns(self.frame, names)
-            cells = list(zip(*self.answers.values(), strict=True))
-            self.answered = [any(cell is not None for cell in row) for row in cells]
+            self.frame, self._outputs = self._streamed(), None
         else:
             rows = list(rowset.rows)
             self.frame = run.pipeline.frame
-            self.answers = {
-                name: [None if row is None else row.outputs.get(name) for row in rows]
-                for name in names
-            }
-            self.answered = [row is not None and bool(row.outputs) for row in rows]
+            self._outputs = [{} if row is None else row.outputs for row in rows]
         columns = run.pipeline.template.columns if on is None else on
         self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
         labels = LabelSet(run.name, run.pipeline.journal.folder)
         self.rows: RowLabels = RowLabels(labels, self.frame, self.on)
+
+    @cached_property
+    def answers(self) -> dict[str, list[Any]]:
+        """The values of the new columns, by name and position."""
+        names = [field.name for field in self.fields]
+        if self._outputs is None:
+            return _columns(self.frame, names)
+        return {name: [row.get(name) for row in self._outputs] for name in names}
+
+    @cached_property
+    def answered(self) -> list[bool]:
+        """Which rows have an answer."""
+        if self._outputs is not None:
+            return list(map(bool, self._outputs))
+        cells = zip(*self.answers.values(), strict=True)
+        return [any(cell is not None for cell in row) for row in cells]
 
     def _streamed(self) -> Frame:
         found = self.run.frame
@@ -98,6 +106,9 @@ class JudgedRun:
 
     def answer(self, position: int) -> dict[str, Any]:
         """The values of the new columns of the row at `position`; empty for one without answer."""
+        if self._outputs is not None:
+            found = self._outputs[position]
+            return {it.name: found.get(it.name) for it in self.fields} if found else {}
         if not self.answered[position]:
             return {}
         return {name: values[position] for name, values in self.answers.items()}
@@ -109,16 +120,18 @@ class JudgedRun:
         own = [field for field in self.fields if field.name in self.run.pipeline.new_columns]
         return labels_frame(self.frame.kind, merged(self.rows.labels.labels), own, self.on)
 
-    def corrected(self) -> Any:
-        """`Run.corrected`."""
+    def corrected(self, *, sources: bool = True) -> Any:
+        """`Run.corrected`; without `sources` as the result itself, with the labels put in."""
         said = {position: self.rows.values(position) for position in self.rows.lines()}
         labelled = {name for values in said.values() for name in values}
         columns = []
         for field in self.fields:
             if field.name in labelled or field.name in self.run.pipeline.new_columns:
                 columns += self._corrected(field, said)
-        sources = [column.name for column in columns[1::2]]
-        if taken := sorted({*sources} & {*self.frame.columns, *self.answers}):
+        if not sources:
+            return self._result().with_columns(columns[::2])
+        named = {column.name for column in columns[1::2]}
+        if taken := sorted(named & {*self.frame.columns, *self.answers}):
             raise ColumnError(f"{self.frame.name} has a column {taken[0]!r} already: rename it")
         return self._result().with_columns(columns)
 

@@ -249,7 +249,8 @@ async def recall_costs(context: ExecutionContext, journal: Journal, provider: Pr
         if entry.readable or entry.cost is not None:
             attempt = attempts[entry.key] + 1
             attempts[entry.key] += entry.readable
-            usage, cost = answer_in(entry, read).usage, Decimal(entry.cost or 0)
+            usage = answer_in(entry, read, priced=price is not None).usage
+            cost = Decimal(entry.cost or 0)
             kinds = {} if price is None else price.by_kind(usage)
             if sum(kinds.values()) != cost:  # at other prices than today's
                 kinds = {"earlier": cost}

@@ -351,14 +351,15 @@ class Run:
         """Go on after a pause."""
         self.context.control.resume()
 
-    def show(self) -> Any:
+    def show(self, reviewer: str = "reviewer") -> Any:
         """Show the results view: the rows with their answers, to filter, sort and look through.
 
-        Gives the view; its `selected` is the frame of the rows that it shows.
+        Gives the view; its `selected` is the frame of the rows that it shows. What is corrected in
+        a row's detail is a label by `reviewer`, as in `review`.
         """
         from ..notebook.results import show_results  # a run shows itself: one of the listed ways up
 
-        return show_results(self)
+        return show_results(self, reviewer)
 
     def review(
         self,

@@ -15,15 +15,18 @@ from .base import (
 from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept
 from .choose import choose, embedded
+from .known import KNOWN, KnownProvider, split_model
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
+    "KNOWN",
     "Answer",
     "BaseUrl",
     "Capabilities",
     "Charge",
     "Clonable",
+    "KnownProvider",
     "Model",
     "ModelCatalog",
     "ModelPrice",
@@ -37,5 +40,6 @@ __all__ = [
     "find_price",
     "keep",
     "kept",
+    "split_model",
     "without_login",
 ]

@@ -103,15 +103,17 @@ class Answer:
         """
         try:
             message = _json(body)
-            usage = Usage.of_message(message)
-            # Billed and nothing said: an answer that is empty, with a `content` or without one.
-            billed = usage.known and message.get("type", "message") == "message"
-            content = message.get("content") if billed else message["content"]
-            reason = message.get("stop_reason")
+            content, reason = message.get("content"), message.get("stop_reason")
             blocks = [content] if isinstance(content, str) else content
             blocks = blocks if isinstance(blocks, list) else []
             # Thinking blocks come first: text is found by its type, never by its place.
             text = "".join([_text_of(block) for block in blocks])
+            usage = Usage.of_message(message)
+            if "content" not in message and not (
+                # Billed and nothing said is an answer that is empty.
+                usage.known and message.get("type", "message") == "message"
+            ):
+                raise KeyError("content")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(

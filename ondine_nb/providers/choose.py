@@ -10,10 +10,9 @@ from typing import Any
 from ..errors import RowError
 from .anthropic import AnthropicProvider, has_credentials
 from .base import Provider, Reply, Settings
+from .known import LOCAL
 
-__all__ = ["LOCAL", "choose", "embedded"]
-
-LOCAL = "local"  # what the embedded model is asked for by
+__all__ = ["choose", "embedded"]
 
 
 def choose(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["FREE", "Charge", "ModelPrice", "Rate", "find_batch_price", "find_pri
 
 _MILLION, _ZERO = Decimal(1_000_000), Decimal(0)
 _MOST_KEPT = 4_096  # costs that are kept of one model
+_PRICED_BATCHES = ("anthropic", "openai")  # whose batches the table has prices for
+_NOT_COUNTED = ("output_reasoning_mtok", "requests_kcount")  # what usage doesn't tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +143,20 @@ FREE = ModelPrice(_NOTHING, _NOTHING, _NOTHING, _NOTHING)
 
 
 def find_price(
-    model: str, *, price_in: Decimal | None = None, price_out: Decimal | None = None
+    model: str,
+    *,
+    provider: str = "anthropic",
+    price_in: Decimal | None = None,
+    price_out: Decimal | None = None,
 ) -> ModelPrice | None:
     """The price of a model, or None where it isn't known.
 
+    `provider` is the id of who sells it in `genai-prices` ("": nobody whose prices are known).
     `price_in` and `price_out` (USD per million tokens) replace the table's; both are needed for a
     model that the table doesn't have. Cached input costs a given input price too. Raises
     `ConfigurationError` where one of them is missing.
     """
-    known = _from_table(model)
+    known = _from_table(model, provider)
     if price_in is None and price_out is None:
         return known
     given_in = Rate(price_in) if price_in is not None else (known.input if known else None)
@@ -165,29 +173,62 @@ def find_price(
 
 
 def find_batch_price(
-    model: str, *, price_in: Decimal | None = None, price_out: Decimal | None = None
+    model: str,
+    *,
+    provider: str = "anthropic",
+    price_in: Decimal | None = None,
+    price_out: Decimal | None = None,
 ) -> ModelPrice | None:
     """The price of a model's requests in batches, or None where it isn't known.
 
-    `price_in` and `price_out` are what a request by itself costs (USD per million tokens), of which
-    a batch costs half.
+    `provider` is as in `find_price`. `price_in` and `price_out` are what a request by itself costs
+    (USD per million tokens), of which a batch costs half.
     """
     if price_in is None and price_out is None:
-        return _from_table(model, batch=True)
-    standard = find_price(model, price_in=price_in, price_out=price_out)
+        return _from_table(model, provider, batch=True)
+    standard = find_price(model, provider=provider, price_in=price_in, price_out=price_out)
     return None if standard is None else standard.halved()
 
 
-def _from_table(model: str, *, batch: bool = False) -> ModelPrice | None:
+def _from_table(model: str, provider: str, *, batch: bool = False) -> ModelPrice | None:
+    """The table's price: the dearest of the day, where it changes with the hour."""
     from genai_prices import Usage as PricedUsage
     from genai_prices import calc_price
 
+    # For others the table has no batch price and gives the standard one without a word.
+    if not provider or (batch and provider not in _PRICED_BATCHES):
+        return None
     how: dict[str, Any] = {"price_context": {"processing": "batch"}} if batch else {}
     try:
-        prices: Any = calc_price(PricedUsage(), model, provider_id="anthropic", **how).model_price
+        found = calc_price(PricedUsage(), model, provider_id=provider, **how)
+        at = [
+            calc_price(
+                PricedUsage(), model, provider_id=provider, genai_request_timestamp=when, **how
+            )
+            for when in _changes(found.model.prices)
+        ]
     except LookupError:
         return None
+    prices = [each for price in (found, *at) if (each := _price(price.model_price)) is not None]
+    return max(prices, key=lambda price: (price.output.base, price.input.base), default=None)
+
+
+def _changes(prices: Any) -> list[datetime]:
+    """When, today, a price begins to hold or ends, where it is tied to hours."""
+    now, times = datetime.now(UTC), set[datetime]()
+    for conditional in prices if isinstance(prices, list) else ():
+        for name in ("start_time", "end_time"):
+            time = getattr(conditional.constraint, name, None)
+            if time is not None:
+                times.add(now.replace(hour=time.hour, minute=time.minute, second=1))
+    return sorted(times)
+
+
+def _price(prices: Any) -> ModelPrice | None:
+    """None where text is billed by more than its tokens in and out."""
     if prices.input_mtok is None or prices.output_mtok is None:
+        return None
+    if any(getattr(prices, name, None) is not None for name in _NOT_COUNTED):
         return None
     standard = _rate(prices.input_mtok)
     read, write = prices.cache_read_mtok, prices.cache_write_mtok

@@ -199,7 +199,8 @@ class Limits:
             odd = self.rate.odd
         except Exception as error:  # headers are a stranger's: no paid answer is lost for them
             odd = f"headers that can't be read ({type(error).__name__}: {error})"
-        self._context.metrics.tell_odd(odd)
+        if odd:
+            self._context.metrics.tell_odd(odd)
 
     def answered(self, request: Request, reply: Reply, latency: float) -> None:
         """An answer that can be read came after `latency` seconds.
@@ -237,7 +238,8 @@ class Limits:
             if error.retry_after is not None:
                 self.rate.pause(error.retry_after)
             self.show()
-        self._context.metrics.tell_odd(self.rate.odd)
+        if self.rate.odd:
+            self._context.metrics.tell_odd(self.rate.odd)
         if self._outage is not None and (self.breaker.open or self.breaker.exhausted):
             self._outage.update()
 

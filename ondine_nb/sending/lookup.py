@@ -43,6 +43,7 @@ class Lookup:
         self._hash = question_key(provider.identity, settings)
         self._earlier = [question_key(name, settings) for name in can.earlier_identities]
         self._read = can.read
+        self._priced = provider.price is not None
         self._began = 0
 
     def key(self, prompt: Prompt) -> bytes:
@@ -119,7 +120,7 @@ class Lookup:
         answers, earlier = [], 0
         for entry in entries:
             try:
-                answer = answer_in(entry, self._read)
+                answer = answer_in(entry, self._read, priced=self._priced)
             except MalformedAnswerError:  # it could be read once: whoever wrote it knew more
                 continue
             if answer.cut and entry.max_tokens < self.settings.max_tokens:

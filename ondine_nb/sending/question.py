@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import RowError
 from ..journal import Entry
+from ..models import UNKNOWN_USAGE
 from ..providers import Answer, Settings
 
 __all__ = ["PACK_MARK", "Question", "answer_in", "question_key"]
@@ -68,10 +69,14 @@ class Question:
             self.known.pop(self.key, None)
 
 
-def answer_in(entry: Entry, read: Callable[[bytes], Answer]) -> Answer:
+def answer_in(entry: Entry, read: Callable[[bytes], Answer], *, priced: bool = False) -> Answer:
     """A journaled answer, by the `read` of the provider that gave it.
 
-    A pack's answer is kept in shares that were written here, as messages, whatever came over the
+    Where the model is `priced`, one that was kept without a cost told no usage that could be. A
+    pack's answer is kept in shares that were written here, as messages, whatever came over the
     wire. Raises `MalformedAnswerError`.
     """
-    return (Answer.read if entry.key.endswith(PACK_MARK, KEY_BYTES) else read)(entry.body)
+    answer = (Answer.read if entry.key.endswith(PACK_MARK, KEY_BYTES) else read)(entry.body)
+    if priced and entry.cost is None:
+        answer.usage = UNKNOWN_USAGE
+    return answer

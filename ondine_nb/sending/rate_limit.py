@@ -14,6 +14,8 @@ __all__ = ["AdaptiveRate", "RateLimiter", "Turn", "Wait"]
 
 _A_MOMENT = 0.05  # seconds: asked after each answer, but shown ten times a second at most
 _KINDS = ("requests", "input-tokens", "output-tokens", "tokens")
+_LIMIT = {kind: f"anthropic-ratelimit-{kind}-limit" for kind in _KINDS}
+_REMAINING = {kind: f"anthropic-ratelimit-{kind}-remaining" for kind in _KINDS}
 _BELIEVED = 86_400.0  # seconds: no run waits longer than a day because a header says so
 _MOST = 1e12  # a minute, and so many left: more is no limit but a fault
 _STEADY = 0.97  # of a told limit: who sends at exactly the limit is refused by the network's jitter
@@ -327,11 +329,12 @@ class RateLimiter:
     def _told(self, headers: Mapping[str, str], turn: Turn | None) -> None:
         now = self._clock()
         for kind in _KINDS:
-            name = f"anthropic-ratelimit-{kind}"
+            told, left = headers.get(_LIMIT[kind]), headers.get(_REMAINING[kind])
+            if told is None or left is None:
+                continue
             try:
-                limit = float(headers[f"{name}-limit"])
-                remaining = float(headers[f"{name}-remaining"])
-            except (KeyError, ValueError):
+                limit, remaining = float(told), float(left)
+            except ValueError:
                 continue
             if not (1 <= limit <= _MOST and 0 <= remaining <= _MOST):
                 self.odd = (

@@ -106,7 +106,9 @@ class Sender:
             answer = request.endpoint.can.read(reply.body)
             heard = True
             self.limits.answered(request, reply, latency)
-            price, usage = request.endpoint.provider.price, answer.usage
+            most_out = request.endpoint.settings.max_tokens
+            answer.usage = usage = answer.usage.checked(request.bound, most_out)
+            price = request.endpoint.provider.price
             charge = None if price is None or not usage.known else price.charge(usage)
             cost = None if charge is None else charge.cost
             if request.divide is None:
@@ -129,18 +131,27 @@ class Sender:
         self.count(shares, usage, charge, latency)
 
     async def record(
-        self, shares: Sequence[AnswerShare], latency: float = 0.0, max_tokens: int | None = None
+        self,
+        shares: Sequence[AnswerShare],
+        latency: float = 0.0,
+        *,
+        max_tokens: int | None = None,
+        run: str | None = None,
     ) -> None:
-        """Journal what a reply has for each question. Raises `JournalError`."""
-        most = self.lookup.settings.max_tokens if max_tokens is None else max_tokens
-        await self.journal.extend([self._entry(share, latency, most) for share in shares])
+        """Journal what a reply has for each question, as answers of the `run` that has asked.
 
-    def _entry(self, share: AnswerShare, latency: float, max_tokens: int) -> Entry:
+        That is this one, unless said otherwise. Raises `JournalError`.
+        """
+        most = self.lookup.settings.max_tokens if max_tokens is None else max_tokens
+        asker = self.lookup.run_id if run is None else run
+        await self.journal.extend([self._entry(share, latency, most, asker) for share in shares])
+
+    def _entry(self, share: AnswerShare, latency: float, max_tokens: int, run: str) -> Entry:
         question, readable = share.question, share.answer is not None
         begins, question.begins = question.begins, question.begins and not readable
         return Entry(
             key=question.key,
-            run=self.lookup.run_id,
+            run=run,
             body=share.body,
             max_tokens=max_tokens,
             begins=begins,

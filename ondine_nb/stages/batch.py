@@ -233,6 +233,9 @@ class Batches(Plan):
                 tuple(item.question.key for item in chosen),
                 str(bound),
                 at=time.time(),
+                begins=frozenset(
+                    number for number, item in enumerate(chosen) if item.question.begins
+                ),
             )
             await self.journal.put_batch(record)
         except BaseException:
@@ -260,7 +263,8 @@ class Batches(Plan):
 
     def _settle(self, batch: Batch, *, ended: bool = True) -> None:
         if ended:
-            batch.reservation.settle(batch.cost, batch.unmetered)
+            rest = max(ZERO, Decimal(batch.record.bound) - batch.cost)
+            batch.reservation.settle(batch.cost, min(batch.unmetered, rest))
         else:
             batch.reservation.lose(batch.cost)  # what it costs beyond what is known
 
@@ -290,7 +294,7 @@ class Batches(Plan):
         bought = []
         for number, outcome in fresh.items():
             key = batch.record.keys[number]
-            item = self._item(batch, key)
+            item = self._item(batch, number)
             if outcome.kind != "succeeded":
                 item.question.failure = error_of(outcome)
             elif outcome.body in known.get(key, ()):
@@ -310,20 +314,28 @@ class Batches(Plan):
 
     async def _buy(self, batch: Batch, bought: Sequence[tuple[BatchedQuestion, bytes]]) -> None:
         """Journal answers, then count them."""
-        shares = [self._share(item, body) for item, body in bought]
-        await self.sender.record(shares, max_tokens=batch.record.max_tokens)
+        shares = [self._share(batch, item, body) for item, body in bought]
+        await self._record(batch, shares)
         for share, (item, _) in zip(shares, bought, strict=True):
             if share.answer is None:
-                batch.unmetered += self._ceiling(item.prompt)
+                batch.unmetered += self._most(batch, item)
                 continue
             batch.cost += share.cost or ZERO
-            batch.unmetered += ZERO if share.usage.known else self._ceiling(item.prompt)
+            batch.unmetered += ZERO if share.usage.known else self._most(batch, item)
             self._count(share)
 
-    def _share(self, item: BatchedQuestion, body: bytes) -> AnswerShare:
+    def _most(self, batch: Batch, item: BatchedQuestion) -> Decimal:
+        """The most that a request of a batch can have cost; of one that no row of ours asks nobody
+        knows its length.
+        """
+        return Decimal(batch.record.bound) if item.row is None else self._ceiling(item.prompt)
+
+    def _share(self, batch: Batch, item: BatchedQuestion, body: bytes) -> AnswerShare:
         """What a body is: nothing that stands in it may keep the others from being taken."""
+        known_bound = None if item.row is None else self.alone.bound(self.alone.given(item.prompt))
         try:
             answer = self.alone.can.read(body)
+            answer.usage = answer.usage.checked(known_bound, batch.record.max_tokens)
             known = self.price is not None and answer.usage.known
             cost = self.price.cost(answer.usage) if self.price is not None and known else None
         except Exception as error:
@@ -355,20 +367,24 @@ class Batches(Plan):
         left over."""
         named = {batch.record.number(line.custom_id): line for line in lines}
         nameless = [line for line in lines if batch.record.number(line.custom_id) is None]
-        chosen = {number: line for number, line in named.items() if number in batch.left}
+        chosen = {
+            number: line
+            for number, line in named.items()
+            if number is not None and number in batch.left
+        }
         others = [number for number in sorted(batch.left) if number not in chosen]
         chosen |= dict(zip(others, nameless, strict=False))
         shares = []
         for number, line in chosen.items():
-            item = self._item(batch, batch.record.keys[number or 0])
+            item = self._item(batch, number)
+            batch.unmetered += self._most(batch, item)
             item.question.failure = MalformedAnswerError(
                 f"its line in the results of batch {batch.record.id} can't be read: "
                 f"{line.body[:60].decode('utf-8', 'replace')!r}"
             )
             shares.append(AnswerShare(item.question, item.row, line.body, NO_USAGE, None, None))
-            batch.unmetered += self._ceiling(item.prompt)
-        await self.sender.record(shares, max_tokens=batch.record.max_tokens)
-        batch.left -= {number for number in chosen if number is not None}
+        await self._record(batch, shares)
+        batch.left -= set(chosen)
         self._context.metrics.in_flight -= len(chosen)
 
     def take_missing(self, batch: Batch, succeeded: int) -> None:
@@ -383,8 +399,17 @@ class Batches(Plan):
                 item.question.failure = error
                 batch.unmetered += self._ceiling(item.prompt)
 
-    def _item(self, batch: Batch, key: bytes) -> BatchedQuestion:
-        """What is asked under this key; of a batch that was adopted, perhaps by no row of ours."""
+    async def _record(self, batch: Batch, shares: Sequence[AnswerShare]) -> None:
+        """As answers of the run that has sent the batch: it looks for them when it goes on."""
+        record = batch.record
+        begin = {record.keys[number] for number in record.begins}
+        for share in shares:
+            share.question.begins |= share.question.key in begin
+        await self.sender.record(shares, max_tokens=record.max_tokens, run=record.run)
+
+    def _item(self, batch: Batch, number: int) -> BatchedQuestion:
+        """What this request asks; of a batch that was adopted, perhaps by no row of ours."""
+        key = batch.record.keys[number]
         return batch.items.get(key) or BatchedQuestion(Question(key), Prompt(""), ZERO, None)
 
     async def take_journaled(self, batch: Batch) -> None:

@@ -27,6 +27,7 @@ from ondine_nb.data.frames import records_frame
 from ondine_nb.data.open import open_source
 from ondine_nb.data.sinks import open_sink, open_target
 from ondine_nb.errors import ConfigurationError, RunError
+from tests import forks
 from tests.patience import PATIENCE
 
 KINDS = ["pandas", "polars"]
@@ -624,8 +625,7 @@ def test_a_full_disk_ends_with_the_remedy_and_can_be_discarded(
 ) -> None:
     path = tmp_path / f"a.{ending}"
     path.write_text("old")
-    command = [sys.executable, "-c", FULL, str(path), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = forks.run(["-c", FULL, path, kind])
     assert done.returncode == 0, done.stderr
     message, left = done.stdout.splitlines()
     assert f"{path} can't be written (" in message

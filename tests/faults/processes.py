@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ondine_nb.prompts.schema import parse_schema
+from tests import forks
 from tests.patience import PATIENCE
 from tests.server import value_of
 
@@ -36,16 +36,15 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = "mood: good|bad, n: int"
-Process = subprocess.Popen[str]
+Process = forks.Process
 
 
 @contextmanager
 def server_process(*arguments: str) -> Iterator[str]:
     """The URL of a server in a process of its own."""
-    command = [sys.executable, "-m", "tests.server", "--latency", "0.005:0.06", *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
-    ) as process:
+    command = ["-m", "tests.server", "--latency", "0.005:0.06", *arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with forks.start(command, cwd=ROOT, **pipes) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()
@@ -71,13 +70,8 @@ def _get(url: str) -> dict[str, Any]:
 
 def start(script: str, *arguments: str | Path) -> Process:
     """A process that runs `script`."""
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return forks.start(["-c", script, *arguments], cwd=ROOT, **pipes)
 
 
 def after(url: str, answers: int, process: Process) -> None:

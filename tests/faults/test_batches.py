@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ondine_nb import Run
+from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.providers.anthropic import AnthropicProvider
 from ondine_nb.sending import SessionBudget
@@ -34,7 +34,7 @@ from tests.faults.processes import (
     server_process,
     start,
 )
-from tests.server import MessagesServer
+from tests.server import Billed, MessagesServer
 from tests.server.batches import BatchRules
 
 FAST = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
@@ -63,12 +63,16 @@ def asker(server: MessagesServer, tmp_path: Path) -> Asker:
 
 def billed(server: MessagesServer) -> Decimal:
     """What the ledger comes to, batch requests at half the price."""
+    return by_the_books(server.ledger.entries)
+
+
+def by_the_books(entries: Iterable[Billed]) -> Decimal:
     price_in, price_out = (price / 1_000_000 for price in HAIKU)
     return sum(
         (
             (entry.input_tokens * price_in + entry.output_tokens * price_out)
             / (2 if entry.batch else 1)
-            for entry in server.ledger.entries
+            for entry in entries
         ),
         Decimal(0),
     )
@@ -405,7 +409,7 @@ def test_one_unreadable_line_is_one_rows_error_and_the_others_are_taken(
     assert [len(batch.requests) for batch in server.batches.made] == [20, 1]
 
 
-@pytest.mark.parametrize("number", [b"1e999", b"-5", b"null", b"9" * 5_000], ids=len)
+@pytest.mark.parametrize("number", [b"1e999", b"-5", b"null", b"9" * 5_000, b"70000"], ids=len)
 def test_absurd_numbers_in_a_line_are_charged_at_the_most_that_it_can_cost(
     asker: Asker, server: MessagesServer, rules: BatchRules, number: bytes
 ) -> None:
@@ -831,3 +835,70 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
     assert list(again.frame["response"]) == echoes(texts(25))
     assert server.ledger.requests == 25
     assert server.batches.calls["GET batches"] >= 1
+
+
+class Counted:
+    """A server's `answer` that says how often it has been asked this."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def __call__(self, body: Any) -> str:
+        prompt = body["messages"][-1]["content"]
+        self.times[prompt] += 1
+        return f"{prompt} for the {self.times[prompt]}. time"
+
+
+async def stopped_with_its_batch(run: Run, server: MessagesServer) -> None:
+    """The batch is at the server, and nobody has read it; it ends once the run is over."""
+    await sent(run, server)
+    run.stop()
+    await run
+    await seen(lambda: run.state == "stopped")
+    server.batches.release()
+
+
+def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
+    tmp_path: Path, rules: BatchRules
+) -> None:
+    """Its answers are its own, and make void what was there before, for whoever asks later."""
+    rules.held = True
+    with MessagesServer(batches=rules, answer=Counted()) as server:
+        asker = Asker(server, tmp_path / "journal")
+        old = asker.run(texts(2))
+        fresh = quick(Run(asker.pipeline(texts(4), batch=True, fresh=True, budget=1)))
+        asyncio.run(stopped_with_its_batch(fresh, server))
+        asker.end_process()
+        other = batched(asker, texts(3))
+        by_batch = [entry for entry in server.ledger.entries if entry.batch]
+        paid = by_the_books(by_batch)
+        assert list(other.frame["response"])[:2] == list(old.frame["response"])
+        assert other.cost == paid
+        assert len(by_batch) == 4
+        asker.end_process()
+        again = Pipeline.resume(fresh.id, texts(4), journal=asker.folder)
+        again.execute()
+        said = [f"Tell: text {at} for the {2 if at < 2 else 1}. time" for at in range(4)]
+        assert list(again.frame["response"]) == said
+        assert again.cost == paid
+        asker.end_process()
+        assert list(asker.run(texts(4)).frame["response"]) == said
+        assert server.ledger.requests == 6
+        assert len(server.batches.made) == 1
+
+
+def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
+    tmp_path: Path, rules: BatchRules
+) -> None:
+    """A batch for what was cut, read by a run that asks one of its rows only."""
+    rules.held = True
+    with MessagesServer(batches=rules, answer=lambda _: "word " * 40) as server:
+        asker = Asker(server, tmp_path / "journal")
+        assert asker.run(texts(3), max_tokens=16).stats.failed_rows == 3
+        longer = quick(Run(asker.pipeline(texts(3), batch=True, max_tokens=400)))
+        asyncio.run(stopped_with_its_batch(longer, server))
+        asker.end_process()
+        assert statuses(batched(asker, texts(1), max_tokens=400)) == ["answered"]
+        asker.end_process()
+        assert statuses(asker.run(texts(3), max_tokens=400)) == ["journal"] * 3
+        assert server.ledger.requests == 6

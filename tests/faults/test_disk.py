@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.errors import JournalError
 from ondine_nb.journal import files as journal_files
+from tests import forks
 from tests.asking import Asker, echoes, journaled, seen, statuses, texts
 from tests.patience import PATIENCE
 from tests.server import MessagesServer
@@ -58,11 +58,11 @@ class Other:
         most_bytes: int = 0, user: int = 0,
     ) -> None:  # fmt: skip
         numbers = map(str, (rows, start, most_bytes, user))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, server.url, str(folder), *numbers],
+        self.process = forks.start(
+            ["-c", SCRIPT, server.url, folder, *numbers],
             cwd=folder if folder.exists() else ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "ANTHROPIC_API_KEY": "key"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"

@@ -8,7 +8,6 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import textwrap
 import threading
@@ -25,6 +24,7 @@ from ondine_nb.errors import JournalError
 from ondine_nb.journal import files as journal_files
 from ondine_nb.journal.entries import Entry
 from ondine_nb.journal.journal import Journal, home, shared
+from tests import forks
 from tests.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def read_fresh(folder: Path, numbers: Sequence[int]) -> list[bytes]:
         journal.close()
 
 
-def process(folder: Path, code: str) -> subprocess.Popen[str]:
+def process(folder: Path, code: str) -> forks.Process:
     """Runs `code` in a process with a journal `j` in `folder`."""
     head = f"""
         import asyncio, os, signal, sys
@@ -81,13 +81,8 @@ def process(folder: Path, code: str) -> subprocess.Popen[str]:
         j = Journal(Path({str(folder)!r}))
     """
     script = textwrap.dedent(head) + textwrap.dedent(code)
-    return subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return forks.start(["-c", script], cwd=REPOSITORY, **pipes)
 
 
 # --- one process

@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.faults.processes import ROOT, ends_well, start
 from tests.patience import PATIENCE
 from tests.server import MessagesServer
@@ -61,11 +61,8 @@ assert run() == first
     started, elsewhere = tmp_path / "started", tmp_path / "elsewhere"
     started.mkdir()
     elsewhere.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + code, server.url, str(elsewhere)],
-        cwd=started, env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    arguments = ["-c", HEAD + code, server.url, elsewhere]
+    done = forks.run(arguments, cwd=started, env={**environment, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert server.arrived == ROWS
     assert (started / ".ondine").exists()
@@ -87,10 +84,8 @@ for thread in threads:
     thread.join()
 """
     server.pause()
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEAD + code, server.url],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = forks.start(["-c", HEAD + code, server.url], cwd=ROOT, **pipes)
     assert process.stdin is not None
     assert process.stdout is not None
     server.wait_for(4)

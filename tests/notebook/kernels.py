@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from jupyter_client.manager import KernelManager
 
+from tests.forks import kernel_environment
 from tests.patience import PATIENCE
 
 __all__ = ["KEY", "LOAD", "ROOT", "Cell", "Kernel", "cards_in", "environment"]
@@ -45,8 +46,11 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CARD = re.compile(r'<div class="ondine-run[^>]*>')
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a kernel that sees nothing of this machine's settings, but a key."""
+def environment(home: Path, *, forked: bool = True, **more: str) -> dict[str, str]:
+    """The environment of a kernel that sees nothing of this machine's settings, but a key.
+
+    Kernels that are started in it are `forked` (`tests/forks`) where the system can.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     places = {
         "HOME": str(home),
@@ -58,7 +62,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "ANTHROPIC_API_KEY": KEY,
     }
-    return {**kept, **places, **more}
+    return {**kept, **places, **(kernel_environment() if forked else {}), **more}
 
 
 def cards_in(html: str) -> list[dict[str, str]]:
@@ -129,13 +133,14 @@ class Cell:
 class Kernel:
     """One kernel process, as `with Kernel(home) as kernel`; `LOAD` is its first cell."""
 
-    def __init__(self, home: Path, *, load: bool = True, **more: str) -> None:
+    def __init__(self, home: Path, *, load: bool = True, forked: bool = True, **more: str) -> None:
         # Through files of a short name: a TCP port that was found free may be another's by the time
         # the kernel is there to take it, which ends the kernel.
         self._sockets = tempfile.TemporaryDirectory(prefix="ondine-")
         place = f"{self._sockets.name}/kernel"
         self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=place)
-        self._environment, self._home, self._load = environment(home, **more), home, load
+        self._environment = environment(home, forked=forked, **more)
+        self._home, self._load = home, load
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._replies: dict[str, dict[str, Any]] = {}
         self.messages: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook
 
+from tests import forks
 from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
@@ -60,14 +61,7 @@ def execute(path: Path, surroundings: dict[str, str]) -> None:
 
 
 def run(surroundings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        env=surroundings,
-        cwd=surroundings["HOME"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return forks.run(["-m", *words], env=surroundings, cwd=surroundings["HOME"])
 
 
 # --- nbconvert and papermill ---------------------------------------------------------------------

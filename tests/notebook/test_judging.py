@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from IPython.utils.capture import capture_output
 
 import ondine_nb
 from ondine_nb import Run
-from ondine_nb.evaluation import LabelSet, Scores
+from ondine_nb.evaluation import LabelSet, Scores, Tries, Try, TryScore
 from ondine_nb.notebook.judging import judging_candidates, run_named
 from tests.asking import Asker
 from tests.server import MessagesServer
@@ -83,6 +84,7 @@ def test_labels_are_shown_of_a_run_and_of_one_whose_kernel_is_gone(
         ("score 'labeled", "a quote isn't closed"),
         ("labels", "write it like %ondine labels OUT"),
         ("labels nothing", "there are no labels of 'nothing'"),
+        ("tries", "write it like %ondine tries FRAME"),
     ],
 )
 def test_what_cant_be_shown_is_a_usage_error_in_one_line(
@@ -106,6 +108,8 @@ def test_what_cant_be_shown_is_a_usage_error_in_one_line(
         ("score labeled mood --labels ju", ["judged"]),
         ("labels ", ["labeled", "old"]),
         ("stop ", ["labeled"]),
+        ("tries ", ["reviews", "labeled", "judged"]),
+        ("tries re", ["reviews"]),
         ("models ", []),
     ],
 )
@@ -113,6 +117,7 @@ def test_tab_offers_runs_fields_and_labels(
     shell: InteractiveShell, run: Run, line: str, offered: list[str]
 ) -> None:
     LabelSet("old").add({"text": "text 1"}, {"mood": "sad"})
+    Tries("reviews").keep(Try({"prompt": "{text}"}))
     assert judging_candidates(f"%ondine {line}", shell.user_ns) == offered
     shell.Completer.use_jedi = False
     with provisionalcompleter():
@@ -122,3 +127,35 @@ def test_tab_offers_runs_fields_and_labels(
 
 def test_a_run_is_known_by_its_result_s_name_or_its_own(shell: InteractiveShell, run: Run) -> None:
     assert run_named("labeled", shell.user_ns) is run_named("labeled_run", shell.user_ns) is run
+
+
+def listed(shell: InteractiveShell, line: str) -> str:
+    with capture_output() as captured:
+        shell.run_line_magic("ondine", line)
+    return str(captured.stdout)
+
+
+def test_tries_are_listed_as_text_the_last_one_first(shell: InteractiveShell, home: Path) -> None:
+    tries = Tries("reviews")
+    score = TryScore("mood", "accuracy", 40, 0.85, 0.71, 0.93, 0.849)
+    counts: dict[str, Any] = {"rows": 40, "answered": 40, "p50": 0.8, "scores": [score]}
+    tries.keep(Try({"prompt": "Rate {text}", "model": "haiku"}, cost=Decimal("0.0018"), **counts))
+    tries.keep(Try({"prompt": "Rate {text}", "model": "sonnet"}, rows=40, answered=12))
+    tries.note(2, "dear\x1b[31m")
+    heads, two, one = listed(shell, "tries reviews").splitlines()
+    assert heads.split()[:4] == ["changed", "model", "rows", "right"]
+    assert two.split()[:9] == "v2 model haiku → sonnet sonnet 12 of 40".split()  # noqa: SIM905
+    assert two.split()[9:] == ["–", "–", "–", "–", "dear␛[31m"]
+    assert one.split("  ")[0] == "v1"
+    for cell in ("first prompt", "0.85 (0.71 to 0.93)", "0.85  ", "$0.045", "800 ms"):
+        assert cell in one
+    assert one.index("haiku") == two.rindex("sonnet") == heads.index("model")
+
+
+def test_where_nothing_was_tried_yet_it_says_where_to_begin(
+    shell: InteractiveShell, home: Path
+) -> None:
+    said = listed(shell, "tries reviews")
+    assert said == "no tries of reviews yet: preview a prompt in %ondine panel reviews\n"
+    Tries("reviews").keep(Try({"prompt": "{text}"}))
+    assert "did you mean 'reviews'?" in listed(shell, "tries review")

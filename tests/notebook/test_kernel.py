@@ -40,8 +40,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(place: Path) -> Iterator[Kernel]:
-    """The kernel of most tests; each test has names and a server of its own."""
-    with Kernel(place) as kernel:
+    """The kernel of most tests; each test has names and a server of its own.
+
+    It starts as a person's does, with nothing imported.
+    """
+    with Kernel(place, forked=False) as kernel:
         assert kernel.run(SETUP).status == "ok"
         yield kernel
 
@@ -667,7 +670,7 @@ def test_a_server_that_quotes_the_key_does_not_get_it_shown(
 
 def test_what_takes_time_is_imported_beside_the_cells_that_follow(tmp_path: Path) -> None:
     heavy = ("anthropic", "pandas", "polars", "pyarrow", "genai_prices", "aiohttp", "pydantic")
-    with Kernel(tmp_path, load=False) as kernel:
+    with Kernel(tmp_path, load=False, forked=False) as kernel:
         check = f"import sys; print([name for name in {heavy} if name in sys.modules])"
         assert kernel.run(f"import ondine_nb; {check}").text == "[]\n"
         held = "import ondine_nb.notebook as warming; kept = warming._import_all"

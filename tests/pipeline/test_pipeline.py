@@ -550,3 +550,22 @@ def test_the_same_pipeline_runs_twice(asker: Asker) -> None:
     assert pipeline.execute().costs.total_cost > 0
     assert pipeline.execute().costs.total_cost == Decimal(0)
     assert asker.server.arrived == 5
+
+
+def test_a_usage_that_cant_be_counts_nowhere_as_if_it_were_one(home: Path) -> None:
+    """Not when it comes, not in the journal's savings, not in the next estimate."""
+    absurd = {"input_tokens": 50, "output_tokens": 80_000_000}
+    with MessagesServer(usage=lambda *_: absurd) as server:
+        asker = Asker(server, home)
+        first = asker.run(texts(3), budget=1)
+        assert first.stats.failed_rows == 0
+        assert first.cost == 0
+        assert first.costs.output_tokens == 0
+        assert 0 < first.context.metrics.possibly_billed < Decimal("0.01")
+        asker.end_process()
+        again = asker.run(texts(3))
+        assert again.context.metrics.saved == 0
+        estimate = asker.pipeline(texts(5)).estimate()
+        assert estimate.output_tokens <= 5 * 1024
+        resumed = Pipeline.resume(first.id, texts(3), journal=home)
+        assert resumed.costs.output_tokens == 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,9 +17,9 @@ import pytest
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, RunError
 from ondine_nb.orchestration import ExecutionContext, LoggingObserver, PipelineStage, Row, RowStage
+from tests import forks
 from tests.asking import Asker, echoes, journaled, texts
 from tests.echo import Echo
-from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 N = 23
@@ -376,12 +374,7 @@ if sys.argv[2] == "close":
 
 @pytest.mark.parametrize("how", ["close", "interrupt", "leave it open"])
 def test_a_script_that_leaves_a_stream_waits_for_what_is_in_flight(home: Path, how: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(home), how],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    ended = forks.run(["-c", SCRIPT, home, how])
     assert ended.stdout == "['text 0']\n"
     assert "Traceback" not in ended.stderr.replace("Traceback", "", how == "interrupt")
     echo = Echo()

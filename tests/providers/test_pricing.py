@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import pytest
 from genai_prices import Usage as TableUsage
+from genai_prices import calc_price
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -163,3 +165,81 @@ def test_given_prices_are_halved_for_batches_and_unknown_ones_stay_unknown() -> 
     assert find_batch_price("unheard-of") is None
     found = find_batch_price("unheard-of", price_in=D(3), price_out=D(5))
     assert found == find_price("unheard-of", price_in=D("1.5"), price_out=D("2.5"))
+
+
+# One model of each provider that the table of providers names, with its id in `genai-prices`.
+ELSEWHERE = [
+    ("openai", "gpt-5.4"),
+    ("azure", "gpt-5.4"),
+    ("google", "gemini-3.5-flash"),
+    ("openrouter", "openai/gpt-5.4"),
+    ("groq", "llama-3.3-70b-versatile"),
+    ("mistral", "mistral-small-latest"),
+    ("x-ai", "grok-4"),
+    ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+    ("fireworks", "accounts/fireworks/models/kimi-k2p5"),
+    ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model"), ELSEWHERE)
+@settings(max_examples=20, deadline=None)
+@given(usage=usages)
+def test_each_providers_cost_is_the_tables_to_the_last_digit(
+    provider: str, model: str, usage: Usage
+) -> None:
+    found = find_price(model, provider=provider)
+    assert found is not None
+    prices = calc_price(TableUsage(), model, provider_id=provider).model_price
+    read = usage.cache_read_tokens if prices.cache_read_mtok is not None else 0
+    write = usage.cache_write_tokens if prices.cache_write_mtok is not None else 0
+    said = TableUsage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=read,
+        cache_write_tokens=write,
+    )
+    assert found.cost(usage) == calc_price(said, model, provider_id=provider).total_price
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "ft:gpt-4o:org"),
+        ("openai", "claude-haiku-5-5"),
+        ("anthropic", "gpt-5.4"),
+        ("azure", "our-deployment"),
+        ("", "qwen3:8b"),
+        ("", "gpt-5.4"),
+        ("openrouter", "perplexity/sonar-deep-research"),  # reasoning is dearer than the answer
+    ],
+)
+def test_a_price_that_a_provider_doesnt_have_is_unknown(provider: str, model: str) -> None:
+    assert find_price(model, provider=provider) is None
+    assert find_batch_price(model, provider=provider) is None
+
+
+@pytest.mark.parametrize("model", ["deepseek-chat", "deepseek-v4-pro"])
+def test_a_price_that_changes_with_the_hour_is_the_dearest_of_the_day(model: str) -> None:
+    found = find_price(model, provider="deepseek")
+    assert found is not None
+    day = [datetime.now(UTC).replace(hour=hour, minute=45) for hour in range(24)]
+    prices = [
+        calc_price(
+            TableUsage(), model, provider_id="deepseek", genai_request_timestamp=at
+        ).model_price
+        for at in day
+    ]
+    assert len({price.output_mtok for price in prices}) > 1
+    assert found.output.base == max(price.output_mtok for price in prices)
+    assert found.input.base == max(price.input_mtok for price in prices)
+
+
+def test_where_the_table_has_no_batch_price_it_isnt_the_standard_one() -> None:
+    standard = find_price("gpt-5.4", provider="openai")
+    batch = find_batch_price("gpt-5.4", provider="openai")
+    assert standard is not None
+    assert batch is not None
+    assert batch.output.base * 2 == standard.output.base
+    for provider in ("azure", "google", "aws"):
+        assert find_batch_price("claude-haiku-5-5", provider=provider) is None

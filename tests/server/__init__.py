@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .chat import CHAT_MODELS
 from .ledger import Arrival, Billed, Ledger
 from .rules import MODELS
 from .server import FAULTS, THINKING_TOKENS, MessagesServer, Servers, echo_of, value_of
 
 __all__ = [
+    "CHAT_MODELS",
     "FAULTS",
     "MODELS",
     "THINKING_TOKENS",

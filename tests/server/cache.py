@@ -51,6 +51,14 @@ class PromptCache:
         longest = max((tokens for _, tokens in marked), default=0)
         return Hit(read, longest - read, tuple(key for key, _ in marked))
 
+    def look_unmarked(self, prefixes: list[tuple[bytes, int]]) -> Hit:
+        """The same where the API caches by itself: reading costs less, and writing nothing."""
+        now = self._clock()
+        read = max(
+            (tokens for key, tokens in prefixes if self._until.get(key, now) > now), default=0
+        )
+        return Hit(read, 0, tuple(key for key, _ in prefixes))
+
     def keep(self, hit: Hit) -> None:
         """The answer begins: its prefixes live from now."""
         until = self._clock() + LIFE_SECONDS

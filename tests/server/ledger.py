@@ -35,7 +35,7 @@ class Billed:
 
 @dataclass(slots=True)
 class Arrival:
-    """One POST /v1/messages, whatever became of it. `attempt` counts from 1 for each prompt."""
+    """One request for an answer, whatever became of it. `attempt` counts from 1 for each prompt."""
 
     prompt: str
     body: Any
@@ -70,12 +70,19 @@ class Ledger:
         """How often each prompt was paid for."""
         return Counter(entry.prompt for entry in self.entries)
 
-    def cost(self, price_in: Decimal | str | int, price_out: Decimal | str | int) -> Decimal:
-        """USD at prices per million tokens; cache writes cost 1.25 and reads 0.1 of `price_in`."""
+    def cost(
+        self,
+        price_in: Decimal | str | int,
+        price_out: Decimal | str | int,
+        *,
+        cache_write: str = "1.25",
+        cache_read: str = "0.1",
+    ) -> Decimal:
+        """USD at prices per million tokens; `cache_write` and `cache_read` are of `price_in`."""
         weighed = sum(
             entry.input_tokens * Decimal(price_in)
-            + entry.cache_creation_input_tokens * Decimal(price_in) * Decimal("1.25")
-            + entry.cache_read_input_tokens * Decimal(price_in) * Decimal("0.1")
+            + entry.cache_creation_input_tokens * Decimal(price_in) * Decimal(cache_write)
+            + entry.cache_read_input_tokens * Decimal(price_in) * Decimal(cache_read)
             + entry.output_tokens * Decimal(price_out)
             for entry in self.entries
         )

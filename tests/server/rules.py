@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -372,14 +372,20 @@ class Limits:
         if kind in self._buckets:
             self._buckets[kind].level -= amount
 
-    def headers(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def state(self) -> Iterator[tuple[str, int, int, float]]:
+        """Each kind, its limit a minute, what is left, and the seconds until all is there."""
         for kind, bucket in self._buckets.items():
             bucket.refill()
-            full = math.ceil(time.time() + bucket.seconds_until(bucket.capacity))
+            left = max(0, math.floor(bucket.level))
+            yield kind, bucket.per_minute, left, bucket.seconds_until(bucket.capacity)
+
+    def headers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for kind, limit, left, seconds in self.state():
+            full = math.ceil(time.time() + seconds)
             name = f"anthropic-ratelimit-{kind}"
-            found[f"{name}-limit"] = str(bucket.per_minute)
-            found[f"{name}-remaining"] = str(max(0, math.floor(bucket.level)))
+            found[f"{name}-limit"] = str(limit)
+            found[f"{name}-remaining"] = str(left)
             found[f"{name}-reset"] = datetime.fromtimestamp(full, UTC).strftime(
                 "%Y-%m-%dT%H:%M:%SZ"
             )

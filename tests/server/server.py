@@ -1,4 +1,4 @@
-"""A loopback server that speaks the Anthropic Messages API over real HTTP, and keeps its own books.
+"""A loopback server that speaks the Messages API and Chat Completions, and keeps its own books.
 
     with MessagesServer(latency=0.05, faults={"429": 0.05}) as server:
         client = AsyncAnthropic(base_url=server.url, api_key="any", max_retries=0)
@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from aiohttp import web
@@ -50,7 +50,19 @@ from .answers import (
     value_of,
 )
 from .batches import Batches, BatchRules
-from .cache import PromptCache
+from .cache import Hit, PromptCache
+from .chat import (
+    CHAT_ERRORS,
+    CHAT_MODELS,
+    as_chat,
+    as_messages,
+    chat_limits,
+    chat_model,
+    chat_page,
+    chat_problem,
+    prefixes,
+)
+from .clouds import cloud_body, cloud_model, cloud_problem
 from .ledger import Arrival, Billed, Ledger
 from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
@@ -72,6 +84,56 @@ Plan = Callable[[Any, int], str | None]
 HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body>Sign in</body></html>"
 MAX_BYTES = 32 * 1024 * 1024
 SLOW_DOWN = ("429", "529")
+
+
+@dataclass(frozen=True)
+class Api:
+    """What is an API's own: everything else is the same for all.
+
+    `problem_of` says why a body is refused, `read` gives it as one of the Messages API, `dress` an
+    answer of that in the API's own shape; `look` what the prompt cache means for a request,
+    `limits` the headers that tell rate limits.
+    """
+
+    errors: Mapping[str, Problem]
+    problem_of: Callable[[Any, Sequence[str] | None], Problem | None]
+    read: Callable[[Any], Any]
+    dress: Callable[[Any, str | None], Any]
+    look: Callable[[PromptCache, Any], Hit]
+    limits: Callable[[Limits], dict[str, str]]
+    request_id: str
+
+
+MESSAGES = Api(
+    ERRORS,
+    problem_of,
+    lambda body: body,
+    lambda message, _fault: message,
+    PromptCache.look,
+    Limits.headers,
+    "request-id",
+)
+CHAT = Api(
+    CHAT_ERRORS,
+    chat_problem,
+    as_messages,
+    as_chat,
+    lambda cache, body: cache.look_unmarked(prefixes(body)),
+    chat_limits,
+    "x-request-id",
+)
+APIS = {"POST /v1/messages": MESSAGES, "POST /v1/chat/completions": CHAT}
+
+
+def _cloud(model: str) -> Api:
+    """The Messages API as clouds have it, at a path of its own for each model."""
+    read = cloud_body(model)
+    return replace(
+        MESSAGES,
+        read=read,
+        problem_of=cloud_problem(model),
+        look=lambda cache, body: cache.look(read(body)),
+    )
 
 
 class MessagesServer:
@@ -134,7 +196,7 @@ class MessagesServer:
 
     @property
     def arrived(self) -> int:
-        """How many POST /v1/messages have come in, refused and failed ones included."""
+        """How many requests for an answer have come in, refused and failed ones included."""
         return len(self.requests)
 
     def attempts(self, prompt: str) -> int:
@@ -239,20 +301,24 @@ class MessagesServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         call = f"{request.method} {request.path}"
         self.calls[call] += 1
-        if call == "POST /v1/messages":
-            return await self._messages(request)
+        if call in APIS:
+            return await self._messages(request, APIS[call])
+        if request.method == "POST" and (model := cloud_model(request.path)):
+            return await self._messages(request, _cloud(model))
         if call == "GET /_ledger":
             return self._reply(self.books())
         if call == "GET /_counts":
             return self._reply(self.counts())
+        own = "anthropic-version" in request.headers
         if not self._is_known(request):
-            return self._fail(ERRORS["401"])
+            return self._fail((MESSAGES if own else CHAT).errors["401"])
         if request.path.startswith("/v1/messages/batches"):
             return await self.batches.handle(request)
         if call == "GET /v1/models":
-            return self._reply(model_page(self._models or MODELS))
+            page = model_page(self._models or MODELS)
+            return self._reply(page if own else chat_page(self._models or CHAT_MODELS))
         if call.startswith("GET /v1/models/"):
-            return self._model(request.path.removeprefix("/v1/models/"))
+            return self._model(request.path.removeprefix("/v1/models/"), own)
         if call == "POST /v1/messages/count_tokens":
             return self._count(await request.content.read())
         return self._fail(replace(ERRORS["404"], message=f"Not Found: {call}"))
@@ -261,27 +327,30 @@ class MessagesServer:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         return self._key is None or self._key in (bearer, request.headers.get("x-api-key"))
 
-    def _model(self, model: str) -> web.Response:
-        if model not in (self._models or MODELS):
-            return self._fail(replace(ERRORS["404"], message=f"model: {model}"))
-        return self._reply(model_page([model])["data"][0])
+    def _model(self, model: str, own: bool) -> web.Response:
+        if model not in (self._models or (MODELS if own else CHAT_MODELS)):
+            unknown = (MESSAGES if own else CHAT).errors["404"]
+            return self._fail(replace(unknown, message=f"model: {model}"))
+        return self._reply(model_page([model])["data"][0] if own else chat_model(model))
 
     def _count(self, raw: bytes) -> web.Response:
         problem = problem_of(_parsed(raw), self._models, counting=True)
         tokens = {"input_tokens": max(1, len(raw) // 4)}
         return self._fail(problem) if problem else self._reply(tokens)
 
-    async def _messages(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _messages(self, request: web.BaseRequest, api: Api) -> web.StreamResponse:
         raw = await request.content.read()
         arrival = self._arrive(request, _parsed(raw))
         try:
-            problem = self._refuse(request, raw, arrival.body)
+            problem = self._refuse(request, raw, arrival.body, api)
             if problem is None:
                 arrival.fault = self._fault(arrival)
-                arrival.cached = self.cache.look(arrival.body)
+                arrival.cached = api.look(self.cache, arrival.body)
                 await self._take_time()
             await self._gate.wait()
-            return self._fail(problem) if problem else await self._meet(request, raw, arrival)
+            if problem is not None:
+                return self._fail(problem, api)
+            return await self._meet(request, raw, arrival, api)
         except ConnectionError:
             raise
         except Exception as error:
@@ -315,28 +384,28 @@ class MessagesServer:
             check_names({planned})
         return planned or self._draw.fault(arrival.prompt, arrival.attempt)
 
-    def _refuse(self, request: web.BaseRequest, raw: bytes, body: Any) -> Problem | None:
+    def _refuse(self, request: web.BaseRequest, raw: bytes, body: Any, api: Api) -> Problem | None:
         if not self._is_known(request):
-            return ERRORS["401"]
+            return api.errors["401"]
         if len(raw) > MAX_BYTES:
-            return ERRORS["413"]
-        problem = problem_of(body, self._models)
+            return api.errors["413"]
+        problem = api.problem_of(body, self._models)
         if problem:
             return problem
         wait = self._limits.admit()
         after = self._slow_down
         if not after and "retry-after" in self._tells:
             after = {"retry-after": str(math.ceil(wait))}
-        return replace(ERRORS["429"], headers=after) if wait else None
+        return replace(api.errors["429"], headers=after) if wait else None
 
     async def _meet(
-        self, request: web.BaseRequest, raw: bytes, arrival: Arrival
+        self, request: web.BaseRequest, raw: bytes, arrival: Arrival, api: Api
     ) -> web.StreamResponse:
         """What becomes of a valid request: its fault if it has one, else its answer."""
         fault = arrival.fault
-        if fault is not None and fault in ERRORS:
+        if fault is not None and fault in api.errors:
             headers = self._slow_down if fault in SLOW_DOWN else {}
-            return self._fail(replace(ERRORS[fault], headers=headers))
+            return self._fail(replace(api.errors[fault], headers=headers), api)
         if fault in ("html", "html_502"):
             return self._send(HTML, 200 if fault == "html" else 502, kind="text/html")
         if fault == "hang":
@@ -344,14 +413,14 @@ class MessagesServer:
                 await asyncio.sleep(0.02)
         if fault in ("hang", "reset_before"):
             return _reset(request)
-        return await self._pay(request, raw, arrival)
+        return await self._pay(request, raw, arrival, api)
 
     async def _pay(
-        self, request: web.BaseRequest, raw: bytes, arrival: Arrival
+        self, request: web.BaseRequest, raw: bytes, arrival: Arrival, api: Api
     ) -> web.StreamResponse:
-        request_id, fault = self._request_id(), arrival.fault
+        request_id, fault, body = self._request_id(), arrival.fault, api.read(arrival.body)
         message = compose(
-            arrival.body,
+            body,
             request_id,
             len(raw),
             answer=self._answer,
@@ -363,24 +432,24 @@ class MessagesServer:
         self.cache.keep(arrival.cached)
         # Booked before the first byte leaves: who has the answer finds it in the ledger.
         delivered = fault not in LOST_FAULTS and not _is_gone(request)
-        self.ledger.add(_entry(arrival, message, delivered, request_id))
+        self.ledger.add(_entry(arrival, message, delivered, request_id, body["max_tokens"]))
         self._limits.charge(message["usage"])
-        payload = json.dumps(message).encode()
+        payload = json.dumps(api.dress(message, fault)).encode()
         if fault == "reset_after":
             return _reset(request)
         if fault == "half":
             return await _break_off(request, payload, request_id)
         if fault == "malformed":
             payload = payload[: len(payload) // 2]
-        return self._send(payload, request_id=request_id)
+        return self._send(payload, request_id=request_id, api=api)
 
     def _request_id(self) -> str:
         return f"req_{next(self._ids):024x}"
 
-    def _fail(self, problem: Problem) -> web.Response:
+    def _fail(self, problem: Problem, api: Api = MESSAGES) -> web.Response:
         request_id = self._request_id()
         payload = json.dumps(problem.body(request_id)).encode()
-        return self._send(payload, problem.status, problem.headers, request_id)
+        return self._send(payload, problem.status, problem.headers, request_id, api=api)
 
     def _reply(self, body: Mapping[str, Any]) -> web.Response:
         return self._send(json.dumps(body).encode())
@@ -392,9 +461,10 @@ class MessagesServer:
         headers: Mapping[str, str] | None = None,
         request_id: str = "",
         kind: str = "application/json",
+        api: Api = MESSAGES,
     ) -> web.Response:
-        identity = {"request-id": request_id or self._request_id(), "content-type": kind}
-        limits = self._limits.headers() if "limits" in self._tells else {}
+        identity = {api.request_id: request_id or self._request_id(), "content-type": kind}
+        limits = api.limits(self._limits) if "limits" in self._tells else {}
         sent = {**identity, **limits, **(headers or {})}
         return web.Response(body=payload, status=status, headers=sent)
 
@@ -416,7 +486,11 @@ def _parsed(raw: bytes) -> Any:
 
 
 def _entry(
-    arrival: Arrival, message: Mapping[str, Any], delivered: bool, request_id: str
+    arrival: Arrival,
+    message: Mapping[str, Any],
+    delivered: bool,
+    request_id: str,
+    max_tokens: int,
 ) -> Billed:
     usage = message["usage"]
     return Billed(
@@ -430,7 +504,7 @@ def _entry(
         fault=arrival.fault,
         at=time.time(),
         request_id=request_id,
-        max_tokens=arrival.body["max_tokens"],
+        max_tokens=max_tokens,
     )
 
 

@@ -17,10 +17,11 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import greenlet
@@ -36,7 +37,14 @@ from ondine_nb.orchestration.state_manager import CheckpointInfo
 
 from .breach import Breach
 
-__all__ = ["Disk", "DiskFaults", "Records", "SimulatedJournal"]
+__all__ = ["ASKER", "Disk", "DiskFaults", "Records", "SimulatedJournal"]
+
+
+class _Named(Protocol):
+    run: str
+
+
+ASKER: ContextVar[_Named] = ContextVar("ASKER")  # says which run acts
 
 _COPY = f"INSERT OR IGNORE INTO answers (source, n, {COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
@@ -114,7 +122,9 @@ class Disk:
     """What lasts: the store, the files of processes, and beside them what was told of them.
 
     `wall` is the time of day, which may jump. `valid` are the answers to each question, as the
-    journal's rules have it: those since it was last asked anew.
+    journal's rules have it: those since it was last asked anew. `cost_of` is what each run has
+    to show: it counts what it writes, which may be answers of another run's batch, and goes on
+    from its own.
     """
 
     def __init__(self, wall: Callable[[], float], draw: random.Random) -> None:
@@ -130,13 +140,23 @@ class Disk:
         self.valid: dict[bytes, list[bytes]] = {}
         self.records: dict[UUID, str] = {}
         self.cost_of: dict[str, Decimal] = {}
+        self.writers: dict[int, str] = {}  # who writes an entry, by its id
+
+    def begin(self, faults: DiskFaults) -> None:
+        """A process begins."""
+        self.transactions, self.faults = 0, faults
+        self.cost_of = {}
+        for entry in self.entries:
+            self._count(entry, entry.run)
+
+    def _count(self, entry: Entry, run: str) -> None:
+        self.cost_of[run] = self.cost_of.get(run, Decimal(0)) + Decimal(entry.cost or 0)
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """These are durable now."""
         for entry in entries:
             self.entries.append(entry)
-            cost = self.cost_of.get(entry.run, Decimal(0))
-            self.cost_of[entry.run] = cost + Decimal(entry.cost or 0)
+            self._count(entry, self.writers.pop(id(entry), entry.run))
             if entry.readable:
                 known = [] if entry.begins else self.valid.get(entry.key, [])
                 self.valid[entry.key] = [*known, entry.body]
@@ -229,6 +249,7 @@ class SimulatedJournal(Journal):
         self._writer: greenlet.greenlet | None = None
 
     async def extend(self, entries: Sequence[Entry]) -> None:
+        self.disk.writers.update((id(entry), ASKER.get().run) for entry in entries)
         await super().extend(entries)
         self.disk.acknowledge(entries)
 

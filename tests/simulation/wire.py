@@ -66,6 +66,8 @@ USAGES: Mapping[str, Any] = {
     "infinite": {"input_tokens": float("inf"), "output_tokens": 5},
     "not a number": {"input_tokens": float("nan"), "output_tokens": 5},
     "huge": {"input_tokens": 10**300, "output_tokens": 5},
+    "too much read": {"input_tokens": 50_000, "output_tokens": 5},
+    "too much said": {"input_tokens": 5, "output_tokens": 50_000},
     "text": {"input_tokens": "12", "output_tokens": "5"},
     "a pair": [1, 2],
     "a fraction": {"input_tokens": 1.5, "output_tokens": 5},

@@ -27,7 +27,7 @@ from ondine_nb.stages.batch_job import BatchPolicy
 
 from .breach import Breach, Killed, demand
 from .clock import Clock, Deadlock, VirtualLoop
-from .disk import Disk, Records, SimulatedJournal
+from .disk import ASKER, Disk, Records, SimulatedJournal
 from .loop import ProcessLoop
 from .plans import ProcessPlan, RunPlan, draw_processes, draw_wire
 from .promises import Promises
@@ -139,7 +139,7 @@ class World:
     def _live(self, process: ProcessPlan, last: bool = False) -> None:
         self._say("a process begins:", process)
         loop = ProcessLoop(self.clock, process.kill_at)
-        self.disk.transactions, self.disk.faults = 0, process.faults
+        self.disk.begin(process.faults)
         journal = SimulatedJournal(self.disk)
         self.wire.under_way.clear()
         self._session = None if process.session is None else SessionBudget(process.session)
@@ -192,6 +192,7 @@ class World:
     async def _run(self, plan: RunPlan, journal: SimulatedJournal, loop: ProcessLoop) -> None:
         await asyncio.sleep(plan.start)
         provider = SimulatedProvider(self.wire)
+        ASKER.set(provider)
         run = self._resumed(plan, provider, journal) or self._new(plan, provider, journal)
         await self._through(run, self.promises.plans[run.id], loop)
         for _ in range(plan.retries):

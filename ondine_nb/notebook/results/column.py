@@ -34,10 +34,16 @@ class ColumnIndex:
 
     `bars` says whether it is counted by value: then `labels` are the values' texts and `codes` the
     place in them of each row (-1: missing; of a list column use `items`). Else `edges` are the ends
-    of its bins, as numbers, and `numbers` each row's number (NaN: missing).
+    of its bins, as numbers, and `numbers` each row's number (NaN: missing). `like` is an earlier
+    index of the column, whose bins are kept as long as they hold all values.
     """
 
-    def __init__(self, values: Sequence[Any], choices: tuple[Any, ...] | None = None) -> None:
+    def __init__(
+        self,
+        values: Sequence[Any],
+        choices: tuple[Any, ...] | None = None,
+        like: ColumnIndex | None = None,
+    ) -> None:
         import numpy
 
         self._np = numpy
@@ -46,6 +52,8 @@ class ColumnIndex:
         self.missing: Any = numpy.fromiter(map(is_nan_or_none, values), bool, len(values))
         self.kind: str = _kind(values, choices)
         self._orders: dict[bool, Any] = {}
+        alike = like is not None and like.kind == self.kind and "edges" in vars(like)
+        self._known_edges: list[float] = like.edges if like is not None and alike else []
 
     def __len__(self) -> int:
         return len(self._values)
@@ -192,6 +200,9 @@ class ColumnIndex:
         if not len(finite):
             return []
         low, high = float(finite.min()), float(finite.max())
+        known = self._known_edges
+        if known and known[0] <= low and high <= known[-1]:
+            return known
         whole = bool((finite == self._np.floor(finite)).all()) and self.kind != "date"
         if self.kind == "date":
             return _date_edges(low, high)

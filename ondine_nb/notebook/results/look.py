@@ -64,7 +64,8 @@ def facets_of(
 def lines_of(
     results: Results, positions: Sequence[int], names: Sequence[str], needle: str = ""
 ) -> list[dict[str, Any]]:
-    """Rows of the table: position, label, cells in the order of `names`, and why one failed."""
+    """Rows of the table: position, label, cells in the order of `names`, why one failed, and
+    what labels said of a cell."""
     labels = [head.name for head in results.named("label")]
     heads = [results.head(name) for name in names]
     told = results.cells(positions, labels)
@@ -75,6 +76,7 @@ def lines_of(
             "label": [lines(value_text(it), 60) for it in label],
             "cells": [_text(head, it, needle) for head, it in zip(heads, values, strict=True)],
             "why": reason_of(results, at),
+            "said": {name: word for name in names if (word := results.word(at, name))},
         }
         for at, label, values in zip(positions, told, cells, strict=True)
     ]

@@ -17,7 +17,7 @@ from ..card import latencies_of, latency_figure, source_of
 from ..ui import MISSING, clean, css, money, row_count, short, span, template
 from .column import value_text
 from .query import Query, Selection, facet_of, plotted
-from .table import STREAMED, Head, Results, status_word
+from .table import REVIEW, STREAMED, Head, Results, status_word
 
 __all__ = ["Summary", "cell_text", "plain", "reason_of", "static", "summary_of"]
 
@@ -122,6 +122,8 @@ def number_or_text(value: Any) -> str:
 
 def fact_text(name: str, value: Any) -> str:
     """What the run has to say of a row: status, cost, tokens, seconds, attempts."""
+    if name == REVIEW:
+        return clean(value)
     if name == "status":
         return status_word(value)
     if name == "cost":
@@ -166,7 +168,9 @@ def _line(results: Results, heads: Sequence[Head], at: int) -> list[tuple[str, s
             line += [(reason, "why", answers)] * bool(answers)
             answers = 0
         else:
-            line.append((cell_text(head, value), _role(head, value), 1))
+            word = results.word(at, head.name) if head.role == "answer" else ""
+            said = f" · {word}" * bool(word)
+            line.append((cell_text(head, value) + said, _role(head, value), 1))
     return line
 
 

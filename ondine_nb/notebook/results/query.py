@@ -72,6 +72,10 @@ class Selection:
     query: Query
     searched: Sequence[str] = ()
     _masks: dict[Condition, Any] = field(default_factory=dict)
+    _read: int = -1  # when the results were read that the masks are of
+
+    def __post_init__(self) -> None:
+        self._read = self.results.renewed
 
     @cached_property
     def mask(self) -> Any:
@@ -133,9 +137,17 @@ class Selection:
 
     def after(self, earlier: Selection | None) -> Selection:
         """Itself, with what an earlier selection of the same results found out."""
-        if earlier is not None and earlier.results is self.results:
+        alike = earlier is not None and earlier.results is self.results
+        if earlier is not None and alike and earlier._read == self._read:
             kept = {it: mask for it, mask in earlier._masks.items() if not it.text}
             self._masks.update(dict(list(kept.items())[-8:]))
+        return self
+
+    def kept_as(self, earlier: Selection) -> Selection:
+        """Itself, with the same rows in view as an earlier selection by the same query."""
+        self._masks.update(earlier._masks)
+        self._read = earlier._read
+        vars(self).update(ordered=earlier.ordered, positions=earlier.positions)
         return self
 
     def _all_but(self, name: str | None) -> Any:

@@ -15,17 +15,16 @@ from ...data import Frame
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Draw, Drawn, Label, RowLabels, json_value
 from ...pipeline import JudgedRun
-from ...prompts import Field
 from ...text import as_text
 from ..ui import LiveView, clean, safe
-from .review_form import FormError, FormField
+from .corrections import REVIEWER
+from .review_form import FormError, FormField, form_fields
 from .review_queue import ReviewQueues, confidence_of
 from .row import detail_of
 from .table import STREAMED, Results
 
 __all__ = ["Review", "show_review"]
 
-REVIEWER = "reviewer"
 LONGEST = 60_000  # characters of a text
 MOST_OTHERS = 60  # columns beside the prompt's
 LAST = 8  # rows that were reviewed last
@@ -83,7 +82,7 @@ class Review(LiveView):
         self.labels: RowLabels = self.judged.rows
         sure = confidence_of(run, confidence)
         self.fields: list[FormField] = [
-            FormField(known, judged=known.name != sure) for known in _fields(run)
+            FormField(known, judged=known.name != sure) for known in form_fields(run)
         ]
         self.queues: ReviewQueues = ReviewQueues(
             self.judged, rows=rows, other=other, confidence=sure
@@ -377,13 +376,6 @@ class Review(LiveView):
     def _progress(self, state: Mapping[str, Any]) -> str:
         words = self.queues.names[self._queue]
         return f"{state['done']:,} of {state['total']:,} reviewed ({words})"
-
-
-def _fields(run: Any) -> Sequence[Field]:
-    schema = run.pipeline.schema
-    if schema is not None:
-        return list(schema.fields)
-    return [Field(name, "str") for name in run.columns[:1]]
 
 
 def _cut(value: Any) -> str:

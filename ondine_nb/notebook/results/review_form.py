@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ...evaluation import json_value, typed
 from ...prompts import Field
+from ...text import as_text
 
-__all__ = ["FormError", "FormField"]
+__all__ = ["FormError", "FormField", "form_fields"]
 
 NO_VALUE = "no value"
 
@@ -68,6 +70,11 @@ class FormField:
             return json.dumps(value, ensure_ascii=False, indent=1)
         return _text(value)
 
+    def word(self, value: Any) -> str:
+        """A Python or JSON value of the field in one line of words."""
+        value = json_value(value)
+        return _word(value) if value is None or isinstance(value, bool) else as_text(value)
+
     def value(self, held: Any) -> Any:
         """The JSON value of what the control holds. Raises `FormError`."""
         if self.values is not None:
@@ -95,6 +102,14 @@ class FormField:
             raise FormError(
                 self.name, f"{self.name}: {said!r} is no {_NAMES.get(kind, kind)}"
             ) from None
+
+
+def form_fields(run: Any) -> Sequence[Field]:
+    """The fields of a run's answers: its schema's, or the one column of a plain text answer."""
+    schema = run.pipeline.schema
+    if schema is not None:
+        return list(schema.fields)
+    return [Field(name, "str") for name in run.columns[:1]]
 
 
 def _choices(known: Field) -> list[Any] | None:

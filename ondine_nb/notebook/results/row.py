@@ -80,10 +80,19 @@ def detail_of(results: Results, position: int) -> Detail:
         texts=tuple((name, _plain(value)) for name, value in _values(results, position, "text")),
         prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
-        parsed=tuple(_values(results, position, "answer")) if row and row.outputs else (),
+        parsed=_parsed(results, row, position),
         inputs=tuple(_values(results, position, "input")),
         note=note,
     )
+
+
+def _parsed(
+    results: Results, row: Row | None, position: int
+) -> tuple[tuple[str, str | list[str] | None], ...]:
+    """The answers of a row that has any: the model's, or those that labels have filled in."""
+    said = results.corrections.found if results.corrections is not None else {}
+    answered = bool(row and row.outputs) or position in said
+    return tuple(_values(results, position, "answer")) if answered else ()
 
 
 def _values(

@@ -18,12 +18,14 @@ from ...models import ZERO
 from ...orchestration import Row
 from ..ui import clean, safe
 from .column import ColumnIndex, value_text
+from .corrections import Corrections
 
 __all__ = ["FACTS", "STATUSES", "STREAMED", "Head", "Results", "rows_of"]
 __all__ += ["status_word"]
 
 STATUSES = ("answered", "journal", "failed", "skipped", "not_run")
 FACTS = ("status", "cost", "tokens", "latency", "attempts")
+REVIEW = "review"  # the fact that there is once a row is labelled: right, corrected, filled in
 STREAMED = "this run keeps no record of each row: its rows went on as they were answered"
 STEP = 2_000  # rows read in one go: a few milliseconds
 MOST_KEPT = 50_000_000  # characters of a column's texts that are kept for the next search
@@ -57,10 +59,19 @@ class Results:
     """A run's rows at one moment (rows that weren't read yet count as `not_run`), or a frame's.
 
     `heads` are all columns in the order in which they stand; `rows` the records of a run's rows.
+    Where there are `corrections`, labels stand in the place of the answers that they are about.
     """
 
-    def __init__(self, run: Any = None, *, frame: Any = None, name: str = "") -> None:
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        frame: Any = None,
+        name: str = "",
+        corrections: Corrections | None = None,
+    ) -> None:
         self.run = run
+        self.corrections: Corrections | None = corrections
         known = rows_of(run) if run is not None else []
         self.streamed: bool = known is None
         self.rows: list[Row | None] = known or []
@@ -68,8 +79,26 @@ class Results:
         self._frame = None if run is not None else wrap(frame, name or "frame")
         self._indexes: dict[str, ColumnIndex] = {}
         self._texts: dict[str, list[str]] = {}
-        self.heads: tuple[Head, ...] = () if self.streamed else tuple(self._heads())
+        self.heads: tuple[Head, ...] = ()
+        self._by_name: dict[str, Head] = {}
+        self.renewed: int = 0  # how often
+        self.renew()
+
+    def renew(self) -> None:
+        """Read the answers anew: what was said of them has changed."""
+        if self.streamed:
+            return
+        self.renewed += 1
+        self.heads = tuple(self._heads())
         self._by_name = {head.name: head for head in reversed(self.heads)}
+        for name in [*self._indexes]:
+            if name not in self._by_name:
+                del self._indexes[name]
+            elif self._corrected(self._by_name[name]) is not None:
+                before = self._indexes[name]
+                values = self.values(name)
+                self._indexes[name] = ColumnIndex(values, self.head(name).choices, like=before)
+                self._texts.pop(name, None)
 
     def __len__(self) -> int:
         return len(self.rows) if self.run is not None else len(self.frame)
@@ -148,7 +177,10 @@ class Results:
         """The values of one column, for every row."""
         head = self.head(name)
         if head.role in ("answer", "fact"):
-            return [self._own(row, head) for row in self.rows]
+            values = [self._own(row, head) for row in self.rows]
+            for at, value in (self._corrected(head) or {}).items():
+                values[at] = value
+            return values
         steps = range(0, len(self), STEP)
         parts = (range(low, min(low + STEP, len(self))) for low in steps)
         if head.role == "label":
@@ -165,7 +197,9 @@ class Results:
 
     def _at(self, head: Head, positions: Sequence[int]) -> list[Any]:
         if head.role in ("answer", "fact"):
-            return [self._own(self.rows[at], head) for at in positions]
+            said = self._corrected(head) or {}
+            rows = ((at, self.rows[at]) for at in positions)
+            return [said[at] if at in said else self._own(row, head) for at, row in rows]
         if head.role == "label":
             at = self.named("label").index(head)
             return [labels[at] for labels in self._labels(positions)]
@@ -177,8 +211,30 @@ class Results:
             return [(at,) for at in positions]
         return self.frame.labels(positions)
 
+    def word(self, position: int, name: str) -> str:
+        """What a label says of an answer: right, corrected or filled in; "" without a label."""
+        if self.corrections is None:
+            return ""
+        said = self.corrections.found.get(position, {}).get(name)
+        return "" if said is None else said.word
+
+    def _corrected(self, head: Head) -> dict[int, Any] | None:
+        """What labels put in the place of a column's cells; None where they never do."""
+        if self.corrections is None:
+            return None
+        found = self.corrections.found
+        if head.role == "fact":
+            word = self.corrections.word
+            return {at: word(at) for at in found} if head.name == REVIEW else None
+        if head.role != "answer":
+            return None
+        name = head.name
+        return {at: said[name].value for at, said in found.items() if name in said}
+
     def _own(self, row: Row | None, head: Head) -> Any:
         """What a row's record has for a column that isn't of the input."""
+        if head.name == REVIEW and head.role == "fact":
+            return None
         if row is None:
             return "not_run" if head.name == "status" and head.role == "fact" else None
         if head.role == "answer":
@@ -204,7 +260,10 @@ class Results:
         yield from (Head(it.name, "answer", it.choices) for it in new.values())
         yield from (Head(name, "input") for name in inputs if name not in texts)
         taken = {*self.frame.columns, *new}
-        yield from (Head(name, "fact") for name in FACTS if name not in taken)
+        facts = (
+            FACTS if self.corrections is None or not self.corrections.found else (REVIEW, *FACTS)
+        )
+        yield from (Head(name, "fact") for name in facts if name not in taken)
 
     # -- searching
 

@@ -15,12 +15,15 @@ from typing import Any
 
 from ...data import frames_in, kind_of, wrap
 from ...errors import RunError
+from ...pipeline import JudgedRun
 from ..card import shown_elsewhere
 from ..ui import LiveView, bind, clean, in_notebook, may_click, names_here, row_count
+from .corrections import REVIEWER, Corrections
 from .export import export
 from .look import columns_of, detail_told, facets_of, failed_of, lines_of
 from .page import Summary, plain, static, summary_of
 from .query import Condition, Query, Selection, plotted
+from .review_form import FormError
 from .row import detail_of
 from .table import Results
 
@@ -35,9 +38,9 @@ SPARE = 20  # times as long as the last look took is waited before the next
 ENDED = {"done", "stopped", "failed"}
 
 
-def show_results(run: Any) -> ResultsView:
+def show_results(run: Any, reviewer: str = REVIEWER) -> ResultsView:
     """Show a run's rows here: live in a notebook, as plain text in a terminal."""
-    view = ResultsView(run)
+    view = ResultsView(run, reviewer=reviewer)
     view.show()
     return view
 
@@ -63,9 +66,17 @@ class ResultsView(LiveView):
     module = "results/results.js"
     sheet = "results/results.css"
 
-    def __init__(self, run: Any = None, *, frame: Any = None, name: str = "") -> None:
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        frame: Any = None,
+        name: str = "",
+        reviewer: str = REVIEWER,
+    ) -> None:
         super().__init__()
         self.run: Any = run
+        self.reviewer: str = reviewer
         self.opens_others: bool = run is not None
         self._data, self._name = frame, name
         self._loop = _running_loop()
@@ -88,16 +99,20 @@ class ResultsView(LiveView):
         """The frame of the rows that are shown: like the input, with the answers, in their order.
 
         pandas or polars, as the input. Failed rows are in it where no condition is on an answer.
+        Corrections are in it, as they are shown.
         """
         with self.lock:
             positions = self._selection.ordered.tolist()
             whole = self.run.frame if self.run is not None else self.results.frame.native
+            said = self.results.corrections
         frame = wrap(whole, self.results.name or "frame")
         if len(frame) != len(self.results):
             raise RunError(
                 f"the run's frame has {row_count(len(frame))}, not {len(self.results):,} as shown: "
                 "its stages or its chunks change them; filter run.frame itself"
             )
+        if said is not None and said.found:
+            frame = wrap(JudgedRun(self.run).corrected(sources=False), self.results.name)
         return frame.take(positions).native
 
     def show(self) -> None:
@@ -131,6 +146,7 @@ class ResultsView(LiveView):
                 "query": self._query_told(),
                 "is_run": run is not None,
                 "can_review": hasattr(run, "review"),
+                "can_correct": results.corrections is not None,
                 "retrying": self._retrying(),
                 "ended": run is None or run.state in ENDED,
             }
@@ -152,6 +168,8 @@ class ResultsView(LiveView):
             "rows": self._on_rows,
             "failed": self._on_failed,
             "row": self._on_row,
+            "edit": self._on_edit,
+            "unsay": self._on_unsay,
             "find": self._on_find,
             "frame": self._on_frame,
             "review": self._on_review,
@@ -165,7 +183,7 @@ class ResultsView(LiveView):
 
     def _read(self) -> Results:
         if self.run is not None:
-            return Results(self.run)
+            return Results(self.run, corrections=Corrections.of(self.run, self.reviewer))
         return Results(frame=self._data, name=self._name)
 
     def _look(self) -> None:
@@ -217,6 +235,8 @@ class ResultsView(LiveView):
         needle: str = "",
     ) -> dict[str, Any]:
         query = Query(tuple(map(Condition.of, conditions)), sort, descending)
+        if self.results.corrections is not None and self.results.corrections.refresh():
+            self.results.renew()
         heads = [self.results.head(name).name for name in (*names, *plots, *wide)]
         self._names, self._plots = heads[: len(names)], list(plots)
         self._wide = list(wide)
@@ -264,7 +284,49 @@ class ResultsView(LiveView):
     def _on_row(self, at: int) -> dict[str, Any]:
         places = (self._selection.positions == at).nonzero()[0].tolist()
         detail = detail_told(detail_of(self.results, at))
-        return {**detail, "place": places[0] if places else None}
+        said = self.results.corrections
+        forms = [] if said is None else said.told(at)
+        return {**detail, "place": places[0] if places else None, "forms": forms}
+
+    # -- correcting
+
+    def _on_edit(self, at: int, field: str, held: Any) -> dict[str, Any]:
+        """Keep what the form of a field holds as the row's label, then show what is so now.
+
+        Gives `wrong`, a line, where that is no value of the field; then nothing is kept.
+        """
+        try:
+            changed = self._said.say(at, field, held)
+        except FormError as error:
+            return {"wrong": str(error)}
+        return self._said_of(at, changed)
+
+    def _on_unsay(self, at: int, field: str) -> dict[str, Any]:
+        """Take this reviewer's label of the field back."""
+        return self._said_of(at, self._said.take_back(at, field))
+
+    @property
+    def _said(self) -> Corrections:
+        if self.results.corrections is None:
+            raise RunError(f"the rows of `{self.results.name}` can't be corrected here")
+        return self.results.corrections
+
+    def _said_of(self, at: int, changed: Sequence[int]) -> dict[str, Any]:
+        """What changed by a label. The rows in view stay until something else is asked for."""
+        self.results.renew()
+        earlier, self._selection = self._selection, self._selected(self._query)
+        self._selection.kept_as(earlier)
+        self.later("said", self._show_said)
+        lines = lines_of(self.results, list(changed)[:MOST_ROWS], self._names or [])
+        facets = facets_of(self._selection, self._plots, self._wide)
+        return {"row": self._on_row(at), "lines": lines, "facets": facets}
+
+    def _show_said(self) -> None:
+        """The first picture of other pages, and the static form."""
+        with self.lock:
+            self._summary = summary_of(self.results)
+        self.set_state()
+        self.show_static()
 
     def _on_find(self, needle: str, place: int, step: int) -> dict[str, Any]:
         """The next hit from `place` on (`step` 1 or -1, 0: `place` counts too), round the end."""

@@ -13,6 +13,7 @@ from ..base import without_login
 __all__ = ["ENCODINGS", "MOST_BYTES", "Unpacking", "check_redirect", "guard"]
 
 MOST_BYTES = 32_000_000  # the longest answers that there are have under a hundredth of that
+_ANSWERED = ("/v1/messages", "/invoke", ":rawPredict")  # paths by which a model is asked
 ENCODINGS = "gzip, deflate"  # what can be unpacked a piece at a time, so that no piece bursts it
 
 
@@ -82,7 +83,7 @@ def check_redirect(response: Any) -> None:
 async def guard(response: Any) -> None:
     """Checks each response of an SDK's client before its body is read."""
     check_redirect(response)
-    if response.request.method == "POST" and response.request.url.path.endswith("/v1/messages"):
+    if response.request.method == "POST" and response.request.url.path.endswith(_ANSWERED):
         encoding = response.headers.pop("content-encoding", None)
         response.stream = _bounded(response.stream, Unpacking(encoding))
 

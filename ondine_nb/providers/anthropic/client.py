@@ -29,7 +29,9 @@ from ...errors import (
 )
 from ..base import Reply, Settings, without_login
 from ..base_url import BaseUrl
+from ..known import KNOWN, KnownProvider
 from ..pricing import FREE, ModelPrice, find_price
+from . import clouds
 from .bounded import ENCODINGS, guard
 from .errors import causes, is_spent, said, timed_out, transient
 from .fast_path import BodyTemplate, FastPath, TimeLimit
@@ -50,6 +52,8 @@ _CONNECTING = 0.9
 _API_PATHS = re.compile(
     r"/v1(/(messages|complete|completions|chat/completions|responses|models))?$", re.IGNORECASE
 )
+# What a cloud's client signs with, or sends beside it.
+_SIGNED_BY = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
 
@@ -89,8 +93,10 @@ def thinking_of(model: str, thinking: str) -> dict[str, Any] | None:
 
     Models from 5 on think unless told otherwise, and thinking is billed as output. Haiku 5.5 can be
     told not to, Sonnet 5.5 takes `between_tools` (no thinking where there are no tools), Opus 5.5,
-    Fable and Mythos always think; older models and other servers don't unless asked.
+    Fable and Mythos always think; older models and other servers don't unless asked. Clouds write
+    more before and behind a model's name.
     """
+    model = model[max(model.find("claude-"), 0) :]
     if thinking == "auto":
         return {"type": "adaptive"} if re.match(r"claude-[a-z]+-(4-[6-9]|5)", model) else None
     if model.startswith("claude-haiku-5"):
@@ -104,13 +110,15 @@ class AnthropicProvider:
     """One model behind one URL.
 
     `base_url` and `api_key` default to what the SDK finds. `identity` stands for the provider in
-    the journal's keys. The embedded model is this provider with another URL and the price 0.
+    the journal's keys. The embedded model is this provider with another URL and the price 0; a
+    cloud is it with the cloud's `row`, whose credentials the SDK finds.
     """
 
     def __init__(
         self,
         model: str,
         *,
+        row: KnownProvider = KNOWN["anthropic"],
         base_url: str | None = None,
         api_key: str | None = None,
         identity: str | None = None,
@@ -122,14 +130,21 @@ class AnthropicProvider:
     ) -> None:
         self.model = model
         self.note = note
-        at = _server(base_url)
+        self.row = row
+        at = _cloud(row) if row.client else _server(base_url)
         self.base_url = None if at is None else at.identity
-        self.identity: str = identity or self.base_url or "anthropic"
+        own = [row.name] if row.client or at is None else []  # clouds by name, whatever the address
+        self.identity: str = identity or " ".join([*own, *filter(None, [self.base_url])])
         self.earlier_identities: tuple[str, ...] = () if identity or at is None else at.spellings
         self._login, self._secret = ("", "") if at is None else (at.login, at.secret)
+        prices = row.prices if clouds.is_priced(row) else ""
         self.price: ModelPrice | None = (
-            FREE if free else find_price(model, price_in=price_in, price_out=price_out)
+            FREE
+            if free
+            else find_price(model, provider=prices, price_in=price_in, price_out=price_out)
         )
+        if row.client and not row.batches:
+            self.batches = self.models = None  # type: ignore[assignment, method-assign]
         self._api_key = api_key
         self._needs_key = False  # known of one that came from another machine
         self._start = start
@@ -166,13 +181,17 @@ class AnthropicProvider:
         httpx2 = importlib.import_module("httpx2")
         bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
         options: dict[str, Any] = {"max_retries": 0, "timeout": bounds}
+        if lacking := clouds.lacking(self.row) if self.row.client else "":
+            raise ConfigurationError(f"{self.row.name}:{self.model} can't be asked: {lacking}")
         if self._needs_key and not (self._api_key or has_credentials()):
             raise ConfigurationError("there is no key: set ANTHROPIC_API_KEY there")
         if self.base_url:
             options["base_url"] = self.base_url
-        elif os.environ.get("ANTHROPIC_BASE_URL") == "":  # which the SDK takes for an address
+        elif (
+            not self.row.client and os.environ.get("ANTHROPIC_BASE_URL") == ""
+        ):  # which the SDK takes for an address
             options["base_url"] = "https://api.anthropic.com"
-        if self._api_key or (self.base_url and not has_credentials()):
+        if self._api_key or (self.base_url and not self.row.client and not has_credentials()):
             # Servers that need no key get a word that says so: the SDK sends nothing without one.
             options["api_key"] = self._api_key or "no-key-needed"
         if self._login:  # the server's own; a key for who stands behind it goes beside it
@@ -191,10 +210,12 @@ class AnthropicProvider:
                 event_hooks={"response": [guard]},
             )
             options["http_client"] = self._http
+            if self.row.client:
+                return clouds.client_of(anthropic, self.row, self.model, options)
             return anthropic.AsyncAnthropic(**options)
         except (ValueError, TypeError, RuntimeError, anthropic.AnthropicError) as error:
             raise ConfigurationError(
-                f"no client for {self.base_url or self.model}: {error}"
+                f"no client for {self.base_url or self.model}: {' '.join(str(error).split())}"
             ) from error
 
     def batches(self) -> Any:
@@ -226,7 +247,9 @@ class AnthropicProvider:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without key and connections: whoever has it elsewhere sends with a key from there."""
-        keyed = not self.base_url or bool(self._api_key) or has_credentials()
+        keyed = not self.row.client and (
+            not self.base_url or bool(self._api_key) or has_credentials()
+        )
         gone = ("_api_key", "_start", "_client", "_http", "_fast_path", "_skeletons", "price")
         return {**vars(self), **dict.fromkeys(gone), "_needs_key": keyed}
 
@@ -284,7 +307,8 @@ class AnthropicProvider:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with TimeLimit(timeout):
                 response = await self._client.messages.with_raw_response.create(
-                    **self._parameters(_turn(prompt, self._head))
+                    **self._parameters(_turn(prompt, self._head)),
+                    **clouds.body_of(self.row, self.model),
                 )
                 body = await _body(response)
         except (TimeoutError, anthropic.APITimeoutError) as error:
@@ -295,8 +319,13 @@ class AnthropicProvider:
             raise self._of_connection(error) from None
         except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
             raise self._of_connection(error) from None
-        connecting = timeout * _CONNECTING
-        self._fast_path = FastPath.of(self._client, self._http, response, connecting)
+        except Exception as error:
+            if not self.row.client:
+                raise
+            raise clouds.unsendable(self.row, error) from None  # its signing libraries' own errors
+        if not self.row.client:
+            connecting = timeout * _CONNECTING
+            self._fast_path = FastPath.of(self._client, self._http, response, connecting)
         return body, {name.lower(): value for name, value in response.headers.items()}
 
     def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -350,12 +379,14 @@ class AnthropicProvider:
             )
         if status == 401:
             return FatalProviderError(
-                f"{self._where()} refused the key ({status}: {told}). Set ANTHROPIC_API_KEY to a "
-                "valid key"
+                f"{self._where()} refused the key ({status}: {told}). "
+                + (f"Set {self.row.keys[0]} to a valid key" if self.row.keys else "Log in anew")
             )
         if status == 403:
             return ForbiddenError(f"{self._where()} refused the request ({status}: {told})")
-        if status == 404 and "model" in told.lower():
+        if (status == 404 and "model" in told.lower()) or (
+            self.row.client and clouds.is_unknown_model(status, told)
+        ):
             more = f" {self.base_url}" if self.base_url else ""
             return FatalProviderError(
                 f"{self._where()} does not know model '{self.model}' ({status}: {told}). "
@@ -393,12 +424,16 @@ class AnthropicProvider:
         return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
 
     def _where(self) -> str:
+        if self.row.client:
+            return self.row.title
         return without_login(self.base_url) if self.base_url else "the Anthropic API"
 
     def _hidden(self, text: str) -> str:
         """`text` without the key: a server may repeat it."""
         client = self._client
-        known = (getattr(client, name, None) for name in ("api_key", "auth_token"))
+        known = [getattr(client, name, None) for name in ("api_key", "auth_token", "access_token")]
+        known.append(getattr(getattr(client, "credentials", None), "token", None))
+        known += [os.environ.get(name) for name in _SIGNED_BY] if self.row.client else []
         for key in (self._api_key, self._login, self._secret, *known):
             if isinstance(key, str) and len(key) > 3:
                 text = text.replace(key, "…")
@@ -418,6 +453,11 @@ def _server(given: str | None) -> BaseUrl | None:
             f"with that: write {at.identity[: found.start()]}"
         )
     return at
+
+
+def _cloud(row: KnownProvider) -> BaseUrl | None:
+    """Where a cloud is asked instead of its own address, if anywhere."""
+    return BaseUrl.read(row.at, row.url_variable) if row.at else None
 
 
 def _turn(prompt: str, head: str) -> list[dict[str, Any]]:

@@ -231,6 +231,149 @@ def test_tabs_show_prompt_raw_and_attempts(live: LivePage) -> None:
     expect(region.locator(".pane-body")).to_contain_text("the journal has no answer")
 
 
+def region(live: LivePage) -> Locator:
+    return live.root.get_by_role("region")
+
+
+def said(live: LivePage, field: str) -> Locator:
+    return region(live).locator(f'li[data-field="{field}"] .judged')
+
+
+def other(run: Run, at: int) -> tuple[str, str]:
+    """The key of a choice that the model didn't make, and its word."""
+    held = run.frame["urgency"].iloc[at]
+    return ("2", "medium") if held == "low" else ("1", "low")
+
+
+def test_a_value_is_corrected_by_keyboard_and_is_a_label_before_it_shows(
+    page: Page, tmp_path: Path
+) -> None:
+    run = tickets(40, tmp_path, failing=0)
+    live = opened(page, ResultsView(run, reviewer="ana"))
+    key, word = other(run, 3)
+    before = run.frame["urgency"].iloc[3]
+    live.root.focus()
+    for each in ("j", "j", "j", "j", "Enter", "e"):
+        page.keyboard.press(each)
+    expect(region(live).get_by_role("radiogroup", name="urgency")).to_be_visible()
+    expect(region(live).locator('[role="radio"]:focus')).to_have_attribute("data-value", before)
+    page.keyboard.press(key)
+    expect(said(live, "urgency")).to_have_text(f"corrected · was {before} · anaundo")
+    expect(region(live).locator('li[data-field="urgency"] .tag')).to_have_text(word)
+    expect(live.root).to_be_focused()
+    shown = rows(live).nth(3).locator('[data-field="urgency"]')
+    expect(shown.locator(".tag")).to_have_text(word)
+    expect(shown.locator(".unseen")).to_have_text("corrected: ")
+    assert list(run.labels[["urgency", "reviewer"]].iloc[0]) == [word, "ana"]
+    assert list(run.corrected.loc[3, ["urgency", "urgency_source"]]) == [word, "ana"]
+    assert run.score("urgency").accuracy == 0
+    assert frame_of(live)["urgency"].iloc[3] == word
+    for each in ("e", "e", "Enter"):  # the second field, as it is
+        page.keyboard.press(each)
+    expect(said(live, "refund")).to_have_text("right · anaundo")
+    assert run.score("refund").accuracy == 1
+    page.keyboard.press("j")
+    expect(region(live)).to_have_attribute("aria-label", "row 4")
+    expect(said(live, "urgency")).to_have_count(0)
+
+
+def test_a_text_and_a_list_are_typed_and_what_is_wrong_is_said_where_it_was_typed(
+    page: Page, tmp_path: Path
+) -> None:
+    run = tickets(40, tmp_path, failing=0)
+    frame = run.pipeline.frame
+    run.plan.rowset.rows[0].outputs["topic"] = "<i>old</i>"
+    live = opened(page, ResultsView(run))
+    rows(live).first.get_by_role("button").first.click()
+    region(live).get_by_role("button", name="edit topic").click()
+    control = region(live).get_by_role("textbox", name="topic")
+    expect(control).to_be_focused()
+    control.fill("<b>jk</b> e 12 مرحبا 🎉")
+    page.keyboard.press("Escape")
+    expect(region(live).get_by_role("button", name="edit topic")).to_be_focused()
+    assert len(run.labels) == 0
+    page.keyboard.press("Enter")
+    control.fill("<b>jk</b> e 12 مرحبا 🎉")
+    page.keyboard.press("Enter")
+    expect(said(live, "topic")).to_contain_text("was <i>old</i>")
+    assert run.labels["topic"].tolist() == ["<b>jk</b> e 12 مرحبا 🎉"]
+    region(live).get_by_role("button", name="edit tags").click()
+    control = region(live).get_by_role("textbox", name="tags")
+    control.fill("new")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("old")
+    page.keyboard.press("Enter")
+    expect(region(live).locator('li[data-field="tags"] li')).to_have_text(["new", "old"])
+    assert run.corrected["tags"].iloc[0] == ["new", "old"]
+    region(live).get_by_role("button", name="undo tags").click()
+    expect(said(live, "tags")).to_have_count(0)
+    assert list(run.corrected["tags"].iloc[0]) == list(run.frame["tags"].iloc[0])
+    assert run.pipeline.frame is frame
+
+
+def test_a_correction_keeps_the_rows_in_view_until_something_else_is_asked(
+    live: LivePage,
+) -> None:
+    bar(live, "urgency", "high").click()
+    expect(live.root.locator(".chip")).to_have_text("urgency = high")
+    before = positions(live)
+    rows(live).nth(1).locator('[data-field="urgency"]').click()
+    live.page.keyboard.press("e")
+    live.page.keyboard.press("1")
+    expect(said(live, "urgency")).to_contain_text("corrected · was high")
+    assert positions(live) == before
+    live.page.keyboard.press("j")
+    expect(region(live)).to_have_attribute("aria-label", f"row {before[2]}")
+    live.page.keyboard.press("Escape")
+    live.root.get_by_role("button", name="Clear", exact=True).click()
+    expect(live.root.locator(".count")).to_have_text("2,000 rows")
+    bar(live, "urgency", "high").click()
+    expect(rows(live).nth(1)).to_have_attribute("data-row", str(before[2]))
+    live.root.get_by_role("button", name="Clear", exact=True).click()
+    live.root.get_by_role("button", name="Columns").click()
+    live.root.get_by_label("plot review").check()
+    bar(live, "review", "corrected").click()
+    expect(live.root.locator(".count")).to_have_text("1 of 2,000 rows")
+    expect(rows(live).first).to_have_attribute("data-row", str(before[1]))
+
+
+def test_a_failed_row_is_filled_in_and_what_a_review_said_is_seen(
+    page: Page, tmp_path: Path
+) -> None:
+    run = tickets(240, tmp_path, failing=0.1)
+    view = ResultsView(run)
+    live = opened(page, view)
+    failed = live.root.locator(".failed")
+    at = view.results.failed[0]
+    failed.locator("tr").first.get_by_role("button").click()
+    page.keyboard.press("e")
+    page.keyboard.press("3")
+    expect(said(live, "urgency")).to_contain_text("filled in")
+    expect(failed.locator("tr").first).to_contain_text("filled in")
+    source = run.corrected[["urgency", "urgency_source"]].iloc[at]
+    assert list(source) == ["high", "reviewer"]
+    from ondine_nb.notebook.results import Review
+
+    review = Review(run, reviewer="bo")
+    review.accept(0, {"urgency": 0, "refund": 1})
+    live.root.get_by_role("button", name="Columns").click()  # whatever asks the kernel anew
+    live.root.get_by_label("plot product").check()
+    shown = rows(live).first.locator('[data-field="urgency"]')
+    expect(shown.locator(".tag")).to_have_text("low")
+    assert frame_of(live)["urgency"].iloc[0] == "low"
+
+
+def test_a_dead_kernel_keeps_nothing_and_the_editor_stays(live: LivePage) -> None:
+    rows(live).first.get_by_role("button").first.click()
+    expect(region(live)).to_be_visible()
+    live.page.keyboard.press("e")
+    live.page.evaluate("window.dieKernel()")
+    live.page.keyboard.press("1")
+    expect(live.root.locator(".state-line")).to_contain_text("this was not kept")
+    expect(region(live).get_by_role("radiogroup")).to_be_visible()
+    expect(said(live, "urgency")).to_have_count(0)
+
+
 def test_a_search_marks_its_hits_and_goes_through_them(live: LivePage) -> None:
     live.root.focus()
     live.page.keyboard.press("/")

@@ -76,7 +76,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   const S = {
     state: {}, look: null, query: {}, lines: new Map(), asked: new Set(), open: null, cursor: -1, needle: "",
     found: null, choosing: false, chosen: false, kind: "", hidden: false, failed: null, tab: "Text",
-    expanded: new Map(), made: new Map(), mode: "", latest: 0, sheet: [],
+    expanded: new Map(), made: new Map(), mode: "", latest: 0, sheet: [], edit: null,
   };
   const part = (name, more) => h("div", { class: name, ...more });
   const head = part("head"), facets = part("facets"), tools = part("tools"), chooser = part("chooser");
@@ -122,6 +122,13 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   }
 
   const keep = (start, lines) => lines.forEach((line, at) => S.lines.set(start + at, line));
+
+  /** Rows of which something else is known now: they stay where they are. */
+  function renewLines(lines) {
+    const known = new Map(lines.map((line) => [line.at, line]));
+    for (const [place, line] of S.lines) if (known.has(line.at)) S.lines.set(place, known.get(line.at));
+    if (S.failed) S.failed.lines = S.failed.lines.map((line) => known.get(line.at) ?? line);
+  }
 
   function locate(at) {
     for (const [place, line] of S.lines) if (line.at === at) { S.cursor = place; return; }
@@ -218,6 +225,10 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     return h("span", { class: "two", dir: "auto" }, it.role === "answer" ? inline(value, spans, 0, value.length) : marked(value, spans));
   }
 
+  const SIGNS = { right: "check", corrected: "close", "filled in": "pen" };
+  /** What a label says of an answer, as a sign; its word stands beside it, or is heard. */
+  const signOf = (word, after) => h("span", { class: `sign ${word === "right" ? "ok" : word === "corrected" ? "no" : "new"}`, title: word }, icon(SIGNS[word]), after ?? unseen(`${word}: `));
+
   const classOf = (it) => [it.role === "answer" && "ans", (it.kind === "number" || it.kind === "fact") && "num",
     it.kind === "bool" && "mid", it.role === "fact" && "muted"].filter(Boolean).join(" ");
 
@@ -257,7 +268,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const value = (name) => line.cells[S.look.names.indexOf(name)];
     const whole = (it) => full ? (full.texts.concat(full.parsed, full.inputs).find(([name]) => name === it.name)?.[1] ?? value(it.name)) : value(it.name);
     const cells = S.sheet.map(({ one, texts }) => one
-      ? h("td", { class: classOf(one), data: { field: one.name } }, cell(one, whole(one), full))
+      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, line.said[one.name] ? signOf(line.said[one.name]) : null, cell(one, whole(one), full))
       : h("td", { class: "stack" }, texts.map((it) => h("span", { class: full ? "" : "one", data: { field: it.name } }, full ? cell(it, whole(it), true) : marked(value(it.name) ?? "–", hits(value(it.name) ?? "", S.needle))))));
     return h("tr", { class: `${on ? "on" : ""}${full ? " tall" : ""}`, data: { row: line.at, place }, "aria-rowindex": place + 2, "aria-current": on ? "true" : null },
       h("th", { scope: "row", class: "pos" }, h("button", { type: "button", tabindex: -1, "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
@@ -586,13 +597,13 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   function drawFoot(first, last) {
     const total = S.look.places;
     const text = !total ? "" : `${count(first)} to ${count(last)} of ${count(total)}${last < total ? ", scroll for more" : ""}`;
-    const save = (kind, name) => link(name, can(async () => {
+    const write = (kind, name) => link(name, can(async () => {
       const it = await kernel.ask("export", { kind });
       note(`${count(it.rows)} rows written to ${it.file} in ${it.folder}`);
     }), { "data-key": `export ${kind}`, "aria-label": `export these rows as ${name}` });
     const key = (name) => h("kbd", {}, name);
-    redraw(root, foot, h("span", { class: "range" }, text), h("span", { class: "spacer" }), save("csv", "CSV"), save("parquet", "Parquet"),
-      h("span", { class: "keys" }, h("span", {}, key("j"), " ", key("k"), " row"), h("span", {}, key("Enter"), " open"), h("span", {}, key("/"), " find"), h("span", {}, key("Esc"), " close")));
+    redraw(root, foot, h("span", { class: "range" }, text), h("span", { class: "spacer" }), write("csv", "CSV"), write("parquet", "Parquet"),
+      h("span", { class: "keys" }, h("span", {}, key("j"), " ", key("k"), " row"), h("span", {}, key("Enter"), " open"), h("span", {}, key("/"), " find"), S.state.can_correct ? h("span", {}, key("e"), " edit") : null, h("span", {}, key("Esc"), " close")));
   }
 
   // -- rows that failed
@@ -618,7 +629,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
       h("tbody", {}, it.lines.map((line) => h("tr", { class: `fail${S.open?.at === line.at ? " on" : ""}`, data: { row: line.at } },
         h("th", { scope: "row", class: "pos" }, h("button", { type: "button", "data-key": `failed ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => open(line.at, null) }, line.label.join(" · "))),
         h("td", { data: texts.length ? { field: texts[0].name } : {} }, h("span", { class: "one", dir: "auto" }, String(text(line)))),
-        h("td", { class: "why" }, h("span", { class: "one", title: line.why }, h("span", { class: "sign" }, icon("close")), unseen("failed: "), h("b", {}, line.why.split(": ")[0]), line.why.includes(": ") ? `: ${line.why.slice(line.why.indexOf(": ") + 2)}` : ""))))));
+        h("td", { class: "why" }, h("span", { class: "one", title: line.why }, h("span", { class: "sign" }, icon("close")), unseen("failed: "), h("b", {}, line.why.split(": ")[0]), line.why.includes(": ") ? `: ${line.why.slice(line.why.indexOf(": ") + 2)}` : "", Object.keys(line.said).length ? h("span", { class: "muted" }, " · filled in") : null)))))); 
     const rest = it.shown - it.lines.length;
     redraw(root, failed, h("div", { class: "bar" }, h("span", {}, what), link(S.hidden ? "Show" : "Hide", () => { S.hidden = !S.hidden; drawFailed(); }, { "data-key": "hide failed", "aria-label": `${S.hidden ? "show" : "hide"} failed rows` }), kinds,
       h("span", { class: "spacer" }), S.state.ended ? link(`Retry ${count(it.shown)} failed`, can(() => kernel.ask("retry", { kind: S.kind })), { "data-key": "retry" }) : null), h("div", { class: "list" }, rows),
@@ -637,6 +648,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   async function open(at, place) {
     if (place !== null) S.cursor = place;
+    if (S.edit && S.edit.at !== at) S.edit = null;
     if (S.open && S.open.at !== at) scroller.extra.clear();
     const mine = (S.open = { at, place, detail: S.open?.at === at ? S.open.detail : null });
     if (place !== null) scroller.show(place);
@@ -652,7 +664,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   }
 
   function close() {
-    S.open = null;
+    S.open = S.edit = null;
     scroller.extra.clear();
     drawPane();
     drawTable();
@@ -676,13 +688,124 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     return h("div", { class: "text", dir: "auto" }, it?.role === "answer" ? markdown(value, hits(value, S.needle)) : prose(value, hits(value, S.needle)));
   }
 
+  // -- a value corrected
+
+  const formOf = (it, name) => it.forms.find((form) => form.name === name);
+
+  /** A field of the row in full: its value, what was said of it, and the way to correct it. */
+  function field(it, name, value) {
+    const form = column(name)?.role === "answer" ? formOf(it, name) : null;
+    const named = h("span", { class: "name", dir: "auto" }, name);
+    if (form && S.edit?.name === name && S.edit.at === it.position) return h("li", { class: "editing", data: { field: name } }, named, editor(form));
+    const said = form?.label;
+    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null),
+      form ? h("button", { type: "button", class: "link edit", "data-key": `edit ${name}`, "aria-label": `edit ${name}`, onclick: () => edit(name) }, icon("pen", 9), "edit") : null);
+  }
+
+  function whatWasSaid(it, form, said) {
+    const was = said.word === "corrected" ? ` · was ${form.was}` : "";
+    return h("p", { class: "small muted judged", data: { said: said.word } }, signOf(said.word, said.word), h("span", { dir: "auto", title: was ? form.was : null }, was, said.by ? ` · ${said.by}` : ""),
+      form.undo ? link("undo", () => correct("unsay", form), { "data-key": `undo ${form.name}`, "aria-label": `undo ${form.name}` }) : null);
+  }
+
+  function edit(name) {
+    const it = S.open?.detail, form = it && formOf(it, name);
+    if (!form) return;
+    S.tab = "Text";
+    S.edit = { at: it.position, name, held: form.held, wrong: "" };
+    drawPane();
+    if (inPlace()) drawTable();
+    const control = pane.querySelector(".editing [data-key=control]");
+    control?.focus();
+    control?.select?.();
+  }
+
+  /** `e`: the first field of the open row, then the next one. */
+  async function editNext() {
+    if (!S.open && S.cursor >= 0) await openAt(S.cursor);
+    const forms = S.open?.detail?.forms ?? [];
+    if (!forms.length) return;
+    const at = S.edit?.at === S.open.at ? forms.findIndex((form) => form.name === S.edit.name) : -1;
+    edit(forms[(at + 1) % forms.length].name);
+  }
+
+  function leave() {
+    const name = S.edit.name;
+    S.edit = null;
+    drawPane();
+    if (inPlace()) drawTable();
+    return name;
+  }
+
+  /** Keep what the editor holds, or take it back: what shows comes from the kernel, once it is on disk. */
+  async function correct(what, form) {
+    const at = S.open.at, mine = S.edit, held = mine?.held;
+    pane.setAttribute("aria-busy", "true");
+    try {
+      const told = await kernel.ask(what, what === "edit" ? { at, field: form.name, held } : { at, field: form.name });
+      if (told.wrong) {
+        if (S.edit === mine) { mine.wrong = told.wrong; drawPane(); if (inPlace()) drawTable(); }
+        return;
+      }
+      note("");
+      if (S.edit === mine) S.edit = null;
+      if (S.open?.at === at) S.open.detail = told.row;
+      S.look.facets = told.facets;
+      renewLines(told.lines);
+      drawAll();
+      if (root.getRootNode().activeElement === root || !root.contains(root.getRootNode().activeElement)) root.focus({ preventScroll: true });
+    } catch (error) {
+      note(kernel.gone ? "The kernel is gone: this was not kept. Run the cell again to go on." : `Not kept: ${error.message}`);
+    } finally { pane.removeAttribute("aria-busy"); }
+  }
+
+  const save = () => correct("edit", formOf(S.open.detail, S.edit.name));
+  const choose = (which) => { S.edit.held = which; save(); };
+
+  function editor(form) {
+    const it = S.edit, choices = form.control === "choices";
+    const first = it.held ?? 0;
+    const control = choices
+      ? h("div", { class: "choices", role: "radiogroup", "aria-label": form.name }, form.choices.map((word, which) => h("span", { class: "choice", role: "radio", "aria-checked": String(which === it.held),
+        tabindex: which === first ? 0 : -1, "data-key": which === first ? "control" : `choice ${which}`, data: { value: word }, onclick: () => choose(which) },
+      which < 9 ? h("kbd", { "aria-hidden": "true" }, String(which + 1)) : null, h("span", { class: "word", dir: "auto" }, word))))
+      : h(form.control === "line" && String(it.held ?? "").length <= 60 ? "input" : "textarea", { class: "entry", type: "text", "aria-label": form.name, value: it.held ?? "", "data-key": "control", spellcheck: "false", dir: "auto",
+        rows: Math.min(8, 1 + String(it.held ?? "").split("\n").length), "aria-invalid": it.wrong ? "true" : null, oninput: (event) => { it.held = event.target.value; } });
+    return h("div", { class: "editor" }, control, it.wrong ? h("p", { class: "bad small", role: "alert" }, it.wrong) : null,
+      h("p", { class: "acts" }, button("Save", save, { class: "btn primary", "data-key": "save", "aria-label": `save ${form.name}` }, "Save ", h("kbd", { "aria-hidden": "true" }, "Enter")),
+        button("Cancel", () => back(), { "data-key": "cancel", "aria-label": "cancel" }, "Cancel ", h("kbd", { "aria-hidden": "true" }, "Esc")),
+        form.control === "lines" ? h("span", { class: "small muted" }, "one a line") : null));
+  }
+
+  function back() {
+    const name = leave();
+    const link = [...pane.querySelectorAll("[data-key]")].find((it) => it.dataset.key === `edit ${name}`);
+    (link ?? root).focus({ preventScroll: true });
+  }
+
+  const inChoices = (event) => S.edit && event.composedPath()[0].closest?.("[role=radiogroup]");
+
+  function digit(event) {
+    const form = S.edit && S.open?.detail ? formOf(S.open.detail, S.edit.name) : null, which = Number(event.key) - 1;
+    if (form?.control !== "choices" || which >= form.choices.length) return false;
+    choose(which);
+  }
+
+  function moveChoice(by) {
+    const { choices } = formOf(S.open.detail, S.edit.name);
+    S.edit.held = ((S.edit.held ?? (by > 0 ? -1 : 0)) + by + choices.length) % choices.length;
+    drawPane();
+    pane.querySelector(".editing [data-key=control]")?.focus();
+  }
+
   /** The texts of a row. `spans` of a text are where a quote would be marked. */
   function textTab(it) {
     const spans = (text) => hits(text, S.needle);
-    const fields = (pairs, label) => pairs.length ? h("ul", { class: "fields", "aria-label": label }, pairs.map(([name, value]) => h("li", { data: { field: name } }, h("span", { class: "name", dir: "auto" }, name), fieldValue(column(name), value)))) : null;
+    const fields = (pairs, label) => pairs.length ? h("ul", { class: "fields", "aria-label": label }, pairs.map(([name, value]) => field(it, name, value))) : null;
+    const lacking = it.parsed.length ? [] : it.forms.map((form) => [form.name, null]); // of a row without an answer
     return [it.error ? h("p", { class: "error" }, h("span", { class: "sign" }, icon("close")), it.error) : null,
       it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(text))) : nothing()]),
-      fields(it.parsed, "answer"), fields(it.inputs, "other columns"),
+      fields([...it.parsed, ...lacking], "answer"), fields(it.inputs, "other columns"),
       it.note && !it.texts.length ? h("p", { class: "small muted" }, it.note) : null,
       it.facts.length ? h("p", { class: "small muted facts-line" }, it.facts.join(" · ")) : null];
   }
@@ -705,6 +828,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     split.classList.toggle("with-pane", Boolean(it) && beside && S.mode === "wide");
     if (!it) { if (pane.parentElement !== split) split.append(pane); return void pane.replaceChildren(); }
     if (beside && pane.parentElement !== split) split.append(pane);
+    if (beside) pane.style.width = "";
     pane.classList.toggle("within", !beside);
     const place = S.open.place, label = it.label || `${S.state.is_run ? "row" : "row"} ${count(it.position)}`;
     const about = it.inputs.map(([, value]) => value).filter((value) => typeof value === "string" && value.length && value.length <= 24).slice(0, 4).join(" · ");
@@ -736,18 +860,25 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   // -- what happens
 
   const page = () => Math.max(1, Math.floor(scroller.view / ROW) - 1);
-  const escape = () => { if (S.choosing) { S.choosing = false; drawTools(); drawChooser(); } else if (S.open) close(); else return false; return true; };
+  const escape = () => { if (S.edit) back(); else if (S.choosing) { S.choosing = false; drawTools(); drawChooser(); } else if (S.open) close(); else return false; return true; };
   const ready = (work) => (event) => (S.look ? work(event) : false);
-  keys(root, {
-    j: ready(() => step(1)), ArrowDown: ready(() => step(1)), k: ready(() => step(-1)), ArrowUp: ready(() => step(-1)),
+  const known = {
+    j: ready(() => step(1)), ArrowDown: ready((event) => (inChoices(event) ? moveChoice(1) : step(1))), k: ready(() => step(-1)), ArrowUp: ready((event) => (inChoices(event) ? moveChoice(-1) : step(-1))),
+    ArrowRight: (event) => (inChoices(event) ? moveChoice(1) : false), ArrowLeft: (event) => (inChoices(event) ? moveChoice(-1) : false),
+    e: ready(() => { editNext(); }),
     PageDown: ready(() => step(page())), PageUp: ready(() => step(-page())), Home: ready(() => step(-1e12)), End: ready(() => step(1e12)),
-    Enter: ready(() => { if (S.cursor >= 0) openAt(S.cursor); }), Escape: ready(escape),
+    Enter: ready(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); }), Escape: ready(escape),
+    " ": (event) => (inChoices(event) ? moveChoice(0) : false),
     "/": ready(() => { findInput.focus(); findInput.select(); }), n: ready(() => find(1)), N: ready(() => find(-1)),
     x: ready(() => { const line = S.lines.get(S.cursor); if (line) expand(line.at, S.cursor); }),
-  }, {
-    Enter: (event) => (event.composedPath()[0] === findInput ? find(1) : false),
-    "Shift+Enter": () => find(-1),
-    Escape: () => { if (findInput.value) { findInput.value = S.needle = ""; S.found = null; refind(); } root.focus(); },
+  };
+  for (const each of "123456789") known[each] = digit;
+  const inEditor = (event) => S.edit && event.composedPath()[0].closest?.(".editor");
+  keys(root, known, {
+    Enter: (event) => (event.composedPath()[0] === findInput ? find(1) : inEditor(event) ? save() : false),
+    "Shift+Enter": (event) => (inEditor(event) ? false : find(-1)),
+    Escape: (event) => {
+      if (inEditor(event)) return void back(); if (findInput.value) { findInput.value = S.needle = ""; S.found = null; refind(); } root.focus(); },
   });
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-place]");
@@ -758,7 +889,14 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   function start() {
     const state = model.get("state");
+    const same = S.look && state.look?.version === S.look.version; // what was asked for came already
     S.state = state;
+    if (same) {
+      S.look.facets = state.look.facets;
+      renewLines(state.look.lines);
+      drawAll();
+      return;
+    }
     const plainState = state.loading || state.streamed;
     for (const it of [facets, tools, chooser, split]) it.hidden = plainState;
     if (plainState) {
@@ -775,9 +913,10 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   }
 
   function mode() {
-    const width = root.clientWidth - 30;
+    const width = root.clientWidth - 30, before = S.mode;
     S.mode = width >= WIDE ? "wide" : width < NARROW ? "narrow" : "middle";
     root.dataset.mode = S.mode;
+    if (S.mode !== before) scroller.extra.clear(); // the pane stands elsewhere
   }
 
   let width = 0;

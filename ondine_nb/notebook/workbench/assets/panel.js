@@ -138,7 +138,7 @@ function draw({ root, model, kernel, note }) {
   const drawEnd = () => { sample.end.textContent = ` of ${count(state.total)}${check.labelled ? ", those with a label first" : ""}`; };
   fields.set("sample", { set: sample.set });
   const labels = h("select", { onchange: () => edit({ labels: labels.value }) },
-    h("option", { value: "" }, "none but those given here"),
+    h("option", { value: "" }, "only those given here"),
     state.names.map((name, at) => h("option", { value: name }, state.columns[at] || "(no name)")));
   fields.set("labels", { set: (value) => { labels.value = value; } });
 
