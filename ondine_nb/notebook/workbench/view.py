@@ -22,11 +22,12 @@ from ...text import as_text
 from ..comparison import Comparison, ComparisonView, Side
 from ..ui import CellOutput, Drawing, LiveView, clean, lines, may_click, money, row_count
 from .actions import Work, one_line
+from .board import MOST as MOST_TRIES
 from .board import Leaderboard
 from .controls import drawn, put
 from .draft import LARGEST_SAMPLE, TYPED, Workbench
 from .kept import KeptDraft
-from .page import WHOLE, Facts, TriedRows, plain, static
+from .page import SHOWN_TRIES, WHOLE, Facts, TriedRows, plain, static
 from .trials import Draft, Trial
 
 __all__ = ["WorkbenchView"]
@@ -60,7 +61,7 @@ class WorkbenchView(LiveView):
         self._turn = 0  # of the form, as the bench has set it: what was typed before is void
         self._field = ""
         self._message: tuple[str, str] | None = None
-        self._whole_board = False
+        self._most = MOST_TRIES
         self._undo: list[Any] = []
         self._drawn: Trial | None = None
         self._promised = False
@@ -148,7 +149,14 @@ class WorkbenchView(LiveView):
         return TriedRows(trial, self.bench.truths(), self._field)
 
     def _board(self) -> Leaderboard:
-        return Leaderboard(self.work, 0) if self._whole_board else Leaderboard(self.work)
+        """The board as far as it is known at once; what takes longer is told when it is."""
+        found = Leaderboard(self.work, self._most, at_once=True)
+        if not found.whole:
+            self.later("board", self._tell_board)
+        return found
+
+    def _tell_board(self) -> None:
+        self.tell("board", board=Leaderboard(self.work, self._most).told())
 
     # -- the comparison
 
@@ -375,7 +383,7 @@ class WorkbenchView(LiveView):
         return self._board().told()
 
     def _on_all_tries(self) -> dict[str, Any]:
-        self._whole_board = True
+        self._most = 0
         return self._board().told()
 
     def _on_field(self, name: str) -> dict[str, Any] | None:
@@ -568,7 +576,7 @@ class WorkbenchView(LiveView):
             tuple(self._settings()),
             tuple(bench.problems()),
             self.work.forecast,
-            self._board(),
+            Leaderboard(self.work, SHOWN_TRIES),
             None if trial is None else self._rows(trial),
             self._stale(trial),
             self._compared_told(),

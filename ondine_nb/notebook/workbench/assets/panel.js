@@ -375,7 +375,7 @@ function draw({ root, model, kernel, note }) {
     return h("tr", { class: it.current ? "now" : undefined, "data-try": it.name, "data-current": it.current || undefined },
       h("td", { class: "tk" }, !it.current && h("input", { type: "checkbox", "aria-label": `compare ${it.name}`, "data-key": `tick-${it.number}`, checked: it.ticked, onchange: () => tick(it) })),
       h("td", { class: "v" }, it.name),
-      h("td", { class: "what" }, it.first ? h("span", { class: "muted" }, "first prompt") : it.changed.length ? it.changed.map(changeOf) : h("span", { class: "muted" }, "nothing"),
+      h("td", { class: "what" }, it.first ? h("span", { class: "muted" }, "first prompt") : !it.changed ? "…" : it.changed.length ? it.changed.map(changeOf) : h("span", { class: "muted" }, "nothing"),
         it.more > 0 && h("span", { class: "muted" }, ` +${it.more} more`), " ",
         it.best && h("span", { class: "badge good" }, "best"), it.current && h("span", { class: "badge" }, "current"), noteOf(it),
         h("span", { class: "meta" }, meta)),
