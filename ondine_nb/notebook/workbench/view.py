@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
@@ -38,7 +39,6 @@ IDLE, SAVE = 0.4, 0.5  # seconds of peace until the whole run is estimated, the 
 MOST_RECALLED = 40  # tries whose answers are read again when the bench opens
 _TOKENS = ("64", "128", "256", "512", "1024", "2048", "4096", "8192", "16384")
 _WIDTHS = ("1", "2", "4", "8", "16", "32", "64", "128", "256")
-_BUSY = "a preview is under way"
 _SOURCE_SHOWN = 60
 
 
@@ -58,6 +58,7 @@ class WorkbenchView(LiveView):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._output: CellOutput | None = None
         self._drawing = Drawing()
+        self._checks = itertools.count()
         self._turn = 0  # of the form, as the bench has set it: what was typed before is void
         self._field = ""
         self._message: tuple[str, str] | None = None
@@ -245,15 +246,15 @@ class WorkbenchView(LiveView):
 
     def _check(self) -> dict[str, Any]:
         """What the draft's names are, what is wrong with it, and which buttons it allows."""
-        bench = self.bench
+        bench, at = self.bench, next(self._checks)
         problems, of_schema = bench.problems(), bench.schema_problem()
         of_schema = [clean(text, 400) for text in of_schema]
         empty = not bench.prompt.strip()
         mine = [text for text in problems if text not in of_schema]
-        busy = _BUSY if self.work.busy else ""
         problem = (problems or [""])[0]
         code = self.panel.as_code()
         return {
+            "at": at,  # one that was begun earlier may come later
             "prompt": bench.prompt,
             "jinja": bool(bench.options.get("jinja")),
             "marks": [[it.start, it.end, it.kind] for it in bench.marks()],
@@ -263,8 +264,8 @@ class WorkbenchView(LiveView):
             "free": [*bench.made, *(name for name in bench.free() if name not in bench.made)],
             "unknown": bench.unknown(),
             "reasons": {
-                "Preview": problem or busy,
-                "Compare": problem or busy or self.work.no_comparison(),
+                "Preview": problem,
+                "Compare": problem or self.work.no_comparison(),
                 "Run all": problem,
                 "As code": (bench.out_problem() or [""])[0],
             },

@@ -3,6 +3,7 @@
 
 const OPTIONS = [["effort", "effort", "default"], ["max_tokens", "max tokens", "default"], ["concurrency", "concurrency", "auto"]];
 const ACTIONS = { Preview: "preview", Compare: "compare", "Run all": "run_all" };
+const BUSY = { Preview: "a preview is under way", Compare: "a preview is under way" };
 const TIPS = {
   Preview: "Try the prompt on the sample; unchanged rows cost nothing. Each preview is kept as a try",
   Compare: "Try what has changed since, on the same rows, and hold it against what shows now",
@@ -196,11 +197,13 @@ function draw({ root, model, kernel, note }) {
     sending = told(kernel.ask("edit", { changes })).then(() => { sending = null; return flush(); });
     return sending;
   }
+  /** Two may be on their way at once: the one that was made last holds. */
+  function newest(next) { if (next.at >= check.at) check = next; }
   /** What an answer says of the form; an error is told where it belongs to. */
   async function told(asked) {
     try {
       const answer = await asked;
-      if (answer?.check) { check = answer.check; drawCheck(); }
+      if (answer?.check) { newest(answer.check); drawCheck(); }
       if (answer?.rows) { rows = answer.rows; drawRows(); }
       return answer;
     } catch (error) {
@@ -253,7 +256,8 @@ function draw({ root, model, kernel, note }) {
     const notes = check.unused.map((name) => ["note", `{${name}} is not in the prompt`]);
     says.replaceChildren(...[...check.says, ...notes].map(lineOf));
     schemaSays.replaceChildren(...check.schema_says.map((text) => lineOf(["bad", text])));
-    for (const [name, reason] of Object.entries(check.reasons)) {
+    for (const [name, problem] of Object.entries(check.reasons)) {
+      const reason = problem || (state.busy && name in BUSY ? BUSY[name] : "");
       buttons[name].disabled = Boolean(reason);
       buttons[name].title = reason || TIPS[name];
     }
@@ -528,12 +532,10 @@ function draw({ root, model, kernel, note }) {
     state = next;
     rows = state.rows;
     message = state.message;
-    if (!pending && !sending) check = state.check;
-    else check = { ...check, reasons: state.check.reasons };
+    newest(state.check);
     if (state.turn !== turn) {
       turn = state.turn;
       pending = null;
-      check = state.check;
       form = { ...state.form, texts: { ...state.form.texts } };
       controls = Object.fromEntries(state.controls.map((it) => [it.name, it.value]));
       drawFree();
