@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .examples import Example, Examples, examples_of
 from .intervals import Interval
 from .label_frame import RESERVED, labels_frame, labels_in, opened, take_in
 from .labels import MODEL, Draw, Label, LabelSet, json_value, key_text, label_sets, merged
@@ -38,6 +39,8 @@ __all__ = [
     "ClassScore",
     "Draw",
     "Drawn",
+    "Example",
+    "Examples",
     "Interval",
     "Label",
     "LabelSet",
@@ -53,6 +56,7 @@ __all__ = [
     "at_random",
     "changes",
     "class_of",
+    "examples_of",
     "failed",
     "in_order",
     "json_value",

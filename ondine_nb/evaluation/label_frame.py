@@ -15,7 +15,7 @@ from ..text import as_text, is_missing
 from .labels import Draw, Label, LabelSet, json_value, key_text, merged
 from .values import typed
 
-__all__ = ["RESERVED", "labels_frame", "labels_in", "opened", "take_in"]
+__all__ = ["RESERVED", "day", "labels_frame", "labels_in", "opened", "take_in"]
 
 RESERVED = ("note", "reviewer", "at", "set")  # columns of a labels frame that are no field
 
@@ -82,7 +82,7 @@ def labels_in(
     for cells in chain.from_iterable(frame.iter_rows([*on, *fields, *extra])):
         keys, rest = cells[: len(on)], cells[len(on) :]
         values = zip(fields, rest, strict=False)
-        said = {name: _day(value) for name, value in values if not is_missing(value)}
+        said = {name: day(value) for name, value in values if not is_missing(value)}
         told = dict(zip(extra, map(as_text, rest[len(fields) :]), strict=True))
         if said and not all(map(is_missing, keys)):
             named = (_bare(name, frame.columns, fields) for name in on)
@@ -149,7 +149,7 @@ def _plain_column(name: str, values: list[Any]) -> Column:
     return Column(name, kind, values)
 
 
-def _day(value: Any) -> Any:
+def day(value: Any) -> Any:
     """A date that pandas holds as its midnight, as a date."""
     midnight = isinstance(value, datetime) and value.tzinfo is None and value.time() == time()
     return value.date() if midnight else value

@@ -319,6 +319,13 @@ def candidates(line: str, namespace: dict[str, Any]) -> list[str]:
     word, before = words[-1], words[-2] if len(words) > 1 else ""
     if before in OPTIONS["input"].flags:
         return [name for name in frames_in(namespace) if name.startswith(word)]
+    if before in OPTIONS["examples"].flags:
+        from ..evaluation import label_sets
+
+        named = dict.fromkeys([*label_sets(), *frames_in(namespace)])
+        return [name for name in named if name.startswith(word)]
+    if before in OPTIONS["model"].flags and not word.startswith("$"):
+        return [name for name in _model_words() if name.startswith(word)]
     if values := _values(before):
         return [value for value in values if value.startswith(word)]
     if word.startswith("$"):
@@ -328,6 +335,16 @@ def candidates(line: str, namespace: dict[str, Any]) -> list[str]:
     offered = [option for option in OPTIONS.values() if option.on(Surface.CELL)]
     flags = [flag for option in offered for flag in option.flags]
     return [flag for flag in flags if flag.startswith(word) and flag not in words[:-1]]
+
+
+def _model_words() -> list[str]:
+    """Names that `-m` takes: what is suggested, the last lists' models, providers' prefixes."""
+    from ..journal import home
+    from ..providers import KNOWN, LOCAL, model_names, packaged
+
+    prefixes = [f"{name}:" for name in (*KNOWN, *packaged()) if name != LOCAL]
+    suggested = OPTIONS["model"].suggested
+    return list(dict.fromkeys([*suggested, *model_names(home()), *prefixes]))
 
 
 def _values(flag: str) -> tuple[str, ...]:

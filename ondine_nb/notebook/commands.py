@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from .. import __version__
-from ..errors import ConfigurationError, OndineError
+from ..errors import ConfigurationError, OndineError, nearest
 from ..journal import home, kept_aside
 from ..models import ZERO
 from ..orchestration import run_in_thread
 from ..pipeline import Spent, read_spending, write_csv
 from ..providers import (
+    KNOWN,
+    LOCAL,
+    KnownProvider,
     Model,
     ModelCatalog,
     ModelPrice,
     Provider,
+    Reply,
     Settings,
     capabilities,
+    check_provider,
     choose,
     embedded,
     find_price,
     keep,
     kept,
+    packaged,
+    ready,
     without_login,
 )
 from ..text import dollars, usd
 from .ui import clean
 
-__all__ = ["HELP", "costs", "doctor", "models"]
+__all__ = ["HELP", "costs", "doctor", "examined", "models"]
 
 
 _RUNS_SHOWN = 30
+_MODELS_SHOWN = 12  # of one provider among others
+_TRIED, _TRIED_TOKENS = "Answer with the word yes.", 64  # the request by which a model is tried
 HELP = """\
 Run a prompt over every row of a DataFrame, in a cell of its own:
 
@@ -54,71 +64,184 @@ Run a prompt over every row of a DataFrame, in a cell of its own:
 %ondine score OUT [FIELD]       how right the answers are, by reviewed rows or --labels COLUMN
 %ondine labels OUT              what reviewers said of its rows
 %ondine cost [FILE.csv]         what was paid by run, model and day
-%ondine models, %ondine doctor  models with prices; versions, key, journal folder"""
+%ondine models [PREFIX]         models by provider, with prices
+%ondine doctor [-m MODEL]       versions, keys, journal folder; with -m what a server can"""
 
 
-def models(base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
-    """A line a model: id, price (USD per million tokens in and out), limits, lifecycle.
+def models(line: str, base_url: str | None, price_in: Any = None, price_out: Any = None) -> str:
+    """What `%ondine models LINE` shows: a line a model, with its price, limits and lifecycle.
 
-    Asks the provider and keeps the list in the journal folder; where it can't be asked, that copy
-    is shown with its date, or else the price table.
+    Of all providers that can be asked here, with a word on how to get the others; or of the one
+    whose prefix `line` names, or of the server whose URL it gives (else `base_url`). A list that
+    was had is kept in the journal folder; where none can be, that copy is shown with its date, or
+    else the price table. Raises `ConfigurationError` for a prefix that names no provider.
     """
-    provider = choose("claude-haiku-5-5", base_url=base_url)
+    prefix, url = _named(line, base_url)
     prices = {"price_in": usd(price_in, "--price-in"), "price_out": usd(price_out, "--price-out")}
-    can = capabilities(provider)
-    ask = can.models
-    if ask is None or can.unable:
-        local = embedded(asked=True)
-        lines = [f"{local.model:<28} $0 in, $0 out   embedded: -m local"]
-        return "\n".join([*lines, "With ANTHROPIC_API_KEY set:", *_unasked("anthropic", prices)])
+    rows = [KNOWN[prefix or "anthropic"]] if prefix or url else list(KNOWN.values())
+    asked = {row: provider for row in rows if (provider := _asked(row, url)) is not None}
+    told = run_in_thread(lambda: _all_offered(asked))
+    if prefix or url:
+        row = rows[0]
+        return "\n".join(_section_of(row, asked.get(row), told.get(row), prices, most=None))
+    lines = []
+    for row in asked:
+        if row.local and isinstance(told[row], OndineError):
+            continue  # it doesn't run
+        section = _section_of(row, asked[row], told[row], prices, most=_MODELS_SHOWN)
+        lines += [f"{row.title}: -m {_prefix(row)}NAME", *(f"  {each}" for each in section)]
+    lines += ["This machine: -m local", f"  {embedded(asked=True).model:<28} $0 in, $0 out"]
+    if KNOWN["anthropic"] not in asked:
+        lines += ["With ANTHROPIC_API_KEY set:", *_unasked(KNOWN["anthropic"], "anthropic", prices)]
+    return "\n".join([*lines, *_others(rows, asked, told)])
+
+
+def _named(line: str, base_url: str | None) -> tuple[str, str | None]:
+    """The provider's prefix and the URL that a line names, if any."""
+    words = line.split()
+    urls = [word for word in words if "://" in word]
+    names = [word.removesuffix(":") for word in words if "://" not in word]
+    for name in names:
+        if name not in KNOWN or name == LOCAL:
+            near = nearest(name, KNOWN)
+            hint = f" Did you mean {near}?" if near else ""
+            raise ConfigurationError(f"%ondine models: there is no provider '{name}'.{hint}")
+    return next(iter(names), ""), next(iter(urls), None if names else base_url)
+
+
+def _asked(row: KnownProvider, url: str | None) -> Provider | None:
+    return choose(f"{row.name}:-", base_url=url) if url else ready(row)
+
+
+_Told: TypeAlias = "list[dict[str, Any]] | OndineError | None"
+
+
+async def _all_offered(asked: Mapping[KnownProvider, Provider]) -> dict[KnownProvider, _Told]:
+    """What each of them says it has, asked at once; None of those that can't say."""
+    offers = [_offered(provider, 3 if row.local else 20) for row, provider in asked.items()]
+    return dict(zip(asked, await asyncio.gather(*offers), strict=True))
+
+
+async def _offered(provider: Provider, seconds: float) -> _Told:
+    if capabilities(provider).models is None:
+        return None
     try:
-        offered = run_in_thread(lambda: _offered(provider, ask))
+        await provider.open(Settings(model=provider.model, timeout=seconds), 1)
     except OndineError as error:
-        failed = f"The list can't be had: {clean(error, 400)}"
-        return "\n".join([failed, *_unasked(provider.identity, prices)])
-    listed = keep(home(), provider.identity, offered)
-    return "\n".join(_lines(listed, prices)) or "No model is offered."
-
-
-async def _offered(
-    provider: Provider, ask: Callable[[], Awaitable[list[dict[str, Any]]]]
-) -> list[dict[str, Any]]:
-    await provider.open(Settings(model=provider.model, timeout=20), 1)
+        return error
     try:
-        return await ask()
+        return await _list_of(provider)
     finally:
         await provider.close()
 
 
-def _unasked(identity: str, prices: dict[str, Any]) -> list[str]:
-    """What is known of a server's models without asking it."""
-    listed = kept(home(), identity)
+async def _list_of(provider: Provider) -> _Told:
+    ask = capabilities(provider).models
+    try:
+        return None if ask is None else await ask()
+    except OndineError as error:
+        return error
+
+
+def _section_of(
+    row: KnownProvider,
+    provider: Provider | None,
+    told: _Told,
+    prices: dict[str, Any],
+    most: int | None,
+) -> list[str]:
+    """The models of a provider, by what it `told`; at most so many, those with a price first."""
+    if provider is None:
+        return [f"{row.title} can't be asked here: {_remedy(row)}", *_unasked(row, "", prices)]
+    if told is None:
+        return [f"{row.title} doesn't list its models here.", *_unasked(row, "", prices)]
+    if isinstance(told, OndineError):
+        failed = f"The list can't be had: {clean(told, 400)}"
+        return [failed, *_unasked(row, provider.identity, prices)]
+    return _lines(row, keep(home(), provider.identity, told), prices, most) or [
+        "No model is offered."
+    ]
+
+
+def _remedy(row: KnownProvider) -> str:
+    """How a provider is got, in a few words."""
+    try:
+        why = capabilities(choose(f"{row.name}:-")).unable
+    except ConfigurationError as error:
+        why = str(error)
+    return clean(why.removesuffix(", or ask the embedded model with -m local").partition(": ")[2])
+
+
+def _others(
+    rows: Sequence[KnownProvider],
+    asked: Mapping[KnownProvider, Provider],
+    told: Mapping[KnownProvider, _Told],
+) -> list[str]:
+    """How to get the providers that aren't shown."""
+    silent = [row.name for row in rows if row.local and isinstance(told.get(row), OndineError)]
+    absent = [row for row in rows if row not in asked and row.name not in (LOCAL, "anthropic")]
+    by_remedy: dict[str, list[str]] = {}
+    for row in absent:
+        by_remedy.setdefault(_remedy(row), []).append(row.name)
+    lines = [f"  {', '.join(names)}: {remedy}" for remedy, names in by_remedy.items()]
+    if silent:
+        lines.append(f"  {', '.join(silent)}: start it on this machine, or give its --base-url")
+    own = [f"  {', '.join(packaged())}: of installed packages"] if packaged() else []
+    return ["Others:", *lines, *own] if lines or own else []
+
+
+def _prefix(row: KnownProvider) -> str:
+    return "" if row.name == "anthropic" else f"{row.name}:"
+
+
+def _unasked(row: KnownProvider, identity: str, prices: dict[str, Any]) -> list[str]:
+    """What is known of a provider's models without asking it."""
+    listed = kept(home(), identity) if identity else None
     if listed is None:
-        return ["By the price table:", *_priced_models()]
-    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(listed, prices)]
+        known = _priced_models(row)
+        return ["By the price table:", *known] if known else []
+    return [f"As of {listed.as_of:%d %b %Y}:", *_lines(row, listed, prices, None)]
 
 
-def _lines(listed: ModelCatalog, prices: dict[str, Any]) -> list[str]:
+def _lines(
+    row: KnownProvider, listed: ModelCatalog, prices: dict[str, Any], most: int | None
+) -> list[str]:
     """Those that can be used first, then the retired ones."""
     ordered = sorted(listed.models, key=lambda model: model.lifecycle == "retired")
-    return [_model_line(model, prices) for model in ordered]
+    if row.wire == "chat":
+        ordered = [model for model in ordered if model.writes]
+    found = [(model, find_price(model.id, provider=row.prices, **prices)) for model in ordered]
+    if most is not None and len(found) > most:
+        found.sort(key=lambda each: each[1] is None)
+        more = f"… and {len(found) - most:,} more: %ondine models {row.name}"
+        return [*(_model_line(*each) for each in found[:most]), more]
+    return [_model_line(*each) for each in found]
 
 
-def _model_line(model: Model, prices: dict[str, Any]) -> str:
-    parts = [f"{clean(model.id):<28} {_price_text(find_price(model.id, **prices))}"]
+def _model_line(model: Model, price: ModelPrice | None) -> str:
+    parts = [f"{clean(model.id):<28} {_price_text(price)}"]
     if model.max_input_tokens:
-        parts.append(f"{model.max_input_tokens:,} tokens in, {model.max_tokens or 0:,} out")
+        out = f", {model.max_tokens:,} out" if model.max_tokens else ""
+        parts.append(f"{model.max_input_tokens:,} tokens in{out}")
     return "   ".join([*parts, *filter(None, [clean(model.end)])])
 
 
-def _priced_models() -> list[str]:
+def _priced_models(row: KnownProvider) -> list[str]:
     from genai_prices import data_snapshot
 
     providers = data_snapshot.get_snapshot().providers
-    known = next(provider for provider in providers if provider.id == "anthropic")
-    ids = [model.id for model in known.models if not model.deprecated]
-    newest = [name for name in ids if name.rsplit("-", 2)[-2].isdigit()]
-    return [f"{name:<28} {_price_text(find_price(name))}" for name in sorted(newest, reverse=True)]
+    known = next((provider for provider in providers if provider.id == row.prices), None)
+    ids = [model.id for model in known.models if not model.deprecated] if known else []
+    if row.prices == "anthropic":
+        ids = [name for name in ids if name.rsplit("-", 2)[-2].isdigit()]
+    elif row.client:
+        ids = [name for name in ids if "claude" in name]
+    shown = [Model(name) for name in sorted(ids, reverse=True)]
+    return [
+        _model_line(model, find_price(model.id, provider=row.prices))
+        for model in shown
+        if model.writes
+    ]
 
 
 def _price_text(price: ModelPrice | None) -> str:
@@ -176,9 +299,10 @@ def doctor(shell: Any) -> str:
         "ondine_nb": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: _version(name) for name in ("ipython", "ipykernel", "ipywidgets", "jupyterlab")},
-        **{name: _version(name) for name in ("anthropic", "pandas", "polars", "genai-prices")},
+        **{name: _version(name) for name in ("anthropic", "openai", "pandas", "polars")},
+        "genai-prices": _version("genai-prices"),
         "front end": _front_end(shell),
-        "API key": _key_state(),
+        "keys": _key_state(),
         "base URL": without_login(os.environ.get("ANTHROPIC_BASE_URL") or "the SDK's own"),
         "journal folder": f"{home()} ({_folder_state()})",
     }
@@ -193,6 +317,110 @@ def doctor(shell: Any) -> str:
         facts["embedded model"] = str(error)
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+
+
+def examined(model: Any, base_url: str | None, price_in: Any, price_out: Any) -> str:
+    """What `%ondine doctor -m MODEL` says of a model: how it is asked, and what its server can.
+
+    One short request is sent to it, whose cost is the last line; nothing where it lacks its key.
+    `model` is a name or a provider of one's own. Raises `ConfigurationError` for what can't be.
+    """
+    if isinstance(model, str):
+        prices = {
+            "price_in": usd(price_in, "--price-in"),
+            "price_out": usd(price_out, "--price-out"),
+        }
+        provider = choose(model, base_url=base_url, **prices)
+    else:
+        provider = check_provider(model, "--model")
+    facts = _facts_of(provider)
+    if not capabilities(provider).unable:
+        facts |= run_in_thread(lambda: _tried(provider))
+    width = max(map(len, facts))
+    return "\n".join(f"{name:<{width}}  {clean(value, 400)}" for name, value in facts.items())
+
+
+def _facts_of(provider: Provider) -> dict[str, str]:
+    """What is known without asking it."""
+    can, row = capabilities(provider), getattr(provider, "row", None)
+    at = without_login(getattr(provider, "base_url", None) or "")
+    facts = {
+        "model": provider.model,
+        "provider": f"{can.title}, at {at}" if at and at != can.title else can.title,
+        "price": _price_text(provider.price),
+        "batches": "yes" if can.batches else "no",
+    }
+    if isinstance(row, KnownProvider):
+        facts["schema enforced"] = _ENFORCED[None if at and not row.local else row.structured]
+    if can.unable:
+        facts["can't be asked"] = can.unable
+    return facts
+
+
+_ENFORCED = {
+    True: "yes, as its makers say",
+    False: "no",
+    None: "not known: it depends on the server or the model",
+}
+
+
+async def _tried(provider: Provider) -> dict[str, str]:
+    """What one short request, a count of its tokens and the list of models tell."""
+    settings = Settings(model=provider.model, max_tokens=_TRIED_TOKENS, timeout=60)
+    try:
+        await provider.open(settings, 1)
+        listed = await _listed(provider)
+        counted = await provider.count_tokens(_TRIED)
+        reply = await provider.send(_TRIED)
+    except OndineError as error:
+        return {"answers": f"no: {error}"}
+    finally:
+        await provider.close()
+    return {**listed, **_heard(provider, reply), "tokens counted": _counted(counted)}
+
+
+def _counted(tokens: int | None) -> str:
+    return "no: estimates go by length" if tokens is None else f"yes, {tokens:,} of this request"
+
+
+async def _listed(provider: Provider) -> dict[str, str]:
+    """What the list of models says of it; nothing where there is none."""
+    told = await _list_of(provider)
+    if not isinstance(told, list):
+        return {}
+    listed = keep(home(), provider.identity, told)
+    found = listed.find(provider.model)
+    if found is None:
+        near = nearest(provider.model, [model.id for model in listed.models])
+        return {"listed": "no" + (f", but {near}" if near else "")}
+    longest = f"{found.max_input_tokens:,} tokens" if found.max_input_tokens else "it doesn't say"
+    images = {True: "yes", False: "no", None: "it doesn't say"}[found.images]
+    return {"listed": f"yes {found.end}".rstrip(), "longest prompt": longest, "images": images}
+
+
+def _heard(provider: Provider, reply: Reply) -> dict[str, str]:
+    """What an answer tells beside its text."""
+    try:
+        answer = capabilities(provider).read(reply.body)
+    except OndineError as error:
+        return {"answers": f"not so that it can be read: {error}"}
+    usage = answer.usage
+    limits = {
+        kind: reply.headers.get(f"anthropic-ratelimit-{kind}-limit")
+        for kind in ("requests", "tokens", "input-tokens", "output-tokens")
+    }
+    told = ", ".join(f"{int(float(most)):,} {kind}" for kind, most in limits.items() if most)
+    cost = provider.price.cost(usage) if provider.price and usage.known else None
+    return {
+        "answers": f"yes, after {reply.latency:.1f} s",
+        "usage reported": (
+            f"yes, {usage.prompt_tokens:,} tokens in, {usage.output_tokens:,} out"
+            if usage.known
+            else "no: what a run costs can't be known"
+        ),
+        "rate headers": f"{told} a minute" if told else "none: the rate is found as a run goes",
+        "cost of this": "unknown" if cost is None else dollars(cost),
+    }
 
 
 def _version(package: str) -> str:
@@ -211,9 +439,10 @@ def _front_end(shell: Any) -> str:
 
 
 def _key_state() -> str:
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
-        if os.environ.get(name):
-            return f"present ({name})"
+    names = dict.fromkeys(name for row in KNOWN.values() for name in row.keys)
+    found = [name for name in names if os.environ.get(name)]
+    if found:
+        return f"present ({', '.join(found)})"
     return "none in the environment: the embedded model answers where no model is named"
 
 

@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..data import frames_in, kind_of
+from ..data import frames_in, kind_of, wrap
 from ..errors import ConfigurationError, nearest
 from ..evaluation import Tries, Try, label_sets, try_sets, with_changes
 from ..pipeline import Run, labels
 from .ui import MISSING, clean, money, span
 
 __all__ = [
+    "examples_named",
     "judging_candidates",
     "labels_line",
     "result_named",
@@ -58,6 +59,27 @@ def result_named(name: str, namespace: Mapping[str, Any]) -> Any:
     near = nearest(name, [*runs_in(namespace), *frames_in(namespace)])
     hint = f"did you mean {near!r}?" if near else "give the OUT of a cell, or a frame"
     raise ConfigurationError(f"there is no result {name!r}: {hint}" if name else f"which? {hint}")
+
+
+def examples_named(given: Any, namespace: Mapping[str, Any]) -> Any:
+    """What `--examples` names: a label set by its name, else the frame of that name.
+
+    Raises `ConfigurationError` for the result of a run that nobody has labelled: what stands there
+    is the model's own.
+    """
+    if not isinstance(given, str):
+        names = (name for name, known in list(namespace.items()) if known is given)
+        name = next((name for name in names if not name.startswith("_")), "examples")
+        return given if kind_of(given) is None else wrap(given, name)
+    frame = namespace.get(given)
+    if given in label_sets() or kind_of(frame) is None:
+        return given
+    if (run := runs_in(namespace).get(given)) is not None and given == run.name:
+        raise ConfigurationError(
+            f"--examples {given}: the answers there are the model's own, and none is labelled: "
+            f"label some with %ondine review {given}, or give ${given} to show them as they are"
+        )
+    return wrap(frame, given)
 
 
 def score_line(rest: str, namespace: Mapping[str, Any]) -> Any:

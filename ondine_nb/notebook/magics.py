@@ -16,7 +16,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Dict, TraitError, Unicode, observe, validate
 
 from ..errors import ConfigurationError, OndineError, nearest
-from ..pipeline import OPTIONS, Kind, Option, Surface
+from ..pipeline import DEFAULT_MODEL, OPTIONS, Kind, Option, Surface
 from ..text import usd
 from .session import CellRequest, Session, shown
 
@@ -179,12 +179,20 @@ class OndineMagics(Magics):
             if self.params or "params" in given:
                 options["params"] = {**self.params, **given.get("params", {})}
             frame = resolve_frame(options["input"], self.shell.user_ns, out=given.get("out"))
+            self._name_examples(options)
         except HelpRequested as answer:
             print(answer)
             return None
         except ConfigurationError as error:
             raise UsageError(str(error)) from None
         return CellRequest(options, frame, cell.strip("\n"), self._session.budget)
+
+    def _name_examples(self, options: dict[str, Any]) -> None:
+        """A frame that `--examples` names stands for itself, and knows its name."""
+        if options["examples"] is not None:
+            from .judging import examples_named
+
+            options["examples"] = examples_named(options["examples"], self.shell.user_ns)
 
     def _configured(self) -> dict[str, Any]:
         names = self.class_own_traits(config=True)
@@ -199,7 +207,7 @@ class OndineMagics(Magics):
 
     def _resumed(self, line: str) -> tuple[CellRequest, Any]:
         """The run that `RUN [-i FRAME] [options]` goes on with. Raises `ConfigurationError`."""
-        from ..pipeline import Pipeline, recorded, schema_class
+        from ..pipeline import Pipeline, examples_frame, recorded, schema_class
         from .arguments import parse_resume, resolve_frame
 
         name, given = parse_resume(line, self.shell.user_ns)
@@ -208,6 +216,7 @@ class OndineMagics(Magics):
         frame = resolve_frame(source, self.shell.user_ns)
         options = self._configured() | {"input": source, "out": settings["out"]} | given
         given |= schema_class(settings, self.shell.user_ns, given)
+        given |= examples_frame(settings, self.shell.user_ns, given)
         wanted = {name: each for name, each in given.items() if OPTIONS[name].on(Surface.KEYWORD)}
         session = self._session.budget
         run = Pipeline.resume(name, frame, name=shown(source), session=session, **wanted)
@@ -311,7 +320,7 @@ class OndineMagics(Magics):
     def _models(self, rest: str) -> None:
         from .commands import models
 
-        print(models(rest.strip() or self.base_url, self.price_in, self.price_out))
+        print(models(rest, self.base_url, self.price_in, self.price_out))
 
     def _cost(self, rest: str) -> None:
         from .commands import costs
@@ -338,9 +347,26 @@ class OndineMagics(Magics):
         print(tries_line(rest))
 
     def _doctor(self, rest: str) -> None:
-        from .commands import doctor
+        from .commands import doctor, examined
 
-        print(doctor(self.shell))
+        if not rest:
+            print(doctor(self.shell))
+            return
+        given = self._of_line(rest, "doctor", ("model", "base_url", "price_in", "price_out"))
+        asked = {name: given.get(name) for name in ("base_url", "price_in", "price_out")}
+        print(examined(given.get("model") or DEFAULT_MODEL, **asked))
+
+    def _of_line(self, rest: str, command: str, takes: tuple[str, ...]) -> dict[str, Any]:
+        """The session's options with a line's; raises `ConfigurationError` for one too many."""
+        from .arguments import parse_line
+
+        given = parse_line(rest, self.shell.user_ns)
+        for name in given.keys() - set(takes):
+            flags = ", ".join(OPTIONS[each].long for each in takes)
+            raise ConfigurationError(
+                f"%ondine {command} takes {flags}, not {OPTIONS[name].long or given[name]}"
+            )
+        return self._configured() | given
 
     def _help(self, rest: str) -> None:
         from .commands import HELP
@@ -350,6 +376,7 @@ class OndineMagics(Magics):
     async def start(self, options: dict[str, Any], frame: Any, prompt: str) -> Any:
         """Start a run as `--background` does, and give it. Raises `ConfigurationError`."""
         wanted = self._configured() | options
+        self._name_examples(wanted)
         request = CellRequest(wanted, frame, prompt, self._session.budget)
         run = request.run(await asyncio.to_thread(request.pipeline))
         self._open(request, run)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .option_kinds import Kind, Option, Surface
     from .options import COMBINED, CONFLICTS, DEFAULT_MODEL, OPTIONS, Conflict, Options, conflict
     from .pipeline import Pipeline
-    from .records import recorded, schema_class
+    from .records import examples_frame, recorded, schema_class
     from .report import shown_path
     from .run import Run
     from .spending import Spent, costs, read_spending, write_csv
@@ -38,6 +38,7 @@ __all__ = [
     "conflict",
     "costs",
     "duration",
+    "examples_frame",
     "labels",
     "projected",
     "read_spending",
@@ -69,6 +70,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "conflict": "options",
         "costs": "spending",
         "duration": "estimate",
+        "examples_frame": "records",
         "labels": "judging",
         "projected": "estimate",
         "recorded": "records",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ..data import Frame
+from ..data import Frame, FrameSource, Source
 from ..errors import ConfigurationError
+from ..evaluation import Examples, examples_of
 from ..journal import Journal, home
 from ..models import ZERO
 from ..orchestration import (
@@ -25,13 +26,15 @@ from ..orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ..prompts import Schema
+from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import (
+    KNOWN,
     Model,
     ModelCatalog,
     Provider,
     Settings,
     capabilities,
+    check_provider,
     choose,
     embedded,
     find_batch_price,
@@ -59,7 +62,9 @@ __all__ = [
     "budget_of",
     "check_batches",
     "check_packs",
+    "examples_in",
     "executor_of",
+    "own_provider",
     "produced",
     "provider_of",
     "settings_of",
@@ -68,6 +73,22 @@ __all__ = [
 
 # Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
 _PACK_TOKENS = 32_000
+
+
+def own_provider(
+    options: Mapping[str, Any], given: Provider | None
+) -> tuple[dict[str, Any], Provider | None]:
+    """The options with a model's name, and the provider where `model` is an object that answers.
+
+    Raises `ConfigurationError` where it is no provider, or `given` is another.
+    """
+    model = options.get("model")
+    if model is None or isinstance(model, str):
+        return dict(options), given
+    if given is not None:
+        raise ConfigurationError("model and provider are both objects: give one of them")
+    provider = check_provider(model, "--model")
+    return {**options, "model": str(provider.model)}, provider
 
 
 def provider_of(
@@ -99,6 +120,33 @@ def provider_of(
     return given
 
 
+def examples_in(
+    options: Options,
+    source: Source,
+    template: Template | JinjaTemplate,
+    schema: Schema | None,
+    journal: Callable[[], Journal],
+) -> Examples | None:
+    """The examples that the options ask for; None where they ask for none.
+
+    They are drawn from the labels alone: a preview and a sample show what the whole run shows.
+    Raises `ConfigurationError` for labels that can't be shown.
+    """
+    given = options.examples
+    if given is None or isinstance(given, Examples):
+        return given
+    return examples_of(
+        given,
+        template=template,
+        schema=schema,
+        column=options.column,
+        rows=source.frame if isinstance(source, FrameSource) else None,
+        folder=journal().folder if isinstance(given, str) else None,
+        shots=options.shots,
+        by=options.examples_by or "stratified",
+    )
+
+
 def settings_of(options: Options, provider: Provider, schema: Schema | None, head: str) -> Settings:
     """How every row of a run is asked; `head` is what all of its prompts begin with.
 
@@ -107,7 +155,7 @@ def settings_of(options: Options, provider: Provider, schema: Schema | None, hea
     marks = _marks(options, provider, head)
     settings = Settings(
         model=provider.model,
-        max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens),
+        max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens, provider.model),
         system=options.system or None,
         schema=None if schema is None else schema.json_schema,
         effort=options.effort,
@@ -152,9 +200,13 @@ def check_batches(provider: Provider) -> None:
     can = capabilities(provider)
     if can.batches is None:
         raise ConfigurationError(
-            f"--batch needs the Anthropic API, and {can.title} would answer: leave --batch "
-            "out, or set ANTHROPIC_API_KEY"
+            f"--batch needs a provider whose batches are known here ({_batching()}), and "
+            f"{can.title} would answer: leave --batch out, or name a model of theirs with -m"
         )
+
+
+def _batching() -> str:
+    return ", ".join(row.name for row in KNOWN.values() if row.batches)
 
 
 def check_packs(provider: Provider) -> None:
@@ -163,7 +215,7 @@ def check_packs(provider: Provider) -> None:
     if not can.keeps_rows_apart:
         raise ConfigurationError(
             f"--pack needs a model that keeps many rows apart, and {can.title} would answer: "
-            "leave --pack out, or set ANTHROPIC_API_KEY"
+            "leave --pack out, or name a larger one with -m"
         )
     if can.clone is None:
         raise ConfigurationError(

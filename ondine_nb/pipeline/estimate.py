@@ -15,11 +15,12 @@ from statistics import fmean, linear_regression, stdev
 from typing import Any
 
 from ..errors import MalformedAnswerError
+from ..evaluation import Examples
 from ..models import ZERO, CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import Answer, ModelPrice
-from ..sending import Endpoint, answer_in
+from ..sending import Endpoint, answer_in, least_tokens
 from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
 from ..text import dollars
 from .records import same_question
@@ -74,8 +75,9 @@ class Tally:
 class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    `asker` has the plan and looks the journal up, `times` is how often a row may be paid for, and
-    `settings` what is recorded of the run: earlier runs of the same question are known by it.
+    `asker` has the plan and looks the journal up, `examples` stand before the prompts, `times`
+    is how often a row may be paid for, and `settings` what is recorded of the run: earlier runs of
+    the same question are known by it.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Estimator:
         rows: RowSet | RowStream,
         asker: InvokeStage,
         *,
+        examples: Examples | None = None,
         schema: Schema | None = None,
         times: int = 1,
         settings: Mapping[str, Any] | None = None,
@@ -95,7 +98,8 @@ class Estimator:
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
         self.answers: Plan = asker.plan
-        self._prompts = PromptStage(template)
+        self._examples = examples
+        self._prompts = PromptStage(template, examples)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -318,6 +322,8 @@ class Estimator:
         if isinstance(self.answers, Batches):
             notes.append("at the price of Message Batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
+        if self._examples is not None:
+            notes += [self._examples.line, self._examples_note(self._examples)]
         if tally.packed:
             notes.append(self._packing_note())
         if settings.caches:
@@ -328,6 +334,30 @@ class Estimator:
                 f", asked again {self.times - 1} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _examples_note(self, shown: Examples) -> str:
+        """What the examples add to each request and to the bill, and whether they are cached."""
+        tokens, requests, price = (
+            shown.size // _BYTES_A_TOKEN,
+            self.tally.requests,
+            self.answers.price,
+        )
+        settings = self.answers.endpoints[-1].settings
+        cached = bool(settings.cached_head) and not shown.nearest
+        said = f"they are about {tokens:,} tokens of each request"
+        if price is not None:
+            once = price.cost(Usage(tokens, 0))
+            written, read = price.cost(Usage(0, 0, 0, tokens)), price.cost(Usage(0, 0, tokens))
+            rest = max(0, requests - 1)
+            cost = min(requests, 1) * written + rest * read if cached else requests * once
+            said += f", {dollars(cost)} of the likely cost"
+        least = least_tokens(settings.model) or 0
+        if cached:
+            return f"{said}: cached, so they are paid in full once"
+        if shown.nearest:
+            return f"{said}: not cached, for each row has its own"
+        too_short = f": {settings.model} caches from {least:,} tokens on" if tokens < least else ""
+        return f"{said}, not cached{too_short}"
 
     def _batches_note(self, plan: Batches, estimate: CostEstimate) -> list[str]:
         """How many batches a budget makes, one after another, and what budget makes one."""

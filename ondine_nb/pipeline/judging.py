@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,15 +262,27 @@ class JudgedRun:
                     truths[name][position] = value
         return truths
 
+    def _served(self, positions: Sequence[int]) -> set[int]:
+        """Those of the rows that examples were made of, or that are nearly equal to one."""
+        examples, columns = self.run.pipeline.examples, self.run.pipeline.template.columns
+        if examples is None:
+            return set()
+        cells = chain.from_iterable(self.frame.iter_rows(columns, positions=positions))
+        found = zip(positions, examples.served(cells), strict=True)
+        return {position for position, served in found if served}
+
     def _by_column(self, name: str, column: Sequence[Any], how: str) -> Scores:
         field, notes = self.field(name), _Notes()
         known = notes.column(field, column)
         labelled = [(at, truth) for at, truth in enumerate(known) if truth is not None]
         if not labelled:
             raise ColumnError(f"no row of {self.run.name} has a label of {name!r} {how}")
+        served = self._served([at for at, _ in labelled])
+        scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
+        labelled = [(at, truth) for at, truth in labelled if at not in served]
+        notes.served, notes.scored = len(served), len(labelled)
         pairs = [Pair(truth, self.answers[name][at]) for at, truth in labelled if self.answered[at]]
         scores = score_pairs(field, pairs)
-        scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
         unanswered = len(labelled) - len(pairs)
         told = {"scope": scope, "unanswered": unanswered, "notes": (*notes.lines(), *scores.notes)}
         return score_pairs(field, pairs, **told)
@@ -295,7 +308,13 @@ class JudgedRun:
         that differ."""
         field, notes = self.field(name), _Notes()
         units: dict[tuple[str, str, bool], Reviewed] = {}
-        for position, labels in sorted(self.rows.lines().items()):
+        lines = self.rows.lines()
+        about = [at for at, labels in lines.items() if any(name in it.fields for it in labels)]
+        served = self._served(about)
+        notes.served, notes.scored = len(served), len(about) - len(served)
+        for position, labels in sorted(lines.items()):
+            if position in served:
+                continue
             own = sorted((it for it in labels if name in it.fields), key=lambda it: it.order)
             if not own:
                 continue
@@ -317,6 +336,7 @@ class _Notes:
     def __init__(self) -> None:
         self._left_out: list[str] = []
         self._strange: dict[str, int] = {}
+        self.served = self.scored = 0
 
     def column(self, field: Field, values: Iterable[Any]) -> list[Any]:
         """Labels by the field's type; None where there is none."""
@@ -346,6 +366,12 @@ class _Notes:
     def lines(self) -> tuple[str, ...]:
         """A line for each kind of trouble."""
         lines = []
+        if self.served:
+            rows = "1 labelled row" if self.served == 1 else f"{self.served:,} labelled rows"
+            lines.append(
+                f"{rows} served as examples or are nearly equal to one, and don't count: "
+                f"{self.scored:,} are scored"
+            )
         if self._left_out:
             rest = f" (and {len(self._left_out) - 1:,} more)" * (len(self._left_out) > 1)
             lines.append(f"Not of the field's type, so left out: {self._left_out[0]}{rest}")

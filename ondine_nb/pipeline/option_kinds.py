@@ -124,7 +124,9 @@ class Option:
 
     def given(self, value: Any) -> bool:
         """Whether `value` is more than the option's default."""
-        return value is not None and value is not False and value != self.default
+        if value is None or value is False:
+            return False
+        return self.default is None or value != self.default  # a frame can't be compared so
 
     def checked(self, value: Any) -> Any:
         """The value as it is meant; None stays None.

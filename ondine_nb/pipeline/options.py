@@ -53,7 +53,7 @@ class Options:
 
     model: str = option(
         DEFAULT_MODEL,
-        "the model that answers",
+        "the model that answers: NAME, PROVIDER:NAME or $provider",
         Kind.NAME,
         short="-m",
         suggested=_MODELS,
@@ -118,6 +118,35 @@ class Options:
         False,
         "the prompt is a Jinja2 template: {{ column }}, conditions, filters",
         Kind.SWITCH,
+        group=_ASKED,
+    )
+    examples: Any = option(
+        None,
+        "labelled rows to show: a frame, or the name of a label set",
+        Kind.OBJECT,
+        metavar="NAME",
+        decides=True,
+        group=_ASKED,
+    )
+    shots: int | None = option(
+        None,
+        "examples before a prompt",
+        Kind.WHOLE,
+        metavar="N",
+        shown="8",
+        unit="examples",
+        most=100,
+        hint="More cost more than they help",
+        decides=True,
+        group=_ASKED,
+    )
+    examples_by: str | None = option(
+        None,
+        "the same before all prompts, or those most like the row",
+        Kind.CHOICE,
+        choices=("stratified", "nearest"),
+        shown="stratified",
+        decides=True,
         group=_ASKED,
     )
     budget: Decimal | None = option(
@@ -278,6 +307,13 @@ class Options:
             object.__setattr__(self, name, OPTIONS[name].checked(getattr(self, name)))
         for conflict in CONFLICTS:
             conflict.check(self)
+        for needy, needed in NEEDS.items():
+            if self.given(needy) and not self.given(needed):
+                one, other = OPTIONS[needy], OPTIONS[needed]
+                raise ConfigurationError(
+                    f"{one.long} is {getattr(self, needy)}, and there are no {needed}: give "
+                    f"{other.usage}, or leave {one.long} out"
+                )
 
     def given(self, name: str) -> bool:
         """Whether the option is more than its default."""
@@ -309,16 +345,18 @@ class Options:
         """Rows of a chunk that is streamed; many for batches, which wait for one another."""
         return max(self.chunk_size, _BATCH_CHUNK) if self.batch else self.chunk_size
 
-    def answer_tokens(self, usual: int | None = None) -> int:
+    def answer_tokens(self, usual: int | None = None, model: str | None = None) -> int:
         """`max_tokens`, or its default: larger where the model can't be told not to think.
 
-        `usual` is the provider's own default.
+        `usual` is the provider's own default, `model` what it calls the model.
         """
         if self.max_tokens is not None:
             return self.max_tokens
         if usual is not None:
             return usual
-        thinks = self.thinking == "auto" or self.model.startswith(_ALWAYS_THINK)
+        thinks = self.thinking == "auto" or any(
+            name in (model or self.model) for name in _ALWAYS_THINK
+        )
         return _THINKING_MAX_TOKENS if thinks else _MAX_TOKENS
 
 
@@ -412,12 +450,21 @@ def _has(options: Options, name: str, value: str) -> bool:
     return OPTIONS[name].given(held) and value in ("", held)
 
 
+# What says something of another option only.
+NEEDS: dict[str, str] = {"shots": "examples", "examples_by": "examples"}
+
 CONFLICTS: tuple[Conflict, ...] = (
     Conflict(
         "--pack",
         "--batch",
         "--batch halves the price of every token, --pack sends what all rows have in common fewer "
         "times",
+    ),
+    Conflict(
+        "--pack",
+        "--examples-by nearest",
+        "The rows of a pack share what stands before them, and each has other nearest examples",
+        remedy="leave one of them out, or take --examples-by stratified",
     ),
     Conflict(
         "--batch",
@@ -438,8 +485,9 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "to", "executor")
+    for name in ("batch", "pack", "examples", "examples_by", "to", "executor")
     for value in OPTIONS[name].choices or [""]
+    if not value or value != OPTIONS[name].usual
 )
 
 

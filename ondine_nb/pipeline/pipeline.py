@@ -10,8 +10,9 @@ from typing import Any
 
 from ..data import Column, Frame, FrameSource, Source, open_source, open_target
 from ..errors import ConfigurationError, OndineError
+from ..evaluation import Examples
 from ..journal import Journal, shared
-from ..models import CostEstimate, ExecutionResult
+from ..models import CostEstimate, ExecutionResult, Prompt
 from ..orchestration import (
     ExecutionContext,
     ExecutionObserver,
@@ -34,7 +35,9 @@ from .build import (
     budget_of,
     check_batches,
     check_packs,
+    examples_in,
     executor_of,
+    own_provider,
     produced,
     provider_of,
     settings_of,
@@ -43,10 +46,12 @@ from .estimate import Estimator
 from .option_kinds import Surface
 from .options import OPTIONS, Options, takes_options
 from .records import (
+    check_examples,
     check_frame,
     check_question,
     check_stages,
     find,
+    needs_examples,
     options_of,
     recall_costs,
     record,
@@ -71,7 +76,7 @@ class Pipeline:
     options are those of `%%ondine`, with underscores, as `model`, `schema` and `max_tokens`:
     `help(Pipeline)` has them all. `observers` are told of each run, `stages` run behind the
     answer's parsing, `journal` is a folder or a `Journal` (default: `.ondine/`), `name` stands for
-    the frame in messages. `provider` is an object of your own that satisfies
+    the frame in messages. `provider` (or `model`) is an object of your own that satisfies
     `ondine_nb.providers.Provider` (with `pack`, `Clonable`) and answers instead of the one that
     key, base URL and model choose: each run opens and closes it once, its `identity` stands in the
     journal's keys and in the run's record. Raises `ConfigurationError` (a `ValueError`) for
@@ -90,6 +95,7 @@ class Pipeline:
         provider: Provider | None = None,
         **options: Any,
     ) -> None:
+        options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
         self._model_named = options.get("model") is not None
         self._given_provider = provider
@@ -112,10 +118,11 @@ class Pipeline:
         added = [column.name for column in produced(self.extra_stages)]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
-        self.provider: Provider = self._provider()
-        self.settings: Settings = settings_of(
-            self.options, self.provider, self.schema, self.template.head
+        self.examples: Examples | None = examples_in(
+            self.options, self.source, self.template, self.schema, lambda: self.journal
         )
+        self.provider: Provider = self._provider()
+        self.settings: Settings = settings_of(self.options, self.provider, self.schema, self.head)
         self._check_budget()
         self._check_executor()
         if self.options.batch:
@@ -150,6 +157,13 @@ class Pipeline:
         return tuple(known.name for known in self.schema.fields)
 
     @property
+    def head(self) -> str:
+        """What the prompts begin with: the examples that all of them show, then the template's."""
+        if self.examples is None:
+            return self.template.head
+        return "" if self.examples.nearest else self.examples.head + self.template.head
+
+    @property
     def journal(self) -> Journal:
         """The journal of this pipeline's runs."""
         given = self._journal
@@ -174,6 +188,7 @@ class Pipeline:
             self.template,
             rows or plan.rowset,
             plan.asker,
+            examples=self.examples,
             schema=self.schema,
             times=1 if self.schema is None else 1 + REASKS,
             settings=plan.context.settings,
@@ -251,13 +266,14 @@ class Pipeline:
         Await the run or call its `execute()`. `run_id` is the run's id or its result's name,
         `data` the data again (only its name and fingerprint are recorded). The settings are those
         of the record, the budget included: what was spent stays spent, and what was in flight when
-        the process died is charged as possibly billed. `options` replace recorded ones; `stages`
-        and a `provider` of your own are given again. Raises `ConfigurationError`, naming what
-        differs, for other data and for a run that isn't recorded.
+        the process died is charged as possibly billed. `options` replace recorded ones; `stages`,
+        a `provider` of your own and a frame of `examples` are given again. Raises
+        `ConfigurationError`, naming what differs, for other data and for a run that isn't recorded.
         """
         folder = journal if isinstance(journal, Journal) else shared(journal)
         earlier = find(state_manager(folder.folder), run_id)
         settings = earlier.settings
+        needs_examples(settings, options)
         pipeline = cls(
             data,
             settings["prompt"],
@@ -279,11 +295,13 @@ class Pipeline:
         check_stages(settings, [stage.name for stage in self.extra_stages])
         if not self.streams:
             check_frame(settings, self.frame)
+        here = self.provider.identity
+        names = (here, *capabilities(self.provider).earlier_identities)
+        questions = {without_login(name): self._question(name) for name in names}
         if not any(each.decides and each.name in replaced for each in OPTIONS.values()):
-            here = self.provider.identity
-            names = (here, *capabilities(self.provider).earlier_identities)
-            questions = {without_login(name): self._question(name) for name in names}
             check_question(settings, without_login(here), questions)
+        if settings["question"] in questions.values():
+            check_examples(settings, self.examples, replaced)
 
     def _question(self, identity: str) -> str:
         digest: str = question_key(identity, self.settings).hexdigest()
@@ -311,7 +329,7 @@ class Pipeline:
             options,
             self._own_provider(),
             self.settings,
-            head=self.template.head,
+            head=self.head,
             tail=self.template.tail,
             journal=self.journal,
             budget=budget,
@@ -326,7 +344,7 @@ class Pipeline:
         )
         stages: list[PipelineStage] = [
             LoadStage(rows),
-            PromptStage(self.template),
+            PromptStage(self.template, self.examples),
             *self._journal_only(invoke),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
@@ -358,6 +376,7 @@ class Pipeline:
             question=self._question(self.provider.identity),
             provider=self.provider.identity,
             stages=[stage.name for stage in self.extra_stages],
+            examples=self.examples,
         )
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
@@ -377,6 +396,8 @@ class Pipeline:
         }
         if not self._model_named:
             del options["model"]
+        if self.examples is not None:
+            options["examples"] = self.examples
         pipeline = Pipeline(
             data,
             self.prompt,
@@ -416,12 +437,12 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        settings = settings_of(self.options, provider, self.schema, self.template.head)
+        settings = settings_of(self.options, provider, self.schema, self.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
         for chunk in rows.iter_rows(self.template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
-                    if (prompt := self.template.render(values)) is not None:
+                    if (prompt := self._prompt(values)) is not None:
                         own = hasher.copy()
                         own.update(prompt.key_bytes)
                         keys += [own.digest(), own.digest() + PACK_MARK]
@@ -431,6 +452,13 @@ class Pipeline:
             return bool(await self.journal.lookup(keys))
 
         return run_in_thread(found)
+
+    def _prompt(self, values: Sequence[Any]) -> Prompt | None:
+        """A row's prompt, examples included."""
+        prompt = self.template.render(values)
+        if prompt is None or self.examples is None:
+            return prompt
+        return Prompt(*self.examples.before([values]), *prompt.parts)
 
     def _check_executor(self) -> None:
         executor = self.options.executor_name

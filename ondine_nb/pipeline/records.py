@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from ..data import Frame, named_dtypes
+from ..data import Frame, kind_of, named_dtypes, wrap
 from ..errors import CheckpointError, ConfigurationError, JournalError, nearest
+from ..evaluation import Examples
 from ..journal import Entry, Journal, home
 from ..orchestration import ExecutionContext, LocalFileCheckpointStorage, StateManager
 from ..prompts import as_text
@@ -31,14 +32,17 @@ from ..sending import answer_in
 from .options import Options
 
 __all__ = [
+    "check_examples",
     "check_frame",
     "check_question",
     "check_stages",
     "digests",
+    "examples_frame",
     "find",
     "fold_records",
     "folded_names",
     "keeper",
+    "needs_examples",
     "options_of",
     "recall_costs",
     "record",
@@ -114,6 +118,7 @@ def record(
     question: str,
     provider: str,
     stages: Sequence[str],
+    examples: Examples | None = None,
 ) -> dict[str, Any]:
     """The settings of a run as JSON. `columns` are those that the prompt reads."""
     return {
@@ -131,6 +136,16 @@ def record(
         "question": question,
         "provider": without_login(provider),
         "stages": list(stages),
+        "examples": None if examples is None else _shown(examples, options),
+    }
+
+
+def _shown(examples: Examples, options: Options) -> dict[str, Any]:
+    """What a later kernel knows the examples by; a frame it has to be given again."""
+    return {
+        "name": examples.name,
+        "frame": not isinstance(options.examples, str),
+        "fingerprint": examples.fingerprint,
     }
 
 
@@ -146,6 +161,8 @@ def _plain_options(options: Options) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Decimal | Path):
         return str(value)
+    if name == "examples" and not isinstance(value, str):
+        return getattr(value, "name", "examples")
     if name == "executor" and not isinstance(value, str):
         return value.name
     if name == "params":
@@ -188,6 +205,17 @@ def schema_class(
     return {"schema": model} if isinstance(model, type) and "schema" not in given else {}
 
 
+def examples_frame(
+    settings: Mapping[str, Any], namespace: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The frame of the run's examples, by its name in a notebook, as an option."""
+    was = settings.get("examples") or {"frame": False, "name": ""}
+    name = given.get("examples") if was["frame"] else None
+    name = was["name"] if was["frame"] and name is None else name
+    frame = namespace.get(name) if isinstance(name, str) else None
+    return {} if kind_of(frame) is None else {"examples": wrap(frame, str(name))}
+
+
 def digests(frame: Frame, columns: Sequence[str]) -> dict[str, str]:
     """A fingerprint of each column's values in row order (32 hex digits)."""
     found = {}
@@ -227,6 +255,33 @@ def check_question(settings: Mapping[str, Any], here: str, questions: Mapping[st
         raise ConfigurationError(
             "the recorded settings can't be rebuilt here: give the same schema again "
             "(schema=Model), as the run had it"
+        )
+
+
+def needs_examples(settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises `ConfigurationError` where the run's examples are a frame that isn't `given` again."""
+    was = settings.get("examples")
+    if was and was["frame"] and given.get("examples") is None:
+        raise ConfigurationError(
+            f"the run's examples are the frame {was['name']!r}, and a record holds no rows: give "
+            "it again, by --examples or examples="
+        )
+
+
+def check_examples(
+    settings: Mapping[str, Any], here: Examples | None, replaced: Container[str]
+) -> None:
+    """Raises `ConfigurationError` where the run has shown other examples than those `here`."""
+    was = settings.get("examples")
+    others = "shots" in replaced or "examples_by" in replaced
+    if not was or here is None or others or ("examples" in replaced and not was["frame"]):
+        return
+    if here.fingerprint != was["fingerprint"]:
+        which = "the frame" if was["frame"] else "the labels of"
+        raise ConfigurationError(
+            f"{which} {here.name!r} would show other examples than this run has shown: its labels "
+            "have changed since. Give them as they were by examples=, or run the cell again, which "
+            "asks all rows with the new ones"
         )
 
 

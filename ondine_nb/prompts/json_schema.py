@@ -20,7 +20,7 @@ from ..errors import SchemaError, nearest
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
-__all__ = ["literals", "resolved", "sendable", "validator"]
+__all__ = ["left_out", "literals", "resolved", "sendable", "validator"]
 
 Node = dict[str, Any]
 
@@ -233,6 +233,28 @@ def resolved(schema: Node, defs: Mapping[str, Node]) -> Node:
     return schema
 
 
+def left_out(value: Any, schema: Node, defs: Mapping[str, Node]) -> Any:
+    """`value` without the nulls that stand for what may be left out, and can't be null otherwise.
+
+    Where every property is required on the wire, a model has no other word for it.
+    """
+    schema = resolved(schema, defs)
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [left_out(item, schema["items"], defs) for item in value]
+    fields = schema.get("properties")
+    if isinstance(value, dict) and fields:
+        may_miss = fields.keys() - set(schema.get("required", ()))
+        absent = {name for name in may_miss if not _may_be_null(fields[name], defs)}
+        return {
+            name: left_out(inner, fields[name], defs) if name in fields else inner
+            for name, inner in value.items()
+            if inner is not None or name not in absent
+        }
+    branches = [resolved(branch, defs) for union in _UNIONS for branch in schema.get(union, ())]
+    nested = [branch for branch in branches if branch.get("type") in ("object", "array")]
+    return left_out(value, nested[0], defs) if len(nested) == 1 else value
+
+
 def validator(schema: Node, defs: Mapping[str, Node]) -> CoreSchema:
     """The pydantic schema that checks (and types) a value of a sendable `schema`."""
     from pydantic_core import core_schema as core
@@ -289,9 +311,8 @@ def _may_be_null(schema: Node, defs: Mapping[str, Node]) -> bool:
     schema = resolved(schema, defs)
     if "enum" in schema or "const" in schema:
         return None in literals(schema)
-    if "anyOf" in schema:
-        return any(_may_be_null(branch, defs) for branch in schema["anyOf"])
-    return bool(schema["type"] == "null")
+    branches = [branch for union in _UNIONS for branch in schema.get(union, ())]
+    return schema.get("type") == "null" or any(_may_be_null(it, defs) for it in branches)
 
 
 def _one_of(values: list[Any]) -> CoreSchema:

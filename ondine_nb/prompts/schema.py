@@ -11,19 +11,20 @@ choice.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import enum
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jiter import from_json
 
 from ..errors import SchemaError, SchemaNotMetError
-from .json_schema import literals, resolved, sendable, validator
+from .json_schema import left_out, literals, resolved, sendable, validator
 from .short_schema import read_short_form
 
 if TYPE_CHECKING:
@@ -88,6 +89,32 @@ class Schema:
             for known, value in zip(self.fields, values, strict=True)
         }
 
+    def written(self, values: Mapping[str, Any]) -> str:
+        """The answer in JSON that `parse` would read these values of: one for each field, as JSON.
+
+        A missing value (None) is null, or left out where null may not stand. Raises
+        SchemaNotMetError for values that no answer may have.
+        """
+        answers = [self._answer_of(values, nulls=nulls) for nulls in (True, False)]
+        for text in answers[:1] if None not in values.values() else answers:
+            try:
+                self.parse(text)
+            except SchemaNotMetError as error:
+                broken = error
+            else:
+                return text
+        raise broken
+
+    def _answer_of(self, values: Mapping[str, Any], *, nulls: bool) -> str:
+        answer: dict[str, Any] = {}
+        for known, path in zip(self.fields, self._paths, strict=True):
+            if nulls or values[known.name] is not None:
+                inside = answer
+                for part in path[:-1]:
+                    inside = inside.setdefault(part, {})
+                inside[path[-1]] = values[known.name]
+        return json.dumps(answer, ensure_ascii=False)
+
     def _read_as_it_stands(self, text: str) -> list[Any] | None:
         """The values of an answer that meets the schema, as most do; None where it takes care."""
         body = _unfenced(text)
@@ -105,7 +132,12 @@ class Schema:
             # date is text, and NaN, lone surrogates and half pairs are gone.
             return self._read(_dump(data))
         except Exception as error:  # a validator of the user's may raise anything
-            raise SchemaNotMetError(self._reason(error, data)) from None
+            why = error
+        less = left_out(data, self.json_schema, self.json_schema.get("$defs", {}))
+        if less != data:
+            with contextlib.suppress(Exception):
+                return self._read(_dump(less))
+        raise SchemaNotMetError(self._reason(why, data)) from None
 
     def signature(self) -> str:
         """Canonical JSON of what decides an answer. Order counts: fields are asked in theirs."""

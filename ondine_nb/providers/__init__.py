@@ -10,17 +10,20 @@ from .base import (
     Reply,
     Settings,
     capabilities,
+    off_wire,
     without_login,
 )
 from .base_url import BaseUrl
-from .catalog import Model, ModelCatalog, keep, kept
-from .choose import choose, embedded
-from .known import KNOWN, KnownProvider, split_model
+from .catalog import Model, ModelCatalog, keep, kept, model_names
+from .choose import check_provider, choose, embedded, ready
+from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
+from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 
 __all__ = [
     "FREE",
     "KNOWN",
+    "LOCAL",
     "Answer",
     "BaseUrl",
     "Capabilities",
@@ -30,16 +33,22 @@ __all__ = [
     "Model",
     "ModelCatalog",
     "ModelPrice",
+    "OpenAIProvider",
     "Provider",
     "Reply",
     "Settings",
     "capabilities",
+    "check_provider",
     "choose",
     "embedded",
     "find_batch_price",
     "find_price",
     "keep",
     "kept",
+    "model_names",
+    "off_wire",
+    "packaged",
+    "ready",
     "split_model",
     "without_login",
 ]

@@ -18,6 +18,7 @@ from ..errors import (
     AnswerError,
     CutAnswerError,
     EmptyAnswerError,
+    JournalError,
     MalformedAnswerError,
     RefusalError,
     UnfinishedAnswerError,
@@ -33,6 +34,9 @@ __all__ = [
     "Reply",
     "Settings",
     "capabilities",
+    "off_wire",
+    "on_wire",
+    "unknown_wire",
     "without_login",
 ]
 
@@ -97,10 +101,13 @@ class Answer:
 
     @classmethod
     def read(cls, body: bytes) -> Answer:
-        """Raises `MalformedAnswerError` where `body` isn't a message.
+        """Raises `MalformedAnswerError` where `body` isn't a message, `JournalError` where it has
+        the name of a wire that isn't known.
 
         A message without text is an empty answer, whatever stands in its place: it was paid for.
         """
+        if body.startswith(_ON_WIRE):
+            raise unknown_wire(off_wire(body)[0])
         try:
             message = _json(body)
             content, reason = message.get("content"), message.get("stop_reason")
@@ -155,6 +162,7 @@ class Answer:
         )
 
 
+_ON_WIRE = b"\0wire:"  # before the name of a body's wire
 _WHOLE = ("end_turn", "stop_sequence")  # what is known to end an answer that is all there
 
 
@@ -178,6 +186,30 @@ def _json(body: bytes) -> Any:
 def without_login(url: str) -> str:
     """A base URL, or an identity that is one, as it may be shown: without name and password."""
     return re.sub(r"//[^/]*@", "//", url)
+
+
+def on_wire(wire: str, body: bytes) -> bytes:
+    """An answer's body with the name of its wire, as it is journaled.
+
+    A body without one is of the Messages API, or of a provider's own. JSON begins with no NUL.
+    """
+    return b"%b%b\0%b" % (_ON_WIRE, wire.encode(), body)
+
+
+def off_wire(body: bytes) -> tuple[str, bytes]:
+    """The name of a body's wire ("" where it has none), and the body as it came over it."""
+    if not body.startswith(_ON_WIRE):
+        return "", body
+    wire, _, raw = body[len(_ON_WIRE) :].partition(b"\0")
+    return wire.decode("ascii", "replace"), raw
+
+
+def unknown_wire(wire: str) -> JournalError:
+    """What is said of an answer that a later version, or another package, has journaled."""
+    return JournalError(
+        f"the journal has an answer in the form {wire[:40]!r}, which this version of ondine_nb "
+        "doesn't read: bring ondine_nb up to date, or give --fresh"
+    )
 
 
 class Provider(Protocol):
@@ -290,7 +322,7 @@ def _safely(read: Callable[[bytes], Answer]) -> Callable[[bytes], Answer]:
     def reading(body: bytes) -> Answer:
         try:
             return read(body)
-        except MalformedAnswerError:
+        except (MalformedAnswerError, JournalError):
             raise
         except Exception as error:  # a body that no reader expected: unreadable, but paid
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")

@@ -16,9 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from .choose import ready
+from .known import KNOWN, LOCAL
 
-__all__ = ["Model", "ModelCatalog", "keep", "kept"]
+__all__ = ["Model", "ModelCatalog", "keep", "kept", "model_names"]
 
+_OTHER_KINDS = re.compile(
+    r"embed|whisper|tts|transcribe|dall-e|image|moderation|realtime|audio|-live\b|ocr|rerank|guard"
+    r"|sora|voice|davinci|babbage",
+    re.IGNORECASE,
+)
 _FILE = "models.json"
 _FORMAT = 1
 
@@ -34,24 +41,32 @@ class Model:
     retires: date | None = None
     efforts: frozenset[str] | None = None
     structured: bool | None = None
+    images: bool | None = None
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Model:
-        """Reads an entry of the Models API; raises ValueError for what is none."""
-        can = said.get("capabilities") or {}
+        """Reads an entry of any server's list of models; raises ValueError for what is none."""
+        can = said.get("capabilities")
+        can = can if isinstance(can, Mapping) else {}
         retires = said.get("retires_at")
         try:
             return cls(
-                id=str(said["id"]),
-                max_input_tokens=_count(said.get("max_input_tokens")),
-                max_tokens=_count(said.get("max_tokens")),
+                id=str(said["id"]).removeprefix("models/"),  # as Gemini has it
+                max_input_tokens=_first(said, _INPUT_LIMITS),
+                max_tokens=_first(said, ("max_tokens", "max_completion_tokens")),
                 lifecycle=str(said.get("lifecycle") or ""),
                 retires=datetime.fromisoformat(str(retires)).date() if retires else None,
                 efforts=_efforts(can.get("effort")),
                 structured=_supported(can.get("structured_outputs")),
+                images=_images(said, can),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a model: {str(said)[:60]}") from error
+
+    @property
+    def writes(self) -> bool:
+        """Whether it answers with text, as far as its name tells."""
+        return _OTHER_KINDS.search(self.id) is None
 
     @property
     def end(self) -> str:
@@ -84,16 +99,35 @@ class Model:
             )
 
 
+# What servers call the longest prompt, or the context that prompt and answer share.
+_INPUT_LIMITS = ("max_input_tokens", "context_length", "context_window", "max_model_len")
+
+
+def _first(said: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    return next(filter(None, (_count(said.get(name)) for name in names)), None)
+
+
 def _count(value: Any) -> int | None:
     return value if type(value) is int and value > 0 else None
 
 
+def _images(said: Mapping[str, Any], can: Mapping[str, Any]) -> bool | None:
+    """Whether it takes pictures, by Anthropic's, Mistral's or OpenRouter's words."""
+    if isinstance(can.get("vision"), bool):
+        return bool(can["vision"])
+    architecture = said.get("architecture")
+    kinds = architecture.get("input_modalities") if isinstance(architecture, Mapping) else None
+    return "image" in kinds if isinstance(kinds, list) else _supported(can.get("image_input"))
+
+
 def _supported(capability: Any) -> bool | None:
-    return bool(capability.get("supported")) if capability else None
+    if isinstance(capability, Mapping) and capability:
+        return bool(capability.get("supported"))
+    return capability if isinstance(capability, bool) else None
 
 
 def _efforts(capability: Any) -> frozenset[str] | None:
-    if not capability:
+    if not isinstance(capability, Mapping) or not capability:
         return None
     named = {name: each for name, each in capability.items() if isinstance(each, Mapping)}
     return frozenset(name for name, each in named.items() if each.get("supported"))
@@ -109,6 +143,22 @@ class ModelCatalog:
     def find(self, model: str) -> Model | None:
         """The model with this id, or None."""
         return next((each for each in self.models if each.id == model), None)
+
+
+def model_names(folder: Path) -> list[str]:
+    """What `-m` takes here: the models of all providers that can be asked, by their last lists.
+
+    Anthropic's come first and without a prefix, `local` last. `folder` is the journal's; nothing is
+    asked. Models that answer no more or not with text are left out.
+    """
+    names: list[str] = []
+    for row in KNOWN.values():
+        provider = ready(row)
+        listed = None if provider is None else kept(folder, provider.identity)
+        models = [each for each in (listed.models if listed else ()) if each.writes]
+        prefix = "" if row.name == "anthropic" else f"{row.name}:"
+        names += [f"{prefix}{model.id}" for model in models if model.lifecycle != "retired"]
+    return [*names, LOCAL]
 
 
 def keep(folder: Path, identity: str, offered: Sequence[Mapping[str, Any]]) -> ModelCatalog:

@@ -1,18 +1,23 @@
-"""Which provider answers: a base URL, Claude by key, or the embedded model where it is asked."""
+"""Which provider answers for a model's name: a known one by its key, a package's, the embedded."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from decimal import Decimal
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ..errors import RowError
-from .anthropic import AnthropicProvider, has_credentials
-from .base import Provider, Reply, Settings
-from .known import LOCAL
+from ..errors import ConfigurationError, RowError
+from .anthropic import AnthropicProvider, has_credentials, lacking
+from .base import Capabilities, Provider, Reply, Settings, capabilities
+from .known import ENTRY_POINTS, LOCAL, KnownProvider, split_model
+from .openai import OpenAIProvider
 
-__all__ = ["choose", "embedded"]
+__all__ = ["Unable", "check_provider", "choose", "embedded", "ready"]
+
+_ANY = "-"  # a model's name where none is meant
 
 
 def choose(
@@ -22,17 +27,29 @@ def choose(
     price_in: Decimal | None = None,
     price_out: Decimal | None = None,
 ) -> Provider:
-    """The provider for `model`; sends nothing.
+    """The provider for `model`, as `split_model` reads it; sends nothing.
 
-    `base_url` (or `ANTHROPIC_BASE_URL`) is the server there. Else `local` is the embedded model,
-    every other name the Anthropic API's: without a key that the SDK finds, that is `unable` to
-    answer anything but what the journal has.
+    One that lacks its key, its extra or a setting is `unable` to answer anything but what the
+    journal has. Raises `ConfigurationError` for a name or a package's provider that can't be.
     """
-    if model == LOCAL and not base_url:
+    row, name = split_model(model, base_url)
+    if row.name == LOCAL:
         return embedded(asked=True)
-    server = base_url or os.environ.get("ANTHROPIC_BASE_URL")
-    kind = AnthropicProvider if server or _has_key() else _Keyless
-    return kind(model, base_url=base_url, price_in=price_in, price_out=price_out)
+    if row.wire == "package":
+        return _packaged(row.name, name, priced=(price_in, price_out) != (None, None))
+    provider, why = _known(row, name, base_url, price_in, price_out)
+    return Unable(provider, f"{why}, or ask the embedded model with -m local") if why else provider
+
+
+def ready(row: KnownProvider) -> Provider | None:
+    """A provider of this row, to ask it what it has; None where this machine can't ask it."""
+    if row.name == LOCAL:
+        return None
+    try:
+        provider = choose(f"{row.name}:{_ANY}")
+    except ConfigurationError:
+        return None
+    return None if capabilities(provider).unable else provider
 
 
 def embedded(*, asked: bool) -> Provider:
@@ -42,15 +59,44 @@ def embedded(*, asked: bool) -> Provider:
     return LocalProvider(asked=asked)
 
 
-class _Keyless(AnthropicProvider):
-    """The Anthropic API without a key: who asks for it gets what the journal has."""
-
-    @property
-    def unable(self) -> str:
-        return (
-            f"there is no key for '{self.model}': set ANTHROPIC_API_KEY, or ask the embedded model "
-            "with -m local"
+def _known(
+    row: KnownProvider,
+    model: str,
+    base_url: str | None,
+    price_in: Decimal | None,
+    price_out: Decimal | None,
+) -> tuple[Provider, str]:
+    """A row's provider, and why it can't be asked here, with the remedy; "" where it can."""
+    if row.wire == "chat":
+        chat = OpenAIProvider(
+            model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
         )
+        return chat, chat.unable
+    made = AnthropicProvider(
+        model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
+    )
+    if row.client:
+        lacks = lacking(row)
+        return made, f"{row.name}:{model} can't be asked: {lacks}" if lacks else ""
+    server = base_url or os.environ.get("ANTHROPIC_BASE_URL")
+    keyless = not server and not _has_key()
+    return made, f"there is no key for '{model}': set {row.keys[0]}" if keyless else ""
+
+
+class Unable:
+    """A provider that can't be asked here: who asks for it gets what the journal has."""
+
+    unable: str
+
+    def __init__(self, own: Provider, why: str) -> None:
+        can = capabilities(own)
+        for each in fields(Capabilities):
+            setattr(self, each.name, getattr(can, each.name))
+        self.own: Provider = own
+        self.identity, self.model = own.identity, own.model
+        self.price, self.note = own.price, own.note
+        self.unable, self.models = why, None
+        self.clone = None if can.clone is None else self._clone
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Nothing is sent, so nothing is connected."""
@@ -60,6 +106,57 @@ class _Keyless(AnthropicProvider):
 
     async def send(self, prompt: Any) -> Reply:
         raise RowError(self.unable)
+
+    def request_bytes(self, prompt: Any) -> int:
+        return self.own.request_bytes(prompt)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _clone(self) -> Provider:
+        clone = capabilities(self.own).clone
+        assert clone is not None
+        return Unable(clone(), self.unable)
+
+
+def _packaged(prefix: str, model: str, *, priced: bool) -> Provider:
+    """The provider that an installed package offers by this prefix."""
+    if priced:
+        raise ConfigurationError(
+            f"'{prefix}' is a package's provider and knows its own price: leave --price-in and "
+            "--price-out out"
+        )
+    point = next(point for point in entry_points(group=ENTRY_POINTS) if point.name == prefix)
+    try:
+        made = point.load()(model)
+    except Exception as error:  # whatever a package raises, in one line
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigurationError(
+            f"-m {prefix}:{model}: the provider of {_package(point)} can't be had ({told}). Mend, "
+            "update or uninstall that package, or name another model"
+        ) from error
+    return check_provider(made, f"-m {prefix}:{model} ({_package(point)})")
+
+
+def _package(point: EntryPoint) -> str:
+    return f"package {point.dist.name}" if point.dist is not None else f"'{point.value}'"
+
+
+_ASKED = ("identity", "model", "open", "send", "count_tokens", "request_bytes", "close")
+
+
+def check_provider(given: Any, what: str) -> Provider:
+    """`given`, which `what` names. Raises `ConfigurationError` where it can't be a provider."""
+    if isinstance(given, type):
+        name = given.__name__
+        raise ConfigurationError(f"{what} is the class {name}: give an object of it, {name}(…)")
+    missing = [name for name in _ASKED if not hasattr(given, name)]
+    if missing:
+        raise ConfigurationError(
+            f"{what} is {type(given).__name__}, which has no {missing[0]}: a provider has what "
+            "`ondine_nb.providers.Provider` names"
+        )
+    return given  # type: ignore[no-any-return]
 
 
 def _has_key() -> bool:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
     from .limits import Limits, Permit
     from .lookup import Lookup
-    from .prompt_cache import CachePoints, cache_points
+    from .prompt_cache import CachePoints, cache_points, least_tokens
     from .question import PACK_MARK, Question, answer_in, question_key
     from .rate_limit import RateLimiter
     from .request import AnswerShare, Endpoint, Request
@@ -45,6 +45,7 @@ __all__ = [
     "SessionBudget",
     "answer_in",
     "cache_points",
+    "least_tokens",
     "question_key",
 ]
 
@@ -75,6 +76,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "SessionBudget": "budget",
         "answer_in": "question",
         "cache_points": "prompt_cache",
+        "least_tokens": "prompt_cache",
         "question_key": "question",
     },
 )

@@ -94,8 +94,7 @@ class Rejections:
         self._forbidden = self._forbidden + 1 if forbidden else 0
         if forbidden and not proven:
             raise FatalProviderError(
-                f"{error}. Nothing was answered before: set ANTHROPIC_API_KEY to a key that may "
-                "ask this model"
+                f"{error}. Nothing was answered before: give a key that may ask this model"
             ) from error
         if self._count >= _ALIKE or self._forbidden >= _FORBIDDEN:
             number = max(self._count, self._forbidden)

@@ -11,7 +11,7 @@ from .load import LoadStage
 from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
-from .prompt import PromptStage
+from .prompt import Picker, PromptStage
 
 __all__ = [
     "REASKS",
@@ -28,6 +28,7 @@ __all__ = [
     "OneByOne",
     "Packs",
     "ParseStage",
+    "Picker",
     "PipelineStage",
     "Plan",
     "PromptStage",

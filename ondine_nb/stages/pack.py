@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..models import ZERO, Prompt, Usage
 from ..orchestration import Halted, Row
-from ..providers import Answer, Reply
+from ..providers import Answer, Reply, off_wire
 from ..sending import AnswerShare, Endpoint, Question, Request, Sender
 from .plan import Asked, Plan
 
@@ -97,7 +97,7 @@ class Packs(Plan):
 
     def add(self, question: Question, row: Row) -> None:
         size = self._size(row)
-        if size > _LONG_BYTES or self.gives_up:
+        if size > _LONG_BYTES or self.gives_up or not self.form.fits(_text(row)):
             return
         pack = self._open
         if pack is not None and pack.size + size > MOST_BYTES:
@@ -209,7 +209,7 @@ class Packs(Plan):
         ids = request.ids
         usable = answer.stop_reason != "refusal"
         texts = self.form.read(answer.text, set(ids)) if usable else {}
-        message, price = json.loads(reply.body), self.packed.provider.price
+        message, price = json.loads(off_wire(reply.body)[1]), self.packed.provider.price
         price = None if price is None else price.at(answer.usage.prompt_tokens)
         shares: list[AnswerShare] = []
         usages = answer.usage.shares(len(ids))
@@ -218,7 +218,7 @@ class Packs(Plan):
             if not shares and len(texts) < len(ids):
                 about["answer"] = answer.text  # as it came, once: something of it is lost
             text = texts.get(name)
-            body = body_of(message, text, usage, about)
+            body = body_of(message, answer.stop_reason, text, usage, about)
             cost = None if price is None or not usage.known else price.cost(usage)
             own = None if text is None else Answer(text, "end_turn", usage, 1)  # as in the body
             shares.append(AnswerShare(question, row, body, usage, cost, own))
@@ -231,7 +231,7 @@ class Packs(Plan):
     ) -> Iterator[tuple[Request, Decimal]]:
         for question, row in asked:
             size = self._size(row)
-            if size > _LONG_BYTES:
+            if size > _LONG_BYTES or not self.form.fits(_text(row)):
                 yield self._drafted_alone((question, row), times)
                 continue
             if self._drafted_bytes() + size > MOST_BYTES:
@@ -330,6 +330,10 @@ class Form:
             parts.append(f'In the answers the id is called "{self._id}".')
         return "\n\n".join([*parts, "The requests:\n"])
 
+    def fits(self, prompt: str) -> bool:
+        """Whether a prompt begins as all of a pack do; one that is like an example doesn't."""
+        return prompt.startswith(self._head)
+
     def own(self, prompt: str) -> str:
         """What of a prompt is the row's own."""
         end = len(prompt) - len(self._tail)
@@ -410,16 +414,24 @@ def _items(text: str) -> Iterator[dict[str, Any]]:
 
 
 def body_of(
-    message: Mapping[str, Any], text: str | None, usage: Usage, pack: Mapping[str, Any]
+    message: Mapping[str, Any],
+    stop_reason: str | None,
+    text: str | None,
+    usage: Usage,
+    pack: Mapping[str, Any],
 ) -> bytes:
     """A message of its own for one question of a pack, with its share of the usage.
 
-    It has no content where the pack's answer has none for it (`text` None). `pack` is kept beside.
+    It is one of the Messages API, whatever came over the wire, and has no content where the pack's
+    answer has none for it (`text` None). `pack` is kept beside.
     """
     whole = {
-        **{name: message.get(name) for name in ("id", "type", "role", "model")},
+        "id": message.get("id"),
+        "type": "message",
+        "role": "assistant",
+        "model": message.get("model"),
         "content": [] if text is None else [{"type": "text", "text": text}],
-        "stop_reason": "end_turn" if text is not None else message.get("stop_reason"),
+        "stop_reason": "end_turn" if text is not None else stop_reason,
         "usage": {
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,

@@ -331,3 +331,39 @@ def shots(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("ONDINE_SHOTS") or tmp_path / "shots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Runs a marimo notebook, given as its source; gives the address of its page."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def serve(source: str) -> str:
+        (tmp_path / "book.py").write_text(source)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        words = [
+            *(sys.executable, "-m", "marimo", "run", "book.py", "--headless", "--no-token"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ]
+        surroundings = environment(tmp_path, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        with (tmp_path / "log").open("wb") as log:
+            known = {"cwd": tmp_path, "env": surroundings, "stdout": log, "stderr": log}
+            processes.append(subprocess.Popen(words, **known))
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+            except OSError:
+                told = (tmp_path / "log").read_text()
+                assert processes[-1].poll() is None, told
+                assert time.monotonic() < end, told
+                time.sleep(0.1)
+            else:
+                return url
+
+    yield serve
+    for process in processes:
+        process.terminate()
+        process.wait(20)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from tests.notebook.kernels import environment
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -221,39 +213,12 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def marimo(tmp_path: Path) -> Iterator[str]:
-    """The address of a marimo server that runs the notebook."""
-    (tmp_path / "book.py").write_text(MARIMO)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [
-        *(sys.executable, "-m", "marimo", "run", "book.py", "--headless", "--no-token"),
-        *("--host", "127.0.0.1", "--port", str(port)),
-    ]
-    surroundings = environment(tmp_path, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(words, cwd=tmp_path, env=surroundings, stdout=log, stderr=log)
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                break
-            except OSError:
-                log_text = (tmp_path / "log").read_text()
-                assert process.poll() is None, log_text
-                assert time.monotonic() < end, log_text
-                time.sleep(0.1)
-        yield url
-        process.terminate()
-        process.wait(20)
-
-
-def test_in_marimo_a_frame_is_looked_through(marimo: str, browser: BrowserContext) -> None:
+def test_in_marimo_a_frame_is_looked_through(
+    in_marimo: Callable[[str], str], browser: BrowserContext
+) -> None:
     page = browser.new_page()
     page.set_viewport_size({"width": 1300, "height": 1400})
-    page.goto(marimo)
+    page.goto(in_marimo(MARIMO))
     view = page.locator(".ondine-results")
     view.locator(".scroll tr[data-row]").first.wait_for(timeout=60_000)
     look_through(view)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import BrowserContext, Locator, expect
 
 from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
@@ -220,3 +220,112 @@ def test_it_fits_narrow_and_wide_in_both_themes(
         assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
         view.screenshot(path=shots / f"review-{theme}-{width}.png")
     assert notebook.page.evaluate(CONTRAST) == []
+
+
+def review_by_keys(view: Locator) -> None:
+    """Five rows: one corrected, one accepted, one with a note, one taken back, one skipped."""
+    keyboard = view.page.keyboard
+    view.focus()
+    first = row_of(view)
+    held = view.locator("[data-field=mood] [aria-checked=true]").get_attribute("data-value")
+    keyboard.press("1" if held != "good" else "2")
+    press(view, "Enter")
+    press(view, "Enter")
+    keyboard.press("/")
+    keyboard.type("j k 1 x a")
+    assert view.get_by_label("note").input_value() == "j k 1 x a"
+    press(view, "Enter")
+    reviewed(view, 3)
+    expect(view.locator(".strip li").last).to_have_attribute("data-row", first)
+    expect(view.locator(".strip li").last).to_contain_text("corrected")
+    taken_back = row_of(view)
+    press(view, "Enter")
+    reviewed(view, 4)
+    press(view, "u")
+    reviewed(view, 3)
+    assert row_of(view) == taken_back
+    press(view, "s")
+    keyboard.press("Tab")
+    expect(view.locator("[data-field=refund]")).to_have_class("q on")
+    keyboard.press("1")
+    expect(view.locator("[data-field=refund] [data-value=true]")).to_have_attribute(
+        "aria-checked", "true"
+    )
+    press(view, "Enter")
+    reviewed(view, 4)
+
+
+def test_in_notebook_7_rows_are_reviewed_by_keys_that_stay_in_the_view(
+    open_notebook: Opener, server: MessagesServer
+) -> None:
+    said = "print(len(moods_run.labels), moods_run.labels.note.tolist())"
+    notebook = open_notebook(RUN.format("seven"), REVIEW, said, server=server, where="notebooks")
+    notebook.run(1)
+    notebook.run(2)
+    view = review_of(notebook)
+    cells = notebook.page.locator(".jp-CodeCell").count()
+    review_by_keys(view)
+    for key in ("a", "b", "x", "ArrowDown", "ArrowUp", "Shift+Enter", "d", "d", "m"):
+        notebook.page.keyboard.press(key)
+    assert notebook.page.locator(".jp-CodeCell").count() == cells
+    expect(view).to_be_visible()
+    assert notebook.run(3).strip() == "4 ['', '', 'j k 1 x a', '']"
+    expect(notebook.cell(2).locator(".ondine-review-static")).to_be_hidden()
+
+
+MARIMO = f"""import marimo
+app = marimo.App()
+
+@app.cell
+async def _():
+    import pandas as pd
+    from ondine_nb import Pipeline
+    frame = pd.DataFrame({{"text": [f"marimo {{at}}" for at in range({ROWS})]}})
+    asks = Pipeline(frame, "Tell {{text}}", schema="{SCHEMA}", base_url="SERVER", name="moods")
+    run = asks.start()
+    await run
+    return run,
+
+@app.cell
+def _(run):
+    view = run.review(reviewer="ana")
+    view
+    return view,
+
+@app.cell
+def _(run):
+    results = run.show()
+    results
+    return results,
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+def test_in_marimo_rows_are_reviewed_and_corrected_and_the_labels_lie_on_disk(
+    in_marimo: Callable[[str], str],
+    browser: BrowserContext,
+    server: MessagesServer,
+    tmp_path: Path,
+) -> None:
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1300, "height": 1400})
+    page.goto(in_marimo(MARIMO.replace("SERVER", server.url)))
+    view = page.locator(".ondine-review")
+    view.locator("[data-row]").first.wait_for(timeout=60_000)
+    review_by_keys(view)
+    results = page.locator(".ondine-results")
+    expect(results.get_by_role("button", name="Review")).to_have_count(0)  # a cell's own there
+    row = results.locator(".scroll tr[data-row]").nth(2)
+    row.locator('[data-field="mood"]').click()
+    page.keyboard.press("e")
+    expect(results.get_by_role("radiogroup", name="mood")).to_be_visible()
+    page.keyboard.press("3")
+    expect(results.locator("[data-said] .sign")).to_have_count(1)
+    page.close()
+    files = list(tmp_path.rglob("labels/moods/*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert len([it for it in lines if "undoes" not in it]) == 6
+    assert lines[-1]["fields"] == {"mood": "mixed"}
+    assert lines[-1]["reviewer"] == "reviewer"

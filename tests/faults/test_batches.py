@@ -269,7 +269,9 @@ def test_the_view_says_what_waits(asker: Asker, server: MessagesServer, rules: B
 def test_the_embedded_model_has_no_batches_and_nothing_is_started(tmp_path: Path) -> None:
     from ondine_nb import Pipeline
 
-    with pytest.raises(ConfigurationError, match="--batch needs the Anthropic API"):
+    with pytest.raises(
+        ConfigurationError, match="--batch needs a provider whose batches are known"
+    ):
         Pipeline(texts(2), "Tell: {text}", batch=True, journal=tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from ondine_nb.notebook.arguments import candidates
+from ondine_nb.providers import keep
 
 NAMES: dict[str, Any] = {
     "reviews": pd.DataFrame({"a": [1]}),
@@ -77,6 +79,24 @@ def test_tab_in_a_shell_completes_frames_and_models(shell: InteractiveShell) -> 
     lines = _offered(shell, "%%ondine out -m claude-son")[1]
     assert lines == ["%%ondine out -m claude-sonnet-5-5"]
     assert _offered(shell, "%ondine do")[1] == ["%ondine doctor"]
+
+
+def test_tab_completes_prefixes_and_the_names_of_the_last_lists(
+    shell: InteractiveShell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.user_ns["own"] = object()
+    assert _offered(shell, "%%ondine out -m mis")[1] == ["%%ondine out -m mistral:"]
+    assert _offered(shell, "%%ondine out -m $ow")[1] == ["%%ondine out -m $own"]
+    monkeypatch.setenv("ANTHROPIC_FOUNDRY_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_FOUNDRY_RESOURCE", "r")
+    listed = [{"id": "claude-new-9"}, {"id": "claude-old-1", "lifecycle": "retired"}]
+    keep(home, "foundry", [*listed, {"id": "claude-embed-1"}])
+    keep(home, "anthropic", listed)
+    told = _offered(shell, "%%ondine out -m foundry:claude")[1]
+    assert told == ["%%ondine out -m foundry:claude-new-9"]
+    assert "claude-new-9" in _offered(shell, "%%ondine out -m claude-n")[0]
+    monkeypatch.delenv("ANTHROPIC_FOUNDRY_API_KEY")  # then it can't be asked
+    assert candidates("%%ondine out -m foundry:c", shell.user_ns) == []
 
 
 def test_a_prompt_s_text_and_other_cells_are_left_to_ipython(shell: InteractiveShell) -> None:

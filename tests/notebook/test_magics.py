@@ -348,6 +348,15 @@ def test_doctor_tells_versions_and_places_but_no_secret(
     assert "ondine_nb                   not installed" not in told
 
 
+def test_doctor_takes_a_model_and_what_says_where_it_is(
+    shell: InteractiveShell, server: MessagesServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_line_magic("ondine", f"doctor -m claude-haiku-5-5 --base-url {server.url}")
+    assert "usage reported" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"doctor takes --model, .* not --budget"):
+        shell.run_line_magic("ondine", "doctor -m claude-haiku-5-5 --budget 3")
+
+
 def test_doctor_names_damaged_journals_that_are_kept_aside(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:

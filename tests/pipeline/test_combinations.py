@@ -15,15 +15,21 @@ from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.pipeline import COMBINED, OPTIONS, conflict
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
-from tests.asking import Asker, echoes, texts
+from tests.asking import Asker, texts
 from tests.docs.generate import PARTS
-from tests.server import MessagesServer
+from tests.server import MessagesServer, echo_of
 from tests.server.batches import BatchRules
 
 PAIRS = [
     (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
 ]
 ROWS = texts(9)
+LABELLED = pd.DataFrame(
+    {
+        "text": ["the first of all", "something else", "words and numbers", "a last one of them"],
+        "response": ["one", "two", "three", "four"],
+    }
+)
 
 
 @pytest.fixture
@@ -40,8 +46,15 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The keywords that a pair stands for."""
-    examples: dict[str, Any] = {"--batch": True, "--pack": 4, "--to": folder / "out.csv"}
+    examples: dict[str, Any] = {
+        "--batch": True,
+        "--pack": 4,
+        "--examples": LABELLED,
+        "--to": folder / "out.csv",
+    }
     given: dict[str, Any] = {}
+    if "--examples-by nearest" in pair:
+        given["examples"] = LABELLED
     for flag, _, value in (each.partition(" ") for each in pair):
         name = next(option.name for option in OPTIONS.values() if flag == option.long)
         given[name] = value or examples[flag]
@@ -70,7 +83,11 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     assert run.state == "done"
     frame = pd.read_csv(given["to"]) if "to" in given else run.frame
     assert list(frame["text"]) == list(ROWS["text"])
-    assert list(frame["response"]) == echoes(ROWS)
+    before = asker.pipeline(ROWS, **given).examples
+    cells = [(text,) for text in ROWS["text"]]
+    shown = [""] * len(ROWS) if before is None else before.before(cells)
+    prompts = [f"{examples}Tell: {text}" for examples, (text,) in zip(shown, cells, strict=True)]
+    assert list(frame["response"]) == list(map(echo_of, prompts))
 
 
 def test_the_table_of_the_docs_has_every_pair() -> None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from ondine_nb import Pipeline
+from ondine_nb.errors import ConfigurationError, NoKeyError
 from ondine_nb.models import Usage
-from ondine_nb.providers import FREE, capabilities, choose
+from ondine_nb.providers import FREE, Provider, capabilities, choose, known
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.choose import _profiles
 from ondine_nb.providers.local import LocalProvider
 from ondine_nb.providers.local import process as local
+from tests.asking import texts
+from tests.echo import Echo
 
 HAIKU = "claude-haiku-5-5"
 
 
 def chosen(model: str = HAIKU, **given: object) -> AnthropicProvider:
     provider = choose(model, **given)  # type: ignore[arg-type]
-    assert isinstance(provider, AnthropicProvider)
-    return provider
+    own = getattr(provider, "own", provider)
+    assert isinstance(own, AnthropicProvider)
+    return own if own is provider else provider  # type: ignore[return-value]
 
 
 def test_without_a_key_a_model_can_answer_nothing_new_and_says_both_remedies() -> None:
@@ -31,7 +37,7 @@ def test_without_a_key_a_model_can_answer_nothing_new_and_says_both_remedies() -
     assert "-m local" in keyless(provider)
 
 
-def keyless(provider: AnthropicProvider) -> str:
+def keyless(provider: Provider) -> str:
     return capabilities(provider).unable
 
 
@@ -96,3 +102,113 @@ def test_a_folder_of_profiles_without_a_profile_is_no_key(
 def test_without_a_sign_of_a_key_the_sdk_isnt_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "anthropic", None)  # importing it would raise
     assert keyless(chosen())
+
+
+# -- by prefix
+
+
+def test_anthropics_own_prefix_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-x")
+    plain, named = chosen(HAIKU), chosen(f"anthropic:{HAIKU}")
+    assert (named.model, named.identity, named.price) == (plain.model, plain.identity, plain.price)
+    at = chosen(f"anthropic:{HAIKU}", base_url="http://127.0.0.1:8080")
+    assert (at.model, at.identity) == (HAIKU, "http://127.0.0.1:8080")
+
+
+def test_a_cloud_that_lacks_something_says_what_and_the_embedded_model(home: Path) -> None:
+    provider = choose("foundry:claude-haiku-5-5")
+    assert (provider.identity, provider.model) == ("foundry", "claude-haiku-5-5")
+    told = capabilities(provider).unable
+    assert told.startswith("foundry:claude-haiku-5-5 can't be asked: set ANTHROPIC_FOUNDRY_API_KEY")
+    assert told.endswith("or ask the embedded model with -m local")
+    with pytest.raises(NoKeyError, match=r"^foundry:claude-haiku-5-5 can't be asked: set "):
+        Pipeline(texts(2), "{text}", model="foundry:claude-haiku-5-5", journal=home).execute()
+
+
+@pytest.mark.parametrize("option", ["batch", "pack"])
+def test_what_cant_be_asked_may_still_have_batches_and_packs(option: str, home: Path) -> None:
+    given = {"batch": True} if option == "batch" else {"pack": 2, "schema": "a: str"}
+    Pipeline(texts(2), "{text}", model=HAIKU, journal=home, **given)
+    if option == "batch":
+        with pytest.raises(
+            ConfigurationError, match=r"\(anthropic, openai, aws, gcloud\), and bed"
+        ):
+            Pipeline(texts(2), "{text}", model="bedrock:anthropic.claude-haiku-5-5", batch=True)
+
+
+# -- an object, and a package's
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that offer a provider: one that works, three that don't."""
+    points = [
+        EntryPoint("echo", "tests.providers.test_choose:echo", known.ENTRY_POINTS),
+        EntryPoint("gone", "no_such_package:Provider", known.ENTRY_POINTS),
+        EntryPoint("raises", "tests.providers.test_choose:raises", known.ENTRY_POINTS),
+        EntryPoint("other", "tests.providers.test_choose:Path", known.ENTRY_POINTS),
+    ]
+    for module in (known, sys.modules[choose.__module__]):
+        monkeypatch.setattr(module, "entry_points", lambda group: points)
+
+
+def echo(model: str) -> Echo:
+    made = Echo(identity="echo of a package")
+    made.model = model
+    return made
+
+
+def raises(model: str) -> Echo:
+    raise RuntimeError(f"no\nlicence for {model}")
+
+
+def test_a_package_offers_a_provider_by_its_prefix(packages: None, home: Path) -> None:
+    provider = choose("echo:large:v2")
+    assert (provider.identity, provider.model) == ("echo of a package", "large:v2")
+    result = Pipeline(texts(2), "Say {text}", model="echo:large", journal=home).execute()
+    assert list(result.data["response"]) == ["Say text 0", "Say text 1"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says"),
+    [
+        ("gone", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raises", "RuntimeError: no licence for large"),
+        ("other", "is PosixPath, which has no identity"),
+    ],
+)
+def test_a_broken_package_is_one_line_and_hurts_no_other(
+    prefix: str, says: str, packages: None
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        choose(f"{prefix}:large")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert choose("echo:large").model == "large"
+    assert choose(HAIKU).model == HAIKU
+
+
+def test_a_packages_provider_knows_its_own_price(packages: None) -> None:
+    with pytest.raises(ConfigurationError, match="leave --price-in and --price-out out"):
+        choose("echo:large", price_in=Decimal(1), price_out=Decimal(1))
+
+
+def test_an_object_as_model_answers(home: Path) -> None:
+    own = Echo(identity="mine")
+    pipeline = Pipeline(texts(2), "Say {text}", model=own, journal=home)
+    assert pipeline.options.model == "echo"
+    assert list(pipeline.execute().data["response"]) == ["Say text 0", "Say text 1"]
+    with pytest.raises(ConfigurationError, match="give one of them"):
+        Pipeline(texts(2), "{text}", model=own, provider=Echo())
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (3, "--model is int, which has no identity"),
+        (Echo, "--model is the class Echo: give an object"),
+    ],
+)
+def test_what_is_no_provider_is_said_before_anything_is_sent(given: object, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Pipeline(texts(1), "{text}", model=given)

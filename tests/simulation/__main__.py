@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from .told import live
+from .told import end_with_parent, live
 
 _TOLD_EVERY = 500
 
@@ -32,7 +32,7 @@ def main() -> int:
 
 def _live_all(seeds: range, jobs: int, *, go_on: bool) -> int:
     started, broken, steps = time.monotonic(), 0, 0
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, end_with_parent) as pool:
         for done, told in enumerate(pool.imap(live, seeds, chunksize=8), 1):
             steps += told.steps
             if told.problem:

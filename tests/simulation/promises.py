@@ -134,6 +134,9 @@ class Promises:
     def check_ends(self, process: ProcessPlan, *, last: bool) -> None:
         """All runs of this process are over."""
         self.check_shown()
+        journaled = total(Decimal(entry.cost or 0) for entry in self._disk.entries)
+        paid = total(each.shown for each in self._wire.ledger if each.shown is not None)
+        demand(journaled <= paid, journaled, "is journaled, and", paid, "was paid")
         for run in self.running:
             plan = self.plans[run.id]
             self._say("run", run.id, run.state, run.counts, run.cost, run.message)

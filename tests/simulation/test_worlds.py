@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
+
+from tests.patience import PATIENCE
 
 from .worlds import World
 
@@ -34,6 +39,25 @@ def test_a_seed_gives_the_same_world_and_the_same_steps_again() -> None:
         assert [_without_run(each) for each in once.wire.ledger] == [
             _without_run(each) for each in again.wire.ledger
         ]
+
+
+TELLING = """
+import sys
+from tests.simulation import __main__ as command
+
+command._TOLD_EVERY = 1
+sys.exit(command.main())
+"""
+
+
+def test_workers_end_with_the_process_that_started_them() -> None:
+    command = [sys.executable, "-c", TELLING, "--seeds", "1000000", "--jobs", "2"]
+    given = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=given, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("1 worlds")
+        running.kill()
+        running.communicate(timeout=PATIENCE)  # until nobody holds its output any more
 
 
 def _without_run(sent: object) -> str:

@@ -198,8 +198,7 @@ class World:
         for _ in range(plan.retries):
             if not run.counts.failed or run.context.control.draining:
                 break
-            again = replace(self.promises.plans[run.id], retries=0, stop=None, stop_at_step=None,
-                            stop_at_request=None, pause=None, cancel=None)  # fmt: skip
+            again = replace(self.promises.plans[run.id].undisturbed, retries=0)
             run = run.retry_failed()
             provider.run = run.id
             self.promises.add(run, again)
@@ -247,8 +246,7 @@ class World:
             self._say("can't be resumed:", error)
             return None
         self._say("run", run.id, "goes on")
-        did = replace(its_plan, resumes=True, start=0.0, stop=None, stop_again=None, cancel=None,
-                      stop_at_step=None, stop_at_request=None, pause=None)  # fmt: skip
+        did = replace(its_plan.undisturbed, resumes=True, start=0.0)
         self.promises.add(run, did)
         return run
 
@@ -271,8 +269,9 @@ class World:
         for at in (plan.stop, plan.stop_again):
             if at is not None:
                 loop.call_later(at, run.stop)
-        if plan.stop_at_step is not None:
-            loop.at_step(loop.steps + plan.stop_at_step, run.stop)
+        for step in (plan.stop_at_step, plan.stop_again_at_step):
+            if step is not None:
+                loop.at_step(loop.steps + step, run.stop)
         if plan.pause is not None:
             at, seconds = plan.pause
             loop.call_later(at, run.pause)

@@ -194,7 +194,7 @@ def test_shares_add_up_to_the_last_token_and_the_last_digit(
 def test_the_message_of_one_row_is_read_like_any_other() -> None:
     usage = Usage(7, 3, 2, 1)
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
-    answer = Answer.read(body_of(message, "hé\ud800", usage, {"id": "aaaa"}))
+    answer = Answer.read(body_of(message, "end_turn", "hé\ud800", usage, {"id": "aaaa"}))
     assert answer == Answer("hé\ud800", "end_turn", usage, 1)
-    lost = Answer.read(body_of({**message, "stop_reason": "max_tokens"}, None, usage, {}))
+    lost = Answer.read(body_of(message, "max_tokens", None, usage, {}))
     assert (lost.text, lost.usage) == ("", usage)

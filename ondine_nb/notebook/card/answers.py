@@ -42,6 +42,12 @@ class Plot:
     failed: int
     share: str
 
+    @property
+    def failed_height(self) -> float:
+        """The length of the bar of rows without an answer beside the others', in percent."""
+        highest = max((bar.rows for bar in self.shown.bars if not bar.kind), default=0)
+        return min(100.0, 100 * self.failed / (highest or max(self.failed, 1)))
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:

@@ -1,6 +1,7 @@
 """Distributions of a column's values: counts of few values, a histogram of many numbers.
 
-Everything here is pure. Each distribution has a text that says the same as its plot.
+Everything here is pure; what is counted, and what goes into which bins, is as in the results. Each
+distribution has a text that says the same as its plot.
 """
 
 from __future__ import annotations
@@ -9,18 +10,26 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from itertools import chain
 from typing import Any
 
 from ...prompts import as_text
-from ..ui import clean
+from ..ui import (
+    FEW,
+    bin_edges,
+    bin_of,
+    clean,
+    counts_texts,
+    date_bin_edges,
+    edge_date,
+    number_text,
+    seconds_of,
+    value_kind,
+)
 
 __all__ = ["Bar", "Distribution", "ascending", "distribution"]
 
-MOST = 8  # values that are counted each for itself
-FEW = 12  # so many distinct whole numbers are counted, not put into bins
-BINS = 20
+MOST = 8  # values that have a bar each
 LABEL = 40  # characters of a value
 STEP = 5_000  # values counted in one go
 
@@ -74,21 +83,21 @@ def distribution(
     shown = clean(name, LABEL)
     present = [value for value in values if value is not None and value == value]
     missing = len(values) - len(present)
-    kinds = {type(value) for value in present}
-    if not present:
+    kind = value_kind(set(map(type, present)), choices)
+    if not present and choices is None:
         return Distribution(shown, "counts", (), missing)
-    if choices is None and kinds == {bool}:
+    if kind == "bool":
         choices = (True, False)
     if choices is not None:
         counts = _count([*choices, *present])
         counts.subtract(choices)
         ordered = Counter({value: counts[value] for value in counts})
         return _counted(shown, ordered, missing, len(values), "", most=most, by_size=False)
-    if kinds == {list}:
+    if kind == "list":
         return _lists(shown, present, missing)
-    if kinds <= {int, float}:
+    if kind == "number":
         return _numbers(shown, present, missing)
-    if kinds <= {date, datetime}:
+    if kind == "date":
         return _dates(shown, present, missing)
     return _texts(shown, present, missing, most)
 
@@ -102,7 +111,7 @@ def _lists(name: str, present: Sequence[Any], missing: int) -> Distribution:
 
 
 def _numbers(name: str, present: Sequence[Any], missing: int) -> Distribution:
-    finite = [value for value in present if math.isfinite(value)]
+    finite = [value for value in present if _is_finite(value)]
     odd = len(present) - len(finite)
     counts = _count(finite) if all(type(value) is int for value in finite) else Counter[Any]()
     if 0 < len(counts) <= FEW:
@@ -110,21 +119,30 @@ def _numbers(name: str, present: Sequence[Any], missing: int) -> Distribution:
         return _counted(name, ordered, missing, len(present) + missing, "", most=FEW, by_size=False)
     if not finite:
         return Distribution(name, "counts", (), missing, note=f"{odd:,} not finite")
-    if min(finite) == max(finite):
+    whole = all(value == math.floor(value) for value in finite)
+    edges = bin_edges(float(min(finite)), float(max(finite)), whole)
+    if not edges:
         return _counted(name, _count(present), missing, len(present) + missing, "")
-    middle = _middle(finite)
-    note = f"median {_number(middle)}"
+    note = f"median {number_text(_middle(finite))}"
     note += f" · {odd:,} not finite" if odd else ""
-    bars = _bins(finite, _number, len(present) + missing)
-    ends = _number(min(finite)), _number(max(finite))
-    return Distribution(name, "histogram", bars, missing, *ends, note)
+    labels = [number_text(edge) for edge in edges]
+    return _histogram(name, finite, edges, labels, missing, len(present) + missing, note)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _dates(name: str, present: Sequence[Any], missing: int) -> Distribution:
-    days = [value.toordinal() for value in present]
-    first, last = (date.fromordinal(day(days)).isoformat() for day in (min, max))
-    bars = _bins(days, lambda day: date.fromordinal(int(day)).isoformat(), len(present) + missing)
-    return Distribution(name, "histogram", bars, missing, first, last)
+    seconds = list(map(seconds_of, present))
+    edges = date_bin_edges(min(seconds), max(seconds))
+    if not edges:
+        return _counted(name, _count(present), missing, len(present) + missing, "")
+    labels = [edge_date(edges, at) for at in range(len(edges))]
+    return _histogram(name, seconds, edges, labels, missing, len(present) + missing)
 
 
 def _texts(name: str, present: Sequence[Any], missing: int, most: int) -> Distribution:
@@ -132,17 +150,18 @@ def _texts(name: str, present: Sequence[Any], missing: int, most: int) -> Distri
     plain = set(map(type, present)) == {str}
     texts = list(present) if plain else [as_text(value) for value in present]
     counts = _count(texts)
-    if len(counts) <= MOST or len(counts) <= len(texts) // 4:
+    if counts_texts(len(counts), len(texts)):
         note = f"{len(counts):,} different" if len(counts) > MOST else ""
         return _counted(name, counts, missing, len(present) + missing, note, most=most)
     lengths = [len(text) for text in texts]
-    ends = f"{min(lengths):,}", f"{max(lengths):,} characters"
-    note = f"{len(counts):,} different, median {_middle(lengths):,.0f}"
-    if ends[0] == f"{max(lengths):,}":
-        note = f"{len(counts):,} different, all of {ends[1]}"
+    edges = bin_edges(min(lengths), max(lengths), whole=True)
+    if not edges:
+        note = f"{len(counts):,} different, all of {lengths[0]:,} characters"
         return Distribution(name, "counts", (), missing, note=note)
-    bars = _bins(lengths, lambda size: f"{size:,.0f}", len(present) + missing)
-    return Distribution(name, "histogram", bars, missing, *ends, note)
+    note = f"{len(counts):,} different, median {_middle(lengths):,.0f}"
+    labels = [number_text(edge) for edge in edges]
+    labels[-1] += " characters"
+    return _histogram(name, lengths, edges, labels, missing, len(present) + missing, note)
 
 
 def _count(values: Sequence[Any]) -> Counter[Any]:
@@ -177,23 +196,28 @@ def _label(value: Any) -> str:
     return clean(as_text(value), LABEL) or "(empty)"
 
 
-def _bins(values: Sequence[Any], label: Any, total: int) -> tuple[Bar, ...]:
-    low, high = min(values), max(values)
-    whole = all(type(value) is int for value in values)
-    number = min(BINS, high - low + 1) if whole else BINS  # no bin without a value it could hold
-    width = (high - low + whole) / number
-    if (
-        low == high or not width or not math.isfinite(width)
-    ):  # all alike, or further apart than a float can say
-        return (Bar(label(low), len(values), 100.0, _share(len(values), total)),)
-    places = (min(number - 1, int((value - low) / width)) for value in values)
-    counts = Counter(places)
+def _histogram(
+    name: str,
+    values: Sequence[float],
+    edges: Sequence[float],
+    labels: Sequence[str],
+    missing: int,
+    total: int,
+    note: str = "",
+) -> Distribution:
+    """A bar for each bin, which goes up to the next of `labels`, the texts of the edges."""
+    counts = Counter(bin_of(edges, value) for value in values)
     highest = max(counts.values())
-    return tuple(
-        Bar(f"{label(low + at * width)} to {label(low + (at + 1) * width)}", counts[at],
-            100 * counts[at] / highest, _share(counts[at], total))
-        for at in range(number)
-    )  # fmt: skip
+    bars = tuple(
+        Bar(
+            f"{labels[at]} to {labels[at + 1]}",
+            counts[at],
+            100 * counts[at] / highest,
+            _share(counts[at], total),
+        )
+        for at in range(len(edges) - 1)
+    )
+    return Distribution(name, "histogram", bars, missing, labels[0], labels[-1], note)
 
 
 def _share(rows: int, total: int) -> str:
@@ -209,10 +233,3 @@ def ascending(values: Sequence[Any]) -> list[Any]:
     """`values` in ascending order. Sorted in steps: one long sort would hold all threads."""
     runs = [sorted(values[start : start + STEP]) for start in range(0, len(values), STEP)]
     return sorted(chain.from_iterable(runs))
-
-
-def _number(value: Any) -> str:
-    """Up to four digits that matter; large ones whole and with separators."""
-    if abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{float(value):.3g}"
-    return f"{value:.4g}"

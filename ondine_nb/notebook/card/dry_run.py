@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from ...evaluation import Examples
 from ...models import CostEstimate
 from ...pipeline import Tally
 from ..ui import clean, css, display_bundle, lines, template
@@ -20,7 +21,8 @@ MOST = 4_000  # characters of a prompt
 class DryRun:
     """What is told, as texts: `cost` is what is likely, `between` its bounds ("" where unknown).
 
-    `types` are (column, dtype as read), `prompts` the first ones.
+    `types` are (column, dtype as read), `prompts` the first ones, `examples` what stands before the
+    first one.
     """
 
     name: str
@@ -35,6 +37,7 @@ class DryRun:
     types: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     prompts: tuple[str, ...]
+    examples: str = ""
 
     @classmethod
     def of(cls, pipeline: Any, tally: Tally, estimate: CostEstimate) -> DryRun:
@@ -45,6 +48,9 @@ class DryRun:
             "skipped": tally.skipped,
         }
         likely, between = _cost(estimate)
+        parted = [("", it) for it in tally.first_prompts]
+        if pipeline.examples is not None:
+            parted = list(map(Examples.parted, tally.first_prompts))
         return cls(
             name=clean(pipeline.name),
             model=clean(pipeline.provider.model),
@@ -57,7 +63,8 @@ class DryRun:
             between=between,
             types=tuple(_types(pipeline)),
             notes=tuple(clean(note, 400) for note in estimate.notes),
-            prompts=tuple(lines(prompt, MOST) for prompt in tally.first_prompts),
+            prompts=tuple(lines(prompt, MOST) for _, prompt in parted),
+            examples=lines(parted[0][0], MOST) if parted else "",
         )
 
 
@@ -80,6 +87,8 @@ def dry_run_text(known: DryRun) -> str:
     told = [f"Dry run of {known.name} on {known.model}: nothing was sent."]
     told += [f"{name}: {value}" for name, value in facts.items()]
     told += [*known.notes, ""]
+    if known.examples:
+        told += ["Before the first prompt:", known.examples, ""]
     for number, prompt in enumerate(known.prompts, 1):
         told += [f"Prompt {number}:", prompt, ""]
     return "\n".join(told).rstrip()

@@ -9,24 +9,27 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
-from decimal import Decimal
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from ...data import is_nan_or_none
 from ...prompts import as_text
+from ..ui import (
+    FEW,
+    bin_edges,
+    counts_texts,
+    date_bin_edges,
+    edge_date,
+    number_text,
+    seconds_of,
+    value_kind,
+)
 
-__all__ = ["ColumnIndex", "in_order", "number_text", "value_text"]
+__all__ = ["ColumnIndex", "in_order", "value_text"]
 
-BINS = 24
-FEW = 12  # so many distinct whole numbers are counted, not put into bins
-MOST = 8  # different texts that are counted although none comes again
 STEP = 2_000  # values in one go
 PARTS = 64  # that a long column is sorted in
-_NUMBERS = {int, float, Decimal}
-_EPOCH = datetime(1970, 1, 1)
 
 
 class ColumnIndex:
@@ -50,7 +53,8 @@ class ColumnIndex:
         self.choices = choices
         self._values: Sequence[Any] = values
         self.missing: Any = numpy.fromiter(map(is_nan_or_none, values), bool, len(values))
-        self.kind: str = _kind(values, choices)
+        types = {type(value) for value in values if not is_nan_or_none(value)}
+        self.kind: str = value_kind(types, choices)
         self._orders: dict[bool, Any] = {}
         alike = like is not None and like.kind == self.kind and "edges" in vars(like)
         self._known_edges: list[float] = like.edges if like is not None and alike else []
@@ -152,7 +156,7 @@ class ColumnIndex:
             return len(set(present)) <= (FEW if whole else 1)
         if self.kind in ("text", "json"):
             different, rows = len(self._coded[1]), int((~self.missing).sum())
-            return different <= MOST or different <= rows // 4
+            return counts_texts(different, rows)
         return len(self.edges) < 2
 
     def _values_present(self) -> list[Any]:
@@ -188,7 +192,7 @@ class ColumnIndex:
         """Each row's number: of a date its seconds since 1970, of a text its length."""
         if self.kind == "number" and set(map(type, self._values)) <= {float, type(None)}:
             return self._np.array(self._values, "f8")  # None becomes NaN
-        reads: dict[str, Callable[[Any], float]] = {"number": float, "date": _seconds}
+        reads: dict[str, Callable[[Any], float]] = {"number": float, "date": seconds_of}
         read = reads.get(self.kind, _length)
         pairs = zip(self._values, self.missing, strict=True)
         return self._np.array([math.nan if gone else _float(read, it) for it, gone in pairs], "f8")
@@ -205,10 +209,8 @@ class ColumnIndex:
             return known
         whole = bool((finite == self._np.floor(finite)).all()) and self.kind != "date"
         if self.kind == "date":
-            return _date_edges(low, high)
-        if low == high or not math.isfinite(high - low):
-            return []
-        return _edges(low, high, whole)
+            return date_bin_edges(low, high)
+        return bin_edges(low, high, whole)
 
     def bins(self, mask: Any = None) -> Any:
         """Rows in each bin, where `mask` holds. The last bin has its upper end in it."""
@@ -230,12 +232,7 @@ class ColumnIndex:
 
     def edge_text(self, at: int) -> str:
         """An end of a bin as text."""
-        value = self.edges[at]
-        if self.kind == "date":
-            moment = _EPOCH + timedelta(seconds=value)
-            days = all(not edge % 86_400 for edge in self.edges)
-            return moment.date().isoformat() if days else moment.isoformat(" ", "minutes")
-        return number_text(value)
+        return edge_date(self.edges, at) if self.kind == "date" else number_text(self.edges[at])
 
     @cached_property
     def in_unit(self) -> bool:
@@ -312,28 +309,6 @@ def in_order(places: Sequence[int], key: Callable[[int], Any]) -> Iterator[int]:
     yield from chain.from_iterable(sorted(part, key=key) for part in parts)
 
 
-def number_text(value: Any) -> str:
-    """Up to four digits that matter; large ones whole and with separators."""
-    if abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{float(value):.3g}"
-    return f"{value:.4g}"
-
-
-def _kind(values: Sequence[Any], choices: tuple[Any, ...] | None) -> str:
-    if choices is not None:
-        return "choice"
-    kinds = {type(value) for value in values if not is_nan_or_none(value)}
-    if kinds == {bool}:
-        return "bool"
-    if kinds and kinds <= _NUMBERS:
-        return "number"
-    if kinds and kinds <= {date, datetime}:
-        return "date"
-    if kinds == {list}:
-        return "list"
-    return "json" if kinds & {list, dict} else "text"
-
-
 def value_text(value: Any) -> str:
     """The text of any value; a value that has none is named by its type."""
     if type(value) is str:
@@ -353,43 +328,3 @@ def _float(read: Callable[[Any], float], value: Any) -> float:
 
 def _length(value: Any) -> float:
     return len(value_text(value))
-
-
-def _seconds(value: date) -> float:
-    if not isinstance(value, datetime):
-        return (value - _EPOCH.date()).days * 86_400.0
-    if value.tzinfo is not None:
-        value = (value - value.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
-    return (value - _EPOCH).total_seconds()
-
-
-def _edges(low: float, high: float, whole: bool) -> list[float]:
-    """Round ends of about `BINS` bins that hold everything from `low` to `high`."""
-    raw = (high - low) / BINS
-    size = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 0.0
-    if not size or not math.isfinite(size):
-        return [low, high]
-    step = next(size * it for it in (1, 2, 2.5, 5, 10) if size * it >= raw * 0.999)
-    step = max(1.0, math.ceil(step)) if whole else step
-    first = math.floor(low / step)
-    count = max(1, math.ceil(high / step + (0.5 if whole else 0) - first - 1e-9))
-    edges = [round((first + at) * step, 12) for at in range(count + 1)]
-    if edges[-1] < high or (whole and edges[-1] == high):
-        edges.append(round((first + count + 1) * step, 12))
-    if edges[0] > low or len(edges) > 4 * BINS or len(set(edges)) < len(edges):
-        return [low, high]  # steps that a float can't tell apart
-    return edges
-
-
-def _date_edges(low: float, high: float) -> list[float]:
-    """Bins of whole days where there are days enough, else of even lengths."""
-    days = math.floor(high / 86_400) - math.floor(low / 86_400) + 1
-    if days > 2:
-        step = 86_400.0 * max(1, math.ceil(days / BINS))
-    elif high > low:
-        step = max(60.0, math.ceil((high - low) / BINS / 60) * 60.0)
-    else:
-        return []
-    first = math.floor(low / (86_400 if days > 2 else 60)) * (86_400 if days > 2 else 60)
-    count = math.floor((high - first) / step) + 1
-    return [first + at * step for at in range(count + 1)]

@@ -12,8 +12,8 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from ..ui import clean
-from .column import ColumnIndex, number_text
+from ..ui import clean, number_text
+from .column import ColumnIndex
 from .table import Head, Results
 
 __all__ = ["Condition", "Query", "Selection", "facet_of", "plotted"]

@@ -17,7 +17,7 @@ from ...data import frames_in, kind_of, wrap
 from ...errors import RunError
 from ...pipeline import JudgedRun
 from ..card import shown_elsewhere
-from ..ui import LiveView, bind, clean, in_notebook, may_click, names_here, row_count
+from ..ui import LiveView, bind, clean, in_marimo, in_notebook, may_click, names_here, row_count
 from .corrections import REVIEWER, Corrections
 from .export import export
 from .look import columns_of, detail_told, facets_of, failed_of, lines_of
@@ -145,7 +145,7 @@ class ResultsView(LiveView):
                 "look": self._told(),
                 "query": self._query_told(),
                 "is_run": run is not None,
-                "can_review": hasattr(run, "review"),
+                "can_review": hasattr(run, "review") and not in_marimo(),
                 "can_correct": results.corrections is not None,
                 "retrying": self._retrying(),
                 "ended": run is None or run.state in ENDED,

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Any
 from ... import lazily
 
 if TYPE_CHECKING:
+    from .bins import (
+        FEW,
+        bin_edges,
+        bin_of,
+        counts_texts,
+        date_bin_edges,
+        edge_date,
+        number_text,
+        seconds_of,
+        value_kind,
+    )
     from .display import (
         CellOutput,
         Place,
@@ -46,6 +57,7 @@ if TYPE_CHECKING:
     from .worker import Drawing, ViewWorker
 
 __all__ = [
+    "FEW",
     "MESSAGE",
     "MISSING",
     "CellOutput",
@@ -55,11 +67,16 @@ __all__ = [
     "Place",
     "ViewWorker",
     "at_cell_ends",
+    "bin_edges",
+    "bin_of",
     "bind",
     "cell_number",
     "clean",
+    "counts_texts",
     "css",
+    "date_bin_edges",
     "display_bundle",
+    "edge_date",
     "has_key",
     "in_marimo",
     "in_notebook",
@@ -69,22 +86,34 @@ __all__ = [
     "names_here",
     "nobody_there",
     "not_at_cell_ends",
+    "number_text",
     "points",
     "rate",
     "row_count",
     "safe",
+    "seconds_of",
     "short",
     "shown_at",
     "span",
     "template",
     "time_left",
     "vacate",
+    "value_kind",
     "view_of",
 ]
 
 __getattr__: Callable[[str], Any] = lazily(
     __name__,
     {
+        "FEW": "bins",
+        "bin_edges": "bins",
+        "bin_of": "bins",
+        "counts_texts": "bins",
+        "date_bin_edges": "bins",
+        "edge_date": "bins",
+        "number_text": "bins",
+        "seconds_of": "bins",
+        "value_kind": "bins",
         "Drawing": "worker",
         "Kit": "widget_kit",
         "vacate": "display",

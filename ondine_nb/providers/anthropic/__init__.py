@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batches import BatchResult, MessageBatches, ServerBatch
 from .client import AnthropicProvider, has_credentials, sdk
+from .clouds import lacking
 
 __all__ = [
     "AnthropicProvider",
@@ -11,5 +12,6 @@ __all__ = [
     "MessageBatches",
     "ServerBatch",
     "has_credentials",
+    "lacking",
     "sdk",
 ]

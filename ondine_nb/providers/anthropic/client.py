@@ -20,21 +20,27 @@ from typing import Any, TypeAlias
 
 from ...errors import (
     ConfigurationError,
-    ConnectionLostError,
     FatalProviderError,
     ForbiddenError,
     RejectedRequestError,
     RowError,
-    UnreadAnswerError,
 )
 from ..base import Reply, Settings, without_login
 from ..base_url import BaseUrl
+from ..http import (
+    ENCODINGS,
+    BodyTemplate,
+    FastPath,
+    TimeLimit,
+    guard,
+    not_answered,
+    timed_out,
+    transient,
+)
 from ..known import KNOWN, KnownProvider
 from ..pricing import FREE, ModelPrice, find_price
 from . import clouds
-from .bounded import ENCODINGS, guard
-from .errors import causes, is_spent, said, timed_out, transient
-from .fast_path import BodyTemplate, FastPath, TimeLimit
+from .errors import is_spent, said
 
 __all__ = ["AnthropicProvider", "has_credentials", "thinking_of"]
 
@@ -402,26 +408,12 @@ class AnthropicProvider:
         return RejectedRequestError(f"the request was rejected ({status}: {told})")
 
     def _of_connection(self, error: BaseException) -> RowError | FatalProviderError:
-        chain = causes(error)
-        for cause in chain:
-            if isinstance(cause, FatalProviderError | UnreadAnswerError):  # by our own checks
-                return cause
-        told = " ".join((self._hidden(str(chain[-1])) or type(chain[-1]).__name__).split())
-        # Not by httpx2's ConnectError: a connection reset after the request went out is one too.
-        kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
-        if "ClientConnectorError" in kinds:
-            return ConnectionLostError(
-                f"no server answers at {self._where()}. Is it running, and is --base-url right?"
-                if self.base_url
-                else f"{self._where()} can't be reached. Is this machine online?",
-                unreachable=True,
-            )
-        if type(chain[-1]) is ValueError:  # headers that can't be sent: a key with a line break
-            return FatalProviderError(
-                f"no request can be sent to {self._where()}: {told[:200].rstrip('.')}. Check the "
-                "key and --base-url"
-            )
-        return ConnectionLostError(f"the connection was cut: {told[:200]}", possibly_billed=True)
+        unreachable = (
+            f"no server answers at {self._where()}. Is it running, and is --base-url right?"
+            if self.base_url
+            else f"{self._where()} can't be reached. Is this machine online?"
+        )
+        return not_answered(error, self._where(), unreachable=unreachable, hide=self._hidden)
 
     def _where(self) -> str:
         if self.row.client:

@@ -62,7 +62,7 @@ def check_dask(provider: Provider) -> None:
     if not can.travels:
         raise ConfigurationError(
             f"--executor dask sends from Dask's workers, and {can.title} answers on this "
-            "machine only: leave --executor out, or set ANTHROPIC_API_KEY"
+            "machine only: leave --executor out, or name another model with -m"
         )
     _packed(provider)
 

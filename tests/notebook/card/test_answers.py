@@ -37,6 +37,7 @@ def test_each_new_column_is_counted_over_the_rows_that_were_asked(tmp_path: Path
         assert bar.rows == sum(row.outputs.get("sentiment") == bar.label for row in rows)
     assert (mood.failed, mood.kind) == (failed, "choice")
     assert answers.of == 400 - failed
+    assert mood.failed_height == 100 * failed / max(bar.rows for bar in mood.shown.bars)
     text = shown(run).text
     assert f"no answer {failed}" in text
     assert f"5 of {answers.of} rows, by chance" in text

@@ -7,10 +7,11 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ondine_nb.notebook.card.distributions import BINS, Distribution, distribution
+from ondine_nb.notebook.card.distributions import Distribution, distribution
+from ondine_nb.notebook.results.column import ColumnIndex
 
 
 def bars(found: Distribution) -> list[tuple[str, int]]:
@@ -38,12 +39,12 @@ def test_many_numbers_make_a_histogram_that_loses_none() -> None:
     values = [at / 7 for at in range(500)]
     found = distribution("score", [*values, None, math.nan])
     assert found.kind == "histogram"
-    assert len(found.bars) == BINS
+    assert len(found.bars) == 15  # of a round width: 5
     assert sum(bar.rows for bar in found.bars) == 500
     assert found.missing == 2
     assert max(bar.height for bar in found.bars) == 100
-    assert (found.low, found.high) == ("0", "71.29")
-    assert found.text == "0 to 71.29 · median 35.71 · 2 missing"
+    assert (found.low, found.high) == ("0", "75")
+    assert found.text == "0 to 75 · median 35.71 · 2 missing"
 
 
 def test_whole_numbers_get_no_bin_that_could_hold_none() -> None:
@@ -64,7 +65,7 @@ def test_equal_numbers_are_one_count() -> None:
 def test_dates_make_a_histogram_by_day() -> None:
     found = distribution("when", [date(2026, 1, 1), date(2026, 3, 1), None])
     assert found.kind == "histogram"
-    assert (found.low, found.high) == ("2026-01-01", "2026-03-01")
+    assert (found.low, found.high) == ("2026-01-01", "2026-03-02")
     assert sum(bar.rows for bar in found.bars) == 2
 
 
@@ -122,3 +123,25 @@ def test_a_histogram_holds_every_finite_number(values: list[float]) -> None:
     found = distribution("x", values)
     finite = sum(map(math.isfinite, values))
     assert sum(bar.rows for bar in found.bars) in (finite, len(values))
+
+
+@given(
+    st.one_of(
+        st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2),
+        st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2),
+        st.lists(st.dates(), min_size=2),
+        st.lists(st.datetimes(), min_size=2),
+        st.lists(st.text(max_size=30), min_size=2),
+        st.lists(st.sampled_from(["a", "b", "c"]), min_size=2),
+    )
+)
+@example(values=[0.0, 1.6500000001000002e308])
+def test_the_card_bins_and_counts_as_the_results_do(values: list[Any]) -> None:
+    found, index = distribution("x", values), ColumnIndex(values)
+    if found.kind == "histogram":
+        assert not index.bars
+        assert [bar.rows for bar in found.bars] == index.bins().tolist()
+        assert found.low == index.edge_text(0)
+        assert found.high.removesuffix(" characters") == index.edge_text(len(index.edges) - 1)
+    else:
+        assert index.bars or len(index.edges) < 2

@@ -40,7 +40,7 @@ from ondine_nb.providers.anthropic.client import (
     has_credentials,
     thinking_of,
 )
-from ondine_nb.providers.anthropic.errors import retry_after
+from ondine_nb.providers.http import retry_after
 from tests.server import MODELS, THINKING_TOKENS, MessagesServer, echo_of, value_of
 
 KEY = "sk-ant-very-secret-0123456789"

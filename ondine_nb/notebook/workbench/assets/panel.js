@@ -337,9 +337,10 @@ function draw({ root, model, kernel, note }) {
 
   // -- the tries
 
-  const COLUMNS = [
+  const wide = (text) => h("span", { class: "wide-only" }, text);
+  const columns = () => [
     ["changed", "what changed", null], ["model", "model", "model"], ["rows", "rows", "rows"], ["value", null, "value"],
-    ["f1", "macro F1", "f1"], ["usd", "$ per 1,000 rows", "usd"], ["p50", "p50", "p50"],
+    ["f1", [wide("macro "), "F1"], "f1"], ["usd", [wide("$ per 1,000 rows"), h("span", { class: "narrow-only" }, "$/1,000")], "usd"], ["p50", "p50", "p50"],
   ];
   const MEASURES = { accuracy: "accuracy", agreement: "agreement", mae: "mean error", "": "accuracy" };
 
@@ -355,7 +356,7 @@ function draw({ root, model, kernel, note }) {
   function drawBoard() {
     const { lines, total, measure, tie, against, scale } = state.board;
     if (!lines.length) return board.replaceChildren();
-    const by = measure === "accuracy" ? `accuracy ${scale ? `${scale} to 1, ` : ""}95 % interval` : measure === "agreement" ? `agreement with ${against}` : MEASURES[measure];
+    const by = measure === "accuracy" ? ["accuracy", wide(` ${scale ? `${scale} to 1, ` : ""}95 % interval`)] : measure === "agreement" ? `agreement with ${against}` : MEASURES[measure];
     const th = ([name, text, sort]) => h("th", { class: ["rows", "f1", "usd", "p50"].includes(name) ? "num" : name === "value" ? "score" : undefined, scope: "col",
       "aria-sort": sorted.by === sort ? (sorted.down ? "descending" : "ascending") : undefined },
       sort ? h("button", { type: "button", "data-key": `sort-${name}`, onclick: () => sortBy(sort) }, text ?? by, sorted.by === sort && icon(sorted.down ? "down" : "up")) : text);
@@ -364,7 +365,7 @@ function draw({ root, model, kernel, note }) {
       h("table", { class: "grid tries" },
         h("thead", {}, h("tr", {}, h("th", { class: "tk" }, unseen("compare")), h("th", { class: "v" },
           h("button", { type: "button", "data-key": "sort-number", onclick: () => { sorted = { by: "number", down: sorted.by === "number" ? !sorted.down : true }; drawBoard(); } }, unseen("try"), sorted.by === "number" && icon(sorted.down ? "down" : "up"))),
-          COLUMNS.map(th), h("th", {}, unseen("restore")))),
+          columns().map(th), h("th", {}, unseen("restore")))),
         h("tbody", {}, inOrder(lines).map(tryRow))),
       total > lines.length && h("p", {}, link(`${count(total - lines.length)} earlier tries`, async () => { const all = await told(kernel.ask("all_tries")); if (all) { state.board = all; drawBoard(); } }, { "data-key": "all-tries" })),
       tie && h("p", { class: "small tie" }, h("span", { class: "badge warn" }, "≈ tie"), ` ${tie}`));

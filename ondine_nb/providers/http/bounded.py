@@ -13,7 +13,8 @@ from ..base import without_login
 __all__ = ["ENCODINGS", "MOST_BYTES", "Unpacking", "check_redirect", "guard"]
 
 MOST_BYTES = 32_000_000  # the longest answers that there are have under a hundredth of that
-_ANSWERED = ("/v1/messages", "/invoke", ":rawPredict")  # paths by which a model is asked
+# Paths by which a model is asked.
+_ANSWERED = ("/v1/messages", "/chat/completions", "/invoke", ":rawPredict")
 ENCODINGS = "gzip, deflate"  # what can be unpacked a piece at a time, so that no piece bursts it
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ondine_nb.providers import Reply, Settings
 from ondine_nb.providers.anthropic.client import AnthropicProvider, _turn
-from ondine_nb.providers.anthropic.fast_path import BodyTemplate, FastPath
+from ondine_nb.providers.http import BodyTemplate, FastPath
 from tests.server import FAULTS, MessagesServer, echo_of
 
 HAIKU = "claude-haiku-5-5"

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import FatalProviderError, TooLargeAnswerError, UnknownEncodingError
 from ondine_nb.providers import Settings
-from ondine_nb.providers.anthropic import bounded
-from ondine_nb.providers.anthropic.bounded import Unpacking
 from ondine_nb.providers.anthropic.client import AnthropicProvider
+from ondine_nb.providers.http import Unpacking, bounded
 from tests.asking import ended, texts
 from tests.server import MessagesServer
 
@@ -79,7 +78,7 @@ async def test_an_answer_past_the_ceiling_is_the_rows_error_by_both_ways(
 
     monkeypatch.setattr(bounded, "MOST_BYTES", 100_000)
     monkeypatch.setattr(bounded.Unpacking.__init__, "__defaults__", (100_000,))
-    monkeypatch.setattr("ondine_nb.providers.anthropic.fast_path.MOST_BYTES", 100_000)
+    monkeypatch.setattr("ondine_nb.providers.http.fast_path.MOST_BYTES", 100_000)
     large, ended_ = first, asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -83,9 +83,15 @@ class FastPath:
         None where each request needs the SDK: tokens that expire, redirects, a proxy, tracing,
         another transport than the one that is known here.
         """
-        request, redirected = response.http_request, response.http_response.history
+        if client.credentials is not None or response.http_response.history:
+            return None
+        return cls.like(http, response.http_request, connecting)
+
+    @classmethod
+    def like(cls, http: Any, request: Any, connecting: float | None = None) -> FastPath | None:
+        """The short way by which what is like `request` can be sent over `http`, or None."""
         find = getattr(http, "_transport_for_url", None)
-        if client.credentials is not None or redirected or find is None or _traced():
+        if find is None or _traced():
             return None
         session = _plain_session(find(request.url))
         return None if session is None else cls(session, request, connecting)
