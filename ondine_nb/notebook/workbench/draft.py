@@ -248,8 +248,8 @@ class Workbench:
 
     def _typed(self, name: str) -> str:
         value = self.options.get(name)
-        if name == "model" and value is None:
-            return DEFAULT_MODEL
+        if name == "model":
+            return as_text(value or DEFAULT_MODEL)
         return "" if value is None or value == OPTIONS[name].default else as_text(value)
 
     def edit(self, name: str, value: Any) -> None:
