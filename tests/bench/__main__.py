@@ -18,6 +18,7 @@ NAMES = (
     "results",
     "openai",
     "tries",
+    "examples",
 )
 
 
