@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,8 +176,13 @@ def test_until_an_answer_has_come_eight_are_in_flight_at_most(tmp_path: Path, fa
 
 
 def test_the_concurrency_asked_for_is_the_concurrency_there_is(tmp_path: Path) -> None:
-    with MessagesServer(latency=0.4) as server:
-        Asker(server, tmp_path).run(texts(200), concurrency=37)
+    with MessagesServer() as server, ThreadPoolExecutor(1) as beside:
+        running = beside.submit(Asker(server, tmp_path).run, texts(300), concurrency=37)
+        server.wait_for(60)  # before the first answer there are fewer
+        server.pause()
+        server.wait_for_peak(37)
+        server.resume()
+        running.result()
     assert server.peak_in_flight == 37
 
 

@@ -237,6 +237,10 @@ class MessagesServer:
         """Block until `n` requests have arrived since the start."""
         self._wait(lambda: self.arrived >= n, f"{n} arrivals", timeout)
 
+    def wait_for_peak(self, n: int, timeout: float = PATIENCE) -> None:
+        """Block until `n` requests have been in flight at once."""
+        self._wait(lambda: self.peak_in_flight >= n, f"{n} at once", timeout)
+
     def wait_idle(self, timeout: float = PATIENCE) -> None:
         """Block until nothing is in flight, so that the ledger stands still."""
         self._wait(lambda: self.in_flight == 0, "nothing in flight", timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,13 @@ def test_packs_fill_up_across_the_chunks_that_rows_are_read_in(asker: Asker) -> 
 
 
 def test_as_many_packs_are_under_way_at_once_as_requests_may_be(home: Path) -> None:
-    with MessagesServer(latency=0.1) as server:
-        run = Asker(server, home).run(texts(800), pack=10, concurrency=16)
+    with MessagesServer() as server, ThreadPoolExecutor(1) as beside:
+        running = beside.submit(Asker(server, home).run, texts(800), pack=10, concurrency=16)
+        server.wait_for(20)  # before the first answer there are fewer
+        server.pause()
+        server.wait_for_peak(16)
+        server.resume()
+        run = running.result()
         assert list(run.frame["response"]) == echoes(texts(800))
         assert server.peak_in_flight == 16
         assert run.context.metrics.concurrency == 16
