@@ -226,7 +226,7 @@ class Pipeline:
         """
         frame = self.frame
         some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
-        return self._over(some.native).execute().data
+        return self._over(some).execute().data
 
     def start(self) -> Run:
         """Start on the running loop; gives the `Run` at once."""
