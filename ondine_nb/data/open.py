@@ -24,7 +24,7 @@ from .frames import Frame, NativeFrame, kind_of, text_names, wrap
 from .parquet import open_folder
 from .source import BLOCK_ROWS, FrameBlocks, FrameSource, Source, recast
 
-__all__ = ["named_dtypes", "open_source"]
+__all__ = ["named_dtypes", "open_source", "reads_from"]
 
 _DTYPES = ("str", "int", "float", "bool", "date")
 _LOOK_ROWS = 1_000  # of an iterator: fix its columns and dtypes, before anything is sent
@@ -79,6 +79,20 @@ def open_source(
     if isinstance(data, Iterator):
         return _iterator_source(data, name, kind)
     return FrameSource(wrap(data, name))
+
+
+def reads_from(data: Any, target: str | Path) -> bool:
+    """Whether `data`, as `open_source` takes it, is read out of the file or folder `target`.
+
+    Of a LazyFrame by what its plan names.
+    """
+    path = Path(target).expanduser().resolve()
+    if isinstance(data, (str, Path)):
+        source = Path(data).expanduser().resolve()
+        return source == path or (source.is_dir() and path.parent == source)
+    return _is_plan(data) and any(
+        name in data.explain(optimized=False) for name in {str(path), str(target)}
+    )
 
 
 def named_dtypes(dtypes: Mapping[str, str | type] | str) -> dict[str, str]:
