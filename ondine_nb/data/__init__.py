@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
-    from .open import named_dtypes, open_source
+    from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
 
@@ -29,6 +29,7 @@ __all__ = [
     "named_dtypes",
     "open_source",
     "open_target",
+    "reads_from",
     "records_frame",
     "wrap",
 ]
@@ -49,6 +50,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "named_dtypes": "open",
         "open_source": "open",
         "open_target": "sinks",
+        "reads_from": "open",
         "records_frame": "frames",
         "wrap": "frames",
     },

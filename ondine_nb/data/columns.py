@@ -132,9 +132,9 @@ def native_rows(
     """A frame of `library`, "pandas" or "polars", of `rows`; a key that a row lacks is missing.
 
     `kinds` has the kind of each column, in order; a pandas index begins at `start`, the position
-    of the first row.
+    of the first row. What polars has no type for, or would change, is an Object: see `settled`.
     """
-    kinds = {name: kind if _whole(kind) else "any" for name, kind in kinds.items()}
+    kinds = {name: _read_as(kind) for name, kind in kinds.items()}
     values = {
         name: _fitted([plain(row.get(name)) for row in rows], kind) for name, kind in kinds.items()
     }
@@ -145,7 +145,52 @@ def native_rows(
         return pd.DataFrame(arrays, index=pd.RangeIndex(start, start + len(rows)))
     import polars as pl
 
-    return pl.DataFrame([_polars(name, values[name], kind) for name, kind in kinds.items()])
+    return pl.DataFrame(
+        pl.Series(name, values[name], dtype=pl.Object)
+        if _changes(kind)
+        else _polars(name, values[name], kind)
+        for name, kind in kinds.items()
+    )
+
+
+def settled(native: NativeFrame, kinds: Mapping[str, Kind]) -> NativeFrame:
+    """A polars frame as from `native_rows`, with the dtypes that its user gets.
+
+    Integers among floats are floats, and text is what no type holds.
+    """
+    objects = [name for name, kind in kinds.items() if _changes(_read_as(kind))]
+    return native.with_columns(
+        [_settled(native[name], _with_floats(_read_as(kinds[name]))) for name in objects]
+    )
+
+
+def _settled(series: Any, kind: Kind) -> Any:
+    return _polars(series.name, _fitted(series.to_list(), kind), kind)
+
+
+def _read_as(kind: Kind) -> Kind:
+    """The kind by which a column's rows are read."""
+    if kind == "number":
+        return "float"
+    return kind if _whole(kind) else "any"
+
+
+def _changes(kind: Kind) -> bool:
+    """Whether polars would change values of a kind, however deep."""
+    if isinstance(kind, tuple):
+        return _changes(kind[1])
+    if isinstance(kind, dict):
+        return any(map(_changes, kind.values()))
+    return kind in ("any", "number")
+
+
+def _with_floats(kind: Kind) -> Kind:
+    """A kind in which numbers of both sorts, however deep, are floats."""
+    if isinstance(kind, tuple):
+        return ("list", _with_floats(kind[1]))
+    if isinstance(kind, dict):
+        return {key: _with_floats(item) for key, item in kind.items()}
+    return "float" if kind == "number" else kind
 
 
 def kind_named(name: str) -> Kind:
@@ -294,6 +339,7 @@ _DTYPES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "naive": (_datetime, "datetime64[us]", "Datetime"),
     "day": (_as_it_is, "object", "Date"),
     "bytes": (_as_it_is, "object", "Binary"),
+    "number": (_as_it_is, "object", "Float64"),  # ints among floats, within lists and structs
 }
 _NAMED = {"str", "int", "float", "bool", "date", "datetime", "choice", "json"}
 _NAMED |= {f"list[{item}]" for item in ("str", "int", "float", "bool", "date")}
@@ -304,7 +350,9 @@ _NAMED |= {f"list[{item}]" for item in ("str", "int", "float", "bool", "date")}
 
 _WIDER = {  # what holds two scalar kinds
     frozenset({"int", "long"}): "long",
-    frozenset({"int", "float"}): "float",
+    frozenset({"int", "float"}): "number",
+    frozenset({"int", "number"}): "number",
+    frozenset({"float", "number"}): "number",
 }
 _MOST_KEYS = (
     500  # dicts whose keys are data, such as names of users, would make a Struct of them all
@@ -346,7 +394,7 @@ def merged(one: Kind, other: Kind) -> Kind:
 
 def holds(kind: Kind, other: Kind) -> bool:
     """Whether a column of `kind` takes values of the kind `other` without a change."""
-    return bool(merged(kind, other) == kind)
+    return bool(_read_as(merged(kind, other)) == kind)
 
 
 def plain(value: Any) -> Any:

@@ -332,7 +332,8 @@ def _open_jsonl(path: Path, kind: str, dtypes: Mapping[str, str]) -> FrameBlocks
         for start in range(0, rows, BLOCK_ROWS):
             yield native_rows(kind, list(islice(objects, BLOCK_ROWS)), kinds, start)
 
-    return FrameBlocks(name, native_rows(kind, [], kinds), _guarded(name, blocks), rows=rows)
+    empty = native_rows(kind, [], kinds)
+    return FrameBlocks(name, empty, _guarded(name, blocks), rows=rows, kinds=kinds)
 
 
 _ROW_KINDS = {"date": "day", "int": "long"}

@@ -16,7 +16,16 @@ from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
 from ..errors import ColumnError, ConfigurationError, nearest
-from .columns import Column, is_nan_or_none, listed, pandas_array, plain, polars_series
+from .columns import (
+    Column,
+    Kind,
+    is_nan_or_none,
+    listed,
+    pandas_array,
+    plain,
+    polars_series,
+    settled,
+)
 
 __all__ = ["Frame", "NativeFrame", "frames_in"]
 __all__ += ["kind_of", "records_frame", "text_names", "wrap"]
@@ -224,9 +233,24 @@ class PandasFrame(Frame):
 
 
 class PolarsFrame(Frame):
-    """A `Frame` on a polars DataFrame."""
+    """A `Frame` on a polars DataFrame.
+
+    With `kinds` it is one as from `native_rows`: its rows are read as they came, and `native`, and
+    whatever is made of it, has the dtypes that a user gets.
+    """
 
     kind = "polars"
+
+    def __init__(
+        self, native: NativeFrame, name: str, kinds: Mapping[str, Kind] | None = None
+    ) -> None:
+        super().__init__(native, name)
+        self._kinds = kinds
+        if kinds:
+            self.native = settled(native, kinds)
+
+    def take(self, positions: Sequence[int]) -> Frame:
+        return PolarsFrame(self._taken(list(positions)), self.name, self._kinds)
 
     def _snapshot(self, native: NativeFrame) -> NativeFrame:
         return native.clone()
@@ -239,7 +263,8 @@ class PolarsFrame(Frame):
         return self._held[positions]
 
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
-        return self._held.with_columns([polars_series(column) for column in new])
+        frame = self.native if self._kinds else self._held
+        return frame.with_columns([polars_series(column) for column in new])
 
 
 def _index_names(index: Any) -> tuple[str, ...]:
@@ -256,14 +281,16 @@ def _index_names(index: Any) -> tuple[str, ...]:
     )
 
 
-def wrap(data: Any, name: str = "data") -> Frame:
+def wrap(data: Any, name: str = "data", kinds: Mapping[str, Kind] | None = None) -> Frame:
     """A `Frame` on `data`, a pandas or polars DataFrame that messages call `name`.
+
+    `kinds` are those of its columns, where `native_rows` made it.
 
     Raises ConfigurationError, with the remedy, for anything else; ColumnError for a frame with no
     columns or with two whose names are the same as text.
     """
     if kind := kind_of(data):
-        return PandasFrame(data, name) if kind == "pandas" else PolarsFrame(data, name)
+        return PandasFrame(data, name) if kind == "pandas" else PolarsFrame(data, name, kinds)
     bases = [(base.__module__.partition(".")[0], base.__name__) for base in type(data).__mro__]
     what = " ".join(bases[0]).removeprefix("builtins ")
     what = "None" if data is None else f"an {what}" if what[0] in "aeiou" else f"a {what}"

@@ -24,7 +24,7 @@ from .frames import Frame, NativeFrame, kind_of, text_names, wrap
 from .parquet import open_folder
 from .source import BLOCK_ROWS, FrameBlocks, FrameSource, Source, recast
 
-__all__ = ["named_dtypes", "open_source"]
+__all__ = ["named_dtypes", "open_source", "reads_from"]
 
 _DTYPES = ("str", "int", "float", "bool", "date")
 _LOOK_ROWS = 1_000  # of an iterator: fix its columns and dtypes, before anything is sent
@@ -72,11 +72,27 @@ def open_source(
         if named:
             raise ConfigurationError(f"{path} has dtypes of its own: leave dtypes out")
         return open_folder(path, _library(kind))
+    if isinstance(data, Frame):
+        return FrameSource(data)
     if isinstance(data, list):
         return _list_source(data, name, kind)
     if isinstance(data, Iterator):
         return _iterator_source(data, name, kind)
     return FrameSource(wrap(data, name))
+
+
+def reads_from(data: Any, target: str | Path) -> bool:
+    """Whether `data`, as `open_source` takes it, is read out of the file or folder `target`.
+
+    Of a LazyFrame by what its plan names.
+    """
+    path = Path(target).expanduser().resolve()
+    if isinstance(data, (str, Path)):
+        source = Path(data).expanduser().resolve()
+        return source == path or (source.is_dir() and path.parent == source)
+    return _is_plan(data) and any(
+        name in data.explain(optimized=False) for name in {str(path), str(target)}
+    )
 
 
 def named_dtypes(dtypes: Mapping[str, str | type] | str) -> dict[str, str]:
@@ -168,7 +184,8 @@ def _list_source(data: list[Any], name: str, kind: str | None) -> Source:
         for at in range(0, len(data), BLOCK_ROWS):
             yield native_rows(library, data[at : at + BLOCK_ROWS], kinds, at)
 
-    return FrameBlocks(name, native_rows(library, [], kinds), blocks, rows=len(data))
+    empty = native_rows(library, [], kinds)
+    return FrameBlocks(name, empty, blocks, rows=len(data), kinds=kinds)
 
 
 def _iterator_source(data: Iterator[Any], name: str, kind: str | None) -> Source:
@@ -188,7 +205,8 @@ def _iterator_source(data: Iterator[Any], name: str, kind: str | None) -> Source
             yield native_rows(library, block, kinds, at)
             at += len(block)
 
-    return FrameBlocks(name, native_rows(library, [], kinds), blocks, repeatable=False)
+    empty = native_rows(library, [], kinds)
+    return FrameBlocks(name, empty, blocks, repeatable=False, kinds=kinds)
 
 
 def _kinds_over(rows: Iterable[Any], name: str) -> dict[str, Kind]:
@@ -225,15 +243,19 @@ def _open_kind(kind: Kind) -> Kind:
         return "any"
     if isinstance(kind, tuple):
         item = _open_kind(kind[1])
+        item = "number" if item == "float" else item
         return ("list", item) if isinstance(item, str) and item != "any" else "any"
-    return {None: "str", "int": "long"}.get(kind, kind)
+    return {None: "str", "int": "long", "number": "float"}.get(kind, kind)
+
+
+_NAMES = {"long": "int", "day": "date", "naive": "datetime", "number": "float"}
 
 
 def _shown(kind: Kind) -> str:
     """A kind as messages name it."""
     if isinstance(kind, tuple):
         return "a list"
-    return {"long": "int", "day": "date", "naive": "datetime"}.get(kind, str(kind))
+    return _NAMES.get(str(kind), str(kind))
 
 
 def _check_rows(rows: list[Any], kinds: dict[str, Kind], start: int, name: str) -> None:

@@ -7,11 +7,12 @@ blocks of rows, of any lengths, one after another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from ..errors import ConfigurationError, RunError
+from .columns import Kind
 from .frames import Frame, NativeFrame, kind_of, wrap
 
 __all__ = ["BLOCK_ROWS", "FrameBlocks", "FrameSource", "Source", "joined", "recast"]
@@ -100,7 +101,8 @@ class FrameBlocks(Source):
     """A `Source` on blocks of rows: native frames of one kind, one set of dtypes, any lengths.
 
     `blocks` begins a reading; it is called once if the stream isn't `repeatable`. `empty` is a
-    block without rows, `first` rows that are there already. What `head` has read is kept and read
+    block without rows, `first` rows that are there already; with `kinds` all of them are as
+    `native_rows` makes them. What `head` has read is kept and read
     on by the next `frames`, so that a plan isn't run, nor a generator used up, for a look at its
     first rows.
     """
@@ -114,8 +116,10 @@ class FrameBlocks(Source):
         rows: int | None = None,
         repeatable: bool = True,
         first: NativeFrame = None,
+        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        frame = wrap(empty, name)
+        frame = wrap(empty, name, kinds)
+        self._kinds = kinds
         self.name: str = name
         self.columns: tuple[str, ...] = frame.columns
         self.kind: str = frame.kind
@@ -137,7 +141,7 @@ class FrameBlocks(Source):
         self._reading = None
         if self.repeatable:
             self._seen, self._ended = [], False
-        return (wrap(native, self.name) for native in _sized(blocks, size))
+        return (wrap(native, self.name, self._kinds) for native in _sized(blocks, size))
 
     def head(self, n: int) -> Frame:
         while sum(map(len, self._seen)) < n and not self._ended:
@@ -147,13 +151,14 @@ class FrameBlocks(Source):
             self._seen += [] if block is None else [block]
             self._ended = block is None
         rows = _sized([self._nothing, *self._seen], max(n, 0) or 1)
-        return wrap(next(rows, self._nothing) if n > 0 else self._nothing, self.name)
+        found = next(rows, self._nothing) if n > 0 else self._nothing
+        return wrap(found, self.name, self._kinds)
 
     def look(self) -> Frame:
-        return wrap(self._first, self.name)
+        return wrap(self._first, self.name, self._kinds)
 
     def empty(self) -> Frame:
-        return wrap(self._nothing, self.name)
+        return wrap(self._nothing, self.name, self._kinds)
 
     def _begun(self) -> Iterator[NativeFrame]:
         """The reading that is under way, or a new one."""

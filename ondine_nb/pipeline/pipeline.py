@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequen
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, Frame, FrameSource, Source, open_source, open_target
+from ..data import Column, Frame, FrameSource, Source, open_source, open_target, reads_from
 from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
 from ..journal import Journal, shared
@@ -109,6 +109,11 @@ class Pipeline:
         self._journal = journal
         self._session: SessionBudget | None = None
         self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
+        if self.options.to is not None and reads_from(data, self.options.to):
+            raise ConfigurationError(
+                f"--to {self.options.to} is what {name} is read from: name another file, for a run "
+                "that is stopped writes only the rows that it has come to"
+            )
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
         self.template: JinjaTemplate | Template = kind.compile(
@@ -226,7 +231,7 @@ class Pipeline:
         """
         frame = self.frame
         some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
-        return self._over(some.native).execute().data
+        return self._over(some).execute().data
 
     def start(self) -> Run:
         """Start on the running loop; gives the `Run` at once."""

@@ -94,14 +94,26 @@ class JinjaTemplate:
             raise PromptError(f"The prompt can't be rendered for this row: {said}") from error
 
 
+class _Struct(dict[Any, Any]):
+    """A struct of a row; what it lacks is missing, as what is null in it."""
+
+    def __missing__(self, key: Any) -> None:
+        return None
+
+
 def _in_order(value: Any) -> Any:
     """Structs, however deep, with their keys in the order that they have as text.
 
-    What loops over them gives the same prompt from each library: not every one keeps a row's own.
+    Those whose value is missing are left out there, too. So what looks into a struct, or loops over
+    it, gives the same prompt from each library: not every one keeps a row's own order, or null and
+    nothing apart.
     """
     if isinstance(value, Mapping):
-        return {key: _in_order(item) for key, item in sorted(value.items(), key=_name)}
-    return [_in_order(item) for item in value] if isinstance(value, (list, tuple)) else value
+        there = {key: item for key, item in value.items() if not is_missing(item)}
+        return _Struct((key, _in_order(item)) for key, item in sorted(there.items(), key=_name))
+    if isinstance(value, (list, tuple)):
+        return [None if is_missing(item) else _in_order(item) for item in value]
+    return value
 
 
 def _name(item: tuple[Any, Any]) -> str:

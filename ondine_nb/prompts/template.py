@@ -145,7 +145,10 @@ class _Compiler:
             raise PromptError(self._unknown(name))
         if name in self.params:
             self._filled.add(name)
-            self._literal(as_text(self.params[name]))
+            try:
+                self._literal(prompt_text(self.params[name]))
+            except PromptError as error:
+                raise PromptError(f"Parameter {name!r} is {error}") from None
             return
         if name not in self.used and Counter(self._columns)[name] > 1:
             raise PromptError(f"Column {name!r} stands twice in `{self.frame_name}`: rename one.")

@@ -171,7 +171,8 @@ def check_provider(given: Any, what: str) -> Provider:
 
 def _has_key() -> bool:
     """Ask the SDK only where there is a sign of a key: its import takes over a second."""
-    if os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN"):
+    keys = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+    if any(os.environ.get(name, "").strip() for name in keys):  # a blank one is none
         return True
     signs = ("ANTHROPIC_PROFILE", "ANTHROPIC_IDENTITY_TOKEN", "ANTHROPIC_IDENTITY_TOKEN_FILE")
     return (any(os.environ.get(name) for name in signs) or _profiles().is_dir()) and (

@@ -16,13 +16,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.data.open import open_source
-from ondine_nb.prompts import Template
+from ondine_nb.prompts import JinjaTemplate, Template
 
 KINDS = ["pandas", "polars"]
 
 halves = st.sampled_from(["\ud83d", "a\ude00b", "\ud83d\ude00"])
 words = st.sampled_from(["NA", "None", "null", "nan", "true", "01234", "1e5", " x ", "é😀"])
 texts = st.text(max_size=6) | words | halves
+JINJA = (
+    "{{ n }} {{ x }} {% if x is mapping %}{{ x.a }} {{ x['in'] }} {{ x.c }} {{ x | length }}"
+    "{% for key, item in x.items() %}{{ key }}={{ item }};{% endfor %}"
+    "{% elif x is sequence and x is not string %}{% for item in x %}[{{ item }}]{% endfor %}"
+    "{% endif %}"
+)
 ints = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 2**53 + 1])
 floats = st.floats(allow_nan=False, allow_infinity=False) | st.just(9007199254740992.0)
 
@@ -51,14 +57,18 @@ CELLS = {
     "struct": structs,
     "structs": some(structs),
     "mixed": some(ints | texts | structs),
+    "numbers": some(st.integers(-9, 9) | st.just(1.0) | st.floats(-1e3, 1e3)),
+    "struct of numbers": in_any_order({"a": st.sampled_from([1, 1.0, 2.5]), "b": some(floats)}),
     "mixed struct": in_any_order({"a": ints | texts, "b": floats}),
     "nested": st.fixed_dictionaries({"in": structs}),
 }
 
 
-def prompts(data: Any, kind: str | None = None) -> list[str | None]:
+def prompts(data: Any, kind: str | None = None, *, jinja: bool = False) -> list[str | None]:
     source = open_source(data, kind=kind)
-    template = Template.compile("<{x}> {n}", source.columns)
+    template: Template | JinjaTemplate = Template.compile("<{x}> {n}", source.columns)
+    if jinja:
+        template = JinjaTemplate.compile(JINJA, source.columns)
     rows = [
         row
         for frame in source.frames(2)
@@ -69,16 +79,25 @@ def prompts(data: Any, kind: str | None = None) -> list[str | None]:
     return [None if prompt is None else prompt.text for prompt in made]
 
 
-def doors(values: list[Any], folder: Path) -> Iterator[tuple[str, list[str | None]]]:
+def open_doors(
+    values: list[Any], folder: Path, *, jinja: bool = False
+) -> Iterator[tuple[str, list[str | None]]]:
+    """Those by which Python's own values come, of whatever types they are."""
     rows = [{"n": at, "x": value} for at, value in enumerate(values)]
     native = pd.DataFrame({"n": range(len(values)), "x": pd.Series(values, dtype=object)})
-    yield "frame", prompts(native)
+    yield "frame", prompts(native, jinja=jinja)
     lines = folder / "a.jsonl"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for kind in KINDS:
-        yield f"list {kind}", prompts(rows, kind)
-        yield f"generator {kind}", prompts(iter(rows), kind)
-        yield f"jsonl {kind}", prompts(lines, kind)
+        yield f"list {kind}", prompts(rows, kind, jinja=jinja)
+        yield f"generator {kind}", prompts(iter(rows), kind, jinja=jinja)
+        yield f"jsonl {kind}", prompts(lines, kind, jinja=jinja)
+
+
+def doors(values: list[Any], folder: Path) -> Iterator[tuple[str, list[str | None]]]:
+    """All of them: a column of polars and of Parquet has one type."""
+    yield from open_doors(values, folder)
+    rows = [{"n": at, "x": value} for at, value in enumerate(values)]
     frame = pl.concat([part.native for part in open_source(rows, kind="polars").frames(5_000)])
     yield "polars frame", prompts(frame)
     frame.write_parquet(folder / "a.parquet")
@@ -91,10 +110,37 @@ def doors(values: list[Any], folder: Path) -> Iterator[tuple[str, list[str | Non
 @given(data=st.data())
 def test_every_door_gives_the_same_prompts(cell: str, data: st.DataObject) -> None:
     values = data.draw(st.lists(st.none() | CELLS[cell], min_size=1, max_size=4))
+    which = open_doors if "numbers" in cell else doors
     with tempfile.TemporaryDirectory() as folder:
-        found = dict(doors(values, Path(folder)))
+        found = dict(which(values, Path(folder)))
     for door, got in found.items():
         assert got == found["frame"], door
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_jinja_prompt_that_looks_into_values_is_the_same_by_every_door(
+    cell: str, data: st.DataObject
+) -> None:
+    values = data.draw(st.lists(st.none() | CELLS[cell], min_size=1, max_size=4))
+    with tempfile.TemporaryDirectory() as folder:
+        found = dict(open_doors(values, Path(folder), jinja=True))
+    for door, got in found.items():
+        assert got == found["frame"], door
+
+
+def test_what_prompts_read_as_it_came_has_one_type_in_the_frame_that_comes_out() -> None:
+    rows = [{"v": [1, 2.5], "s": {"a": 1}, "o": [1, "x"]}, {"v": [3], "s": {"a": 0.5}, "o": None}]
+    (frame,) = open_source(rows, kind="polars").frames(5)
+    assert dict(frame.with_columns([]).schema) == {
+        "v": pl.List(pl.Float64()),
+        "s": pl.Struct({"a": pl.Float64()}),
+        "o": pl.String(),
+    }
+    assert frame.native.to_dicts()[0] == {"v": [1.0, 2.5], "s": {"a": 1.0}, "o": '[1, "x"]'}
+    (row,) = next(frame.take([0]).iter_rows(["v", "s", "o"]))
+    assert repr(row) == "([1, 2.5], {'a': 1}, [1, 'x'])"
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,11 @@ from tests.journal.test_journal import put, read_fresh
 ROWS = 120
 SEEDS, GROUP = 200, 20
 _NOTHING_IS_READ = "not a database|has version|malformed|disk I/O|no such table"
+_ASKED = ("r", "anthropic", "m", 9)
+_FIRST = frozenset({0})
 BATCHES = [
-    BatchRecord("a" * 8, "r", "anthropic", "m", 9, (b"k" * 20,), "0.5", "msgbatch_a", CREATED),
-    BatchRecord("b" * 8, "r", "anthropic", "m", 9, (b"l" * 20,), "0.25", "msgbatch_b", CREATED),
+    BatchRecord("a" * 8, *_ASKED, (b"k" * 20,), "0.5", "msgbatch_a", CREATED),
+    BatchRecord("b" * 8, *_ASKED, (b"l" * 20,), "0.25", "msgbatch_b", CREATED, begins=_FIRST),
 ]
 
 

@@ -40,6 +40,28 @@ def test_what_the_file_cant_hold_is_refused_and_nothing_is_sent(
     assert run.state == "done"
 
 
+@pytest.mark.parametrize("way", ["path", "another path", "plan", "folder", "into the folder"])
+def test_what_is_read_is_never_written_over_by_a_run_that_may_be_stopped(
+    way: str, server: MessagesServer, tmp_path: Path, home: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    file = folder / "part.0.parquet"
+    pl.DataFrame({"text": ["a", "b"]}).write_parquet(file)
+    data, target = {
+        "path": (file, str(file)),
+        "another path": (str(file), f"{folder}/../in/part.0.parquet"),
+        "plan": (pl.scan_parquet(file), str(file)),
+        "folder": (folder, f"{folder}/"),
+        "into the folder": (folder, f"{folder}/more.parquet"),
+    }[way]
+    with pytest.raises(ConfigurationError, match="is read from: name another file"):
+        Asker(server, home).run(data, to=target)
+    assert server.arrived == 0
+    assert pl.read_parquet(file).shape == (2, 1)
+    assert Asker(server, home).run(data, to=str(tmp_path / "out.parquet")).state == "done"
+
+
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
 def test_bytes_that_are_no_text_fail_their_row_and_are_never_sent(
     make: Any, server: MessagesServer, home: Path

@@ -20,6 +20,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ondine_nb.errors import PromptError
+from ondine_nb.models import Prompt
 from ondine_nb.prompts.template import Template, as_text, escape, is_missing
 
 COLUMNS = ["text", "stars", "product name", "preis (€)", "название", "a.b"]
@@ -356,3 +357,9 @@ json_like = st.recursive(
 @given(json_like)
 def test_any_nested_value_has_a_text_that_can_be_sent(value: object) -> None:
     as_text(value).encode()
+
+
+def test_a_parameter_of_bytes_that_are_no_text_is_refused_and_named() -> None:
+    assert Template.compile("{a} {p}", ["a"], {"p": b"fine"}).render(["x"]) == Prompt("x fine")
+    with pytest.raises(PromptError, match="Parameter 'p' is 2 bytes that are no UTF-8 text"):
+        Template.compile("{a} {p}", ["a"], {"p": b"\xff\xd8"})

@@ -131,6 +131,7 @@ class Disk:
         self.wall, self.draw = wall, draw
         self.faults = DiskFaults()
         self.latency = 0.001
+        self.crashed = False
         self.epoch = self.transactions = 0
         self.store = _Database("answers.db")
         self.lives: list[_LiveDatabase] = []
@@ -144,7 +145,7 @@ class Disk:
 
     def begin(self, faults: DiskFaults) -> None:
         """A process begins."""
-        self.transactions, self.faults = 0, faults
+        self.transactions, self.faults, self.crashed = 0, faults, False
         self.cost_of = {}
         for entry in self.entries:
             self._count(entry, entry.run)
@@ -177,7 +178,11 @@ class Disk:
             writer.parent.switch()
 
     def crash(self) -> None:
-        """The process that wrote ends without a word: what wasn't committed never was."""
+        """The process that wrote ends without a word: what wasn't committed never was.
+
+        Nothing that its tasks still try, as they are thrown away, gets here any more.
+        """
+        self.crashed = True
         for live in self.lives:
             if not live.ended:
                 live.rollback()
@@ -302,6 +307,8 @@ class Records(CheckpointStorage):
         self._disk = disk
 
     def save(self, session_id: UUID, data: dict[str, Any]) -> bool:
+        if self._disk.crashed:
+            return False
         text = json.dumps({**data, "intermediate_data": {}})
         self._disk.records.pop(session_id, None)
         self._disk.records[session_id] = text
@@ -316,7 +323,7 @@ class Records(CheckpointStorage):
                 for each in reversed(self._disk.records)]  # fmt: skip
 
     def delete(self, session_id: UUID) -> bool:
-        return self._disk.records.pop(session_id, None) is not None
+        return not self._disk.crashed and self._disk.records.pop(session_id, None) is not None
 
     def exists(self, session_id: UUID) -> bool:
         return session_id in self._disk.records

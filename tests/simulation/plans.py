@@ -83,15 +83,15 @@ class Habits:
 
 
 def _habits(draw: random.Random) -> Habits:
-    batch = draw.random() < 0.2
+    batch, resumes = draw.random() < 0.2, draw.random() < 0.35
     return Habits(
         batch=batch,
         schema=draw.random() < 0.25,
         fresh=draw.choice([0.0, 0.2, 0.2, 0.9]),
-        resumes=draw.random() < 0.3,
+        resumes=resumes,
         packs=0.0 if batch else draw.choice([0.0, 0.0, 0.5, 1.0]),
         jumps=draw.choice([0.0, 0.2, 0.9]),
-        tight=draw.choice([0.0, 0.3, 0.8]),
+        tight=draw.choice([0.0, 0.3, 0.8]) if not resumes else draw.choice([0.0, 0.8, 1.0]),
     )
 
 
@@ -168,7 +168,7 @@ def draw_processes(draw: random.Random) -> list[ProcessPlan]:
     """Often the same rows again, as when a cell is run once more."""
     habits, values = _habits(draw), _values(draw)
     processes = []
-    for _ in range(draw.choice([1, 1, 2, 3])):
+    for _ in range(draw.choice([2, 2, 3] if habits.resumes else [1, 1, 2, 3])):
         processes.append(_process(draw, habits, values))
         values = values if draw.random() < 0.6 else _values(draw)
     return processes
@@ -194,9 +194,10 @@ def _process(draw: random.Random, habits: Habits, values: tuple[int | None, ...]
         for _ in range(draw.choice([1, 2]))
     ]
     killed = draw.random() < (0.7 if habits.resumes else 0.3)
+    soon = [100, 200, 600] if habits.resumes else [30, 300, 1500]  # with requests in flight
     return ProcessPlan(
         tuple(runs),
-        kill_at=int(draw.choice([30, 300, 1500]) * draw.random()) + 1 if killed else None,
+        kill_at=int(draw.choice(soon) * draw.random()) + 1 if killed else None,
         faults=faults,
         jumps=tuple(jumps) if draw.random() < habits.jumps else (),
         session=_budget(draw) if draw.random() < (0.5 if beside else 0.1) else None,

@@ -62,6 +62,14 @@ def test_a_named_model_without_its_key_is_an_error_before_anything_is_sent(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("blank", [" ", "\n"])
+def test_a_blank_key_is_none(blank: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a secret that isn't set often comes: it was sent, and the API said that it is wrong."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", blank)
+    with pytest.raises(NoKeyError, match=f"no key for '{SONNET}'"):
+        Pipeline(texts(3), PROMPT, model=SONNET, journal=home).execute()
+
+
 @pytest.mark.parametrize("named", [{}, {"model": HAIKU}])
 def test_answers_in_the_journal_need_no_key(
     named: dict[str, str], home: Path, server: MessagesServer

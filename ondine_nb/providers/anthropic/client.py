@@ -71,8 +71,9 @@ def sdk() -> Any:
 
 def has_credentials() -> bool:
     """Whether the SDK finds a key, a token or a profile on this machine."""
-    if os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN"):
-        return True
+    given = [os.environ.get(name) for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")]
+    if any(given):
+        return any(key.strip() for key in given if key)  # a blank one is none
     httpx2 = importlib.import_module("httpx2")
     # It sends nothing, so that it needs none of the certificates, which take 30 ms to read.
     idle = httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport(), trust_env=False)

@@ -29,8 +29,9 @@ _SPENT_WORDS = re.compile(
     r"(credits?|funds|balance|quota)\b"
     r"|(spend(ing)?|billing|usage|budget|credit) limits? (is |has been |was )?"
     r"(reached|exceeded|exhausted)"
-    r"|(reached|exceeded|hit|over) (your|the|its|this) (\w+ ){0,3}?"
-    r"(spend(ing)?|usage|billing|budget|credit)( limits?| cap)"
+    r"|(reached|exceed(ed)?|hit|over) (your|the|its|this) ([\w'’]+ ){0,3}?"
+    r"(spend(ing)?|billing|budget|credit)( limits?| cap)"
+    r"|(reached|exceeded|hit|over) (your|the|its|this) (\w+ ){0,3}?usage( limits?| cap)"
     r"|budget has been exceeded|check your (plan and )?billing)",
     re.IGNORECASE | re.DOTALL,
 )

@@ -30,6 +30,7 @@ def told(message: str = "no", kind: Any = "invalid_request_error", **inner: Any)
         "Budget has been exceeded! Current cost: 10.2, Max budget: 10.0",
         "Your account is not active, please check your billing details on our website.",
         "The spending limit has been reached",
+        "This request would exceed your organization's monthly spend limit",
     ],
 )
 @pytest.mark.parametrize("status", [400, 403, 429])
