@@ -28,9 +28,9 @@ function draw({ root, model, kernel, note }) {
   function take(next, { focus = true } = {}) {
     const before = row()?.position;
     state = next;
+    if (focus) root.focus({ preventScroll: true }); // first: a field that had it would be the active one again
     if (row()?.position !== before) { active = firstField(state); wrong = null; if (tab !== "Text") load(); }
     show();
-    if (focus) root.focus({ preventScroll: true });
   }
 
   /** Asks one thing at a time; what is pressed meanwhile is done after it. */
@@ -87,12 +87,14 @@ function draw({ root, model, kernel, note }) {
   }
   function arrow(by) {
     return (event) => {
-      const at = event.composedPath()[0].closest?.("[role=radiogroup]") ? active : -1;
+      const from = event.composedPath()[0], within = from.closest?.("[role=radiogroup]");
+      const aside = from === root && /Left|Right/.test(event.key); // of the framed field
+      const at = (within || aside) && row() && state.fields[active]?.control === "choices" ? active : -1;
       if (at < 0) return false;
       const { choices, name } = state.fields[at];
       const held = draft().held[name] ?? (by > 0 ? -1 : 0);
       choose(at, (held + by + choices.length) % choices.length)();
-      focusField(at);
+      if (within) focusField(at);
     };
   }
   function tabKey(event) {
@@ -215,10 +217,11 @@ function draw({ root, model, kernel, note }) {
   function question(field, at, value) {
     const on = at === active;
     const hint = field.control !== "choices" ? "" : field.choices.length > 1 ? `1–${Math.min(9, field.choices.length)}` : "1";
-        return h("div", { class: on ? "q on" : "q", data: { field: field.name },
+    const more = field.control === "choices" && field.choices.length > 9 ? [" ", h("kbd", {}, "←"), " ", h("kbd", {}, "→")] : null;
+    return h("div", { class: on ? "q on" : "q", data: { field: field.name },
         onfocusin: () => { if (active !== at) { active = at; mark(); } } },
       h("p", { class: "name" }, field.name,
-        h("span", { class: "hint" }, hint && [h("kbd", {}, hint), " choose, "], h("kbd", {}, "Tab"), " next field")),
+        h("span", { class: "hint" }, hint && [h("kbd", {}, hint), more, " choose, "], h("kbd", {}, "Tab"), " next field")),
       field.control === "choices" ? choices(field, at, value) : entry(field, value),
       wrong?.field === field.name && h("p", { class: "bad small", role: "alert" }, wrong.text));
   }
