@@ -770,7 +770,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
         tabindex: which === first ? 0 : -1, "data-key": which === first ? "control" : `choice ${which}`, data: { value: word }, onclick: () => choose(which) },
       which < 9 ? h("kbd", { "aria-hidden": "true" }, String(which + 1)) : null, h("span", { class: "word", dir: "auto" }, word))))
       : h(form.control === "line" && String(it.held ?? "").length <= 60 ? "input" : "textarea", { class: "entry", type: "text", "aria-label": form.name, value: it.held ?? "", "data-key": "control", spellcheck: "false", dir: "auto",
-        rows: Math.min(8, 1 + String(it.held ?? "").split("\n").length), "aria-invalid": it.wrong ? "true" : null, oninput: (event) => { it.held = event.target.value; } });
+        rows: Math.max(2, linesOf(it.held ?? "")), "aria-invalid": it.wrong ? "true" : null, oninput: (event) => { it.held = event.target.value; } });
     return h("div", { class: "editor" }, control, it.wrong ? h("p", { class: "bad small", role: "alert" }, it.wrong) : null,
       h("p", { class: "acts" }, button("Save", save, { class: "btn primary", "data-key": "save", "aria-label": `save ${form.name}` }, "Save ", h("kbd", { "aria-hidden": "true" }, "Enter")),
         button("Cancel", () => back(), { "data-key": "cancel", "aria-label": "cancel" }, "Cancel ", h("kbd", { "aria-hidden": "true" }, "Esc")),

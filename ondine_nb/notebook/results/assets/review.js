@@ -206,7 +206,7 @@ function draw({ root, model, kernel, note }) {
       state.fields.map((field, at) => field.judged ? question(field, at, now.values[field.name]) : own(field, now.values[field.name])),
       wrong && !wrong.field && h("p", { class: "bad small", role: "alert" }, wrong.text),
       h("div", { class: "entry" },
-        h("input", { type: "text", placeholder: "Note", "aria-label": "note", value: draft().note, data: { key: "note" },
+        h("input", { type: "text", placeholder: "Note", "aria-label": "note", dir: "auto", value: draft().note, data: { key: "note" },
           oninput: (event) => { draft().note = event.target.value; } }), h("kbd", { "aria-hidden": "true" }, "/")),
       h("div", { class: "acts" },
         button("", accept, { class: "btn primary", data: { key: "accept" } }, "Accept ", h("kbd", { "aria-hidden": "true" }, "Enter")),
@@ -235,17 +235,17 @@ function draw({ root, model, kernel, note }) {
           tabindex: chosen || ((held === null || held === undefined) && which === 0) ? 0 : -1,
           data: { value: word, key: chosen || ((held === null || held === undefined) && which === 0) ? `field-${field.name}` : `${field.name}-${which}` },
           onclick: () => { choose(at, which)(); root.focus({ preventScroll: true }); } },
-        which < 9 && h("kbd", { "aria-hidden": "true" }, String(which + 1)), h("span", { class: "word" }, word), said && h("small", {}, said));
+        which < 9 && h("kbd", { "aria-hidden": "true" }, String(which + 1)), h("span", { class: "word", dir: "auto" }, word), said && h("small", {}, said));
     }));
   }
 
   function entry(field, value) {
     const held = draft().held[field.name] ?? "";
-    const attributes = { "aria-label": field.name, value: held, data: { key: `field-${field.name}` }, spellcheck: "false",
+    const attributes = { "aria-label": field.name, value: held, data: { key: `field-${field.name}` }, spellcheck: "false", dir: "auto",
       oninput: (event) => { draft().held[field.name] = event.target.value; draft().touched.add(field.name); } };
     const said = value.by && draft().held[field.name] === value.held ? value.by : "";
     const words = [said, field.control === "lines" && "one a line"].filter(Boolean).join(" · ");
-    const lines = field.control === "line" && String(held).length <= 60 && !String(held).includes("\n") ? 1 : Math.min(8, 1 + String(held).split("\n").length);
+    const lines = field.control === "line" && String(held).length <= 60 && !String(held).includes("\n") ? 1 : Math.max(2, linesOf(held));
     const control = lines === 1 ? h("input", { type: "text", inputmode: /int|float/.test(field.kind) ? "decimal" : undefined, ...attributes })
       : h("textarea", { rows: lines, ...attributes });
     return h("div", { class: "entry" }, control, words && h("small", {}, words));

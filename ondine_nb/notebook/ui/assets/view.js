@@ -45,6 +45,9 @@ function link(label, onclick, attributes) {
   return h("button", { type: "button", class: "link", onclick, ...attributes }, label);
 }
 
+/** How many lines a field for a text has: those that it fills, up to eight. */
+const linesOf = (text) => Math.min(8, String(text).split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / 56)), 0));
+
 const count = (number) => Number(number).toLocaleString("en-US");
 const unseen = (text) => h("span", { class: "unseen" }, text);
 
