@@ -160,11 +160,12 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   /** The least and the wished width of a column, in px. */
   function widthsOf(it) {
+    const signs = it.kind === "choice" && S.state.columns.some((each) => each.role === "fact" && each.name === "review");
     const text = (it.kind === "choice" ? 42 : 18) + 6.8 * it.wide;
     const [least, most] = { bool: [46, 76], number: [58, 110], date: [86, 130], choice: [58, 150], fact: [60, 110],
       list: [86, 180], json: [90, 180] }[it.kind] ?? [80, it.role === "text" ? 220 : 180];
     const small = Math.max(least, Math.min(76, 16 + 6.4 * it.name.length), it.kind === "choice" ? Math.min(100, text) : 0);
-    return [small, Math.round(Math.max(small, Math.min(130, 26 + 7 * it.name.length), Math.min(most, text)))];
+    return [small, Math.round(Math.max(small, Math.min(130, 26 + 7 * it.name.length), Math.min(most, text + (signs ? 18 : 0))))];
   }
   const widthOf = (it) => widthsOf(it)[1];
 
@@ -175,7 +176,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const label = Math.min(120, Math.max(46, 20 + 7 * Math.max(...labels().map((it) => Math.max(it.wide, it.name.length)))));
     const narrow = S.mode === "narrow" && texts.length > 1;
     const sums = [0, 1].map((at) => answers.reduce((sum, it) => sum + widthsOf(it)[at], 0));
-    const over = label + sums[1] + (texts.length ? 140 : 0) - room; // where it is tight, answers give way
+    const over = label + sums[1] + (!texts.length ? 0 : narrow || texts.length < 2 ? 140 : 240) - room; // where it is tight, answers give way
     const give = over > 0 && sums[1] > sums[0] ? Math.min(1, over / (sums[1] - sums[0])) : 0;
     const wide = (it) => { const [small, wish] = widthsOf(it); return Math.floor(wish - (wish - small) * give); };
     const fixed = label + answers.reduce((sum, it) => sum + wide(it), 0);
@@ -229,6 +230,14 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   /** What a label says of an answer, as a sign; its word stands beside it, or is heard. */
   const signOf = (word, after) => h("span", { class: `sign ${word === "right" ? "ok" : word === "corrected" ? "no" : "new"}`, title: word }, icon(SIGNS[word]), after ?? unseen(`${word}: `));
 
+  /** A cell with the sign of what was said of it: a tag has it inside, so that it never stands alone. */
+  function signed(word, shown) {
+    if (!word) return shown;
+    if (!shown.matches(".tag")) return [signOf(word), shown];
+    shown.prepend(signOf(word));
+    return shown;
+  }
+
   const classOf = (it) => [it.role === "answer" && "ans", (it.kind === "number" || it.kind === "fact") && "num",
     it.kind === "bool" && "mid", it.role === "fact" && "muted"].filter(Boolean).join(" ");
 
@@ -268,7 +277,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const value = (name) => line.cells[S.look.names.indexOf(name)];
     const whole = (it) => full ? (full.texts.concat(full.parsed, full.inputs).find(([name]) => name === it.name)?.[1] ?? value(it.name)) : value(it.name);
     const cells = S.sheet.map(({ one, texts }) => one
-      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, line.said[one.name] ? signOf(line.said[one.name]) : null, cell(one, whole(one), full))
+      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, signed(line.said[one.name], cell(one, whole(one), full)))
       : h("td", { class: "stack" }, texts.map((it) => h("span", { class: full ? "" : "one", data: { field: it.name } }, full ? cell(it, whole(it), true) : marked(value(it.name) ?? "–", hits(value(it.name) ?? "", S.needle))))));
     return h("tr", { class: `${on ? "on" : ""}${full ? " tall" : ""}`, data: { row: line.at, place }, "aria-rowindex": place + 2, "aria-current": on ? "true" : null },
       h("th", { scope: "row", class: "pos" }, h("button", { type: "button", tabindex: -1, "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
@@ -657,6 +666,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
       if (S.open !== mine) return;
       mine.detail = detail;
       drawPane();
+      drawTools();
       drawTable();
       drawFailed();
       if (inPlace()) scroller.to(Math.min(scroller.offset(place), scroller.most));
@@ -667,6 +677,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     S.open = S.edit = null;
     scroller.extra.clear();
     drawPane();
+    drawTools();
     drawTable();
     drawFailed();
     root.focus({ preventScroll: true });
