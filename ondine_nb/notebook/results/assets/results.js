@@ -662,7 +662,8 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const mine = (S.open = { at, place, detail: S.open?.at === at ? S.open.detail : null });
     if (place !== null) scroller.show(place);
     try {
-      const detail = await kernel.ask("row", { at });
+      mine.asked = kernel.ask("row", { at });
+      const detail = await mine.asked;
       if (S.open !== mine) return;
       mine.detail = detail;
       drawPane();
@@ -734,6 +735,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   /** `e`: the first field of the open row, then the next one. */
   async function editNext() {
     if (!S.open && S.cursor >= 0) await openAt(S.cursor);
+    while (S.open && !S.open.detail) await S.open.asked; // keys may be quicker than the kernel
     const forms = S.open?.detail?.forms ?? [];
     if (!forms.length) return;
     const at = S.edit?.at === S.open.at ? forms.findIndex((form) => form.name === S.edit.name) : -1;
@@ -873,17 +875,19 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   const page = () => Math.max(1, Math.floor(scroller.view / ROW) - 1);
   const escape = () => { if (S.edit) back(); else if (S.choosing) { S.choosing = false; drawTools(); drawChooser(); } else if (S.open) close(); else return false; return true; };
   const ready = (work) => (event) => (S.look ? work(event) : false);
+  let editing = null; // until the editor is there
+  const then = (work) => (event) => { if (!editing) return work(event); editing.then(() => work(event)); };
   const known = {
     j: ready(() => step(1)), ArrowDown: ready((event) => (inChoices(event) ? moveChoice(1) : step(1))), k: ready(() => step(-1)), ArrowUp: ready((event) => (inChoices(event) ? moveChoice(-1) : step(-1))),
     ArrowRight: (event) => (inChoices(event) ? moveChoice(1) : false), ArrowLeft: (event) => (inChoices(event) ? moveChoice(-1) : false),
-    e: ready(() => { editNext(); }),
+    e: ready(() => { editing = editNext().catch(() => {}).finally(() => { editing = null; }); }),
     PageDown: ready(() => step(page())), PageUp: ready(() => step(-page())), Home: ready(() => step(-1e12)), End: ready(() => step(1e12)),
-    Enter: ready(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); }), Escape: ready(escape),
+    Enter: ready(then(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); })), Escape: ready(escape),
     " ": (event) => (inChoices(event) ? moveChoice(0) : false),
     "/": ready(() => { findInput.focus(); findInput.select(); }), n: ready(() => find(1)), N: ready(() => find(-1)),
     x: ready(() => { const line = S.lines.get(S.cursor); if (line) expand(line.at, S.cursor); }),
   };
-  for (const each of "123456789") known[each] = digit;
+  for (const each of "123456789") known[each] = then(digit);
   const inEditor = (event) => S.edit && event.composedPath()[0].closest?.(".editor");
   keys(root, known, {
     Enter: (event) => (event.composedPath()[0] === findInput ? find(1) : inEditor(event) ? save() : false),
