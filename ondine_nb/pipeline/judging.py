@@ -413,7 +413,8 @@ def labels(
         named = (on,) if isinstance(on, str) else tuple(on or _key_of(kept))
         draw = Draw("random", "", drawn_from) if drawn_from else Draw()
         take_in(kept, labels_in(frame, named, reviewer=reviewer, draw=draw))
-        return labels_frame(frame.kind, merged(kept.labels), on=named)
+        kind = frame.kind if kind_of(source) is not None else _kind_here()
+        return labels_frame(kind, merged(kept.labels), on=named)
     if kind_of(source) is not None:
         return _of_rows(wrap(source, "frame"), folder)
     names = label_sets(folder)
@@ -422,8 +423,12 @@ def labels(
         there = f"; there are {', '.join(names)}" if names else ", nor of any other"
         hint = f": did you mean {near!r}?" if near else there
         raise ConfigurationError(f"there are no labels of {source!r}{hint}")
-    kind = "polars" if "polars" in sys.modules and "pandas" not in sys.modules else "pandas"
-    return labels_frame(kind, merged(LabelSet(source, folder).labels))
+    return labels_frame(_kind_here(), merged(LabelSet(source, folder).labels))
+
+
+def _kind_here() -> str:
+    """The kind of frame where none is given: polars where pandas isn't in use."""
+    return "polars" if "polars" in sys.modules and "pandas" not in sys.modules else "pandas"
 
 
 def _key_of(kept: LabelSet) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -104,3 +105,42 @@ def test_after_a_run_that_took_its_time_the_final_card_is_all_that_shows(
     expect(page.locator(".ondine-run[data-state=done]")).to_be_visible()
     assert page.locator(".ondine-run").count() == 1
     assert_nothing_is_missing(page)
+
+
+@pytest.mark.parametrize("where", ["lab/tree", "notebooks"])
+def test_a_notebook_from_elsewhere_shows_each_view_once_as_it_was_saved(
+    open_notebook: Opener, jupyter: Jupyter, where: str, shots: Path
+) -> None:
+    schema = "--schema 'mood: good|bad, score: float'"
+    with MessagesServer() as server:
+        notebook = open_notebook(
+            f"%%ondine out -i frame(12,'far {where[:3]}') {schema}\nTell {{text}}",
+            "out_run.show()",
+            "out_run.review()",
+            server=server,
+        )
+        for at in (1, 2, 3):
+            notebook.run(at)
+        review = notebook.cell(3).locator(".ondine-review")
+        review.locator("[data-row]").first.wait_for()
+        review.focus()
+        notebook.page.keyboard.press("Enter")
+        expect(review.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "1")
+        saved = notebook.save()  # by Ctrl+S, while the focus is in the view
+        assert "1 of 12 reviewed" in saved[3][1]["data"]["text/plain"]
+        notebook.page.close()
+    jupyter.end_kernels()
+    book = nbformat.read(notebook.path, as_version=4)
+    book.cells[2].outputs[1]["data"]["text/html"] += "<!-- of another machine: not trusted -->"
+    nbformat.write(book, notebook.path)
+    far = open_notebook(path=notebook.path, where=where)
+    far.page.wait_for_timeout(1500)  # time for the front end to look for widgets
+    for at, says in ((1, "12 answered"), (2, "12 rows"), (3, "1 of 12 reviewed")):
+        cell = far.cell(at)
+        said = [text for text in cell.locator(".jp-OutputArea-output").all_inner_texts() if text]
+        assert len(said) == 1, said
+        assert cell.locator("style").count() == 0
+        assert "widget" not in said[0].lower()
+        assert says in said[0]
+        cell.screenshot(path=shots / f"untrusted-{at}.png")
+    expect(far.cell(2).locator("meter")).not_to_have_count(0)

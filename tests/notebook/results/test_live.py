@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,8 +263,7 @@ def test_a_value_is_corrected_by_keyboard_and_is_a_label_before_it_shows(
     expect(region(live).locator('li[data-field="urgency"] .tag')).to_have_text(word)
     expect(live.root).to_be_focused()
     shown = rows(live).nth(3).locator('[data-field="urgency"]')
-    expect(shown.locator(".tag")).to_have_text(word)
-    expect(shown.locator(".unseen")).to_have_text("corrected: ")
+    expect(shown.locator(".tag")).to_have_text(f"corrected: {word}")  # the first is only heard
     assert list(run.labels[["urgency", "reviewer"]].iloc[0]) == [word, "ana"]
     assert list(run.corrected.loc[3, ["urgency", "urgency_source"]]) == [word, "ana"]
     assert run.score("urgency").accuracy == 0
@@ -359,8 +359,40 @@ def test_a_failed_row_is_filled_in_and_what_a_review_said_is_seen(
     live.root.get_by_role("button", name="Columns").click()  # whatever asks the kernel anew
     live.root.get_by_label("plot product").check()
     shown = rows(live).first.locator('[data-field="urgency"]')
-    expect(shown.locator(".tag")).to_have_text("low")
+    expect(shown.locator(".tag")).to_have_text(re.compile("(right|corrected): low"))
     assert frame_of(live)["urgency"].iloc[0] == "low"
+
+
+def test_the_rows_in_view_are_written_to_files_and_named_for_the_next_cell(
+    live: LivePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bar(live, "urgency", "high").click()
+    expect(live.root.locator(".chip")).to_have_text("urgency = high")
+    rows(live).nth(1).locator('[data-field="urgency"]').click()
+    live.page.keyboard.press("e")
+    live.page.keyboard.press("1")
+    expect(said(live, "urgency")).to_contain_text("corrected")
+    shown = frame_of(live)
+    line = live.root.locator(".state-line")
+    live.root.get_by_role("button", name="export these rows as CSV").click()
+    expect(line).to_contain_text(f"{len(shown)} rows written to labeled.csv in {tmp_path}")
+    found = pd.read_csv(tmp_path / "labeled.csv", dtype={"ticket": str})
+    assert found["ticket"].tolist() == shown["ticket"].tolist()
+    assert found["urgency"].tolist() == list(shown["urgency"])
+    assert found["urgency"].value_counts()["low"] == 1  # as it was corrected
+    live.root.get_by_role("button", name="export these rows as Parquet").click()
+    expect(line).to_contain_text("rows written to labeled.parquet")
+    read = pd.read_parquet(tmp_path / "labeled.parquet")
+    assert read["ticket"].tolist() == shown["ticket"].tolist()
+    assert [list(it) for it in read["tags"]] == [list(it) for it in shown["tags"]]
+    live.page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {configurable: true,"
+        " value: {writeText: async text => { window.copied = text; }}})"
+    )
+    live.root.get_by_role("button", name="as frame").click()
+    expect(line).to_contain_text(f"view.selected holds these {len(shown)} rows")
+    live.page.wait_for_function("window.copied === 'view.selected'")
 
 
 def test_a_dead_kernel_keeps_nothing_and_the_editor_stays(live: LivePage) -> None:
@@ -451,6 +483,13 @@ def test_keys_stay_in_the_view(live: LivePage) -> None:
     for key in ("j", "k", "a", "x", "ArrowDown", "Shift+Enter", "Enter", "Escape"):
         live.page.keyboard.press(key)
     assert live.page.evaluate("window.through") == []
+    live.page.evaluate(
+        "document.addEventListener('keydown', it => { window.own ="
+        " document.querySelector('.ondine-ui').dataset.lmSuppressShortcuts ?? 'free'; }, true)"
+    )
+    for key, own in (("Control+Enter", "true"), ("Control+s", "free"), ("Shift+Enter", "true")):
+        live.page.keyboard.press(key)
+        assert live.page.evaluate("window.own") == own
 
 
 def test_a_dead_kernel_is_one_line_and_what_was_loaded_stays(live: LivePage) -> None:

@@ -157,6 +157,41 @@ async def test_the_rows_of_one_kind_alone_are_asked_again(tmp_path: Path) -> Non
         asker.end_process()
 
 
+async def test_a_retry_is_stopped_from_the_view_and_what_was_not_sent_is_still_failed(
+    tmp_path: Path,
+) -> None:
+    broken = True
+    with MessagesServer(plan=lambda *_: "refusal" if broken else None) as server:
+        asker = Asker(server, tmp_path)
+        first = Run(asker.pipeline(texts(12), concurrency=2))
+        await ended(first)
+        view = ResultsView(first)
+        view._look()
+        broken = False
+        server.pause()
+        sent = server.arrived
+        assert ask(view, "retry") == {"rows": 12}
+        while server.arrived < sent + 2:
+            await asyncio.sleep(0.01)
+        retry = view.run
+        assert view.state()["retrying"] == {"done": 0, "rows": 12}
+        ask(view, "stop")
+        server.resume()
+        await retry
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(view.wait)
+        server.wait_idle()
+        assert retry.state == "stopped"
+        assert server.arrived < sent + 12
+        answered = statuses(retry).count("answered")
+        state = view.state()
+        assert (state["retrying"], state["ended"]) == (None, True)
+        assert state["look"]["places"] == answered == server.arrived - sent
+        assert len(view.selected) == 12
+        view.close()
+        asker.end_process()
+
+
 async def test_retry_failed_asks_only_the_rows_that_are_named(tmp_path: Path) -> None:
     with MessagesServer(faults={"refusal": 1}) as server:
         asker = Asker(server, tmp_path)

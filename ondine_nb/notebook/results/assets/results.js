@@ -160,11 +160,12 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   /** The least and the wished width of a column, in px. */
   function widthsOf(it) {
+    const signs = it.kind === "choice" && S.state.columns.some((each) => each.role === "fact" && each.name === "review");
     const text = (it.kind === "choice" ? 42 : 18) + 6.8 * it.wide;
     const [least, most] = { bool: [46, 76], number: [58, 110], date: [86, 130], choice: [58, 150], fact: [60, 110],
       list: [86, 180], json: [90, 180] }[it.kind] ?? [80, it.role === "text" ? 220 : 180];
     const small = Math.max(least, Math.min(76, 16 + 6.4 * it.name.length), it.kind === "choice" ? Math.min(100, text) : 0);
-    return [small, Math.round(Math.max(small, Math.min(130, 26 + 7 * it.name.length), Math.min(most, text)))];
+    return [small, Math.round(Math.max(small, Math.min(130, 26 + 7 * it.name.length), Math.min(most, text + (signs ? 18 : 0))))];
   }
   const widthOf = (it) => widthsOf(it)[1];
 
@@ -175,7 +176,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const label = Math.min(120, Math.max(46, 20 + 7 * Math.max(...labels().map((it) => Math.max(it.wide, it.name.length)))));
     const narrow = S.mode === "narrow" && texts.length > 1;
     const sums = [0, 1].map((at) => answers.reduce((sum, it) => sum + widthsOf(it)[at], 0));
-    const over = label + sums[1] + (texts.length ? 140 : 0) - room; // where it is tight, answers give way
+    const over = label + sums[1] + (!texts.length ? 0 : narrow || texts.length < 2 ? 140 : 240) - room; // where it is tight, answers give way
     const give = over > 0 && sums[1] > sums[0] ? Math.min(1, over / (sums[1] - sums[0])) : 0;
     const wide = (it) => { const [small, wish] = widthsOf(it); return Math.floor(wish - (wish - small) * give); };
     const fixed = label + answers.reduce((sum, it) => sum + wide(it), 0);
@@ -229,6 +230,14 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   /** What a label says of an answer, as a sign; its word stands beside it, or is heard. */
   const signOf = (word, after) => h("span", { class: `sign ${word === "right" ? "ok" : word === "corrected" ? "no" : "new"}`, title: word }, icon(SIGNS[word]), after ?? unseen(`${word}: `));
 
+  /** A cell with the sign of what was said of it: a tag has it inside, so that it never stands alone. */
+  function signed(word, shown) {
+    if (!word) return shown;
+    if (!shown.matches(".tag")) return [signOf(word), shown];
+    shown.prepend(signOf(word));
+    return shown;
+  }
+
   const classOf = (it) => [it.role === "answer" && "ans", (it.kind === "number" || it.kind === "fact") && "num",
     it.kind === "bool" && "mid", it.role === "fact" && "muted"].filter(Boolean).join(" ");
 
@@ -268,7 +277,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const value = (name) => line.cells[S.look.names.indexOf(name)];
     const whole = (it) => full ? (full.texts.concat(full.parsed, full.inputs).find(([name]) => name === it.name)?.[1] ?? value(it.name)) : value(it.name);
     const cells = S.sheet.map(({ one, texts }) => one
-      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, line.said[one.name] ? signOf(line.said[one.name]) : null, cell(one, whole(one), full))
+      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, signed(line.said[one.name], cell(one, whole(one), full)))
       : h("td", { class: "stack" }, texts.map((it) => h("span", { class: full ? "" : "one", data: { field: it.name } }, full ? cell(it, whole(it), true) : marked(value(it.name) ?? "–", hits(value(it.name) ?? "", S.needle))))));
     return h("tr", { class: `${on ? "on" : ""}${full ? " tall" : ""}`, data: { row: line.at, place }, "aria-rowindex": place + 2, "aria-current": on ? "true" : null },
       h("th", { scope: "row", class: "pos" }, h("button", { type: "button", tabindex: -1, "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
@@ -653,10 +662,12 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const mine = (S.open = { at, place, detail: S.open?.at === at ? S.open.detail : null });
     if (place !== null) scroller.show(place);
     try {
-      const detail = await kernel.ask("row", { at });
+      mine.asked = kernel.ask("row", { at });
+      const detail = await mine.asked;
       if (S.open !== mine) return;
       mine.detail = detail;
       drawPane();
+      drawTools();
       drawTable();
       drawFailed();
       if (inPlace()) scroller.to(Math.min(scroller.offset(place), scroller.most));
@@ -667,6 +678,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     S.open = S.edit = null;
     scroller.extra.clear();
     drawPane();
+    drawTools();
     drawTable();
     drawFailed();
     root.focus({ preventScroll: true });
@@ -723,6 +735,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   /** `e`: the first field of the open row, then the next one. */
   async function editNext() {
     if (!S.open && S.cursor >= 0) await openAt(S.cursor);
+    while (S.open && !S.open.detail) await S.open.asked; // keys may be quicker than the kernel
     const forms = S.open?.detail?.forms ?? [];
     if (!forms.length) return;
     const at = S.edit?.at === S.open.at ? forms.findIndex((form) => form.name === S.edit.name) : -1;
@@ -770,7 +783,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
         tabindex: which === first ? 0 : -1, "data-key": which === first ? "control" : `choice ${which}`, data: { value: word }, onclick: () => choose(which) },
       which < 9 ? h("kbd", { "aria-hidden": "true" }, String(which + 1)) : null, h("span", { class: "word", dir: "auto" }, word))))
       : h(form.control === "line" && String(it.held ?? "").length <= 60 ? "input" : "textarea", { class: "entry", type: "text", "aria-label": form.name, value: it.held ?? "", "data-key": "control", spellcheck: "false", dir: "auto",
-        rows: Math.min(8, 1 + String(it.held ?? "").split("\n").length), "aria-invalid": it.wrong ? "true" : null, oninput: (event) => { it.held = event.target.value; } });
+        rows: Math.max(2, linesOf(it.held ?? "")), "aria-invalid": it.wrong ? "true" : null, oninput: (event) => { it.held = event.target.value; } });
     return h("div", { class: "editor" }, control, it.wrong ? h("p", { class: "bad small", role: "alert" }, it.wrong) : null,
       h("p", { class: "acts" }, button("Save", save, { class: "btn primary", "data-key": "save", "aria-label": `save ${form.name}` }, "Save ", h("kbd", { "aria-hidden": "true" }, "Enter")),
         button("Cancel", () => back(), { "data-key": "cancel", "aria-label": "cancel" }, "Cancel ", h("kbd", { "aria-hidden": "true" }, "Esc")),
@@ -862,17 +875,19 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   const page = () => Math.max(1, Math.floor(scroller.view / ROW) - 1);
   const escape = () => { if (S.edit) back(); else if (S.choosing) { S.choosing = false; drawTools(); drawChooser(); } else if (S.open) close(); else return false; return true; };
   const ready = (work) => (event) => (S.look ? work(event) : false);
+  let editing = null; // until the editor is there
+  const then = (work) => (event) => { if (!editing) return work(event); editing.then(() => work(event)); };
   const known = {
     j: ready(() => step(1)), ArrowDown: ready((event) => (inChoices(event) ? moveChoice(1) : step(1))), k: ready(() => step(-1)), ArrowUp: ready((event) => (inChoices(event) ? moveChoice(-1) : step(-1))),
     ArrowRight: (event) => (inChoices(event) ? moveChoice(1) : false), ArrowLeft: (event) => (inChoices(event) ? moveChoice(-1) : false),
-    e: ready(() => { editNext(); }),
+    e: ready(() => { editing = editNext().catch(() => {}).finally(() => { editing = null; }); }),
     PageDown: ready(() => step(page())), PageUp: ready(() => step(-page())), Home: ready(() => step(-1e12)), End: ready(() => step(1e12)),
-    Enter: ready(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); }), Escape: ready(escape),
+    Enter: ready(then(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); })), Escape: ready(escape),
     " ": (event) => (inChoices(event) ? moveChoice(0) : false),
     "/": ready(() => { findInput.focus(); findInput.select(); }), n: ready(() => find(1)), N: ready(() => find(-1)),
     x: ready(() => { const line = S.lines.get(S.cursor); if (line) expand(line.at, S.cursor); }),
   };
-  for (const each of "123456789") known[each] = digit;
+  for (const each of "123456789") known[each] = then(digit);
   const inEditor = (event) => S.edit && event.composedPath()[0].closest?.(".editor");
   keys(root, known, {
     Enter: (event) => (event.composedPath()[0] === findInput ? find(1) : inEditor(event) ? save() : false),

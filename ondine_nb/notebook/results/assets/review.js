@@ -28,9 +28,9 @@ function draw({ root, model, kernel, note }) {
   function take(next, { focus = true } = {}) {
     const before = row()?.position;
     state = next;
+    if (focus) root.focus({ preventScroll: true }); // first: a field that had it would be the active one again
     if (row()?.position !== before) { active = firstField(state); wrong = null; if (tab !== "Text") load(); }
     show();
-    if (focus) root.focus({ preventScroll: true });
   }
 
   /** Asks one thing at a time; what is pressed meanwhile is done after it. */
@@ -87,12 +87,14 @@ function draw({ root, model, kernel, note }) {
   }
   function arrow(by) {
     return (event) => {
-      const at = event.composedPath()[0].closest?.("[role=radiogroup]") ? active : -1;
+      const from = event.composedPath()[0], within = from.closest?.("[role=radiogroup]");
+      const aside = from === root && /Left|Right/.test(event.key); // of the framed field
+      const at = (within || aside) && row() && state.fields[active]?.control === "choices" ? active : -1;
       if (at < 0) return false;
       const { choices, name } = state.fields[at];
       const held = draft().held[name] ?? (by > 0 ? -1 : 0);
       choose(at, (held + by + choices.length) % choices.length)();
-      focusField(at);
+      if (within) focusField(at);
     };
   }
   function tabKey(event) {
@@ -204,7 +206,7 @@ function draw({ root, model, kernel, note }) {
       state.fields.map((field, at) => field.judged ? question(field, at, now.values[field.name]) : own(field, now.values[field.name])),
       wrong && !wrong.field && h("p", { class: "bad small", role: "alert" }, wrong.text),
       h("div", { class: "entry" },
-        h("input", { type: "text", placeholder: "Note", "aria-label": "note", value: draft().note, data: { key: "note" },
+        h("input", { type: "text", placeholder: "Note", "aria-label": "note", dir: "auto", value: draft().note, data: { key: "note" },
           oninput: (event) => { draft().note = event.target.value; } }), h("kbd", { "aria-hidden": "true" }, "/")),
       h("div", { class: "acts" },
         button("", accept, { class: "btn primary", data: { key: "accept" } }, "Accept ", h("kbd", { "aria-hidden": "true" }, "Enter")),
@@ -215,10 +217,11 @@ function draw({ root, model, kernel, note }) {
   function question(field, at, value) {
     const on = at === active;
     const hint = field.control !== "choices" ? "" : field.choices.length > 1 ? `1–${Math.min(9, field.choices.length)}` : "1";
-        return h("div", { class: on ? "q on" : "q", data: { field: field.name },
+    const more = field.control === "choices" && field.choices.length > 9 ? [" ", h("kbd", {}, "←"), " ", h("kbd", {}, "→")] : null;
+    return h("div", { class: on ? "q on" : "q", data: { field: field.name },
         onfocusin: () => { if (active !== at) { active = at; mark(); } } },
       h("p", { class: "name" }, field.name,
-        h("span", { class: "hint" }, hint && [h("kbd", {}, hint), " choose, "], h("kbd", {}, "Tab"), " next field")),
+        h("span", { class: "hint" }, hint && [h("kbd", {}, hint), more, " choose, "], h("kbd", {}, "Tab"), " next field")),
       field.control === "choices" ? choices(field, at, value) : entry(field, value),
       wrong?.field === field.name && h("p", { class: "bad small", role: "alert" }, wrong.text));
   }
@@ -232,17 +235,17 @@ function draw({ root, model, kernel, note }) {
           tabindex: chosen || ((held === null || held === undefined) && which === 0) ? 0 : -1,
           data: { value: word, key: chosen || ((held === null || held === undefined) && which === 0) ? `field-${field.name}` : `${field.name}-${which}` },
           onclick: () => { choose(at, which)(); root.focus({ preventScroll: true }); } },
-        which < 9 && h("kbd", { "aria-hidden": "true" }, String(which + 1)), h("span", { class: "word" }, word), said && h("small", {}, said));
+        which < 9 && h("kbd", { "aria-hidden": "true" }, String(which + 1)), h("span", { class: "word", dir: "auto" }, word), said && h("small", {}, said));
     }));
   }
 
   function entry(field, value) {
     const held = draft().held[field.name] ?? "";
-    const attributes = { "aria-label": field.name, value: held, data: { key: `field-${field.name}` }, spellcheck: "false",
+    const attributes = { "aria-label": field.name, value: held, data: { key: `field-${field.name}` }, spellcheck: "false", dir: "auto",
       oninput: (event) => { draft().held[field.name] = event.target.value; draft().touched.add(field.name); } };
     const said = value.by && draft().held[field.name] === value.held ? value.by : "";
     const words = [said, field.control === "lines" && "one a line"].filter(Boolean).join(" · ");
-    const lines = field.control === "line" && String(held).length <= 60 && !String(held).includes("\n") ? 1 : Math.min(8, 1 + String(held).split("\n").length);
+    const lines = field.control === "line" && String(held).length <= 60 && !String(held).includes("\n") ? 1 : Math.max(2, linesOf(held));
     const control = lines === 1 ? h("input", { type: "text", inputmode: /int|float/.test(field.kind) ? "decimal" : undefined, ...attributes })
       : h("textarea", { rows: lines, ...attributes });
     return h("div", { class: "entry" }, control, words && h("small", {}, words));

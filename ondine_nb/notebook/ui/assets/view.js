@@ -45,6 +45,9 @@ function link(label, onclick, attributes) {
   return h("button", { type: "button", class: "link", onclick, ...attributes }, label);
 }
 
+/** How many lines a field for a text has: those that it fills, up to eight. */
+const linesOf = (text) => Math.min(8, String(text).split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / 56)), 0));
+
 const count = (number) => Number(number).toLocaleString("en-US");
 const unseen = (text) => h("span", { class: "unseen" }, text);
 
@@ -275,13 +278,21 @@ function prose(text, spans = []) {
   return blocks;
 }
 
+const OWN_KEYS = "data-lm-suppress-shortcuts"; // JupyterLab's and Notebook 7's shortcuts don't count in there
+
 /** The view as anywidget wants it. `draw({root, model, kernel, note})` fills the root, which takes
     the focus and its keys; it may give a function that ends what it began. */
 function view(name, draw) {
   return {
     render({ model, el }) {
       const root = h("section", { class: `ondine-ui ${name}`, tabindex: 0,
-        "data-lm-suppress-shortcuts": "true", "data-key": "root" });
+        [OWN_KEYS]: "true", "data-key": "root" });
+      const saves = (event) => { // the one shortcut of the page that is for everyone in it
+        if (!(event.ctrlKey || event.metaKey) || event.key?.toLowerCase() !== "s" || !event.composedPath().includes(root)) return;
+        root.removeAttribute(OWN_KEYS);
+        setTimeout(() => root.setAttribute(OWN_KEYS, "true"));
+      };
+      addEventListener("keydown", saves, true);
       const line = h("p", { class: "state-line", role: "status", hidden: true });
       const note = (text) => { line.hidden = !text; line.textContent = text ?? ""; };
       let said = "";
@@ -299,7 +310,7 @@ function view(name, draw) {
       const end = draw({ root, model, kernel, note });
       root.append(line);
       el.append(root);
-      return () => { end?.(); kernel.close(); hiding?.remove(); root.remove(); };
+      return () => { end?.(); kernel.close(); hiding?.remove(); removeEventListener("keydown", saves, true); root.remove(); };
     },
   };
 }
