@@ -45,7 +45,7 @@ def choose(
 
 def ready(row: KnownProvider) -> Provider | None:
     """A provider of this row, to ask it what it has; None where this machine can't ask it."""
-    if row.name == LOCAL:
+    if row.name == LOCAL or split_model(f"{row.name}:{_ANY}")[0] is not row:
         return None
     try:
         provider = choose(f"{row.name}:{_ANY}")
