@@ -17,6 +17,8 @@ NAMES = (
     "trace",
     "results",
     "openai",
+    "tries",
+    "examples",
 )
 
 
