@@ -112,12 +112,15 @@ class Unable:
         """Nothing is sent, so nothing is connected."""
 
     async def count_tokens(self, prompt: Any) -> int | None:
+        """None: nobody is there who counts."""
         return None
 
     async def send(self, prompt: Any) -> Reply:
+        """Raises the reason why it can't be asked, a `RowError`."""
         raise RowError(self.unable)
 
     def request_bytes(self, prompt: Any) -> int:
+        """As the provider that would be asked has it."""
         return self.own.request_bytes(prompt)
 
     async def close(self) -> None:

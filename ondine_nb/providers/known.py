@@ -131,7 +131,6 @@ _ROWS = (
         max_tokens=_NEW,
         structured=True,
         cache="automatic",
-        batches=True,
         prices="openai",
     ),
     _chat(

@@ -153,7 +153,13 @@ def test_one_short_request_tells_what_a_server_can(platform: MessagesServer) -> 
 def test_what_a_server_doesnt_tell_is_said_too(server: MessagesServer) -> None:
     told = examine("claude-haiku-4-5", server.url)
     assert fact(told, "provider") == server.url
-    assert fact(told, "schema enforced").startswith("not known")
+    assert fact(told, "schema enforced") == "yes, tried just now"
+    with MessagesServer(answer=lambda _body: "Paris") as dropping:
+        told = examine("claude-haiku-4-5", dropping.url)
+        assert dropping.ledger.requests == 2
+    assert fact(told, "schema enforced").startswith("no, tried just now: answers are checked")
+    assert "-m openai:claude-haiku-4-5" in fact(told, "schema enforced")
+    assert fact(told, "cost of this") == f"${dropping.ledger.cost(1, 5)}"
     with MessagesServer(plan=lambda body, attempt: "401") as refusing:
         told = examine("claude-haiku-4-5", refusing.url)
     assert fact(told, "answers").startswith("no: ")
