@@ -36,6 +36,7 @@ from ..providers import (
     kept,
     packaged,
     ready,
+    split_model,
     without_login,
 )
 from ..text import dollars, usd
@@ -168,6 +169,8 @@ def _section_of(
 
 def _remedy(row: KnownProvider) -> str:
     """How a provider is got, in a few words."""
+    if split_model(f"{row.name}:-")[0] is not row:
+        return "unset ANTHROPIC_BASE_URL: the server there is asked for the whole name"
     try:
         why = capabilities(choose(f"{row.name}:-")).unable
     except ConfigurationError as error:

@@ -45,7 +45,7 @@ def choose(
 
 def ready(row: KnownProvider) -> Provider | None:
     """A provider of this row, to ask it what it has; None where this machine can't ask it."""
-    if row.name == LOCAL:
+    if row.name == LOCAL or split_model(f"{row.name}:{_ANY}")[0] is not row:
         return None
     try:
         provider = choose(f"{row.name}:{_ANY}")
@@ -112,12 +112,15 @@ class Unable:
         """Nothing is sent, so nothing is connected."""
 
     async def count_tokens(self, prompt: Any) -> int | None:
+        """None: nobody is there who counts."""
         return None
 
     async def send(self, prompt: Any) -> Reply:
+        """Raises the reason why it can't be asked, a `RowError`."""
         raise RowError(self.unable)
 
     def request_bytes(self, prompt: Any) -> int:
+        """As the provider that would be asked has it."""
         return self.own.request_bytes(prompt)
 
     async def close(self) -> None:

@@ -63,6 +63,20 @@ def test_what_a_provider_told_is_offered_where_there_is_its_key(
     assert model_names(home, ["claude-usual"]) == ["claude-usual", "local"]
 
 
+def test_at_a_base_url_of_the_environment_no_prefix_is_offered_that_isnt_split_off(
+    platform: MessagesServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models("aws", None)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", platform.url)
+    assert not any(name.startswith("aws:") for name in model_names(home))
+    lines = models("", None).splitlines()
+    assert "Anthropic: -m NAME" in lines
+    assert not any("-m aws:" in line for line in lines)
+    told = next(line for line in lines if line.startswith("  azure, "))
+    assert "aws" in told
+    assert told.endswith(": unset ANTHROPIC_BASE_URL: the server there is asked for the whole name")
+
+
 def test_a_provider_that_cant_be_reached_shows_what_it_told_before(
     platform: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

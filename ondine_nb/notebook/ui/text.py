@@ -35,7 +35,8 @@ CELL, MESSAGE = 200, 400  # characters shown of a cell, of a message
 MISSING = "–"
 
 _LINES = {code: to for code, to in HARMLESS.items() if code not in (0x09, 0x0A)}
-_SECRET = re.compile(r"\bsk-[\w-]{6,}")
+# How keys begin: Anthropic's and OpenAI's, Groq's, xAI's, Google's, Fireworks', Together's, AWS's.
+_SECRET = re.compile(r"\b(sk-|gsk_|xai-|AIza|fw_|tgp_|ABSK|dapi)[\w-]{6,}")
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = CELL
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 20
@@ -80,7 +81,7 @@ def _text(value: object) -> str:
 
 def safe(value: object) -> str:
     """A message of a provider, which might quote the key that it was sent."""
-    return _SECRET.sub("sk-…", clean(value, MESSAGE))
+    return _SECRET.sub(r"\1…", clean(value, MESSAGE))
 
 
 def has_key(text: str) -> bool:

@@ -390,6 +390,8 @@ def test_clean(value: object, shown: str) -> None:
 
 def test_a_key_in_a_message_is_not_shown() -> None:
     assert safe("bad key sk-ant-api03-abcdef_1, sorry") == "bad key sk-…, sorry"
+    for key in ("gsk_0123456789", "xai-0123456789", "AIzaSy0123456789", "fw_0123456789"):
+        assert "0123456789" not in safe(f"bad key {key}, sorry")
 
 
 def test_a_run_paused_by_an_outage_says_why_and_counts_down_to_the_next_try() -> None:

@@ -66,6 +66,25 @@ def edit(kernel: Kernel, changes: str) -> None:
     assert kernel.run(f"ask('edit', changes={changes})\nview.wait()").status == "ok"
 
 
+def test_the_models_menu_offers_what_there_are_keys_for(kernel: Kernel) -> None:
+    told = (
+        "import os\n"
+        "from ondine_nb.journal import home\n"
+        "from ondine_nb.providers import keep\n"
+        "keys = {'ANTHROPIC_FOUNDRY_API_KEY': 'k', 'ANTHROPIC_FOUNDRY_RESOURCE': 'r'}\n"
+        "os.environ.update(keys, ANTHROPIC_BASE_URL='')\n"
+        "for name in ('foundry', 'aws'):\n"
+        "    keep(home(), name, [{'id': 'claude-new-9'}])\n"
+    )
+    assert kernel.run(told).status == "ok"
+    assert kernel.run(OPEN).status == "ok"
+    assert kernel.run("for name in keys: del os.environ[name]").status == "ok"
+    offered = kernel.value("view.state()['menus']['model']")
+    assert offered[0] == "claude-haiku-5-5"
+    assert "foundry:claude-new-9" in offered
+    assert "aws:claude-new-9" not in offered
+
+
 # --- controls ------------------------------------------------------------------------------------
 
 
