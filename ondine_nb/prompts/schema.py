@@ -113,6 +113,7 @@ class Schema:
                 for part in path[:-1]:
                     inside = inside.setdefault(part, {})
                 inside[path[-1]] = values[known.name]
+        answer = left_out(answer, self.json_schema, self.json_schema.get("$defs", {}))
         return json.dumps(answer, ensure_ascii=False)
 
     def _read_as_it_stands(self, text: str) -> list[Any] | None:

@@ -132,9 +132,7 @@ def test_what_cant_be_asked_may_still_have_batches_and_packs(option: str, home: 
     given = {"batch": True} if option == "batch" else {"pack": 2, "schema": "a: str"}
     Pipeline(texts(2), "{text}", model=HAIKU, journal=home, **given)
     if option == "batch":
-        with pytest.raises(
-            ConfigurationError, match=r"\(anthropic, aws, gcloud\), and bed"
-        ):
+        with pytest.raises(ConfigurationError, match=r"\(anthropic, aws, gcloud\), and bed"):
             Pipeline(texts(2), "{text}", model="bedrock:anthropic.claude-haiku-5-5", batch=True)
 
 
