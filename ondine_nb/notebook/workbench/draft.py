@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, kind_of, wrap
 from ...errors import ConfigurationError, OndineError, nearest
 from ...evaluation import LabelSet, Try
 from ...journal import Journal, home
@@ -75,6 +75,8 @@ class Workbench:
         self.made: list[str] = []
         self.session: dict[str, Any] = _set(session)
         self.options: dict[str, Any] = _set(options)
+        if kind_of(self.options.get("examples")) is not None:
+            self.options["examples"] = wrap(self.options["examples"], "examples")
         self._take_params()
         self.out = "labeled"
         self.frame: Frame = wrap(data, name)
@@ -280,6 +282,8 @@ class Workbench:
         url = self.options.get("base_url")
         if url is not None and without_login(str(url)) == options.get("base_url"):
             options["base_url"] = url  # with its login, which no record has
+        if str(options.get("examples", "")).startswith("a frame of "):
+            options["examples"] = self.options.get("examples")  # rows are never kept
         for name in ("budget", "price_in", "price_out"):
             if name in options:
                 options[name] = _amount(str(options[name]))
@@ -353,6 +357,8 @@ class Workbench:
         """The cell that does what is on the bench; `source` is the frame's name or expression."""
         draft = self.draft()
         options = dict(draft.options)
+        if isinstance(examples := options.get("examples"), Frame):
+            options["examples"] = examples.native  # by the name that the user has for it
         for name in self.session:
             if OPTIONS[name].can_be_emptied and name not in options:
                 options[name] = ""

@@ -185,7 +185,11 @@ class WorkbenchView(LiveView):
             for trial, number in zip(trials, numbers, strict=True)
             if trial is not None
         )
-        labels = {name: truths.at(name, one.positions) for name in truths.fields}
+        served = frozenset().union(*(trial.served for trial in trials if trial is not None))
+        labels = {
+            name: [None if at in served else truths.of(at, name) for at in one.positions]
+            for name in truths.fields
+        }
         labels = {name: it for name, it in labels.items() if any(value is not None for value in it)}
         wanted = field or (truths.judged if truths.judged in labels else None)
         return Comparison(one, two, labels, wanted)
