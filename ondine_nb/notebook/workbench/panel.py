@@ -16,6 +16,7 @@ from ...orchestration import run_in_thread
 from ...pipeline import Options
 from ...prompts import as_text
 from ..arguments import parse_line, resolve_frame
+from ..judging import examples_named
 from ..ui import in_notebook
 from .actions import Work, started
 from .as_code import Code, name_of
@@ -236,6 +237,10 @@ class Panel:
         text = text.strip()
         known = self._shell.user_ns.get(text) if self._shell and text.isidentifier() else None
         return text if known is None else known
+
+    def examples_named(self, text: str) -> Any:
+        """Examples as they were typed: the name of a set of labels, or of a frame here."""
+        return examples_named(text, self._shell.user_ns) if self._shell and text else text
 
     def insert(self) -> None:
         """Put the cell of `code` below the cell that calls this, where the front end can.

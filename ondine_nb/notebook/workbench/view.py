@@ -242,8 +242,11 @@ class WorkbenchView(LiveView):
         options = dict(draft.options)
         params = options.pop("params", {})
         schema = options.get("schema")
-        known = {name: as_text(options.get(name) or "") for name in TYPED if name != "budget"}
-        known.pop("concurrency")
+        examples = options.get("examples")
+        if isinstance(examples, Frame):
+            options["examples"] = examples.name
+        asking = [name for name in TYPED if name not in ("budget", "concurrency")]
+        known = {name: as_text(options.get(name) or "") for name in asking}
         known["model"] = known["model"] or DEFAULT_MODEL
         known["schema"] = schema if isinstance(schema, str) else ""
         return {"prompt": draft.prompt, **known, **{f"{{{it}}}": str(params[it]) for it in params}}
@@ -327,6 +330,8 @@ class WorkbenchView(LiveView):
                         put(self.controls[each], it)
                 elif name == "schema":
                     self.bench.edit("schema", self.panel.schema_named(str(value)))
+                elif name == "examples":
+                    self.bench.edit("examples", self.panel.examples_named(str(value).strip()))
                 else:
                     self.bench.edit(name, value)
         relabelled = {"labels", "out", "schema"} & set(changes)
@@ -560,6 +565,8 @@ class WorkbenchView(LiveView):
                 if name in self.controls:
                     _tolerant(put, self.controls[name], value)
             for name, value in dict(draft.get("form", {})).items():
+                if name == "examples":
+                    value = self.panel.examples_named(str(value))
                 if name != "schema" or not self._given_schema():
                     _tolerant(self.bench.edit, name, value)
         for name in ("current", "ticked"):
