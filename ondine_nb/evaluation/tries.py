@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, kind_of, records_frame
+from ..data import Column, Frame, kind_of, records_frame
 from ..errors import ConfigurationError
 from ..journal import JsonLines, json_line_sets
 from ..prompts import word_diff
@@ -336,8 +336,8 @@ def try_sets(folder: Path | str | None = None) -> list[str]:
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON, to be kept: unset ones, keys and objects of the process are left out.
 
-    A pydantic model is its name and JSON Schema, a frame its size (rows are never kept), a base URL
-    is without name and password, money is text.
+    A pydantic model is its name and JSON Schema, a frame its name or size (rows are never kept), a
+    provider its identity, without name and password as a base URL is; money is text.
     """
     return {
         name: _plain(name, value)
@@ -355,6 +355,10 @@ def _plain(name: str, value: Any) -> Any:
         schema = getattr(value, "model_json_schema", None)
         known = {"model": value.__name__}
         return known if schema is None else known | {"json_schema": schema()}
+    if isinstance(value, Frame):
+        return value.name
+    if isinstance(identity := getattr(value, "identity", None), str):
+        return without_login(identity)
     if kind_of(value) is not None:
         return f"a frame of {len(value):,} rows"
     return json_value(value)

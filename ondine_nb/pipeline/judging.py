@@ -262,7 +262,7 @@ class JudgedRun:
                     truths[name][position] = value
         return truths
 
-    def _served(self, positions: Sequence[int]) -> set[int]:
+    def served(self, positions: Sequence[int]) -> set[int]:
         """Those of the rows that examples were made of, or that are nearly equal to one."""
         examples, columns = self.run.pipeline.examples, self.run.pipeline.template.columns
         if examples is None:
@@ -277,7 +277,7 @@ class JudgedRun:
         labelled = [(at, truth) for at, truth in enumerate(known) if truth is not None]
         if not labelled:
             raise ColumnError(f"no row of {self.run.name} has a label of {name!r} {how}")
-        served = self._served([at for at, _ in labelled])
+        served = self.served([at for at, _ in labelled])
         scope = f"{len(labelled):,} of {len(column):,} rows are labelled, {how}"
         labelled = [(at, truth) for at, truth in labelled if at not in served]
         notes.served, notes.scored = len(served), len(labelled)
@@ -310,7 +310,7 @@ class JudgedRun:
         units: dict[tuple[str, str, bool], Reviewed] = {}
         lines = self.rows.lines()
         about = [at for at, labels in lines.items() if any(name in it.fields for it in labels)]
-        served = self._served(about)
+        served = self.served(about)
         notes.served, notes.scored = len(served), len(about) - len(served)
         for position, labels in sorted(lines.items()):
             if position in served:

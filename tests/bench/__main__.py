@@ -6,7 +6,20 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-NAMES = ("compare", "start", "rerun", "growth", "stream", "journal", "dask", "trace", "results")
+NAMES = (
+    "compare",
+    "start",
+    "rerun",
+    "growth",
+    "stream",
+    "journal",
+    "dask",
+    "trace",
+    "results",
+    "openai",
+    "tries",
+    "examples",
+)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ OF_BENCH = {
     for flag in re.findall(r'add(?:_argument)?\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
 }
 LINES = {"help", "runs", "stop", "resume", "models", "cost", "panel", "doctor"}
-LINES |= {"show", "review", "score", "labels"}
+LINES |= {"show", "review", "score", "labels", "tries"}
 KEYWORDS = {option.name for option in fields(Options)} | set(inspect.signature(Pipeline).parameters)
 ONDINE = DOCS / "coming-from" / "ondine.md"
 

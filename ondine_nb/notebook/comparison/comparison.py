@@ -135,7 +135,7 @@ class Comparison:
         for at, other in self.pairs:
             answers = ones[at], twos[other]
             answered = self.a.answered[at], self.b.answered[other]
-            label = None if truths is None else truths[at]
+            label = None if truths is None or (at, other) in self.served else truths[at]
             rights = tuple(
                 same_answer(known, label, answer) if there and label is not None else None
                 for answer, there in zip(answers, answered, strict=True)
@@ -148,6 +148,16 @@ class Comparison:
                 )
             )
         return found
+
+    @cached_property
+    def served(self) -> set[tuple[int, int]]:
+        """The labelled rows (their positions in both) that either was shown as examples: a score
+        on them would be one on what the model was told."""
+        truths = self.truths.get(self.field.name)
+        pairs = [it for it in self.pairs if truths is not None and truths[it[0]] is not None]
+        ones = self.a.served([at for at, _ in pairs])
+        twos = self.b.served([other for _, other in pairs])
+        return {(at, other) for at, other in pairs if at in ones or other in twos}
 
     @property
     def only(self) -> tuple[int, int]:
@@ -296,12 +306,19 @@ class Comparison:
 
     def told_apart(self) -> str:
         """ " (3 rows only in A)", or ""."""
-        parts = [
+        parts = self.left_out
+        return f" ({', '.join(parts)})" if parts else ""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Which rows aren't compared, or not scored, in words."""
+        found = [
             f"{row_count(rows)} only in {side.name}"
             for rows, side in zip(self.only, (self.a, self.b), strict=True)
             if rows
         ]
-        return f" ({', '.join(parts)})" if parts else ""
+        shown = len(self.served)
+        return found + [f"{row_count(shown)} shown as examples, not scored"] * bool(shown)
 
 
 def score_line(scores: Scores) -> str:

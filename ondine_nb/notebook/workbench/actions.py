@@ -149,7 +149,7 @@ class Work:
         bench = self.bench
         kept = self.tries.keep(
             Try(
-                trial.draft.settings,
+                {"prompt": trial.draft.prompt, **trial.draft.options},
                 trial.positions,
                 trial.content,
                 frame_rows=len(bench.frame),

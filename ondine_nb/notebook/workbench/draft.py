@@ -77,8 +77,9 @@ class Workbench:
         self.made: list[str] = []
         self.session: dict[str, Any] = _set(session)
         self.options: dict[str, Any] = _set(options)
-        if kind_of(self.options.get("examples")) is not None:
+        if kind_of(self.options.get("examples")) is not None:  # which can't be compared with ""
             self.options["examples"] = wrap(self.options["examples"], "examples")
+        self._examples = self.options.get("examples")
         self._take_params()
         self.out = "labeled"
         self.frame: Frame = wrap(data, name)
@@ -276,6 +277,7 @@ class Workbench:
             self.set("budget", _amount(str(value)))
         elif name == "examples":
             self.set("examples", value)
+            self._examples = value or self._examples  # a try that was kept knows it by its name
             self.set("shots", self.options.get("shots") if value else None)
         elif name in ("schema", *TYPED):
             self.set(name, value)
@@ -286,11 +288,11 @@ class Workbench:
         schema = kept.settings.get("schema")
         if isinstance(schema, Mapping) and schema.get("model") in self._classes:
             options["schema"] = self._classes[schema["model"]]
+        if isinstance(self._examples, Frame) and options.get("examples") == self._examples.name:
+            options["examples"] = self._examples
         url = self.options.get("base_url")
         if url is not None and without_login(str(url)) == options.get("base_url"):
             options["base_url"] = url  # with its login, which no record has
-        if str(options.get("examples", "")).startswith("a frame of "):
-            options["examples"] = self.options.get("examples")  # rows are never kept
         for name in ("budget", "price_in", "price_out"):
             if name in options:
                 options[name] = _amount(str(options[name]))
@@ -364,8 +366,6 @@ class Workbench:
         """The cell that does what is on the bench; `source` is the frame's name or expression."""
         draft = self.draft()
         options = dict(draft.options)
-        if isinstance(examples := options.get("examples"), Frame):
-            options["examples"] = examples.native  # by the name that the user has for it
         for name in self.session:
             if OPTIONS[name].can_be_emptied and name not in options:
                 options[name] = ""

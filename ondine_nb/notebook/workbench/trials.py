@@ -26,14 +26,6 @@ class Draft:
     prompt: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is asked, by the names of the options, the prompt among them."""
-        plain = {
-            name: it.native if isinstance(it, Frame) else it for name, it in self.options.items()
-        }
-        return {"prompt": self.prompt, **plain}
-
     def told_beside(self, other: Draft) -> str:
         """What this draft has that the other hasn't, in short: `strictness 5 · effort low`."""
         mine, theirs = self._parts(), other._parts()

@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 from ...data import Frame
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Try
+from ...journal import home
 from ...pipeline import DEFAULT_MODEL, OPTIONS
+from ...providers import model_names
 from ...text import as_text
 from ..comparison import Comparison, ComparisonView, Side
 from ..ui import CellOutput, Drawing, LiveView, clean, lines, may_click, money, row_count
@@ -64,6 +66,7 @@ class WorkbenchView(LiveView):
         self._message: tuple[str, str] | None = None
         self._most = MOST_TRIES
         self._undo: list[Any] = []
+        self._models = model_names(home(), OPTIONS["model"].values)  # once: it takes 10 ms
         self._drawn: Trial | None = None
         self._promised = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -212,7 +215,7 @@ class WorkbenchView(LiveView):
     def _menus(self) -> dict[str, list[str]]:
         form = self.bench.form()
         offered = {
-            "model": [DEFAULT_MODEL, *OPTIONS["model"].values],
+            "model": [DEFAULT_MODEL, *self._models],
             "effort": ["", *OPTIONS["effort"].values],
             "max_tokens": ["", *_TOKENS],
             "concurrency": ["", *_WIDTHS],

@@ -140,3 +140,24 @@ def test_what_cant_be_compared_is_refused_in_a_line(runs: tuple[Run, Run]) -> No
         ondine_nb.compare(frame, frame, "tex")
     with pytest.raises(ColumnError, match="no field 'urgent': did you mean 'urgency'"):
         ondine_nb.compare(*runs, field="urgent", labels="gold")
+
+
+def test_rows_that_either_was_shown_as_examples_are_compared_and_not_scored(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    data = pd.DataFrame({"text": [f"the {at}th text is its own" for at in range(12)]})
+    data["gold"] = ["good" if "1" in text else "bad" for text in data["text"]]
+    shown = data.head(3).rename(columns={"gold": "response"})
+    asker = Asker(server, tmp_path)
+    prompt = "Rate {text}"
+    one = Run(asker.pipeline(data, prompt, journal=tmp_path), name="one")
+    few = asker.pipeline(data, prompt, journal=tmp_path, examples=shown, shots=3)
+    two = Run(few, name="two")
+    one.execute()
+    two.execute()
+    found = ondine_nb.compare(one, two, labels="gold").comparison
+    scores = two.score(labels="gold")
+    assert len(found.rows) == 12
+    assert found.labelled == len(found.rows) - len(found.served) == scores.n  # type: ignore[union-attr]
+    assert {row.at for row in found.rows if row.label is None} >= {0, 1, 2}
+    assert f"{len(found.served)} rows shown as examples, not scored" in repr(found)
