@@ -237,7 +237,7 @@ class Work:
     def scores_of(self, trial: Trial) -> list[TryScore]:
         """How right a trial's answers are by the labels at hand, the judged field first."""
         truths = self.bench.truths()
-        answers = dict(zip(trial.positions, trial.answers, strict=True))
+        answers = trial.scorable
         first = truths.judged
         names = sorted((it.name for it in trial.fields), key=lambda name: name != first)
         found = [truths.scores(name, answers) for name in names]

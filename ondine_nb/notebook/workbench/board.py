@@ -150,10 +150,7 @@ class Leaderboard:
             return None
         truths, field = self._work.bench.truths(), one.scores[0].field
         rights = [
-            {
-                at: truths.right(at, field, answer)
-                for at, answer in zip(trial.positions, trial.answers, strict=True)
-            }
+            {at: truths.right(at, field, answer) for at, answer in trial.scorable.items()}
             for trial in (trials[0], trials[1])
         ]
         both = [at for at in rights[0] if at in rights[1]]

@@ -33,7 +33,9 @@ __all__ = [
 
 LARGEST_SAMPLE, USUAL_SAMPLE = 200, 20  # rows
 _SHOWN = 8  # column names in a message
-TYPED = ("system", "model", "effort", "budget", "max_tokens", "concurrency")
+TYPED = (
+    "system", "model", "effort", "budget", "max_tokens", "concurrency", "examples", "shots",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,8 @@ class Workbench:
         value = self.options.get(name)
         if name == "model":
             return as_text(value or DEFAULT_MODEL)
+        if isinstance(value, Frame):
+            return value.name
         return "" if value is None or value == OPTIONS[name].default else as_text(value)
 
     def edit(self, name: str, value: Any) -> None:
@@ -271,6 +275,10 @@ class Workbench:
             self.set("model", value)
         elif name == "budget":
             self.set("budget", _amount(str(value)))
+        elif name == "examples":
+            self.set("examples", value)
+            self._examples = value or self._examples  # a try that was kept knows it by its name
+            self.set("shots", self.options.get("shots") if value else None)
         elif name in ("schema", *TYPED):
             self.set(name, value)
 

@@ -122,8 +122,7 @@ class TriedRows:
     def scores(self) -> Scores | None:
         """How right the judged field is, as far as labelled rows are answered."""
         trial = self.trial
-        answers = dict(zip(trial.positions, trial.answers, strict=True))
-        return self.truths.scores(self.field, answers)
+        return self.truths.scores(self.field, trial.scorable)
 
     def score(self) -> str:
         """`accuracy 0.85 (0.71 to 0.93) of 34 labelled rows`; while it runs `of 7 so far`."""
@@ -182,7 +181,13 @@ def figures(trial: Trial) -> str:
 
 def remarks(trial: Trial) -> list[str]:
     """What ended it, and what else is to be known."""
-    return [text for text in (trial.message, trial.note) if text]
+    served = ""
+    if trial.served:
+        served = (
+            f"{row_count(len(trial.served))} served as examples or nearly equal one: not scored, "
+            f"{len(trial.positions) - len(trial.served):,} others are"
+        )
+    return [text for text in (trial.message, trial.note, served) if text]
 
 
 def _cut(value: Any) -> str:

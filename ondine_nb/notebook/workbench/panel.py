@@ -242,6 +242,10 @@ class Panel:
         known = self._shell.user_ns.get(text) if self._shell and text.isidentifier() else None
         return text if known is None else known
 
+    def examples_named(self, text: str) -> Any:
+        """Examples as they were typed: the name of a set of labels, or of a frame here."""
+        return examples_named(text, self._shell.user_ns) if self._shell and text else text
+
     def insert(self) -> None:
         """Put the cell of `code` below the cell that calls this, where the front end can.
 

@@ -73,6 +73,8 @@ class Trial:
     `inputs` are the cells of the prompt's `columns`, `prompts` what was sent (None: skipped),
     `worth` what all answers cost when they were paid for, `cost` what they cost this time (USD;
     both None where the price is unknown), `labels` the rows' index as text ("" without one).
+    `served` are the positions of rows that stood before prompts as examples, or that nearly equal
+    one: what is answered to them says nothing of how right a prompt is.
     """
 
     draft: Draft
@@ -89,6 +91,7 @@ class Trial:
     message: str = ""
     note: str = ""
     labels: tuple[str, ...] = ()
+    served: frozenset[int] = frozenset()
 
     def row_name(self, at: int) -> str:
         """The position of the sample's row `at`, with its index where there is one."""
@@ -118,6 +121,12 @@ class Trial:
     def answers(self) -> tuple[Mapping[str, Any] | None, ...]:
         """Each row's answer, or None, in the sample's order."""
         return tuple(outcome.answer for outcome in self.outcomes)
+
+    @property
+    def scorable(self) -> dict[int, Mapping[str, Any] | None]:
+        """The answers by position, of the rows that weren't shown as examples."""
+        answers = zip(self.positions, self.answers, strict=True)
+        return {at: answer for at, answer in answers if at not in self.served}
 
     @property
     def done(self) -> int:
@@ -160,7 +169,7 @@ class Trial:
         """The trial before its first answer; `pipeline` is over the rows at `positions` alone."""
         template = pipeline.template
         inputs = tuple(cells_at(pipeline.frame, template.columns, range(len(positions))))
-        prompts = tuple(_rendered(template, values) for values in inputs)
+        prompts = tuple(_rendered(pipeline, values) for values in inputs)
         fields = (
             tuple(pipeline.schema.fields)
             if pipeline.schema
@@ -172,7 +181,11 @@ class Trial:
             ", ".join(clean(value, 40) for value in values)
             for values in pipeline.frame.labels(range(len(positions)))
         )
-        return cls(draft, tuple(positions), columns, inputs, prompts, fields, empty, labels=labels)
+        known = pipeline.examples
+        shown = [False] * len(positions) if known is None else known.served(inputs)
+        served = frozenset(at for at, it in zip(positions, shown, strict=True) if it)
+        asked = (draft, tuple(positions), columns, inputs, prompts, fields, empty)
+        return cls(*asked, labels=labels, served=served)
 
     def now(self, run: Any) -> Trial:
         """The same trial, as far as `run` has come."""
@@ -193,12 +206,16 @@ class Trial:
             message=safe(run.error) if run.error is not None else safe(context.metrics.message),
             note=clean(run.note, 400),
             labels=self.labels,
+            served=self.served,
         )
 
 
-def _rendered(template: Any, values: Sequence[Any]) -> str | None:
+def _rendered(pipeline: Any, values: Sequence[Any]) -> str | None:
+    """A row's prompt as it is sent, with its examples; None where there is nothing to ask."""
     try:
-        prompt: Prompt | None = template.render(values)
+        prompt: Prompt | None = pipeline.template.render(values)
+        if prompt is not None and pipeline.examples is not None:
+            prompt = Prompt(*pipeline.examples.before([values]), *prompt.parts)
     except Exception as error:  # a cell's own __str__ may raise anything; the run tells it too
         return f"({type(error).__name__}: {safe(error)})"
     return None if prompt is None else prompt.text

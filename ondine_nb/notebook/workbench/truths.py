@@ -81,10 +81,6 @@ class Truths:
         except ValueError:
             return None  # no value of this type: such a label says nothing
 
-    def at(self, field: str, positions: Sequence[int]) -> list[Any]:
-        """The true value of each of these rows; None where nobody knows it."""
-        return [self.of(at, field) for at in positions]
-
     def labelled(self, positions: Sequence[int] | None = None) -> list[int]:
         """The rows with a label of the judged field, ascending; of all, or of `positions`."""
         field = self.judged

@@ -188,7 +188,11 @@ class WorkbenchView(LiveView):
             for trial, number in zip(trials, numbers, strict=True)
             if trial is not None
         )
-        labels = {name: truths.at(name, one.positions) for name in truths.fields}
+        served = frozenset().union(*(trial.served for trial in trials if trial is not None))
+        labels = {
+            name: [None if at in served else truths.of(at, name) for at in one.positions]
+            for name in truths.fields
+        }
         labels = {name: it for name, it in labels.items() if any(value is not None for value in it)}
         wanted = field or (truths.judged if truths.judged in labels else None)
         return Comparison(one, two, labels, wanted)
@@ -241,8 +245,11 @@ class WorkbenchView(LiveView):
         options = dict(draft.options)
         params = options.pop("params", {})
         schema = options.get("schema")
-        known = {name: as_text(options.get(name) or "") for name in TYPED if name != "budget"}
-        known.pop("concurrency")
+        examples = options.get("examples")
+        if isinstance(examples, Frame):
+            options["examples"] = examples.name
+        asking = [name for name in TYPED if name not in ("budget", "concurrency")]
+        known = {name: as_text(options.get(name) or "") for name in asking}
         known["model"] = known["model"] or DEFAULT_MODEL
         known["schema"] = schema if isinstance(schema, str) else ""
         return {"prompt": draft.prompt, **known, **{f"{{{it}}}": str(params[it]) for it in params}}
@@ -326,6 +333,8 @@ class WorkbenchView(LiveView):
                         put(self.controls[each], it)
                 elif name == "schema":
                     self.bench.edit("schema", self.panel.schema_named(str(value)))
+                elif name == "examples":
+                    self.bench.edit("examples", self.panel.examples_named(str(value).strip()))
                 else:
                     self.bench.edit(name, value)
         relabelled = {"labels", "out", "schema"} & set(changes)
@@ -559,6 +568,8 @@ class WorkbenchView(LiveView):
                 if name in self.controls:
                     _tolerant(put, self.controls[name], value)
             for name, value in dict(draft.get("form", {})).items():
+                if name == "examples":
+                    value = self.panel.examples_named(str(value))
                 if name != "schema" or not self._given_schema():
                     _tolerant(self.bench.edit, name, value)
         for name in ("current", "ticked"):

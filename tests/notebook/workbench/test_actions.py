@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from ondine_nb.notebook.workbench.actions import Work
 from ondine_nb.notebook.workbench.board import Leaderboard
 from ondine_nb.notebook.workbench.draft import Workbench
+from ondine_nb.notebook.workbench.page import TriedRows
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
@@ -235,3 +236,19 @@ def test_without_labels_tries_are_held_against_the_current_one(
     ]
     assert (score.measure, score.n) == ("agreement", 20)
     assert score.value == pytest.approx(sum(alike) / 20)
+
+
+def test_no_score_is_taken_on_a_row_that_was_shown_as_an_example(
+    server: MessagesServer, home: Path
+) -> None:
+    shown = frame().head(12)[["text", "mood"]].rename(columns={"mood": "verdict"})
+    work = Work(bench(server, examples=shown.assign(score=0.5), shots=4))
+    preview(work)
+    trial = work.bench.a
+    assert trial is not None
+    assert trial.served
+    (kept,) = work.tries.tries
+    assert kept.scores[0].n == 20 - len(trial.served)
+    assert "review" in str(trial.prompts[0]).split("Judge dry")[0]  # the examples are read, too
+    told = TriedRows(trial, work.bench.truths()).head()
+    assert any("served as examples" in line for line in told["remarks"])

@@ -269,3 +269,22 @@ def test_five_hundred_tries_open_with_the_last_ones_and_all_on_demand(bench: Ben
     told = bench.view.state()["board"]
     assert (len(told["lines"]), told["total"], told["lines"][0]["name"]) == (60, 70, "v70")
     assert len(bench.ask("all_tries")["lines"]) == 70
+
+
+def test_examples_are_named_and_shots_chosen_and_both_are_in_the_cell(
+    server: MessagesServer, loop: Any, home: Path
+) -> None:
+    bench = Bench(server, loop, schema="verdict: good|bad")
+    state = bench.act("preview")
+    for line in state["rows"]["lines"][:6]:
+        bench.ask("label", position=line["position"], choice=line["position"] % 2)
+    bench.ask("edit", changes={"examples": "labeled", "shots": 3})
+    state = bench.act("preview")
+    assert "--examples labeled --shots 3" in state["check"]["code"]["cell"]
+    assert state["message"] is None
+    assert (state["shown"]["asked"]["examples"], state["shown"]["asked"]["shots"]) == (
+        "labeled", "3",
+    )  # fmt: skip
+    assert any("served as examples" in it for it in state["rows"]["head"]["remarks"])
+    told = bench.ask("edit", changes={"examples": ""})["check"]
+    assert "--shots" not in told["code"]["cell"]

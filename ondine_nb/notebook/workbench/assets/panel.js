@@ -135,6 +135,9 @@ function draw({ root, model, kernel, note }) {
   }
 
   const sample = slider("sample rows", { min: 1, max: Math.max(2, state.most), step: 1 }, (value) => edit({ sample: value }));
+  const shots = slider("shots", { min: 1, max: 32, step: 1 }, (value) => edit({ shots: value }));
+  shots.end.textContent = " examples before each prompt";
+  fields.set("shots", { set: (value) => shots.set(value || 8) });
   sample.input.disabled = state.most <= 1;
   const drawEnd = () => { sample.end.textContent = ` of ${count(state.total)}${check.labelled ? ", those with a label first" : ""}`; };
   fields.set("sample", { set: sample.set });
@@ -167,13 +170,16 @@ function draw({ root, model, kernel, note }) {
           line("budget", "budget", { placeholder: "none, or 0.50", inputmode: "decimal" }), menu("model", "model", state.menus.model, ""),
           OPTIONS.map(([name, text, empty]) => menu(name, text, state.menus[name], empty)),
           line("several", "try several", { placeholder: "haiku, sonnet", title: "names of models, with commas: Preview makes a try by each" }),
-          label("labels", labels), line("out", "result name")))),
+          label("labels", labels), line("out", "result name"),
+          line("examples", "examples", { placeholder: "labels, a frame", title: "labelled rows to show before each prompt: the name of a result that was labelled, or of a frame" })),
+        shots.box)),
     h("div", { class: "tools" }, buttons.Preview, kbd, buttons.Compare, buttons["Run all"], buttons["As code"], buttons.Stop, same,
       h("span", { class: "spacer" }), forecast),
     says2, code, figures, board, compared, table);
 
   function fill() {
     for (const [name, { set }] of fields) if (name in form) set(form[name]);
+    shots.box.hidden = !form.examples;
     for (const [name, { set }] of own) set(controls[name]);
     for (const [name, { set }] of made) set(form.texts[name] ?? "");
   }
@@ -187,6 +193,7 @@ function draw({ root, model, kernel, note }) {
     pending = { ...(pending ?? {}), ...changes };
     drawStale();
     if ("prompt" in changes) drawMirror();
+    shots.box.hidden = !form.examples;
     flush();
   }
   /** Sends what was typed, until all of it has been answered. */
@@ -280,7 +287,7 @@ function draw({ root, model, kernel, note }) {
   /** What the form asks now, by the names of what the shown try has asked. */
   function asks() {
     const found = { prompt: form.prompt.replace(/^\n+|\n+$/g, ""), system: form.system, model: form.model || "", effort: form.effort,
-      max_tokens: form.max_tokens, schema: form.schema };
+      max_tokens: form.max_tokens, schema: form.schema, examples: form.examples, shots: String(form.shots) };
     const used = (name) => form.prompt.includes(check.jinja ? name : `{${name}}`);
     for (const [name, { it }] of own) if (used(name)) found[`{${name}}`] = textOf(it, controls[name]);
     for (const name of check.free) if (used(name)) found[`{${name}}`] = form.texts[name] ?? "";
