@@ -7,7 +7,7 @@ the same as the first of the other is the same row, whatever their order, then t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -44,8 +44,9 @@ MOST_CLASSES = 12  # of which a confusion matrix is shown
 class ComparedRow:
     """One row: its positions in both frames, its label, and the answers of the field compared.
 
-    `rights` say whether each is the label (None: no label, or no answer); `state` is one of
-    `STATES`: by its label broke, fixed, wrong or right by both; else differ, same or no answer.
+    `scored` is one with a label, unless it served as an example. `rights` say whether each answer
+    is the label (None: not scored, or no answer); `state` is one of `STATES`: of a scored row
+    broke, fixed, wrong or right by both; else differ, same or no answer.
     """
 
     at: int
@@ -56,6 +57,7 @@ class ComparedRow:
     rights: tuple[bool | None, bool | None]
     differs: bool
     state: str
+    scored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,9 @@ class Comparison:
     `truths` has by field a label (or None) for each row of `a`; `field` is the one compared, by
     itself the first one with labels, else the first that tells rows apart. `frame` has a row for
     each row of both, `test` is the paired test; `pairs` are the positions of the rows of both in
-    each (found by content where they aren't given). Raises `ColumnError` for a field that one of
-    them lacks, and where they have no row in common.
+    each (found by content where they aren't given). Rows of `a` that are `served` were shown to one
+    of the two as examples, or nearly so: no score is taken on them. Raises `ColumnError` for a
+    field that one of them lacks, and where they have no row in common.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Comparison:
         field: str | None = None,
         *,
         pairs: list[tuple[int, int]] | None = None,
+        served: Collection[int] = (),
     ) -> None:
         self.a, self.b = told_apart(a, b)
         self.truths: dict[str, Sequence[Any]] = dict(truths or {})
@@ -102,6 +106,7 @@ class Comparison:
                 f"{', '.join(it.name for it in a.fields)} and "
                 f"{', '.join(it.name for it in b.fields)}"
             )
+        self.served: frozenset[int] = frozenset(served)
         self.pairs: list[tuple[int, int]] = _joined(self.a, self.b) if pairs is None else pairs
         self.field: Field = self._field(field)
 
@@ -118,11 +123,15 @@ class Comparison:
         return known[wanted]
 
     def of(
-        self, field: str | None, truths: Mapping[str, Sequence[Any]] | None = None
+        self,
+        field: str | None,
+        truths: Mapping[str, Sequence[Any]] | None = None,
+        served: Collection[int] | None = None,
     ) -> Comparison:
         """The same two by another field, or by other labels."""
         known = self.truths if truths is None else truths
-        return Comparison(self.a, self.b, known, field, pairs=self.pairs)
+        shown = self.served if served is None else served
+        return Comparison(self.a, self.b, known, field, pairs=self.pairs, served=shown)
 
     # -- rows
 
@@ -136,15 +145,24 @@ class Comparison:
             answers = ones[at], twos[other]
             answered = self.a.answered[at], self.b.answered[other]
             label = None if truths is None else truths[at]
+            scored = label is not None and at not in self.served
             rights = tuple(
-                same_answer(known, label, answer) if there and label is not None else None
+                same_answer(known, label, answer) if there and scored else None
                 for answer, there in zip(answers, answered, strict=True)
             )
             differs = answered[0] != answered[1] or not same_answer(known, *answers)
             state = _state(rights, answered, differs)
             found.append(
                 ComparedRow(
-                    at, other, label, answers, answered, (rights[0], rights[1]), differs, state
+                    at,
+                    other,
+                    label,
+                    answers,
+                    answered,
+                    (rights[0], rights[1]),
+                    differs,
+                    state,
+                    scored,
                 )
             )
         return found
@@ -157,8 +175,13 @@ class Comparison:
 
     @property
     def labelled(self) -> int:
-        """How many rows of both have a label."""
-        return sum(row.label is not None for row in self.rows)
+        """How many rows of both have a label to be scored by."""
+        return sum(row.scored for row in self.rows)
+
+    @property
+    def unscored(self) -> int:
+        """How many rows of both have a label, but served as examples."""
+        return sum(row.label is not None and not row.scored for row in self.rows)
 
     def tab(self, name: str) -> list[ComparedRow]:
         """The rows of a tab: all, wrong (by the second), fixed, broke or differ."""
@@ -181,7 +204,7 @@ class Comparison:
     @cached_property
     def test(self) -> Paired:
         """The paired test by the labelled rows that both answered."""
-        rows = [row for row in self.rows if row.label is not None]
+        rows = [row for row in self.rows if row.scored]
         sides = [[row.rights[at] for row in rows] for at in (0, 1)]
         return pair(self.a.name, self.b.name, *sides)
 
@@ -194,7 +217,7 @@ class Comparison:
                 [
                     Pair(row.label, row.answers[at])
                     for row in self.rows
-                    if row.label is not None and row.answered[at]
+                    if row.scored and row.answered[at]
                 ],
             )
             for at in (0, 1)
@@ -292,6 +315,8 @@ class Comparison:
             yield f"{self.test.sentence}."
         else:
             yield f"no row has a label of {name}; the answers: {self.agreement}"
+        if self.unscored:
+            yield f"not scored: {row_count(self.unscored)} that served as examples"
         yield from (f"{clean(it.name, 60)}: {it}" for it in self.others)
 
     def told_apart(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, kind_of, wrap
 from ...errors import ColumnError, nearest
 from ...evaluation import plain_settings
 from ...orchestration import RowStream
@@ -79,10 +79,11 @@ def _settings(run: Any) -> dict[str, Any]:
     """What a run asked: its prompt, its model, and the options that aren't the usual ones."""
     options, usual = run.pipeline.options, Options()
     names = [it.name for it in fields(options)]
+    values = {name: getattr(options, name) for name in names}
     set_ones = {
-        name: getattr(options, name)
-        for name in names
-        if getattr(options, name) != getattr(usual, name)
+        name: value
+        for name, value in values.items()
+        if kind_of(value) is not None or value != getattr(usual, name)
     }
     return plain_settings({"prompt": run.pipeline.prompt, **set_ones, "model": run.model})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_runs_that_were_really_sent_are_compared_by_content(
     assert str(found.agreement) == "10 of 10 the same"
     assert [str(change) for change in found.changes][:1] == ["− “Rate” + “Judge”"]
     assert server.arrived == sent
+
+
+def test_rows_that_either_run_has_shown_as_examples_are_not_scored(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    data = pd.DataFrame({"text": [sha256(bytes([at])).hexdigest() for at in range(30)]})
+    data["gold"] = "bad"
+    asker = Asker(server, tmp_path)
+    options: dict[str, Any] = {"column": "mood", "journal": tmp_path}
+    plain = Run(asker.pipeline(data, "Rate {text}", **options), name="plain")
+    shown = data[["text"]].assign(mood="bad").iloc[:10]
+    taught = asker.pipeline(data, "Rate {text}", examples=shown, shots=4, **options)
+    few = Run(taught, name="few")
+    plain.execute()
+    few.execute()
+    for pair in ((plain, few), (few, plain)):
+        found = ondine_nb.compare(*pair, labels="gold").comparison
+        wanted: Any = few.score("mood", labels="gold")
+        assert 0 < found.unscored < 30
+        assert found.labelled == wanted.n == 30 - found.unscored
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
