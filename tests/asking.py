@@ -20,9 +20,42 @@ from ondine_nb.sending import Budget
 from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 
-__all__ = ["HAIKU", "Asker", "asking", "echoes", "journaled", "seen", "statuses", "texts"]
+__all__ = [
+    "CHAT",
+    "HAIKU",
+    "MESSAGES",
+    "Api",
+    "Asker",
+    "asking",
+    "echoes",
+    "journaled",
+    "seen",
+    "statuses",
+    "texts",
+]
 
 HAIKU = (Decimal("0.10"), Decimal("0.50"))  # USD per million tokens in and out, below the tier
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API of the loopback server: what asks by it, and what a million tokens cost."""
+
+    name: str
+    path: str
+    options: dict[str, Any]
+    prices: tuple[Decimal, Decimal]
+    cache_read: str  # the share of a token's price that a cached one costs
+
+    def billed(self, server: MessagesServer) -> Decimal:
+        """What the server's books say that was billed, in USD."""
+        return server.ledger.cost(*self.prices, cache_read=self.cache_read)
+
+
+MESSAGES = Api("messages", "", {}, HAIKU, "0.1")
+CHAT = Api(
+    "chat", "/v1", {"model": "openai:gpt-4.1-mini"}, (Decimal("0.40"), Decimal("1.60")), "0.25"
+)
 
 
 @dataclass
@@ -31,9 +64,11 @@ class Asker:
 
     server: MessagesServer
     folder: Path
+    api: Api = MESSAGES
 
     def pipeline(self, data: Any, prompt: str = "Tell: {text}", **options: Any) -> Pipeline:
-        given = {"base_url": self.server.url, "journal": self.folder, **options}
+        url = self.server.url + self.api.path
+        given = {"base_url": url, "journal": self.folder, **self.api.options, **options}
         return Pipeline(data, prompt, **given)
 
     def run(self, data: Any, prompt: str = "Tell: {text}", **options: Any) -> Run:

@@ -25,6 +25,8 @@ from typing import Any
 import nbclient
 import nbformat
 
+from tests.forks import kernel_environment
+
 __all__ = ["NAMES", "NOTEBOOKS", "ROOT", "STORIES", "execute", "facts", "main", "stored", "title"]
 
 ROOT = Path(__file__).parents[1]
@@ -66,11 +68,14 @@ def _copied(home: Path) -> Path:
     return Path(shutil.copytree(NOTEBOOKS, home / "notebooks", ignore=ignored))
 
 
-def execute(name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = True) -> Any:
+def execute(
+    name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = True, forked: bool = True
+) -> Any:
     """The notebook called `name`, every cell executed; its files are in `home` afterwards.
 
     `ask` are expressions that are evaluated in its kernel behind the last cell, see `facts`.
-    Without `loads` its `%load_ext` is taken away. Raises nbclient's `CellExecutionError` where a
+    Without `loads` its `%load_ext` is taken away; a kernel that isn't `forked` has imported nothing
+    (`tests/forks`). Raises nbclient's `CellExecutionError` where a
     cell fails.
     """
     folder = _copied(home)
@@ -84,7 +89,7 @@ def execute(name: str, home: Path, *, ask: Sequence[str] = (), loads: bool = Tru
     client = nbclient.NotebookClient(
         notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}}
     )
-    client.execute(env=environment(home))
+    client.execute(env={**environment(home), **(kernel_environment() if forked else {})})
     _forget(notebook, str(home))
     return notebook
 

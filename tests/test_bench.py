@@ -11,17 +11,19 @@ from xml.etree import ElementTree
 import pytest
 
 from ondine_nb.providers import Answer
+from ondine_nb.providers.openai.answers import read_chat
 from tests.bench.compare import NAMES, Cell
 from tests.bench.contestants import Figures
 from tests.bench.peers import environments
 from tests.bench.plot import Chart, Line, drawn
 from tests.bench.report import ROOT, measure, ratio, table
 from tests.bench.trace import Counts, added, counts, traced
-from tests.bench.wire import FIELDS, TEXT, answer, serving
+from tests.bench.wire import FIELDS, TEXT, answer, completion, serving
 
 
 def test_what_the_lean_server_says_is_a_message() -> None:
     assert Answer.read(answer(TEXT)).usable_text() == TEXT
+    assert read_chat(completion(TEXT)).usable_text() == TEXT
 
 
 def test_who_sends_a_schema_as_a_tool_is_answered_by_its_call() -> None:

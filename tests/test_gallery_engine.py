@@ -69,7 +69,7 @@ def test_polars_goes_in_and_polars_comes_out(tmp_path: Path) -> None:
         "late_run.rows.height, float(late_run.cost), late.height",
         "float(found_run.cost) > 0, found_run.estimate.high >= found_run.cost",
     ]
-    found = facts(execute("polars", tmp_path, ask=ask))
+    found = facts(execute("polars", tmp_path, ask=ask, forked=False))
     kind, rows, missing, pandas, severity, grave, _, cost, late, paid, in_range = found
     assert "polars" in kind
     assert (rows, missing, pandas, cost) == (36, 1, False, 0.0)

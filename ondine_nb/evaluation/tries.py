@@ -336,8 +336,8 @@ def try_sets(folder: Path | str | None = None) -> list[str]:
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON, to be kept: unset ones, keys and objects of the process are left out.
 
-    A pydantic model is its name and JSON Schema, a frame its size and a digest (rows are never
-    kept), a base URL is without name and password, money is text.
+    A pydantic model is its name and JSON Schema, a frame its name, or its size and a digest (rows
+    are never kept), a base URL is without name and password, money is text.
     """
     return {
         name: _plain(name, value)
@@ -355,6 +355,8 @@ def _plain(name: str, value: Any) -> Any:
         schema = getattr(value, "model_json_schema", None)
         known = {"model": value.__name__}
         return known if schema is None else known | {"json_schema": schema()}
+    if isinstance(value, Frame):
+        return value.name
     if kind_of(value) is not None:
         return _frame_text(wrap(value, name))
     return json_value(value)

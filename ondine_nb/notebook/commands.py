@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from .. import __version__
 from ..errors import ConfigurationError, OndineError, nearest
 from ..journal import home, kept_aside
-from ..models import ZERO
+from ..models import NO_USAGE, ZERO, Usage
 from ..orchestration import run_in_thread
 from ..pipeline import Spent, read_spending, write_csv
 from ..providers import (
@@ -30,6 +30,7 @@ from ..providers import (
     check_provider,
     choose,
     embedded,
+    enforces_schema,
     find_price,
     keep,
     kept,
@@ -157,6 +158,8 @@ def _section_of(
         return [f"{row.title} doesn't list its models here.", *_unasked(row, "", prices)]
     if isinstance(told, OndineError):
         failed = f"The list can't be had: {clean(told, 400)}"
+        if most is not None and kept(home(), provider.identity) is None:
+            return [failed]
         return [failed, *_unasked(row, provider.identity, prices)]
     return _lines(row, keep(home(), provider.identity, told), prices, most) or [
         "No model is offered."
@@ -322,7 +325,8 @@ def doctor(shell: Any) -> str:
 def examined(model: Any, base_url: str | None, price_in: Any, price_out: Any) -> str:
     """What `%ondine doctor -m MODEL` says of a model: how it is asked, and what its server can.
 
-    One short request is sent to it, whose cost is the last line; nothing where it lacks its key.
+    One short request is sent to it, and another with a schema where it isn't known whether that is
+    enforced; their cost is the last line. Nothing is sent where it lacks its key.
     `model` is a name or a provider of one's own. Raises `ConfigurationError` for what can't be.
     """
     if isinstance(model, str):
@@ -351,7 +355,7 @@ def _facts_of(provider: Provider) -> dict[str, str]:
         "batches": "yes" if can.batches else "no",
     }
     if isinstance(row, KnownProvider):
-        facts["schema enforced"] = _ENFORCED[None if at and not row.local else row.structured]
+        facts["schema enforced"] = _ENFORCED[_enforced(provider)]
     if can.unable:
         facts["can't be asked"] = can.unable
     return facts
@@ -376,7 +380,33 @@ async def _tried(provider: Provider) -> dict[str, str]:
         return {"answers": f"no: {error}"}
     finally:
         await provider.close()
-    return {**listed, **_heard(provider, reply), "tokens counted": _counted(counted)}
+    held, usage = {}, NO_USAGE
+    if _enforced(provider) is None:
+        told, usage = await enforces_schema(provider)
+        held = {"schema enforced": _told_of_schema(provider, told)}
+    heard = _heard(provider, reply, usage)
+    return {**held, **listed, **heard, "tokens counted": _counted(counted)}
+
+
+def _enforced(provider: Provider) -> bool | None:
+    """Whether a schema is known to be enforced, without asking; None where it isn't known."""
+    row, at = getattr(provider, "row", None), getattr(provider, "base_url", None)
+    if not isinstance(row, KnownProvider):
+        return None
+    own = row.local or row.client or at in (None, row.base_url)
+    return row.structured if own else None
+
+
+def _told_of_schema(provider: Provider, held: bool | None) -> str:
+    """What a probe's outcome means for whoever gives a schema."""
+    if held is None:
+        return "not known: a short request with a schema had no answer that tells"
+    if held:
+        return "yes, tried just now"
+    row = getattr(provider, "row", None)
+    by_chat = isinstance(row, KnownProvider) and row.wire == "messages"
+    other = f". Try its Chat Completions: -m openai:{provider.model}" if by_chat else ""
+    return f"no, tried just now: answers are checked, and asked again where they break it{other}"
 
 
 def _counted(tokens: int | None) -> str:
@@ -398,8 +428,8 @@ async def _listed(provider: Provider) -> dict[str, str]:
     return {"listed": f"yes {found.end}".rstrip(), "longest prompt": longest, "images": images}
 
 
-def _heard(provider: Provider, reply: Reply) -> dict[str, str]:
-    """What an answer tells beside its text."""
+def _heard(provider: Provider, reply: Reply, other: Usage = NO_USAGE) -> dict[str, str]:
+    """What an answer tells beside its text; `other` is billed too."""
     try:
         answer = capabilities(provider).read(reply.body)
     except OndineError as error:
@@ -410,7 +440,8 @@ def _heard(provider: Provider, reply: Reply) -> dict[str, str]:
         for kind in ("requests", "tokens", "input-tokens", "output-tokens")
     }
     told = ", ".join(f"{int(float(most)):,} {kind}" for kind, most in limits.items() if most)
-    cost = provider.price.cost(usage) if provider.price and usage.known else None
+    price = provider.price if usage.known and other.known else None
+    cost = None if price is None else price.cost(usage) + price.cost(other)
     return {
         "answers": f"yes, after {reply.latency:.1f} s",
         "usage reported": (

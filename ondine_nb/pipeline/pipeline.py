@@ -118,7 +118,7 @@ class Pipeline:
         added = [column.name for column in produced(self.extra_stages)]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
-        self.examples: Examples | None = examples_in(
+        self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
@@ -155,6 +155,11 @@ class Pipeline:
         if self.schema is None:
             return (self.options.column,)
         return tuple(known.name for known in self.schema.fields)
+
+    @property
+    def examples(self) -> Examples | None:
+        """The labelled rows that stand before prompts; None without `examples=`."""
+        return self._examples
 
     @property
     def head(self) -> str:

@@ -19,6 +19,7 @@ from .choose import check_provider, choose, embedded, ready
 from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
+from .probe import enforces_schema
 
 __all__ = [
     "FREE",
@@ -41,6 +42,7 @@ __all__ = [
     "check_provider",
     "choose",
     "embedded",
+    "enforces_schema",
     "find_batch_price",
     "find_price",
     "keep",

@@ -145,20 +145,23 @@ class ModelCatalog:
         return next((each for each in self.models if each.id == model), None)
 
 
-def model_names(folder: Path) -> list[str]:
+def model_names(folder: Path, usual: Sequence[str] = ()) -> list[str]:
     """What `-m` takes here: the models of all providers that can be asked, by their last lists.
 
-    Anthropic's come first and without a prefix, `local` last. `folder` is the journal's; nothing is
-    asked. Models that answer no more or not with text are left out.
+    Anthropic's come first and without a prefix, the `usual` ones before the others, `local` last.
+    `folder` is the journal's; nothing is asked. Models that answer no more or not with text are
+    left out.
     """
     names: list[str] = []
     for row in KNOWN.values():
         provider = ready(row)
+        if row.name == "anthropic" and provider is not None:
+            names += usual
         listed = None if provider is None else kept(folder, provider.identity)
         models = [each for each in (listed.models if listed else ()) if each.writes]
         prefix = "" if row.name == "anthropic" else f"{row.name}:"
         names += [f"{prefix}{model.id}" for model in models if model.lifecycle != "retired"]
-    return [*names, LOCAL]
+    return list(dict.fromkeys([*names, LOCAL]))
 
 
 def keep(folder: Path, identity: str, offered: Sequence[Mapping[str, Any]]) -> ModelCatalog:

@@ -8,12 +8,14 @@ from decimal import Decimal
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, RowError
 from .anthropic import AnthropicProvider, has_credentials, lacking
 from .base import Capabilities, Provider, Reply, Settings, capabilities
 from .known import ENTRY_POINTS, LOCAL, KnownProvider, split_model
 from .openai import OpenAIProvider
+from .pricing import FREE
 
 __all__ = ["Unable", "check_provider", "choose", "embedded", "ready"]
 
@@ -71,6 +73,8 @@ def _known(
         chat = OpenAIProvider(
             model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
         )
+        if chat.price is None and _is_free(row, chat.base_url, model):
+            chat.price = FREE
         return chat, chat.unable
     made = AnthropicProvider(
         model, row=row, base_url=base_url, price_in=price_in, price_out=price_out
@@ -81,6 +85,12 @@ def _known(
     server = base_url or os.environ.get("ANTHROPIC_BASE_URL")
     keyless = not server and not _has_key()
     return made, f"there is no key for '{model}': set {row.keys[0]}" if keyless else ""
+
+
+def _is_free(row: KnownProvider, base_url: str, model: str) -> bool:
+    """Whether a server on this machine answers by itself: Ollama hands `…-cloud` models on."""
+    here = urlsplit(base_url).hostname in ("localhost", "127.0.0.1", "::1")
+    return row.local and here and not model.endswith("cloud")
 
 
 class Unable:

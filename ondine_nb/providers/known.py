@@ -103,7 +103,6 @@ def _cloud(name: str, title: str, client: str, **known: object) -> KnownProvider
         title=title,
         wire="messages",
         client=client,
-        structured=True,
         cache="marked",
         **known,  # type: ignore[arg-type]
     )
@@ -132,7 +131,6 @@ _ROWS = (
         max_tokens=_NEW,
         structured=True,
         cache="automatic",
-        batches=True,
         prices="openai",
     ),
     _chat(
@@ -237,6 +235,7 @@ _ROWS = (
         url_variable="ANTHROPIC_AWS_BASE_URL",
         keys=("ANTHROPIC_AWS_API_KEY",),
         needs=("ANTHROPIC_AWS_WORKSPACE_ID",),
+        structured=True,
         batches=True,
         prices="anthropic",
         extra="bedrock",
@@ -246,6 +245,7 @@ _ROWS = (
         "Claude on Google Cloud",
         "AsyncAnthropicGoogleCloud",
         url_variable="ANTHROPIC_GOOGLE_CLOUD_BASE_URL",
+        structured=True,
         batches=True,
         prices="anthropic",
         extra="vertex",

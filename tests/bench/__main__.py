@@ -7,8 +7,19 @@ from collections.abc import Sequence
 from importlib import import_module
 
 NAMES = (
-    "compare", "start", "rerun", "growth", "stream", "journal", "dask", "trace", "results", "tries",
-)  # fmt: skip
+    "compare",
+    "start",
+    "rerun",
+    "growth",
+    "stream",
+    "journal",
+    "dask",
+    "trace",
+    "results",
+    "openai",
+    "tries",
+    "examples",
+)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "main",
     "memory",
     "reviews",
+    "run_of",
 ]
 
 MODEL = "claude-haiku-5-5"
@@ -162,12 +163,13 @@ async def ours(task: Task, texts: list[str]) -> int:
     import pandas as pd
 
     frame = pd.DataFrame({"text": texts})
-    done = await _run(task, frame)
+    done = await run_of(task, frame)
     assert len(done) == len(frame)
     return int(done.iloc[:, -1].notna().sum())
 
 
-async def _run(task: Task, frame: Any, **options: Any) -> Any:
+async def run_of(task: Task, frame: Any, **options: Any) -> Any:
+    """What a run of the package gives, with everything on that a notebook has on."""
     from ondine_nb import Pipeline, Run
     from ondine_nb.notebook.card.view import WidgetObserver
 
@@ -194,7 +196,7 @@ async def streamed(task: Task, source: Path) -> int:
     import pyarrow.parquet as pq
 
     to = task.folder / f"{task.rows}.parquet"
-    await _run(task, source, to=str(to))
+    await run_of(task, source, to=str(to))
     return int(pq.read_metadata(to).num_rows)
 
 

@@ -78,7 +78,7 @@ def _painted(kernel: Kernel, message: str) -> float:
 
 def _round(at_once: bool) -> dict[str, float]:
     """All figures of one fresh kernel; `at_once` runs the cell right behind `%load_ext`."""
-    with TemporaryDirectory() as folder, Kernel(Path(folder), load=False) as kernel:
+    with TemporaryDirectory() as folder, Kernel(Path(folder), load=False, forked=False) as kernel:
         kernel.run(FRAME)
         kernel.run(LOADING)
         found = {"import": _import(), "load_ext": kernel.value("_took") * 1000}

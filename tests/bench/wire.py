@@ -1,4 +1,4 @@
-"""A lean Messages server in a process of its own, so that it isn't what a measurement measures.
+"""A lean server of both APIs in a process of its own, so that it isn't what a measurement measures.
 
 `python -m tests.bench.wire --latency lognormal:1:0.5` prints its URL and ends when its stdin
 closes. It reads no JSON and says the same to everybody; `GET /_count` tells how many requests came
@@ -28,12 +28,20 @@ __all__ = ["Wire", "serving"]
 TEXT = "The writer likes it, above all how quietly it works, and would buy it again."
 FIELDS = {"sentiment": "positive", "score": 0.75}
 _MESSAGES, _TOOLS = b"POST /v1/messages ", b'"tools":'
+_CHAT = b"POST /v1/chat/completions "
 # What the API sends besides, with limits that nobody reaches.
 _HEADERS = "".join(
     f"anthropic-ratelimit-{kind}-limit: 1000000000\r\n"
     f"anthropic-ratelimit-{kind}-remaining: 1000000000\r\n"
     f"anthropic-ratelimit-{kind}-reset: 2030-01-01T00:00:00Z\r\n"
     for kind in ("requests", "input-tokens", "output-tokens", "tokens")
+)
+
+_CHAT_HEADERS = "".join(
+    f"x-ratelimit-limit-{kind}: 1000000000\r\n"
+    f"x-ratelimit-remaining-{kind}: 1000000000\r\n"
+    f"x-ratelimit-reset-{kind}: 6ms\r\n"
+    for kind in ("requests", "tokens")
 )
 
 
@@ -61,6 +69,30 @@ def answer(text: str, tool: str = "") -> bytes:
     return json.dumps(message).encode()
 
 
+def completion(text: str) -> bytes:
+    """The same as Chat Completions have it."""
+    usage = {
+        "prompt_tokens": 60,
+        "completion_tokens": 20,
+        "total_tokens": 80,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+    said = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": "stop"}
+    answer = {
+        "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
+        "object": "chat.completion",
+        "created": 1_790_000_000,
+        "model": "gpt-4.1-mini",
+        "choices": [choice],
+        "usage": usage,
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }
+    return json.dumps(answer).encode()
+
+
 def _response(body: bytes, headers: str = "") -> bytes:
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
@@ -73,6 +105,7 @@ class _Books:
     latency: Any
     response: bytes
     tool: bytes | None  # what is said to who sent tools
+    chat: bytes  # what is said to who asks by Chat Completions
     draw: random.Random
     requests: int = 0
     first: float | None = None
@@ -101,6 +134,8 @@ class _Connection(asyncio.Protocol):
         books = self.books
         if asked.startswith(_MESSAGES):
             self._answer(books.tool if books.tool and _TOOLS in asked else books.response)
+        elif asked.startswith(_CHAT):
+            self._answer(books.chat)
         else:
             self.transport.write(books.told())
 
@@ -125,7 +160,8 @@ async def _serve(latency: str, schema: bool) -> None:
     headers = _HEADERS + "request-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n"
     response = _response(answer(json.dumps(FIELDS) if schema else TEXT), headers)
     tool = _response(answer("", tool=TOOL), headers) if schema else None
-    books = _Books(latency_of(latency), response, tool, random.Random(0))
+    chat = _response(completion(TEXT), _CHAT_HEADERS)
+    books = _Books(latency_of(latency), response, tool, chat, random.Random(0))
     server = await loop.create_server(lambda: _Connection(books), "127.0.0.1", 0, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)

@@ -44,19 +44,6 @@ def frame(rows, word):
 %config OndineMagics.base_url = '{url}'
 """
 
-# Clicks a button and gives the milliseconds until the cell's prompt shows that it has ended.
-CLICK_AND_TIME = """async ([at, name]) => {
-  const cell = document.querySelectorAll('.jp-CodeCell')[at];
-  const button = [...cell.querySelectorAll('button')].find(it => it.textContent.trim() === name);
-  const begun = performance.now();
-  button.click();
-  while (cell.querySelector('.jp-InputPrompt').textContent.includes('*')) {
-    if (performance.now() - begun > 30000) break;
-    await new Promise(done => setTimeout(done, 5));
-  }
-  return performance.now() - begun;
-}"""
-
 # The width of an element once it has stayed the same for three frames.
 SETTLED = """async it => {
   let width = -1;
@@ -97,10 +84,14 @@ class Jupyter:
 
     def wait_for_kernel(self, name: str) -> None:
         """Until the notebook's page is connected to a kernel that is idle."""
+        self.wait_for_page(name, states=("idle",))
+
+    def wait_for_page(self, name: str, states: tuple[str, ...] = ("idle", "busy")) -> None:
+        """Until the notebook's page is connected to its kernel."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             kernels = [it["kernel"] for it in self.ask("/api/sessions") if it["path"] == name]
-            if any(it["connections"] and it["execution_state"] == "idle" for it in kernels):
+            if any(it["connections"] and it["execution_state"] in states for it in kernels):
                 return
             time.sleep(0.1)
         pytest.fail(f"{name} has no kernel: {self.ask('/api/sessions')}")
@@ -158,10 +149,6 @@ class Notebook:
         card = self.cell(at).locator(f".ondine-run{selector}")
         card.wait_for(state="visible", timeout=seconds * 1000)
         return card
-
-    def click_and_time(self, at: int, button: str) -> float:
-        """Milliseconds from the click to the cell's end."""
-        return float(self.page.evaluate(CLICK_AND_TIME, [at, button]))
 
     def assert_over(self, at: int) -> None:
         """The card of a run that is over has nothing to stop or pause any more."""
@@ -237,7 +224,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
             made.end_kernels()
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def _no_node(folder: Path) -> str:
@@ -354,7 +341,7 @@ def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
         while True:
             try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+                urllib.request.urlopen(f"{url}/health", timeout=PATIENCE).close()
             except OSError:
                 told = (tmp_path / "log").read_text()
                 assert processes[-1].poll() is None, told
@@ -366,4 +353,4 @@ def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     yield serve
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)

@@ -31,7 +31,10 @@ def test_in_notebook_7_the_cell_runs_shows_its_card_and_stops(
     notebook.page.wait_for_function(
         "Number(document.querySelector('.ondine-run').dataset.done) > 10"
     )
-    assert notebook.click_and_time(1, "Stop") <= 2000
+    slow.pause()  # no answer comes any more: what ends the cell is the click
+    notebook.click(1, "Stop")
+    notebook.ended(1)
+    slow.resume()
     notebook.wait_for(1, "[data-state=stopped]")
     notebook.assert_over(1)
     assert 10 < int(notebook.run(2)) < 300

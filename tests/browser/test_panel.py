@@ -114,7 +114,7 @@ def test_it_fits_narrow_and_wide_in_both_themes_in_every_state(
     look("fresh")
     prompt = panel.get_by_label("Prompt", exact=True)
     prompt.fill(PROMPT + " {txt}")
-    expect(panel.locator(".says")).to_contain_text("{txt} is neither a column")
+    expect(panel.locator(".says").first).to_contain_text("{txt} is neither a column")
     look("unknown")
     prompt.fill(PROMPT)
     press(panel, "Preview")

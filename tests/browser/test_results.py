@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -83,7 +84,7 @@ def test_a_user_looks_through_2_000_rows_of_12_columns(
         where=where,
     )
     notebook.run(1)
-    notebook.run(2, 120)
+    notebook.run(2)
     sent = quick.arrived
     notebook.run(3)
     view = shown(notebook, 3)
@@ -220,6 +221,6 @@ def test_in_marimo_a_frame_is_looked_through(
     page.set_viewport_size({"width": 1300, "height": 1400})
     page.goto(in_marimo(MARIMO))
     view = page.locator(".ondine-results")
-    view.locator(".scroll tr[data-row]").first.wait_for(timeout=60_000)
+    view.locator(".scroll tr[data-row]").first.wait_for(timeout=PATIENCE * 1000)
     look_through(view)
     page.close()

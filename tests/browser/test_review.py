@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, expect
 
 from tests.notebook.shots import CONTRAST
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
@@ -313,7 +314,7 @@ def test_in_marimo_rows_are_reviewed_and_corrected_and_the_labels_lie_on_disk(
     page.set_viewport_size({"width": 1300, "height": 1400})
     page.goto(in_marimo(MARIMO.replace("SERVER", server.url)))
     view = page.locator(".ondine-review")
-    view.locator("[data-row]").first.wait_for(timeout=60_000)
+    view.locator("[data-row]").first.wait_for(timeout=PATIENCE * 1000)
     review_by_keys(view)
     results = page.locator(".ondine-results")
     expect(results.get_by_role("button", name="Review")).to_have_count(0)  # a cell's own there

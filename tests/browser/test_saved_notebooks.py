@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.patience import PATIENCE
+from tests import forks
 from tests.server import MessagesServer
 
 from .conftest import Jupyter, Notebook, Opener
@@ -34,8 +32,8 @@ def start_and_save(notebook: Notebook) -> int:
 
 
 def as_html(path: Path) -> Path:
-    words = ["-m", "nbconvert", "--to", "html", str(path)]
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, timeout=PATIENCE)
+    ended = forks.run(["-m", "nbconvert", "--to", "html", path])
+    assert ended.returncode == 0, ended.stderr
     return path.with_suffix(".html")
 
 
@@ -70,13 +68,16 @@ def test_saved_in_mid_run_and_opened_without_its_kernel_the_card_is_there(
 
 
 def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_the_live_one(
-    open_notebook: Opener, slow: MessagesServer
+    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
 ) -> None:
     notebook = open_notebook(run_cell(300, "anew", "out --concurrency 8 -i"), server=slow)
     start_and_save(notebook)
+    slow.pause()  # the run can't end while the page is away
     notebook.page.reload()
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_visible()
     assert_nothing_is_missing(notebook.page)
+    jupyter.wait_for_page(notebook.path.name)
+    slow.resume()
     notebook.wait_for(1, "[data-state=done][data-done='300']")
     expect(notebook.cell(1).locator(".ondine-saved")).to_be_hidden()
 

@@ -20,7 +20,7 @@ _BAD = ("broke", "bad", "stopped", "refund", "waste", "worst", "poor", "leak", "
 
 def said(body: Any) -> str:
     """The first words of the text, or JSON that meets the schema."""
-    prompt = prompt_of(body)
+    prompt = prompt_of(body).rpartition("</examples>")[2]  # those are no question
     schema = schema_of(body)
     if schema is None:
         return _first_words(prompt)

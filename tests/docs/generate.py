@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.pipeline import COMBINED, CONFLICTS, OPTIONS, Option, Surface, conflict
+from ondine_nb.providers import KNOWN, KnownProvider
 from tests.docs.pages import DOCS, PAGES
 from tests.docs.picture import svg
 from tests.gallery import STORIES, stored, title
@@ -111,6 +112,38 @@ def libraries() -> str:
     return "\n".join(lines) + "\n"
 
 
+def providers() -> str:
+    """What is known of each provider that a model's prefix can name."""
+    lines = [
+        "| `-m` | who answers | key, and what else it needs | schema | cache | `--batch` | price |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in KNOWN.values():
+        name = "MODEL" if row.name == "anthropic" else f"{row.name}:MODEL"
+        name = row.name if row.name == "local" else name
+        schema = {True: "yes", False: "no", None: "by model"}[row.structured]
+        batches = "yes" if row.batches else ""
+        cells = [_needed(row), schema, row.cache, batches, _price(row)]
+        lines.append(f"| `{name}` | {row.title} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _needed(row: KnownProvider) -> str:
+    needs = [" or ".join(f"`{key}`" for key in row.keys), *(f"`{name}`" for name in row.needs)]
+    if row.name == "azure":
+        needs.append(f"`{row.url_variable}`")
+    if row.local:
+        needs[0] = f"no key, or {needs[0]}" if needs[0] else "no key"
+    elif row.client and row.extra:
+        needs[0] = f"{needs[0]} or the cloud's credentials" if needs[0] else "its credentials"
+    extra = [f"extra `{row.extra}`"] if row.extra else []
+    return "; ".join(filter(None, [*needs, *extra]))
+
+
+def _price(row: KnownProvider) -> str:
+    return "$0 here" if row.local else "by the table" if row.prices else "unknown"
+
+
 def gallery() -> str:
     """The notebooks with a picture, a link to their page, and their sentence."""
     cards = []
@@ -130,6 +163,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "traits": traits,
     "rooms": room_list,
     "libraries": libraries,
+    "providers": providers,
     "gallery": gallery,
 }
 

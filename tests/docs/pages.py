@@ -31,6 +31,7 @@ __all__ = [
     "agrees",
     "blocks",
     "kernel",
+    "providers",
     "run",
     "serving",
 ]
@@ -91,16 +92,34 @@ def kernel(home: Path, server: MessagesServer) -> kernels.Kernel:
     return kernels.Kernel(home, load=False, ANTHROPIC_BASE_URL=server.url)
 
 
-def run(page: list[Block], used: kernels.Kernel, folder: Path) -> Iterator[tuple[Block, str]]:
+def providers(url: str) -> dict[str, str]:
+    """The environment of somebody with keys of several providers, all of which are at `url`."""
+    keys = ("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK")
+    return {
+        "ANTHROPIC_BASE_URL": "",
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "AZURE_OPENAI_ENDPOINT": f"{url}/v1",
+        "ANTHROPIC_BEDROCK_BASE_URL": url,
+        "AWS_REGION": "us-east-1",
+        "GPU_SERVER_URL": f"{url}/v1",
+        "LITELLM_URL": url,
+        "DATABRICKS_URL": f"{url}/v1",
+        **dict.fromkeys([*keys, "VLLM_API_KEY", "DATABRICKS_TOKEN"], kernels.KEY),
+    }
+
+
+def run(
+    page: list[Block], used: kernels.Kernel, folder: Path, **environment: str
+) -> Iterator[tuple[Block, str]]:
     """Each Python block with what it printed. Raises `AssertionError` where one raised."""
     shutil.copy(ROOT / "notebooks" / "reviews.csv", folder)
-    used.anew(folder)
+    used.anew(folder, **environment)
     for block in page:
         if block.language != "python":
             continue
         if block.dies:
             used.kill_and_restart()
-            used.anew(folder)
+            used.anew(folder, **environment)
         cell = used.run(block.body)
         assert cell.status == "ok", f"line {block.line}: {cell.traceback}"
         yield block, _printed(cell)

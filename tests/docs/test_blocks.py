@@ -7,17 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, ROOT, agrees, blocks, kernel, run, serving
+from tests.docs.pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    agrees,
+    blocks,
+    kernel,
+    providers,
+    run,
+    serving,
+)
 from tests.notebook.kernels import Kernel
+from tests.server import MessagesServer
 
 WITH_CODE = [page for page in PAGES if "\n```python" in page.read_text(encoding="utf-8")]
 LANGUAGES = {"python", "text", "bash", "toml", "json"}
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def answering() -> Iterator[MessagesServer]:
+    """The server that all pages ask."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def reader(answering: MessagesServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """One kernel for all pages: each finds it as new."""
-    with serving() as server, kernel(tmp_path_factory.mktemp("reader"), server) as used:
+    with kernel(tmp_path_factory.mktemp("reader"), answering) as used:
         yield used
 
 
@@ -27,9 +45,13 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=_name)
 def test_every_python_block_of_a_page_runs_and_prints_what_it_says(
-    page: Path, reader: Kernel, tmp_path: Path
+    page: Path, reader: Kernel, answering: MessagesServer, tmp_path: Path
 ) -> None:
-    for block, printed in run(blocks(page.read_text(encoding="utf-8")), reader, tmp_path):
+    keys = providers(answering.url)
+    if _name(page) != "how-to/models.md":
+        keys = dict.fromkeys([*keys, "ANTHROPIC_CUSTOM_HEADERS"], "")
+        keys["ANTHROPIC_BASE_URL"] = answering.url
+    for block, printed in run(blocks(page.read_text(encoding="utf-8")), reader, tmp_path, **keys):
         if block.output is not None:
             where = f"{_name(page)}:{block.line}"
             assert agrees(block.output, printed), f"{where} prints\n{printed}"

@@ -14,6 +14,7 @@ from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.pipeline.options import Options
 from tests.docs.generate import PARTS, renewed
 from tests.docs.pages import DOCS, PAGES
+from tests.evaluation.test_examples import drawn, gold
 
 AGAIN = "run python -m tests.docs.generate"
 
@@ -36,9 +37,11 @@ def test_the_table_has_every_option_and_its_real_default() -> None:
         assert all(re.search(f"(`|<code>){flag}\\b", table) for flag in action.option_strings)
     said = re.findall(r"\| `([^`]+)`(?: \w+)? \| `(\w+)` \|$", table, re.MULTILINE)
     assert len(said) > 8
+    examples = drawn(gold())
+    found = {"shots": examples.shots, "examples_by": examples.by}
+    found["max_tokens"] = Options().answer_tokens()
     for default, keyword in said:
-        value = getattr(Options(), keyword)
-        value = Options().answer_tokens() if keyword == "max_tokens" else value
+        value = found.get(keyword, getattr(Options(), keyword))
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         assert shown.lower() == default, keyword
 

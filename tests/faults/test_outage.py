@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -87,8 +88,8 @@ async def until_paused(asker: Asker, rows: int = 200) -> Run:
 async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience(monkeypatch, base=2)  # the first probe is due after 4 s
-    weather = Weather("529", first=50, seconds=60)
+    patience(monkeypatch, base=15)  # the first probe by itself is due after 30 s
+    weather = Weather("529", first=50, seconds=math.inf)
     with MessagesServer(plan=weather) as server:
         run = await until_paused(Asker(server, tmp_path))
         arrived = server.arrived
@@ -117,7 +118,7 @@ async def test_a_slow_disk_makes_no_row_guilty_of_an_outage(
 
     monkeypatch.setattr(journal_files.Files, "commit", slowly)
     patience(monkeypatch, base=0.05)
-    weather = Weather("500", first=50, seconds=60)
+    weather = Weather("500", first=50, seconds=math.inf)
     with MessagesServer(plan=weather) as server:
         run = await until_paused(Asker(server, tmp_path))
         weather.until = 0
@@ -130,10 +131,11 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience(monkeypatch, base=0.2)
-    with MessagesServer(plan=Weather("500", first=50, seconds=60)) as server:
+    with MessagesServer(plan=Weather("500", first=50, seconds=math.inf)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
-        await seen(lambda: run.context.metrics.in_flight == 0)  # a probe may be on its way
+        await asyncio.sleep(0.5)  # a probe may be on its way, and not in flight yet
+        await seen(lambda: run.context.metrics.in_flight == 0)
         arrived = server.arrived
         await asyncio.sleep(0.5)
         assert (server.arrived, run.state) == (arrived, "paused")
@@ -148,7 +150,7 @@ def test_an_outage_that_never_ends_fails_the_rows_in_hand_and_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience(monkeypatch, base=0.05, patience=3.0)
-    with MessagesServer(plan=Weather("529", first=100, seconds=600)) as server:
+    with MessagesServer(plan=Weather("529", first=100, seconds=math.inf)) as server:
         run = Asker(server, tmp_path).run(texts(400), concurrency=20)
         billed = server.ledger.requests
     assert isinstance(run.error, FatalProviderError)

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import ondine_nb.errors
 from ondine_nb.errors import RowError
-from tests.asking import HAIKU, Asker, echoes, statuses, texts
+from tests.asking import CHAT, MESSAGES, Api, Asker, echoes, statuses, texts
 from tests.faults.test_faults import WEATHER
 from tests.server import MessagesServer
 
 ROWS = 5_000
 
 
-def test_each_of_5000_rows_ends_with_its_own_answer_or_a_named_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "api", [MESSAGES, pytest.param(CHAT, marks=pytest.mark.slow)], ids=lambda api: api.name
+)
+def test_each_of_5000_rows_ends_with_its_own_answer_or_a_named_error(
+    tmp_path: Path, api: Api
+) -> None:
     """Nothing is misaligned, no good answer comes twice, and requests stay under 1.3 a row."""
     data = texts(ROWS).sample(frac=1, random_state=7)
     with MessagesServer(faults=WEATHER, latency=(0, 0.05)) as server:
-        run = Asker(server, tmp_path).run(data, timeout=2)
+        run = Asker(server, tmp_path, api).run(data, timeout=2)
         delivered = Counter(entry.prompt for entry in server.ledger.entries if entry.delivered)
-        billed = server.ledger.cost(*HAIKU)
+        billed = api.billed(server)
     assert run.state == "done"
     kinds = [getattr(ondine_nb.errors, kind) for kind in run.errors["error_type"]]
     assert all(issubclass(kind, RowError) for kind in kinds)

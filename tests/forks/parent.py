@@ -85,6 +85,8 @@ class _Parent:
     def _fork(self) -> dict[str, Any] | None:
         asked, _ = self._listener.accept()
         message, fds, _, _ = socket.recv_fds(asked, 1 << 20, _FDS)
+        while not message.endswith(b"\n"):
+            message += asked.recv(1 << 20)
         order: dict[str, Any] = json.loads(message)
         pid = os.fork()
         if pid:

@@ -87,6 +87,11 @@ while True: time.sleep(1)
         assert process.wait() == -signal.SIGKILL
 
 
+def test_an_order_of_any_length_arrives() -> None:
+    code = f"text = {'x' * 3_000_000!r}\nprint(len(text))"
+    assert forks.run(["-c", code]).stdout == "3000000\n"
+
+
 def test_two_at_a_time_draw_their_own_chances() -> None:
     code = "import random, uuid; print(random.random(), uuid.uuid4())"
     assert forks.run(["-c", code]).stdout != forks.run(["-c", code]).stdout

@@ -293,7 +293,7 @@ def test_many_loops_in_many_threads_share_one_journal(home: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert wrong == []
     journal.close()
     assert len(read_fresh(home, range(800))) == 400
@@ -382,7 +382,7 @@ def test_two_processes_work_in_one_folder_at_the_same_time(home: Path) -> None:
         assert child.stdin is not None
         child.stdin.write(f"{base}\n")
         child.stdin.flush()
-    assert [child.wait(30) for child in children] == [0, 0]
+    assert [child.wait(PATIENCE) for child in children] == [0, 0]
     numbers = [*range(100), *range(1000, 1100)]
     assert read_fresh(home, numbers) == [b"body-%d" % n for n in numbers]
 
@@ -403,7 +403,7 @@ def test_a_live_file_is_never_merged(home: Path) -> None:
     assert read_fresh(home, [1, 2]) == []
     assert theirs.exists()
     child.stdin.close()
-    assert child.wait(20) == 0
+    assert child.wait(PATIENCE) == 0
     assert read_fresh(home, [1, 2]) == [b"body-1", b"body-2"]
     assert not theirs.exists()
 

@@ -16,8 +16,10 @@ from IPython.utils.capture import capture_output
 
 import ondine_nb
 from ondine_nb import Run
+from ondine_nb.errors import ConfigurationError
 from ondine_nb.evaluation import LabelSet, Scores, Tries, Try, TryScore
-from ondine_nb.notebook.judging import judging_candidates, run_named
+from ondine_nb.notebook.arguments import candidates
+from ondine_nb.notebook.judging import examples_named, judging_candidates, run_named
 from tests.asking import Asker
 from tests.server import MessagesServer
 
@@ -159,3 +161,51 @@ def test_where_nothing_was_tried_yet_it_says_where_to_begin(
     assert said == "no tries of reviews yet: preview a prompt in %ondine panel reviews\n"
     Tries("reviews").keep(Try({"prompt": "{text}"}))
     assert "did you mean 'reviews'?" in listed(shell, "tries review")
+
+
+# -- examples
+
+
+def test_a_name_is_a_label_set_before_it_is_a_frame(shell: InteractiveShell, run: Run) -> None:
+    gold = pd.DataFrame({"text": ["a", "b"], "mood": ["glad", "sad"]})
+    shell.user_ns["gold"] = gold
+    named = examples_named("gold", shell.user_ns)
+    assert (named.name, named.native is gold) == ("gold", True)
+    assert examples_named(gold, shell.user_ns).name == "gold"
+    LabelSet("gold").add({"text": "text 1"}, {"mood": "sad"})
+    assert examples_named("gold", shell.user_ns) == "gold"
+    assert examples_named("nobody", shell.user_ns) == "nobody"
+
+
+def test_a_result_that_nobody_has_labelled_is_no_example(shell: InteractiveShell, run: Run) -> None:
+    with pytest.raises(ConfigurationError, match=r"the model's own, and none is labelled: label"):
+        examples_named("labeled", shell.user_ns)
+    assert examples_named(shell.user_ns["labeled"], shell.user_ns).name == "labeled"
+    LabelSet("labeled").add({"text": "text 1"}, {"mood": "sad"})
+    assert examples_named("labeled", shell.user_ns) == "labeled"
+
+
+def test_a_cell_shows_the_examples_that_it_names_and_a_resume_finds_the_frame(
+    shell: InteractiveShell,
+) -> None:
+    shell.user_ns["gold"] = pd.DataFrame({"text": ["a day", "b night"], "mood": ["glad", "sad"]})
+    shell.user_ns["rows"] = pd.DataFrame({"text": ["one row", "two rows"]})
+    with MessagesServer(answer=lambda body: '{"mood": "glad"}') as server:
+        line = f"out -i rows --quiet --base-url {server.url} --schema 'mood: glad|sad'"
+        for name in ("gold", "$gold"):
+            shell.run_cell_magic("ondine", f"{line} --examples {name} --shots 2", "Say {text}")
+            assert shell.user_ns["out_run"].pipeline.examples.name == "gold"
+        assert server.ledger.requests == 2
+        assert all("<input>\nb night\n</input>" in it.prompt for it in server.ledger.entries)
+        shell.run_line_magic("ondine", "resume out")
+        assert shell.user_ns["out_run"].pipeline.examples.name == "gold"
+        assert server.ledger.requests == 2
+        del shell.user_ns["gold"]
+        with pytest.raises(UsageError, match="examples are the frame 'gold'"):
+            shell.run_line_magic("ondine", "resume out")
+
+
+def test_tab_offers_label_sets_and_frames_behind_examples(shell: InteractiveShell) -> None:
+    LabelSet("moods").add({"text": "a"}, {"mood": "sad"})
+    shell.user_ns["gold"] = pd.DataFrame({"text": ["a"]})
+    assert candidates("%%ondine out --examples ", shell.user_ns) == ["moods", "gold"]

@@ -1,4 +1,8 @@
-"""How long opening a view holds the notebook's loop, by the processor's time that it takes."""
+"""Opening a view holds the notebook's loop for less than one walk over the rows would.
+
+Both are measured by the processor's time of the loop's thread, one right after the other, so that
+a slow machine or a busy one makes both longer.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,10 @@ screen.may_click = results_view.may_click = lambda: True
 from tests.notebook.ended_runs import ended_run, reviews
 frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})
 run = ended_run(reviews(100_000), pathlib.Path('journal'))
+def walk():
+    begun = time.thread_time()
+    frame.to_dict('records')
+    return time.thread_time() - begun
 held, run_it = [], asyncio.events.Handle._run
 def timed(handle):
     begun = time.thread_time()
@@ -39,16 +47,24 @@ def kernel(tmp_path: Path) -> Any:
         yield kernel
 
 
-def test_the_workbench_opens_over_100_000_rows_in_less_than_100_ms(kernel: Kernel) -> None:
+def assert_held_less_than_by_a_walk(kernel: Kernel) -> None:
+    kernel.run("longest = max(held)")
+    kernel.run("shortest = min(walk() for _ in range(3))")
+    assert kernel.value("longest < shortest"), kernel.value("(longest, shortest)")
+
+
+def test_the_workbench_opens_over_100_000_rows_faster_than_a_walk_over_them(
+    kernel: Kernel,
+) -> None:
     with MessagesServer() as server:
         opened = kernel.run(f"bench = panel(frame, 'Judge {{text}}', base_url='{server.url}')")
         assert opened.status == "ok"
-        assert kernel.value("max(held)") < 0.1
+        assert_held_less_than_by_a_walk(kernel)
         kernel.run("await asyncio.sleep(1)")
         assert "100,000 rows" in kernel.value("bench.view.static()")
 
 
-def test_the_results_open_and_are_searched_over_100_000_rows_in_less_than_100_ms(
+def test_the_results_open_and_are_searched_over_100_000_rows_faster_than_a_walk_over_them(
     kernel: Kernel,
 ) -> None:
     opened = kernel.run("view = run.show()\nawait asyncio.to_thread(view.wait)")
@@ -57,5 +73,5 @@ def test_the_results_open_and_are_searched_over_100_000_rows_in_less_than_100_ms
     kernel.run(f"view._hear({given})\nawait asyncio.to_thread(view.wait)")
     kernel.wait("'1' in view._answered")
     assert kernel.value("0 < view._answered['1']['ok']['hits'] < 100_000")
-    assert kernel.value("max(held)") < 0.1
+    assert_held_less_than_by_a_walk(kernel)
     assert kernel.value("len(view.selected)") == 100_000

@@ -28,6 +28,7 @@ from ondine_nb.orchestration import (
     SyncExecutor,
 )
 from tests.orchestration.parts import Events, Load, OutColumn, Table, Work, frame, turns
+from tests.patience import PATIENCE
 
 WAYS = ["async", "sync", "stream"]
 
@@ -122,7 +123,7 @@ async def test_a_plain_table_stage_leaves_the_loop_free(method: str) -> None:
 
         def _take(self, where: str) -> None:
             threads.append(threading.current_thread())
-            assert where != method or went_on.wait(10)
+            assert where != method or went_on.wait(PATIENCE)
 
     running = asyncio.create_task(
         AsyncExecutor().execute([Load(frame(3)), Long("long")], ExecutionContext())

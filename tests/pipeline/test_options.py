@@ -9,13 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import ondine_nb
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.pipeline import CONFLICTS, OPTIONS, Surface
-from ondine_nb.pipeline.options import Options
+from ondine_nb.pipeline.options import NEEDS, Options
 
 
 def test_the_documented_defaults() -> None:
@@ -148,7 +149,7 @@ def test_packs_and_batches_exclude_each_other() -> None:
     assert Options(pack=1, batch=True).batch
 
 
-EXAMPLES: dict[str, Any] = {"batch": True, "pack": 2, "to": "x.csv"}
+EXAMPLES: dict[str, Any] = {"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"}
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda it: f"{it.one} {it.other}")
@@ -161,7 +162,23 @@ def test_options_that_can_t_go_together_are_refused_in_one_line_that_names_both(
     assert str(caught.value).startswith(f"{conflict.one} and {conflict.other} can't go together: ")
     assert "\n" not in str(caught.value)
     for name, value in given.items():
-        assert Options.of({name: value}).given(name), "each of them alone is fine"
+        needed = {NEEDS[name]: EXAMPLES[NEEDS[name]]} if name in NEEDS else {}
+        assert Options.of({name: value} | needed).given(name), "each of them alone is fine"
+
+
+@pytest.mark.parametrize(("name", "needed"), NEEDS.items())
+def test_what_says_something_of_another_option_is_refused_without_it(
+    name: str, needed: str
+) -> None:
+    value = OPTIONS[name].choices[0] if OPTIONS[name].choices else 3
+    with pytest.raises(ConfigurationError, match=f"and there are no {needed}: give --{needed} "):
+        Options.of({name: value})
+    assert Options.of({name: value, needed: EXAMPLES[needed]}).given(name)
+
+
+def test_a_frame_is_given_without_being_compared() -> None:
+    assert Options(examples=pd.DataFrame({"text": ["a"]})).given("examples")
+    assert not Options().given("examples")
 
 
 # --- one declaration for every surface

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import enum
 import json
+import re
 import uuid
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -274,6 +275,7 @@ PYTHON = {"str": str, "int": int, "float": float, "bool": bool, "date": dt.date,
 odd_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner),
+    max_leaves=12,
 )
 
 
@@ -746,3 +748,52 @@ def test_a_field_read_out_of_a_list_is_refused_before_anything_is_asked() -> Non
 
     with pytest.raises(SchemaError, match=r"'first' reads item 0 of a list .* a name of its own"):
         parse_schema(Listed)
+
+
+# --- writing an answer
+
+
+class Placed(BaseModel):
+    city: str = Field(validation_alias=AliasPath("address", "city"))
+    code: str | None = Field(validation_alias=AliasPath("address", "code"))
+    stars: int = 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "values", "written"),
+    [
+        (REVIEW, ANSWER, json.dumps(ANSWER)),
+        ("a: str, b: str?", {"a": "ö", "b": None}, '{"a": "ö", "b": null}'),
+        (
+            Placed,
+            {"city": "Bern", "code": None, "stars": 5},
+            '{"address": {"city": "Bern", "code": null}, "stars": 5}',
+        ),
+    ],
+)
+def test_an_answer_is_written_as_a_model_would_give_it(
+    spec: Any, values: dict[str, Any], written: str
+) -> None:
+    schema = parse_schema(spec)
+    assert schema.written(values) == written
+    assert list(schema.parse(written)) == list(values)
+
+
+def test_a_value_that_may_be_left_out_but_not_be_null_is_left_out() -> None:
+    schema = parse_schema(Placed)
+    assert schema.written({"city": "Bern", "code": "1", "stars": None}) == (
+        '{"address": {"city": "Bern", "code": "1"}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"a": "x", "n": 1}, "field 'a' is \"x\": expected one of glad, sad"),
+        ({"a": None, "n": 1}, "field 'a' is missing: expected one of glad, sad"),
+        ({"a": "glad", "n": "many"}, "field 'n' is \"many\": expected int"),
+    ],
+)
+def test_values_that_no_answer_may_have_arent_written(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(SchemaNotMetError, match=re.escape(said)):
+        parse_schema("a: glad|sad, n: int").written(values)

@@ -6,17 +6,19 @@ import sys
 from decimal import Decimal
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError, NoKeyError
 from ondine_nb.models import Usage
-from ondine_nb.providers import FREE, Provider, capabilities, choose, known
+from ondine_nb.providers import FREE, KNOWN, Provider, Settings, capabilities, choose, known
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.choose import _profiles
 from ondine_nb.providers.local import LocalProvider
 from ondine_nb.providers.local import process as local
+from ondine_nb.sending import question_key
 from tests.asking import texts
 from tests.echo import Echo
 
@@ -212,3 +214,73 @@ def test_an_object_as_model_answers(home: Path) -> None:
 def test_what_is_no_provider_is_said_before_anything_is_sent(given: object, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         Pipeline(texts(1), "{text}", model=given)
+
+
+# -- Chat Completions, by prefix
+
+
+@pytest.mark.parametrize("name", [name for name, row in KNOWN.items() if row.wire == "chat"])
+def test_each_row_of_chat_completions_is_a_provider_at_its_address(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = KNOWN[name]
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://us.openai.azure.com/openai/v1/")
+    provider = choose(f"{name}:some-model")
+    told = capabilities(provider).unable
+    if row.local:
+        assert not told
+    else:
+        assert f"set {' or '.join(row.keys)}, or ask the embedded model with -m local" in told
+    monkeypatch.setenv(row.keys[-1], "sk-x")
+    keyed = choose(f"{name}:some-model")
+    assert not capabilities(keyed).unable
+    assert (keyed.model, keyed.identity) == ("some-model", provider.identity)
+    assert row.at.rstrip("/") in keyed.identity
+
+
+def test_no_two_providers_are_one_in_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://us.openai.azure.com/openai/v1/")
+    found = [choose(f"{name}:m").identity for name in KNOWN if name != "local"]
+    assert len(set(found)) == len(found)
+    at = "http://127.0.0.1:8080/v2"  # one address, asked in two ways
+    assert choose("openai:m", base_url=at).identity != choose("m", base_url=at).identity
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"model": "groq:m", "base_url": None},
+        {"model": "openai:m", "base_url": "https://api.groq.com/openai/v1"},
+        {"model": "openai:m", "base_url": "HTTPS://API.groq.com:443/openai/v1/"},
+        {"model": "vllm:m", "base_url": "https://me:secret@api.groq.com/openai/v1"},
+    ],
+)
+def test_the_same_server_by_another_spelling_is_the_same(spelling: dict[str, Any]) -> None:
+    assert choose(**spelling).identity == choose("groq:m").identity
+
+
+def test_an_alias_and_a_dated_id_are_two_models_at_one_price(home: Path) -> None:
+    settings = [Settings(model=name) for name in ("gpt-5.4", "gpt-5.4-2026-03-05")]
+    providers = [choose(f"openai:{each.model}") for each in settings]
+    keys = {
+        question_key(provider.identity, each).digest()
+        for provider, each in zip(providers, settings, strict=True)
+    }
+    assert len(keys) == 2
+    assert providers[0].price == providers[1].price is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "free"),
+    [
+        ("ollama:qwen3:8b", None, True),
+        ("llamacpp:m", "http://localhost:9000/v1", True),
+        ("ollama:gpt-oss:120b-cloud", None, False),
+        ("vllm:m", "https://gpu.example.com/v1", False),
+        ("openai:m", "http://127.0.0.1:8080/v1", False),
+    ],
+)
+def test_what_this_machine_answers_costs_nothing_and_all_else_stays_unknown(
+    model: str, base_url: str | None, free: bool
+) -> None:
+    assert choose(model, base_url=base_url).price == (FREE if free else None)

@@ -186,7 +186,7 @@ def test_runs_in_several_threads_wait_for_each_other_and_use_the_ceiling_up() ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert (sent[0], session.spent, session.outstanding) == (50, 50, 0)
 
 

@@ -315,7 +315,7 @@ def test_claims_hold_between_loops_in_different_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert (most, len(done)) == ([1], 4)
 
 

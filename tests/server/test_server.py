@@ -21,6 +21,7 @@ import pytest
 from anthropic.types import Message
 from pydantic import BaseModel
 
+from tests.patience import PATIENCE
 from tests.server import FAULTS, MODELS, THINKING_TOKENS, MessagesServer, echo_of, value_of
 from tests.server.answers import Draw, latency_of
 
@@ -90,7 +91,7 @@ def always(fault: str, **options: Any) -> MessagesServer:
 
 
 def books(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/_ledger", timeout=5) as response:
+    with urllib.request.urlopen(f"{url}/_ledger", timeout=PATIENCE) as response:
         found: dict[str, Any] = json.load(response)
     return found
 
@@ -508,7 +509,7 @@ async def test_as_a_process_it_prints_its_url_serves_and_ends_with_its_stdin() -
         message = await say(remote, "far away")
         found = await asyncio.to_thread(books, remote.url)
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
     assert text_of(message) == echo_of("far away")
     assert (found["requests"], found["by_prompt"]) == (1, {"far away": 1})
     assert found["entries"][0]["delivered"]

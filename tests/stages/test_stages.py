@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -111,6 +113,22 @@ async def test_prompts_are_rendered_and_rows_without_any_value_skipped() -> None
     rows = await prompted("Say {t}!", "a", None, float("nan"), "")
     assert [row.prompt and row.prompt.text for row in rows] == ["Say a!", None, None, "Say !"]
     assert [row.status for row in rows] == ["not_run", "skipped", "skipped", "not_run"]
+
+
+async def test_examples_are_picked_while_the_loop_goes_on() -> None:
+    loop_goes_on = threading.Event()
+
+    class Slow:
+        def before(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+            assert loop_goes_on.wait(PATIENCE)  # which nobody sets while the loop is held
+            return [f"like {text}: " if text != "b" else "" for (text,) in rows]
+
+    stage = PromptStage(Template.compile("Say {t}!", ["t"], {}, "data"), Slow())
+    rows = [Row(at, (text,), {"t": 0}) for at, text in enumerate(["a", None, "b"])]
+    preparing = asyncio.create_task(stage.prepare(rows, ExecutionContext()))
+    asyncio.get_running_loop().call_soon(loop_goes_on.set)
+    await preparing
+    assert [row.prompt and row.prompt.text for row in rows] == ["like a: Say a!", None, "Say b!"]
 
 
 async def test_a_cell_that_cant_be_rendered_fails_its_row_alone() -> None:

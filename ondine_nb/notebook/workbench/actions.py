@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ...errors import ConfigurationError, OndineError
-from ...evaluation import Tries, Try, TryScore
+from ...evaluation import Change, Tries, Try, TryScore, changes
 from ...models import CostEstimate
 from ...pipeline import Run
 from ...providers import FREE, capabilities
@@ -41,6 +41,7 @@ class Work:
         self.running: Trial | None = None
         self.left: int = 0  # tries of this Preview that come after the one that runs
         self.trials: dict[int, Trial] = {}
+        self._changed: dict[tuple[str, str], tuple[Change, ...]] = {}
         self._run: Any = None
         self._stopped = False
         self._ended: list[Trial] = []  # what they cost makes the forecast better
@@ -213,6 +214,19 @@ class Work:
             self.ticked = 0
         self.bench.a, self.bench.b = await self.recall(number), None
         return params
+
+    def knows_changes(self, before: Try | None, after: Try) -> bool:
+        """Whether `changed` need not compare texts."""
+        return before is None or (before.id, after.id) in self._changed
+
+    def changed(self, before: Try | None, after: Try) -> tuple[Change, ...]:
+        """What a try has changed against another; word by word once, for tries don't change."""
+        if before is None:
+            return ()
+        both = before.id, after.id
+        if both not in self._changed:
+            self._changed[both] = tuple(changes(before, after))
+        return self._changed[both]
 
     def tick(self, number: int) -> None:
         """Hold the current try against this one; against none if it was this one."""

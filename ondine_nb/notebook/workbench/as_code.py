@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...data import Frame
 from ...errors import ConfigurationError
 from ...pipeline import OPTIONS
 from ..arguments import parse_line
@@ -71,6 +72,8 @@ class _CellWriter:
         """The words that give `value` to the option `name`; "" where it is off."""
         if value is None or value is False:
             return ""
+        if isinstance(value, Frame):
+            return f"{flag} ${self._bound(name, value.native)}"
         if value is True:
             return flag
         joins = (" ",) if len(flag) == 2 else (" ", "=")

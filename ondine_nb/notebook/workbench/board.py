@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...evaluation import Change, Paired, Try, TryScore, changes, class_of, pair
+from ...evaluation import Change, Paired, Try, TryScore, class_of, pair
 from ...pipeline import DEFAULT_MODEL
 from ..ui import clean, money, span
 from .actions import Work
@@ -18,15 +18,19 @@ __all__ = ["Leaderboard", "Line"]
 
 MOST = 60  # tries that are shown at once
 _TEXT = 60  # characters of a change
+_AT_ONCE = 5  # prompts that are compared while somebody waits
 _CHANGES = 2  # of a try that are shown; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A try on the board. `score` is of the judged field; None without labels or answers."""
+    """A try on the board. `score` is of the judged field; None without labels or answers.
+
+    `changed` is None as long as it hasn't been found out.
+    """
 
     kept: Try
-    changed: tuple[Change, ...]
+    changed: tuple[Change, ...] | None
     first: bool
     score: TryScore | None
     current: bool = False
@@ -35,14 +39,14 @@ class Line:
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
-        kept, score = self.kept, self.score
+        kept, score, changed = self.kept, self.score, self.changed
         usd = kept.usd_per_1000
         return {
             "number": kept.number,
             "name": kept.name,
             "first": self.first,
-            "changed": [_change(it) for it in self.changed[:_CHANGES]],
-            "more": max(0, len(self.changed) - _CHANGES),
+            "changed": None if changed is None else [_change(it) for it in changed[:_CHANGES]],
+            "more": max(0, len(changed or ()) - _CHANGES),
             "model": clean(kept.model or DEFAULT_MODEL, 60),
             "rows": kept.rows,
             "answered": kept.answered,
@@ -66,9 +70,13 @@ class Line:
 
 
 class Leaderboard:
-    """The tries of a bench, the last one first; `most` of them, `total` there are."""
+    """The tries of a bench, the last one first; `most` of them (0: all), `total` there are.
 
-    def __init__(self, work: Work, most: int = MOST) -> None:
+    Comparing many long prompts word by word takes a while: with `at_once` only what is known, and
+    a few more, is told; `whole` says whether that is all.
+    """
+
+    def __init__(self, work: Work, most: int = MOST, *, at_once: bool = False) -> None:
         tries = work.tries.tries
         self.total: int = len(tries)
         self._work = work
@@ -80,10 +88,19 @@ class Leaderboard:
         befores = {after.number: before for before, after in itertools.pairwise(tries)}
         scores = {it.number: self._score(it) for it in shown}
         best = _best(scores)
+        known = sum(work.knows_changes(befores.get(it.number), it) for it in shown)
+        waits = at_once and len(shown) - known > _AT_ONCE
+        changed = {
+            it.number: None
+            if waits and not work.knows_changes(befores.get(it.number), it)
+            else work.changed(befores.get(it.number), it)
+            for it in shown
+        }
+        self.whole: bool = not waits
         self.lines: list[Line] = [
             Line(
                 it,
-                tuple(changes(befores.get(it.number), it)),
+                changed[it.number],
                 it.number not in befores,
                 scores[it.number],
                 current=it.number == work.current,

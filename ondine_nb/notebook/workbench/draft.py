@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, kind_of, wrap
 from ...errors import ConfigurationError, OndineError, nearest
 from ...evaluation import LabelSet, Try
 from ...journal import Journal, home
@@ -75,6 +75,9 @@ class Workbench:
         self.made: list[str] = []
         self.session: dict[str, Any] = _set(session)
         self.options: dict[str, Any] = _set(options)
+        if kind_of(self.options.get("examples")) is not None:  # which can't be compared with ""
+            self.options["examples"] = wrap(self.options["examples"], "examples")
+        self._examples = self.options.get("examples")
         self._take_params()
         self.out = "labeled"
         self.frame: Frame = wrap(data, name)
@@ -248,8 +251,8 @@ class Workbench:
 
     def _typed(self, name: str) -> str:
         value = self.options.get(name)
-        if name == "model" and value is None:
-            return DEFAULT_MODEL
+        if name == "model":
+            return as_text(value or DEFAULT_MODEL)
         return "" if value is None or value == OPTIONS[name].default else as_text(value)
 
     def edit(self, name: str, value: Any) -> None:
@@ -277,6 +280,8 @@ class Workbench:
         schema = kept.settings.get("schema")
         if isinstance(schema, Mapping) and schema.get("model") in self._classes:
             options["schema"] = self._classes[schema["model"]]
+        if isinstance(self._examples, Frame) and options.get("examples") == self._examples.name:
+            options["examples"] = self._examples
         url = self.options.get("base_url")
         if url is not None and without_login(str(url)) == options.get("base_url"):
             options["base_url"] = url  # with its login, which no record has

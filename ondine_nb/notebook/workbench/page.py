@@ -18,7 +18,7 @@ from .forecast import Forecast
 from .trials import Outcome, Trial
 from .truths import Truths
 
-__all__ = ["Facts", "TriedRows", "figures", "plain", "static"]
+__all__ = ["SHOWN_TRIES", "Facts", "TriedRows", "figures", "plain", "static"]
 
 CELL, ANSWER, WHOLE = 240, 400, 20_000  # characters of a text, of an answer, of either in full
 TEXTS = 2  # columns of the frame beside the answers
@@ -232,7 +232,7 @@ def _said(rows: TriedRows, at: int) -> str:
 
 def _tried(line: Line) -> dict[str, str]:
     told = line.told()
-    changed = "first prompt" if line.first else "; ".join(map(str, line.changed)) or "nothing"
+    changed = "first prompt" if line.first else "; ".join(map(str, line.changed or ())) or "nothing"
     score = ""
     if told["value"] is not None:
         score = f"{told['value']:.2f}"

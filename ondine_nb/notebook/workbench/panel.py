@@ -16,6 +16,7 @@ from ...orchestration import run_in_thread
 from ...pipeline import Options
 from ...prompts import as_text
 from ..arguments import parse_line, resolve_frame
+from ..judging import examples_named
 from ..ui import in_notebook
 from .actions import Work, started
 from .as_code import Code, name_of
@@ -66,6 +67,8 @@ def from_line(magics: Any, line: str) -> Panel:
     out = given.pop("out", None)
     known = {option.name for option in fields(Options)}
     options = {name: it for name, it in given.items() if name in known}
+    if "examples" in options:
+        options["examples"] = examples_named(options["examples"], magics.shell.user_ns)
     params = {**magics.params, **options.pop("params", {})}
     made = Panel(
         frame, "", {name: as_text(it) for name, it in params.items()}, options,
@@ -93,6 +96,8 @@ def from_run(run: Any) -> Panel:
         for option in fields(Options)
         if option.name != "sample" and known.given(option.name)
     }
+    if shell is not None and "examples" in options:
+        options["examples"] = examples_named(options["examples"], shell.user_ns)
     source = pipeline.name if pipeline.name.isidentifier() else None
     made = Panel(
         frame.native, pipeline.prompt, {}, {**options, "journal": pipeline.journal},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
@@ -17,16 +18,19 @@ from typing import Any, ClassVar
 from ...data import Frame
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Try
+from ...journal import home
 from ...pipeline import DEFAULT_MODEL, OPTIONS
+from ...providers import model_names
 from ...text import as_text
 from ..comparison import Comparison, ComparisonView, Side
 from ..ui import CellOutput, Drawing, LiveView, clean, lines, may_click, money, row_count
 from .actions import Work, one_line
+from .board import MOST as MOST_TRIES
 from .board import Leaderboard
 from .controls import drawn, put
 from .draft import LARGEST_SAMPLE, TYPED, Workbench
 from .kept import KeptDraft
-from .page import WHOLE, Facts, TriedRows, plain, static
+from .page import SHOWN_TRIES, WHOLE, Facts, TriedRows, plain, static
 from .trials import Draft, Trial
 
 __all__ = ["WorkbenchView"]
@@ -37,7 +41,6 @@ IDLE, SAVE = 0.4, 0.5  # seconds of peace until the whole run is estimated, the 
 MOST_RECALLED = 40  # tries whose answers are read again when the bench opens
 _TOKENS = ("64", "128", "256", "512", "1024", "2048", "4096", "8192", "16384")
 _WIDTHS = ("1", "2", "4", "8", "16", "32", "64", "128", "256")
-_BUSY = "a preview is under way"
 _SOURCE_SHOWN = 60
 
 
@@ -57,11 +60,13 @@ class WorkbenchView(LiveView):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._output: CellOutput | None = None
         self._drawing = Drawing()
+        self._checks = itertools.count()
         self._turn = 0  # of the form, as the bench has set it: what was typed before is void
         self._field = ""
         self._message: tuple[str, str] | None = None
-        self._whole_board = False
+        self._most = MOST_TRIES
         self._undo: list[Any] = []
+        self._models = model_names(home(), OPTIONS["model"].values)  # once: it takes 10 ms
         self._drawn: Trial | None = None
         self._promised = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -148,7 +153,14 @@ class WorkbenchView(LiveView):
         return TriedRows(trial, self.bench.truths(), self._field)
 
     def _board(self) -> Leaderboard:
-        return Leaderboard(self.work, 0) if self._whole_board else Leaderboard(self.work)
+        """The board as far as it is known at once; what takes longer is told when it is."""
+        found = Leaderboard(self.work, self._most, at_once=True)
+        if not found.whole:
+            self.later("board", self._tell_board)
+        return found
+
+    def _tell_board(self) -> None:
+        self.tell("board", board=Leaderboard(self.work, self._most).told())
 
     # -- the comparison
 
@@ -199,7 +211,7 @@ class WorkbenchView(LiveView):
     def _menus(self) -> dict[str, list[str]]:
         form = self.bench.form()
         offered = {
-            "model": [DEFAULT_MODEL, *OPTIONS["model"].values],
+            "model": [DEFAULT_MODEL, *self._models],
             "effort": ["", *OPTIONS["effort"].values],
             "max_tokens": ["", *_TOKENS],
             "concurrency": ["", *_WIDTHS],
@@ -237,15 +249,15 @@ class WorkbenchView(LiveView):
 
     def _check(self) -> dict[str, Any]:
         """What the draft's names are, what is wrong with it, and which buttons it allows."""
-        bench = self.bench
+        bench, at = self.bench, next(self._checks)
         problems, of_schema = bench.problems(), bench.schema_problem()
         of_schema = [clean(text, 400) for text in of_schema]
         empty = not bench.prompt.strip()
         mine = [text for text in problems if text not in of_schema]
-        busy = _BUSY if self.work.busy else ""
         problem = (problems or [""])[0]
         code = self.panel.as_code()
         return {
+            "at": at,  # one that was begun earlier may come later
             "prompt": bench.prompt,
             "jinja": bool(bench.options.get("jinja")),
             "marks": [[it.start, it.end, it.kind] for it in bench.marks()],
@@ -255,8 +267,8 @@ class WorkbenchView(LiveView):
             "free": [*bench.made, *(name for name in bench.free() if name not in bench.made)],
             "unknown": bench.unknown(),
             "reasons": {
-                "Preview": problem or busy,
-                "Compare": problem or busy or self.work.no_comparison(),
+                "Preview": problem,
+                "Compare": problem or self.work.no_comparison(),
                 "Run all": problem,
                 "As code": (bench.out_problem() or [""])[0],
             },
@@ -375,7 +387,7 @@ class WorkbenchView(LiveView):
         return self._board().told()
 
     def _on_all_tries(self) -> dict[str, Any]:
-        self._whole_board = True
+        self._most = 0
         return self._board().told()
 
     def _on_field(self, name: str) -> dict[str, Any] | None:
@@ -568,7 +580,7 @@ class WorkbenchView(LiveView):
             tuple(self._settings()),
             tuple(bench.problems()),
             self.work.forecast,
-            self._board(),
+            Leaderboard(self.work, SHOWN_TRIES),
             None if trial is None else self._rows(trial),
             self._stale(trial),
             self._compared_told(),

@@ -22,6 +22,7 @@ from ...errors import (
     ConfigurationError,
     FatalProviderError,
     ForbiddenError,
+    OndineError,
     RejectedRequestError,
     RowError,
 )
@@ -325,10 +326,6 @@ class AnthropicProvider:
             raise self._of_connection(error) from None
         except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
             raise self._of_connection(error) from None
-        except Exception as error:
-            if not self.row.client:
-                raise
-            raise clouds.unsendable(self.row, error) from None  # its signing libraries' own errors
         if not self.row.client:
             connecting = timeout * _CONNECTING
             self._fast_path = FastPath.of(self._client, self._http, response, connecting)
@@ -361,7 +358,7 @@ class AnthropicProvider:
                 counted = await self._client.messages.count_tokens(
                     messages=_turn(prompt, self._head), **self._fixed
                 )
-        except (anthropic.AnthropicError, TimeoutError, OSError, ValueError):
+        except (anthropic.AnthropicError, OndineError, TimeoutError, OSError, ValueError):
             return None
         return int(counted.input_tokens)
 

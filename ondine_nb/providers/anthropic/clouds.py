@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 from ...errors import ConnectionLostError, FatalProviderError, RowError, RunError
 from ..known import KnownProvider
 
-__all__ = ["body_of", "client_of", "is_priced", "is_unknown_model", "lacking", "unsendable"]
+__all__ = ["body_of", "client_of", "is_priced", "is_unknown_model", "lacking"]
 
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 # Bedrock has two routes. Ids with a version or a date, inference profiles (`us.anthropic.…`, ARNs)
@@ -39,6 +40,9 @@ def lacking(row: KnownProvider) -> str:
     missing = [name for name in row.needs if not os.environ.get(name)]
     if row.extra == "bedrock" and not (row.at or any(map(os.environ.get, _REGION))):
         missing.append("AWS_REGION")
+    if row.name == "gcloud" and not row.at:
+        needed = "ANTHROPIC_GOOGLE_CLOUD_WORKSPACE_ID"
+        missing += [] if os.environ.get(needed) else [needed]
     if row.name == "foundry":
         missing += [] if row.key else row.keys
         at = row.at or os.environ.get("ANTHROPIC_FOUNDRY_RESOURCE")
@@ -59,7 +63,24 @@ def client_of(anthropic: Any, row: KnownProvider, model: str, options: dict[str,
     """The SDK's client for `model` in a cloud. Raises what the SDK raises."""
     invoked = _is_invoked(model)
     name = row.client if row.name != "bedrock" or invoked else f"{row.client}Mantle"
-    return getattr(anthropic, name)(**options)
+    client = getattr(anthropic, name)(**options)
+    for step in ("_prepare_options", "_prepare_request"):  # where it signs, or fetches a token
+        setattr(client, step, _told(row, anthropic, getattr(client, step)))
+    return client
+
+
+def _told(row: KnownProvider, anthropic: Any, sign: Callable[..., Any]) -> Callable[..., Any]:
+    """`sign`, with what its libraries raise as errors of ours: nothing was sent by then."""
+
+    async def signing(*given: Any) -> Any:
+        try:
+            return await sign(*given)
+        except anthropic.AnthropicError:
+            raise
+        except Exception as error:
+            raise _unsendable(row, error) from None
+
+    return signing
 
 
 def body_of(row: KnownProvider, model: str) -> dict[str, Any]:
@@ -79,7 +100,7 @@ def is_unknown_model(status: int, told: str) -> bool:
     return status == 400 and _NO_MODEL.search(told) is not None
 
 
-def unsendable(row: KnownProvider, error: Exception) -> RunError | RowError:
+def _unsendable(row: KnownProvider, error: Exception) -> RunError | RowError:
     """What an error means that came of signing a request, before anything was sent."""
     told = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     if type(error).__name__ in ("TransportError", "EndpointConnectionError", "ConnectTimeoutError"):

@@ -57,6 +57,25 @@ async def test_an_unknown_price_is_unknown(tmp_path: Path) -> None:
     assert "cost: unknown: the model's price is not known" in dry_run_text(known)
 
 
+@pytest.mark.parametrize("by", ["stratified", "nearest"])
+async def test_examples_stand_apart_from_the_prompts_with_their_price(
+    by: str, tmp_path: Path
+) -> None:
+    gold = pd.DataFrame({"text": [f"a {at * 97} of gold" for at in range(20)], "response": "yes"})
+    with MessagesServer() as server:
+        options = {"examples": gold, "shots": 4, "examples_by": by}
+        known = await dry(Asker(server, tmp_path), texts(40), "Tell {text}", **options)
+    assert known.prompts[0] == "Tell text 0"
+    assert known.examples.count("of gold") == 4
+    html, text = Page(dry_run_html(known)).text, dry_run_text(known)
+    for shown in (html, text):
+        assert "labels of 'examples'" in shown
+        assert "they are about" in shown
+        assert "of the likely cost" in shown
+        assert "Before the first prompt" in shown
+        assert shown.count("of gold") == 4
+
+
 @pytest.mark.parametrize("evil", EVIL)
 async def test_markup_in_data_is_text(evil: str, tmp_path: Path) -> None:
     with MessagesServer() as server:

@@ -202,14 +202,15 @@ def test_what_is_no_frame_is_refused_with_its_remedy() -> None:
 # --- in a real kernel, and without a browser -----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_path: Path) -> None:
     made = (
         "from pathlib import Path; from tests.notebook.ended_runs import *\n"
         f"run = ended_run(reviews(100_000), Path({str(tmp_path)!r}))"
     )
     with Kernel(tmp_path / "home") as kernel:
-        assert kernel.run(made, 120).status == "ok"
-        cell = kernel.run("view = run.show(); view.wait(); view", 120)
+        assert kernel.run(made).status == "ok"
+        cell = kernel.run("view = run.show(); view.wait(); view")
         assert cell.status == "ok", cell.traceback
         sent = sum(len(json.dumps(message["content"])) for message in cell.messages)
         assert sent < 400_000  # twice the script and the sheet: at first, and when rows were read
@@ -233,6 +234,7 @@ def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_p
         ]
 
 
+@pytest.mark.slow
 def test_nbconvert_shows_the_static_view_once(tmp_path: Path, server: MessagesServer) -> None:
     surroundings = environment(tmp_path, ANTHROPIC_BASE_URL=server.url)
     path = notebook(tmp_path, FRAME, "%%ondine out -i df\nTell {text}", "%ondine show out")

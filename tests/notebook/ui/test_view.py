@@ -114,6 +114,42 @@ def test_the_state_is_there_for_a_page_that_comes_later(view: Counter) -> None:
     assert view.widget.state["asked"] == 7
 
 
+class Holder(Counter):
+    """A counter in which another one may stand."""
+
+    inside = ("comparison/comparison",)
+
+
+def test_a_view_inside_asks_and_is_told_by_the_one_that_holds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holder, held = Holder(), Counter()
+    monkeypatch.setattr(holder.widget, "send", lambda message, *_: holder.sent.append(message))
+    assert holder.widget.state["inside"] == {}
+    holder.hold("comparison", held)
+    assert holder.set_state()["inside"]["comparison"]["asked"] == 0
+    message = {"id": "b-1", "ask": "add", "given": {"by": 4}}
+    for number in (1, 2):  # asked again under another id of the holder's: done once
+        hear(holder, {"id": f"a-{number}", "inside": "comparison", "message": message})
+    assert (holder.asked, held.asked) == (0, 4)
+    assert holder.sent[-1] == {"id": "a-2", "ok": {"id": "b-1", "ok": 4}}
+    held.set_state()
+    told = {"asked": 4, "static": held.static_class}
+    assert holder.sent[-1] == {"tell": "inside", "view": "comparison", "state": told}
+    holder.hold("comparison", None)
+    held.set_state()
+    hear(holder, {"id": "a-3", "inside": "comparison", "message": message})
+    assert holder.sent[-1] == {"id": "a-3", "error": "this view has no None"}
+    holder.close()
+
+
+def test_a_module_inside_another_keeps_its_names_to_itself() -> None:
+    script = module("workbench/panel.js", "comparison/comparison.js")
+    assert script.count("export default") == 1
+    assert "const comparison = (() => {" in script
+    assert ".ondine-comparison" in sheet("workbench/panel.css", "comparison/comparison.css")
+
+
 def test_in_a_terminal_its_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     view = Counter()
     view.show()
@@ -135,7 +171,7 @@ def test_neither_the_package_nor_the_views_load_anywidget_until_one_is_shown() -
     assert done.stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", ["results/results.css"])
+@pytest.mark.parametrize("name", ["results/results.css", "workbench/panel.css"])
 def test_every_rule_of_a_sheet_stands_in_its_view(name: str) -> None:
     depth, rules, begun = 0, [], 0
     text = sheet(name)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from ondine_nb.errors import ColumnError, ConfigurationError
+from ondine_nb.evaluation import Tries
 from ondine_nb.models import CostEstimate
 from ondine_nb.notebook.workbench.actions import Work
 from ondine_nb.notebook.workbench.draft import Workbench
@@ -241,3 +242,26 @@ def test_the_duration_follows_the_requests_at_once() -> None:
     assert four == (250.0, 500.0)
     assert eight == (125.0, 250.0)
     assert forecast(told, price, seen, width=4, grows=False).headline.endswith(", 4 to 9 min")
+
+
+# --- examples ------------------------------------------------------------------------------------
+
+
+def test_examples_are_tried_kept_by_their_name_and_taken_along_as_the_frame(
+    server: MessagesServer, home: Path
+) -> None:
+    gold = pd.DataFrame({"text": ["one day", "two nights"], "mood": ["good", "bad"]})
+    options = {"base_url": server.url, "schema": "mood: good|bad", "column": "answer"}
+    given = {**options, "overwrite": True, "examples": gold, "shots": 2}
+    bench = Workbench(REVIEWS, "Judge {text}", name="reviews", options=given)
+    bench.sample = 4
+    assert bench.problems() == []
+    preview(Work(bench))
+    assert server.ledger.requests == 4
+    assert all("<input>\none day\n</input>" in it.prompt for it in server.ledger.entries)
+    (kept,) = Tries("reviews", home).tries
+    assert kept.settings["examples"] == "examples"
+    bench.restore(kept)
+    preview(Work(bench))
+    assert server.ledger.requests == 4
+    assert "--examples $gold --shots 2" in bench.code("reviews", {"gold": gold}).cell

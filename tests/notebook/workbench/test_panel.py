@@ -246,7 +246,7 @@ def test_what_can_t_be_meant_is_one_line(kernel: Kernel) -> None:
 def test_the_loop_is_free_while_a_large_frame_is_estimated(kernel: Kernel) -> None:
     kernel.run("reviews = pd.concat([reviews] * 2500, ignore_index=True)")
     kernel.run(OPEN)
-    kernel.wait("bench.forecast is not None", 60)
+    kernel.wait("bench.forecast is not None")
     assert "100,000 rows" in kernel.value("bench.forecast.headline")
     assert "by 5,000 of 100,000 rows" in kernel.value("bench.forecast.basis")
 

@@ -352,7 +352,7 @@ def test_the_sync_executor_works_from_several_threads_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert outs == [[n * 10 for n in range(50)]] * 4
 
 
@@ -380,7 +380,7 @@ def test_a_stream_that_is_left_stops_and_closes_its_stages() -> None:
     assert context.control.stopping
     for thread in threading.enumerate():
         if thread.name == "ondine-stream":
-            thread.join(10)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
     assert work.closed == work.opened == 1
 

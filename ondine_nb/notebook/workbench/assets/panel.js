@@ -3,6 +3,7 @@
 
 const OPTIONS = [["effort", "effort", "default"], ["max_tokens", "max tokens", "default"], ["concurrency", "concurrency", "auto"]];
 const ACTIONS = { Preview: "preview", Compare: "compare", "Run all": "run_all" };
+const BUSY = { Preview: "a preview is under way", Compare: "a preview is under way" };
 const TIPS = {
   Preview: "Try the prompt on the sample; unchanged rows cost nothing. Each preview is kept as a try",
   Compare: "Try what has changed since, on the same rows, and hold it against what shows now",
@@ -138,7 +139,7 @@ function draw({ root, model, kernel, note }) {
   const drawEnd = () => { sample.end.textContent = ` of ${count(state.total)}${check.labelled ? ", those with a label first" : ""}`; };
   fields.set("sample", { set: sample.set });
   const labels = h("select", { onchange: () => edit({ labels: labels.value }) },
-    h("option", { value: "" }, "none but those given here"),
+    h("option", { value: "" }, "only those given here"),
     state.names.map((name, at) => h("option", { value: name }, state.columns[at] || "(no name)")));
   fields.set("labels", { set: (value) => { labels.value = value; } });
 
@@ -196,11 +197,13 @@ function draw({ root, model, kernel, note }) {
     sending = told(kernel.ask("edit", { changes })).then(() => { sending = null; return flush(); });
     return sending;
   }
+  /** Two may be on their way at once: the one that was made last holds. */
+  function newest(next) { if (next.at >= check.at) check = next; }
   /** What an answer says of the form; an error is told where it belongs to. */
   async function told(asked) {
     try {
       const answer = await asked;
-      if (answer?.check) { check = answer.check; drawCheck(); }
+      if (answer?.check) { newest(answer.check); drawCheck(); }
       if (answer?.rows) { rows = answer.rows; drawRows(); }
       return answer;
     } catch (error) {
@@ -253,7 +256,8 @@ function draw({ root, model, kernel, note }) {
     const notes = check.unused.map((name) => ["note", `{${name}} is not in the prompt`]);
     says.replaceChildren(...[...check.says, ...notes].map(lineOf));
     schemaSays.replaceChildren(...check.schema_says.map((text) => lineOf(["bad", text])));
-    for (const [name, reason] of Object.entries(check.reasons)) {
+    for (const [name, problem] of Object.entries(check.reasons)) {
+      const reason = problem || (state.busy && name in BUSY ? BUSY[name] : "");
       buttons[name].disabled = Boolean(reason);
       buttons[name].title = reason || TIPS[name];
     }
@@ -333,9 +337,10 @@ function draw({ root, model, kernel, note }) {
 
   // -- the tries
 
-  const COLUMNS = [
+  const wide = (text) => h("span", { class: "wide-only" }, text);
+  const columns = () => [
     ["changed", "what changed", null], ["model", "model", "model"], ["rows", "rows", "rows"], ["value", null, "value"],
-    ["f1", "macro F1", "f1"], ["usd", "$ per 1,000 rows", "usd"], ["p50", "p50", "p50"],
+    ["f1", [wide("macro "), "F1"], "f1"], ["usd", [wide("$ per 1,000 rows"), h("span", { class: "narrow-only" }, "$/1,000")], "usd"], ["p50", "p50", "p50"],
   ];
   const MEASURES = { accuracy: "accuracy", agreement: "agreement", mae: "mean error", "": "accuracy" };
 
@@ -351,7 +356,7 @@ function draw({ root, model, kernel, note }) {
   function drawBoard() {
     const { lines, total, measure, tie, against, scale } = state.board;
     if (!lines.length) return board.replaceChildren();
-    const by = measure === "accuracy" ? `accuracy ${scale ? `${scale} to 1, ` : ""}95 % interval` : measure === "agreement" ? `agreement with ${against}` : MEASURES[measure];
+    const by = measure === "accuracy" ? ["accuracy", wide(` ${scale ? `${scale} to 1, ` : ""}95 % interval`)] : measure === "agreement" ? `agreement with ${against}` : MEASURES[measure];
     const th = ([name, text, sort]) => h("th", { class: ["rows", "f1", "usd", "p50"].includes(name) ? "num" : name === "value" ? "score" : undefined, scope: "col",
       "aria-sort": sorted.by === sort ? (sorted.down ? "descending" : "ascending") : undefined },
       sort ? h("button", { type: "button", "data-key": `sort-${name}`, onclick: () => sortBy(sort) }, text ?? by, sorted.by === sort && icon(sorted.down ? "down" : "up")) : text);
@@ -360,7 +365,7 @@ function draw({ root, model, kernel, note }) {
       h("table", { class: "grid tries" },
         h("thead", {}, h("tr", {}, h("th", { class: "tk" }, unseen("compare")), h("th", { class: "v" },
           h("button", { type: "button", "data-key": "sort-number", onclick: () => { sorted = { by: "number", down: sorted.by === "number" ? !sorted.down : true }; drawBoard(); } }, unseen("try"), sorted.by === "number" && icon(sorted.down ? "down" : "up"))),
-          COLUMNS.map(th), h("th", {}, unseen("restore")))),
+          columns().map(th), h("th", {}, unseen("restore")))),
         h("tbody", {}, inOrder(lines).map(tryRow))),
       total > lines.length && h("p", {}, link(`${count(total - lines.length)} earlier tries`, async () => { const all = await told(kernel.ask("all_tries")); if (all) { state.board = all; drawBoard(); } }, { "data-key": "all-tries" })),
       tie && h("p", { class: "small tie" }, h("span", { class: "badge warn" }, "≈ tie"), ` ${tie}`));
@@ -375,7 +380,7 @@ function draw({ root, model, kernel, note }) {
     return h("tr", { class: it.current ? "now" : undefined, "data-try": it.name, "data-current": it.current || undefined },
       h("td", { class: "tk" }, !it.current && h("input", { type: "checkbox", "aria-label": `compare ${it.name}`, "data-key": `tick-${it.number}`, checked: it.ticked, onchange: () => tick(it) })),
       h("td", { class: "v" }, it.name),
-      h("td", { class: "what" }, it.first ? h("span", { class: "muted" }, "first prompt") : it.changed.length ? it.changed.map(changeOf) : h("span", { class: "muted" }, "nothing"),
+      h("td", { class: "what" }, it.first ? h("span", { class: "muted" }, "first prompt") : !it.changed ? "…" : it.changed.length ? it.changed.map(changeOf) : h("span", { class: "muted" }, "nothing"),
         it.more > 0 && h("span", { class: "muted" }, ` +${it.more} more`), " ",
         it.best && h("span", { class: "badge good" }, "best"), it.current && h("span", { class: "badge" }, "current"), noteOf(it),
         h("span", { class: "meta" }, meta)),
@@ -528,12 +533,10 @@ function draw({ root, model, kernel, note }) {
     state = next;
     rows = state.rows;
     message = state.message;
-    if (!pending && !sending) check = state.check;
-    else check = { ...check, reasons: state.check.reasons };
+    newest(state.check);
     if (state.turn !== turn) {
       turn = state.turn;
       pending = null;
-      check = state.check;
       form = { ...state.form, texts: { ...state.form.texts } };
       controls = Object.fromEntries(state.controls.map((it) => [it.name, it.value]));
       drawFree();
