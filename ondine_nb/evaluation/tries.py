@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, Frame, kind_of, records_frame
+from ..data import Column, Frame, kind_of, records_frame, wrap
 from ..errors import ConfigurationError
 from ..journal import JsonLines, json_line_sets
 from ..prompts import word_diff
@@ -336,8 +336,9 @@ def try_sets(folder: Path | str | None = None) -> list[str]:
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON, to be kept: unset ones, keys and objects of the process are left out.
 
-    A pydantic model is its name and JSON Schema, a frame its name or size (rows are never kept), a
-    provider its identity, without name and password as a base URL is; money is text.
+    A pydantic model is its name and JSON Schema, a frame its name, or its size and a digest (rows
+    are never kept), a provider its identity, without name and password as a base URL is; money is
+    text.
     """
     return {
         name: _plain(name, value)
@@ -360,8 +361,17 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(identity := getattr(value, "identity", None), str):
         return without_login(identity)
     if kind_of(value) is not None:
-        return f"a frame of {len(value):,} rows"
+        return _frame_text(wrap(value, name))
     return json_value(value)
+
+
+def _frame_text(frame: Frame) -> str:
+    """What is kept of a frame: how many rows, and a digest of them."""
+    digest = hashlib.sha256(repr(frame.columns).encode())
+    for chunk in frame.iter_rows(list(frame.columns)):
+        for row in chunk:
+            digest.update(json.dumps([as_text(cell) for cell in row]).encode())
+    return f"a frame of {len(frame):,} rows ({digest.hexdigest()[:8]})"
 
 
 # --- what changed

@@ -78,6 +78,7 @@ def test_asked_again_with_nothing_changed_it_is_the_same_try_renewed() -> None:
         {"settings": {**HAIKU, "schema": "sentiment: positive|negative"}},
         {"sample": (0, 3, 6)},
         {"content": "the rows were edited"},
+        {"settings": {**HAIKU, "examples": pd.DataFrame({"text": ["a"], "mood": ["good"]})}},
     ],
 )
 def test_whatever_decides_the_answers_makes_another_try(changed: dict[str, Any]) -> None:
@@ -85,6 +86,14 @@ def test_whatever_decides_the_answers_makes_another_try(changed: dict[str, Any])
     tries.keep(tried())
     assert tries.find(tried(**changed)) is None
     assert tries.keep(tried(**changed)).number == 2
+
+
+def test_other_examples_make_another_try_though_none_of_them_is_kept() -> None:
+    tries = Tries("reviews")
+    frames = [pd.DataFrame({"text": [text], "mood": ["good"]}) for text in ("a", "b", "a")]
+    numbers = [tries.keep(other(examples=frame)).number for frame in frames]
+    assert numbers == [1, 2, 1]
+    assert tries.keep(other(examples=pl.from_pandas(frames[1]))).number == 2
 
 
 def test_what_only_the_run_goes_by_makes_no_other_try() -> None:

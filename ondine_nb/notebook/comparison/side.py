@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, kind_of, wrap
 from ...errors import ColumnError, nearest
 from ...evaluation import plain_settings
 from ...orchestration import RowStream
@@ -27,7 +27,6 @@ class Side:
     those that the prompt reads, `settings` what was asked, as `evaluation.plain_settings` gives it,
     `cost` is in USD, of all its answers (None: unknown). `positions` say where the rows stand in a
     larger frame that these are a sample of; without them they stand where they do in this one.
-    `served` gives those of some rows that were shown as examples: they aren't scored.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Side:
     reasons: Mapping[int, str] = field(default_factory=dict)
     cost: Decimal | None = None
     positions: Sequence[int] = ()
-    served: Callable[[Sequence[int]], Collection[int]] = lambda _: ()
 
     @classmethod
     def of_run(cls, run: Any, judged: JudgedRun | None = None) -> Side:
@@ -58,7 +56,6 @@ class Side:
             _settings(run),
             _reasons(run),
             context.accumulated_cost + context.metrics.saved if run.priced else None,
-            served=judged.served,
         )
 
     @property
