@@ -306,11 +306,18 @@ class Batches(Plan):
         self._context.metrics.in_flight -= len(fresh)
 
     async def _known_bodies(self, batch: Batch, numbers: Sequence[int]) -> dict[bytes, set[bytes]]:
-        """The bodies that are journaled already: an earlier process was killed while it read."""
+        """The bodies that are journaled already: an earlier process was killed while it read.
+
+        Those of the run that has sent it, too, where another one has made them void since.
+        """
         if not batch.adopted:
             return {}
-        found = await self.journal.lookup([batch.record.keys[number] for number in numbers])
-        return {key: {entry.body for entry in entries} for key, entries in found.items()}
+        keys = [batch.record.keys[number] for number in numbers]
+        known: dict[bytes, set[bytes]] = {}
+        for run in (None, batch.record.run):
+            for key, entries in (await self.journal.lookup(keys, run)).items():
+                known.setdefault(key, set()).update(entry.body for entry in entries)
+        return known
 
     async def _buy(self, batch: Batch, bought: Sequence[tuple[BatchedQuestion, bytes]]) -> None:
         """Journal answers, then count them."""

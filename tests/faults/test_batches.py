@@ -904,3 +904,25 @@ def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
         asker.end_process()
         assert statuses(asker.run(texts(3), max_tokens=400)) == ["journal"] * 3
         assert server.ledger.requests == 6
+
+
+def test_what_was_read_of_a_batch_and_made_void_since_is_not_counted_again(
+    tmp_path: Path, rules: BatchRules
+) -> None:
+    """Found by the simulator: it was journaled again, and was newer than what made it void."""
+    rules.short, rules.times = 2, 100
+    with MessagesServer(batches=rules, answer=Counted()) as server:
+        asker = Asker(server, tmp_path / "journal")
+        first = batched(asker, texts(4))
+        read = [at for at, status in enumerate(statuses(first)) if status == "answered"]
+        assert len(read) == 2
+        asker.end_process()
+        anew = asker.run(texts(4).iloc[read], fresh=True)
+        asker.end_process()
+        rules.times = 0
+        again = batched(asker, texts(4))
+        assert again.cost == by_the_books(each for each in server.ledger.entries if each.batch) / 2
+        assert list(again.frame["response"][read]) == list(anew.frame["response"])
+        asker.end_process()
+        assert list(asker.run(texts(4)).frame["response"]) == list(again.frame["response"])
+        assert server.ledger.requests == 6
