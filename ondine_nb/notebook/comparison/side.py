@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from ...data import Frame, kind_of, wrap
+from ...data import Frame, wrap
 from ...errors import ColumnError, nearest
 from ...evaluation import plain_settings
 from ...orchestration import RowStream
