@@ -337,7 +337,8 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON, to be kept: unset ones, keys and objects of the process are left out.
 
     A pydantic model is its name and JSON Schema, a frame its name, or its size and a digest (rows
-    are never kept), a base URL is without name and password, money is text.
+    are never kept), a provider its identity, without name and password as a base URL is; money is
+    text.
     """
     return {
         name: _plain(name, value)
@@ -357,6 +358,8 @@ def _plain(name: str, value: Any) -> Any:
         return known if schema is None else known | {"json_schema": schema()}
     if isinstance(value, Frame):
         return value.name
+    if isinstance(identity := getattr(value, "identity", None), str):
+        return without_login(identity)
     if kind_of(value) is not None:
         return _frame_text(wrap(value, name))
     return json_value(value)

@@ -179,12 +179,22 @@ class JudgedRun:
         return _one_or_all(found, whole=field is None and kind_of(labels) is not None)
 
     def truths(self, field: str | None, labels: Any) -> dict[str, list[Any]]:
-        """Labels that aren't those of review, by field and position, of the field's type.
+        """The labels of each field by position, of its type; None where there is none.
 
-        `field` and `labels` are as for `Run.score`; None where a row has no label.
+        `field` and `labels` are as for `Run.score`; without any label of review, nothing.
         """
-        given, _ = self._given(field, labels)
-        return {name: _Notes().column(self.field(name), it) for name, it in given.items()}
+        if labels is not None:
+            given, _ = self._given(field, labels)
+            return {name: _Notes().column(self.field(name), it) for name, it in given.items()}
+        said = {position: self.rows.values(position) for position in self.rows.lines()}
+        there = {name for values in said.values() for name in values}
+        known = [it for it in self.fields if it.name in there and field in (None, it.name)]
+        return {
+            it.name: _Notes().column(
+                it, (said.get(at, {}).get(it.name, (None,))[0] for at in range(len(self.frame)))
+            )
+            for it in known
+        }
 
     def _given(self, field: str | None, labels: Any) -> tuple[dict[str, list[Any]], str]:
         """Labels that aren't those of review: a value for each row by field, and whose they are."""
@@ -253,10 +263,7 @@ class JudgedRun:
         return truths
 
     def served(self, positions: Sequence[int]) -> set[int]:
-        """Those of the rows that examples were made of, or that are nearly equal to one.
-
-        No score is taken on a row that was shown.
-        """
+        """Those of the rows that examples were made of, or that are nearly equal to one."""
         examples, columns = self.run.pipeline.examples, self.run.pipeline.template.columns
         if examples is None:
             return set()

@@ -177,8 +177,12 @@ def test_no_key_and_no_row_is_ever_kept(home: Path) -> None:
     class Mood(BaseModel):
         mood: str
 
+    class OfMine:
+        identity = "https://me:hunter2@elsewhere/v1"
+
     settings = {
         **HAIKU,
+        "model": OfMine(),
         "base_url": "https://me:hunter2@host/v1",
         "api_key": "sk-secret",
         "provider": object(),
@@ -191,6 +195,7 @@ def test_no_key_and_no_row_is_ever_kept(home: Path) -> None:
     text = file.read_text()
     assert not [word for word in ("hunter2", "sk-secret", "private row", "<object") if word in text]
     assert kept.settings["base_url"] == "https://host/v1"
+    assert kept.settings["model"] == "https://elsewhere/v1"
     assert kept.options["schema"] == Mood.model_json_schema()
     assert plain_settings(kept.settings) == kept.settings
 

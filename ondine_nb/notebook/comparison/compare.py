@@ -47,26 +47,13 @@ def compare(run_a: Any, run_b: Any, field: str | None = None, labels: Any = None
 def _of_runs(run_a: Run, run_b: Run, field: str | None, labels: Any) -> ComparisonView:
     a, b = JudgedRun(run_a), JudgedRun(run_b)
     plain = Comparison(Side.of_run(run_a, a), Side.of_run(run_b, b), field=field)
-
-    def by(truths: Mapping[str, Sequence[Any]]) -> Comparison:
-        """Scored by the labels that are there, but for rows that either has shown as examples."""
-        pairs = [
-            pair
-            for pair in plain.pairs
-            if any(values[pair[0]] is not None for values in truths.values())
-        ]
-        mine = a.served([at for at, _ in pairs])
-        theirs = b.served([other for _, other in pairs])
-        served = [at for at, other in pairs if at in mine or other in theirs]
-        return plain.of(field, truths, served)
-
     if labels is not None:
-        return ComparisonView(by(a.truths(field, labels)))
+        return ComparisonView(plain.of(field, a.truths(field, labels)))
 
     def judged() -> Comparison:
         lines = b.rows.lines()
         theirs = {at: lines[other] for at, other in plain.pairs if other in lines}
-        return by(reviewed(plain.fields, len(a.frame), a.rows.lines(), theirs))
+        return plain.of(field, reviewed(plain.fields, len(a.frame), a.rows.lines(), theirs))
 
     def relabel(row: Mapping[str, int], name: str, value: Any) -> Comparison:
         b.rows.add(row["other"], {name: value})

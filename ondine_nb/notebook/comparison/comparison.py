@@ -7,7 +7,7 @@ the same as the first of the other is the same row, whatever their order, then t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
@@ -44,9 +44,8 @@ MOST_CLASSES = 12  # of which a confusion matrix is shown
 class ComparedRow:
     """One row: its positions in both frames, its label, and the answers of the field compared.
 
-    `scored` is one with a label, unless it served as an example. `rights` say whether each answer
-    is the label (None: not scored, or no answer); `state` is one of `STATES`: of a scored row
-    broke, fixed, wrong or right by both; else differ, same or no answer.
+    `rights` say whether each is the label (None: no label, or no answer); `state` is one of
+    `STATES`: by its label broke, fixed, wrong or right by both; else differ, same or no answer.
     """
 
     at: int
@@ -57,7 +56,6 @@ class ComparedRow:
     rights: tuple[bool | None, bool | None]
     differs: bool
     state: str
-    scored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +79,8 @@ class Comparison:
     `truths` has by field a label (or None) for each row of `a`; `field` is the one compared, by
     itself the first one with labels, else the first that tells rows apart. `frame` has a row for
     each row of both, `test` is the paired test; `pairs` are the positions of the rows of both in
-    each (found by content where they aren't given). Rows of `a` that are `served` were shown to one
-    of the two as examples, or nearly so: no score is taken on them. Raises `ColumnError` for a
-    field that one of them lacks, and where they have no row in common.
+    each (found by content where they aren't given). Raises `ColumnError` for a field that one of
+    them lacks, and where they have no row in common.
     """
 
     def __init__(
@@ -94,7 +91,6 @@ class Comparison:
         field: str | None = None,
         *,
         pairs: list[tuple[int, int]] | None = None,
-        served: Collection[int] = (),
     ) -> None:
         self.a, self.b = told_apart(a, b)
         self.truths: dict[str, Sequence[Any]] = dict(truths or {})
@@ -106,7 +102,6 @@ class Comparison:
                 f"{', '.join(it.name for it in a.fields)} and "
                 f"{', '.join(it.name for it in b.fields)}"
             )
-        self.served: frozenset[int] = frozenset(served)
         self.pairs: list[tuple[int, int]] = _joined(self.a, self.b) if pairs is None else pairs
         self.field: Field = self._field(field)
 
@@ -123,15 +118,11 @@ class Comparison:
         return known[wanted]
 
     def of(
-        self,
-        field: str | None,
-        truths: Mapping[str, Sequence[Any]] | None = None,
-        served: Collection[int] | None = None,
+        self, field: str | None, truths: Mapping[str, Sequence[Any]] | None = None
     ) -> Comparison:
         """The same two by another field, or by other labels."""
         known = self.truths if truths is None else truths
-        shown = self.served if served is None else served
-        return Comparison(self.a, self.b, known, field, pairs=self.pairs, served=shown)
+        return Comparison(self.a, self.b, known, field, pairs=self.pairs)
 
     # -- rows
 
@@ -144,28 +135,29 @@ class Comparison:
         for at, other in self.pairs:
             answers = ones[at], twos[other]
             answered = self.a.answered[at], self.b.answered[other]
-            label = None if truths is None else truths[at]
-            scored = label is not None and at not in self.served
+            label = None if truths is None or (at, other) in self.served else truths[at]
             rights = tuple(
-                same_answer(known, label, answer) if there and scored else None
+                same_answer(known, label, answer) if there and label is not None else None
                 for answer, there in zip(answers, answered, strict=True)
             )
             differs = answered[0] != answered[1] or not same_answer(known, *answers)
             state = _state(rights, answered, differs)
             found.append(
                 ComparedRow(
-                    at,
-                    other,
-                    label,
-                    answers,
-                    answered,
-                    (rights[0], rights[1]),
-                    differs,
-                    state,
-                    scored,
+                    at, other, label, answers, answered, (rights[0], rights[1]), differs, state
                 )
             )
         return found
+
+    @cached_property
+    def served(self) -> set[tuple[int, int]]:
+        """The labelled rows (their positions in both) that either was shown as examples: a score
+        on them would be one on what the model was told."""
+        truths = self.truths.get(self.field.name)
+        pairs = [it for it in self.pairs if truths is not None and truths[it[0]] is not None]
+        ones = self.a.served([at for at, _ in pairs])
+        twos = self.b.served([other for _, other in pairs])
+        return {(at, other) for at, other in pairs if at in ones or other in twos}
 
     @property
     def only(self) -> tuple[int, int]:
@@ -175,13 +167,8 @@ class Comparison:
 
     @property
     def labelled(self) -> int:
-        """How many rows of both have a label to be scored by."""
-        return sum(row.scored for row in self.rows)
-
-    @property
-    def unscored(self) -> int:
-        """How many rows of both have a label, but served as examples."""
-        return sum(row.label is not None and not row.scored for row in self.rows)
+        """How many rows of both have a label."""
+        return sum(row.label is not None for row in self.rows)
 
     def tab(self, name: str) -> list[ComparedRow]:
         """The rows of a tab: all, wrong (by the second), fixed, broke or differ."""
@@ -204,7 +191,7 @@ class Comparison:
     @cached_property
     def test(self) -> Paired:
         """The paired test by the labelled rows that both answered."""
-        rows = [row for row in self.rows if row.scored]
+        rows = [row for row in self.rows if row.label is not None]
         sides = [[row.rights[at] for row in rows] for at in (0, 1)]
         return pair(self.a.name, self.b.name, *sides)
 
@@ -217,7 +204,7 @@ class Comparison:
                 [
                     Pair(row.label, row.answers[at])
                     for row in self.rows
-                    if row.scored and row.answered[at]
+                    if row.label is not None and row.answered[at]
                 ],
             )
             for at in (0, 1)
@@ -315,18 +302,23 @@ class Comparison:
             yield f"{self.test.sentence}."
         else:
             yield f"no row has a label of {name}; the answers: {self.agreement}"
-        if self.unscored:
-            yield f"not scored: {row_count(self.unscored)} that served as examples"
         yield from (f"{clean(it.name, 60)}: {it}" for it in self.others)
 
     def told_apart(self) -> str:
         """ " (3 rows only in A)", or ""."""
-        parts = [
+        parts = self.left_out
+        return f" ({', '.join(parts)})" if parts else ""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Which rows aren't compared, or not scored, in words."""
+        found = [
             f"{row_count(rows)} only in {side.name}"
             for rows, side in zip(self.only, (self.a, self.b), strict=True)
             if rows
         ]
-        return f" ({', '.join(parts)})" if parts else ""
+        shown = len(self.served)
+        return found + [f"{row_count(shown)} shown as examples, not scored"] * bool(shown)
 
 
 def score_line(scores: Scores) -> str:

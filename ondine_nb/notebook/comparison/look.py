@@ -210,11 +210,7 @@ def _judgement(comparison: Comparison) -> str:
 
 def _facts(comparison: Comparison) -> list[str]:
     found = [f"{comparison.labelled:,} labelled"] if comparison.labelled else ["no labels"]
-    if comparison.unscored:
-        found.append(f"{comparison.unscored:,} served as examples: not scored")
-    for rows, side in zip(comparison.only, (comparison.a, comparison.b), strict=True):
-        found += [f"{row_count(rows)} only in {side.name}"] * bool(rows)
-    return found
+    return found + comparison.left_out
 
 
 def _score(scores: Scores) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from ...data import Frame, kind_of, wrap
+from ...data import Frame, wrap
 from ...errors import ColumnError, nearest
 from ...evaluation import plain_settings
 from ...orchestration import RowStream
@@ -27,6 +27,7 @@ class Side:
     those that the prompt reads, `settings` what was asked, as `evaluation.plain_settings` gives it,
     `cost` is in USD, of all its answers (None: unknown). `positions` say where the rows stand in a
     larger frame that these are a sample of; without them they stand where they do in this one.
+    `served` gives those of some rows that were shown as examples: they aren't scored.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Side:
     reasons: Mapping[int, str] = field(default_factory=dict)
     cost: Decimal | None = None
     positions: Sequence[int] = ()
+    served: Callable[[Sequence[int]], Collection[int]] = lambda _: ()
 
     @classmethod
     def of_run(cls, run: Any, judged: JudgedRun | None = None) -> Side:
@@ -56,6 +58,7 @@ class Side:
             _settings(run),
             _reasons(run),
             context.accumulated_cost + context.metrics.saved if run.priced else None,
+            served=judged.served,
         )
 
     @property
@@ -77,15 +80,12 @@ def told_apart(one: Side, two: Side) -> tuple[Side, Side]:
 
 def _settings(run: Any) -> dict[str, Any]:
     """What a run asked: its prompt, its model, and the options that aren't the usual ones."""
-    options, usual = run.pipeline.options, Options()
-    names = [it.name for it in fields(options)]
-    values = {name: getattr(options, name) for name in names}
-    set_ones = {
-        name: value
-        for name, value in values.items()
-        if kind_of(value) is not None or value != getattr(usual, name)
-    }
-    return plain_settings({"prompt": run.pipeline.prompt, **set_ones, "model": run.model})
+    asked, usual = (
+        plain_settings({it.name: getattr(options, it.name) for it in fields(options)})
+        for options in (run.pipeline.options, Options())
+    )
+    set_ones = {name: value for name, value in asked.items() if usual.get(name) != value}
+    return {"prompt": run.pipeline.prompt, **set_ones, "model": run.model}
 
 
 def _reasons(run: Any) -> dict[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -110,26 +109,6 @@ def test_runs_that_were_really_sent_are_compared_by_content(
     assert server.arrived == sent
 
 
-def test_rows_that_either_run_has_shown_as_examples_are_not_scored(
-    server: MessagesServer, tmp_path: Path
-) -> None:
-    data = pd.DataFrame({"text": [sha256(bytes([at])).hexdigest() for at in range(30)]})
-    data["gold"] = "bad"
-    asker = Asker(server, tmp_path)
-    options: dict[str, Any] = {"column": "mood", "journal": tmp_path}
-    plain = Run(asker.pipeline(data, "Rate {text}", **options), name="plain")
-    shown = data[["text"]].assign(mood="bad").iloc[:10]
-    taught = asker.pipeline(data, "Rate {text}", examples=shown, shots=4, **options)
-    few = Run(taught, name="few")
-    plain.execute()
-    few.execute()
-    for pair in ((plain, few), (few, plain)):
-        found = ondine_nb.compare(*pair, labels="gold").comparison
-        wanted: Any = few.score("mood", labels="gold")
-        assert 0 < found.unscored < 30
-        assert found.labelled == wanted.n == 30 - found.unscored
-
-
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
 def test_frames_of_one_length_have_the_same_rows_and_differ_in_their_answers(kind: str) -> None:
     one = {"text": ["a", "b", "c"], "gold": ["x", "y", "x"], "mood": ["x", "x", "x"]}
@@ -161,3 +140,24 @@ def test_what_cant_be_compared_is_refused_in_a_line(runs: tuple[Run, Run]) -> No
         ondine_nb.compare(frame, frame, "tex")
     with pytest.raises(ColumnError, match="no field 'urgent': did you mean 'urgency'"):
         ondine_nb.compare(*runs, field="urgent", labels="gold")
+
+
+def test_rows_that_either_was_shown_as_examples_are_compared_and_not_scored(
+    server: MessagesServer, tmp_path: Path
+) -> None:
+    data = pd.DataFrame({"text": [f"the {at}th text is its own" for at in range(12)]})
+    data["gold"] = ["good" if "1" in text else "bad" for text in data["text"]]
+    shown = data.head(3).rename(columns={"gold": "response"})
+    asker = Asker(server, tmp_path)
+    prompt = "Rate {text}"
+    one = Run(asker.pipeline(data, prompt, journal=tmp_path), name="one")
+    few = asker.pipeline(data, prompt, journal=tmp_path, examples=shown, shots=3)
+    two = Run(few, name="two")
+    one.execute()
+    two.execute()
+    found = ondine_nb.compare(one, two, labels="gold").comparison
+    scores = two.score(labels="gold")
+    assert len(found.rows) == 12
+    assert found.labelled == len(found.rows) - len(found.served) == scores.n  # type: ignore[union-attr]
+    assert {row.at for row in found.rows if row.label is None} >= {0, 1, 2}
+    assert f"{len(found.served)} rows shown as examples, not scored" in repr(found)

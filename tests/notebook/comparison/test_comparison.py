@@ -56,16 +56,6 @@ def test_a_row_is_told_by_its_label_or_else_by_whether_the_answers_differ() -> N
     assert (found.test.n, found.test.unpaired) == (4, 2)  # nothing is scored that isn't answered
 
 
-def test_rows_that_were_shown_as_examples_are_never_scored() -> None:
-    found = compared([("good", "good", "good"), ("bad", "good", "bad"), ("bad", "bad", "bad")])
-    without = found.of("mood", served=[1, 2])
-    assert (without.labelled, without.unscored, without.test.n) == (1, 2, 1)
-    assert [row.state for row in without.rows] == ["right", "differ", "same"]
-    assert without.scores[0].n == 1
-    assert "not scored: 2 rows that served as examples" in repr(without)
-    assert without.of("mood").served == {1, 2}
-
-
 def test_without_labels_there_is_nothing_to_be_right_about() -> None:
     found = compared([(None, "good", "bad"), (None, "bad", "bad")])
     assert found.tabs == {"all": 2, "differ": 1}
