@@ -396,7 +396,7 @@ def changes(before: Try | None, after: Try) -> list[Change]:
 
 def with_changes(tries: Sequence[Try]) -> list[tuple[Try, str]]:
     """Each try with what it has changed against the one before, in a line."""
-    befores = [None, *tries[:-1]]
+    befores = [None, *tries][: len(tries)]
     return [
         (after, told(changes(before, after)) if before else "first prompt")
         for before, after in zip(befores, tries, strict=True)

@@ -266,3 +266,10 @@ def test_reading_tries_that_arent_there_makes_no_folder(home: Path) -> None:
     assert Tries("reviews").tries == []
     assert try_sets() == []
     assert not home.exists()
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_before_the_first_try_there_is_an_empty_leaderboard(home: Path, kind: str) -> None:
+    frame = Tries("reviews").frame(kind)
+    assert len(frame) == 0
+    assert "accuracy" in list(frame.columns)
