@@ -203,6 +203,21 @@ async def test_a_run_waits_for_what_another_has_in_flight() -> None:
     assert (second.reserved, session.left) == (5, 3)
 
 
+async def test_who_is_cancelled_while_it_waits_doesnt_hold_up_those_behind_it() -> None:
+    budget = Budget(D(10))
+    held = await budget.reserve(D(8))
+    large, small = (asyncio.create_task(budget.reserve(D(amount))) for amount in (9, 2))
+    await turns(5)
+    assert not (large.done() or small.done())  # first come, first served
+    large.cancel()
+    async with asyncio.timeout(PATIENCE):
+        behind = await small
+    assert (budget.reserved, budget.outstanding) == (10, 2)
+    held.release()
+    behind.release()
+    assert (budget.reserved, budget.outstanding) == (0, 0)
+
+
 async def test_out_of_the_sessions_budget_names_it_and_how_to_raise_it() -> None:
     session = SessionBudget(D(10))
     budget = Budget(D(100), session=session)
