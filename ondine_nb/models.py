@@ -69,20 +69,6 @@ class Usage:
         except TypeError:  # a list, say: nothing that could be counted
             return UNKNOWN_USAGE
 
-    def checked(self, most_in: int | None, most_out: int) -> Usage:
-        """Itself, or `UNKNOWN_USAGE` where a request of at most so many tokens can't have had it.
-
-        Servers count differently, and add words of their own: what is told is believed while it
-        isn't absurd, for it is the best that is known of a bill. Without `most_in` only the output
-        is looked at.
-        """
-        prompt, output = self.prompt_tokens, self.output_tokens
-        if output > _TIMES * most_out + _ADDED_OUT:
-            return UNKNOWN_USAGE
-        if most_in is not None and prompt > _TIMES * most_in + _ADDED_IN:
-            return UNKNOWN_USAGE
-        return self if prompt >= 0 <= output else UNKNOWN_USAGE
-
     @property
     def prompt_tokens(self) -> int:
         """All input tokens, cached or not: what a price tier is chosen by."""
@@ -523,4 +509,3 @@ NO_USAGE = Usage()
 UNKNOWN_USAGE = Usage(known=False)
 # More than any model reads or writes at once: a count above it is no count.
 MOST_TOKENS = 100_000_000
-_TIMES, _ADDED_IN, _ADDED_OUT = 4, 20_000, 1_000  # beyond what was asked for it is absurd

@@ -104,11 +104,9 @@ class Sender:
         try:
             permit.received = True
             answer = request.endpoint.can.read(reply.body)
-            most_out = request.endpoint.settings.max_tokens
-            answer.usage = usage = answer.usage.checked(request.bound, most_out)
             heard = True
             self.limits.answered(request, reply, latency)
-            price = request.endpoint.provider.price
+            price, usage = request.endpoint.provider.price, answer.usage
             charge = None if price is None or not usage.known else price.charge(usage)
             cost = None if charge is None else charge.cost
             if request.divide is None:

@@ -339,10 +339,8 @@ class Batches(Plan):
 
     def _share(self, batch: Batch, item: BatchedQuestion, body: bytes) -> AnswerShare:
         """What a body is: nothing that stands in it may keep the others from being taken."""
-        known_bound = None if item.row is None else self.alone.bound(self.alone.given(item.prompt))
         try:
             answer = self.alone.can.read(body)
-            answer.usage = answer.usage.checked(known_bound, batch.record.max_tokens)
             known = self.price is not None and answer.usage.known
             cost = self.price.cost(answer.usage) if self.price is not None and known else None
         except Exception as error:

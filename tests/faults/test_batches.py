@@ -411,7 +411,7 @@ def test_one_unreadable_line_is_one_rows_error_and_the_others_are_taken(
     assert [len(batch.requests) for batch in server.batches.made] == [20, 1]
 
 
-@pytest.mark.parametrize("number", [b"1e999", b"-5", b"null", b"9" * 5_000, b"70000"], ids=len)
+@pytest.mark.parametrize("number", [b"1e999", b"-5", b"null", b"9" * 5_000, b"700000000"], ids=len)
 def test_absurd_numbers_in_a_line_are_charged_at_the_most_that_it_can_cost(
     asker: Asker, server: MessagesServer, rules: BatchRules, number: bytes
 ) -> None:

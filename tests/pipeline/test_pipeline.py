@@ -554,7 +554,7 @@ def test_the_same_pipeline_runs_twice(asker: Asker) -> None:
 
 def test_a_usage_that_cant_be_counts_nowhere_as_if_it_were_one(home: Path) -> None:
     """Not when it comes, not in the journal's savings, not in the next estimate."""
-    absurd = {"input_tokens": 50, "output_tokens": 80_000_000}
+    absurd = {"input_tokens": 50, "output_tokens": 800_000_000}
     with MessagesServer(usage=lambda *_: absurd) as server:
         asker = Asker(server, home)
         first = asker.run(texts(3), budget=1)
