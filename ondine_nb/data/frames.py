@@ -247,7 +247,7 @@ class PolarsFrame(Frame):
         super().__init__(native, name)
         self._kinds = kinds
         if kinds:
-            self.native = settled(native, kinds)
+            self.native: NativeFrame = settled(native, kinds)
 
     def take(self, positions: Sequence[int]) -> Frame:
         return PolarsFrame(self._taken(list(positions)), self.name, self._kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
 from importlib.metadata import EntryPoint, entry_points
@@ -15,7 +16,7 @@ from .anthropic import AnthropicProvider, has_credentials, lacking
 from .base import Capabilities, Provider, Reply, Settings, capabilities
 from .known import ENTRY_POINTS, LOCAL, KnownProvider, split_model
 from .openai import OpenAIProvider
-from .pricing import FREE
+from .pricing import FREE, ModelPrice
 
 __all__ = ["Unable", "check_provider", "choose", "embedded", "ready"]
 
@@ -97,16 +98,19 @@ class Unable:
     """A provider that can't be asked here: who asks for it gets what the journal has."""
 
     unable: str
+    models: None
 
     def __init__(self, own: Provider, why: str) -> None:
         can = capabilities(own)
         for each in fields(Capabilities):
             setattr(self, each.name, getattr(can, each.name))
         self.own: Provider = own
-        self.identity, self.model = own.identity, own.model
-        self.price, self.note = own.price, own.note
+        self.identity: str = own.identity
+        self.model: str = own.model
+        self.note: str = own.note
+        self.price: ModelPrice | None = own.price
         self.unable, self.models = why, None
-        self.clone = None if can.clone is None else self._clone
+        self.clone: Callable[[], Provider] | None = None if can.clone is None else self._clone
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Nothing is sent, so nothing is connected."""

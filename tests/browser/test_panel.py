@@ -206,6 +206,7 @@ def test_preview_shows_answers_that_open_in_full_and_compare_holds_b_against_it(
     expect(panel.locator(".stale")).to_contain_text(re.compile(r"as of v\d+"))
     panel.get_by_label("tone").select_option("friendly")
     press(panel, "Compare")
+    judge.wait_for(40)
     settled(panel, 20)
     assert judge.arrived == 40
     expect(panel.locator(".same")).to_contain_text("nothing changed since")

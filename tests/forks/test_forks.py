@@ -63,8 +63,8 @@ def test_it_is_interrupted_killed_and_spoken_to_like_any_other() -> None:
     code = """
 import sys, time
 print("ready", flush=True)
-print(sys.stdin.readline().strip() * 2, flush=True)
 try:
+    print(sys.stdin.readline().strip() * 2, flush=True)
     while True: time.sleep(1)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -20,8 +20,8 @@ METER = """
 import asyncio, time, pathlib, pandas as pd
 from ondine_nb import panel
 import ondine_nb.notebook.results.view as results_view
-import ondine_nb.notebook.workbench.screen as screen
-screen.may_click = results_view.may_click = lambda: True
+import ondine_nb.notebook.workbench.view as bench_view
+bench_view.may_click = results_view.may_click = lambda: True
 from tests.notebook.ended_runs import ended_run, reviews
 frame = pd.DataFrame({'text': [f'text {at} of a review' for at in range(100_000)]})
 run = ended_run(reviews(100_000), pathlib.Path('journal'))

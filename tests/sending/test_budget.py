@@ -208,7 +208,7 @@ async def test_who_is_cancelled_while_it_waits_doesnt_hold_up_those_behind_it() 
     held = await budget.reserve(D(8))
     large, small = (asyncio.create_task(budget.reserve(D(amount))) for amount in (9, 2))
     await turns(5)
-    assert not (large.done() or small.done())  # first come, first served
+    assert not any(task.done() for task in (large, small))  # first come, first served
     large.cancel()
     async with asyncio.timeout(PATIENCE):
         behind = await small

@@ -96,7 +96,9 @@ class Comparison:
         pairs: list[tuple[int, int]] | None = None,
         served: Collection[int] = (),
     ) -> None:
-        self.a, self.b = told_apart(a, b)
+        a, b = told_apart(a, b)
+        self.a: Side = a
+        self.b: Side = b
         self.truths: dict[str, Sequence[Any]] = dict(truths or {})
         names = {it.name for it in b.fields}
         self.fields: list[Field] = [it for it in a.fields if it.name in names]

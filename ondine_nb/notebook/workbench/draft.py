@@ -71,7 +71,7 @@ class Workbench:
         self.data = data
         self.name: str = name
         self.journal: Journal | Path | str | None = journal
-        self.prompt = prompt
+        self.prompt: str = prompt
         self.given: dict[str, Any] = dict(given or {})
         self.texts: dict[str, str] = {}
         self.made: list[str] = []
@@ -87,7 +87,7 @@ class Workbench:
         wanted = self.options.pop("sample", None)
         self.sample: int = self._sample(wanted if wanted is not None else USUAL_SAMPLE)
         self._check_controls()
-        self.several = ""
+        self.several: str = ""
         self.a: Trial | None = None
         self.b: Trial | None = None
         self._truths: tuple[Any, Truths] | None = None

@@ -29,7 +29,8 @@ class TriedRows:
     """The rows of a trial, with their labels of one field."""
 
     def __init__(self, trial: Trial, truths: Truths, field: str = "") -> None:
-        self.trial, self.truths = trial, truths
+        self.trial: Trial = trial
+        self.truths: Truths = truths
         names = [it.name for it in trial.fields]
         self.field: str = field if field in names else truths.judged
         self.texts: list[int] = trial.texts(TEXTS)

@@ -36,7 +36,8 @@ class Truths:
         fields: Sequence[Field],
         column: str | None = None,
     ) -> None:
-        self.frame, self.column = frame, column
+        self.frame: Frame = frame
+        self.column: str | None = column
         self.fields: dict[str, Field] = {field.name: field for field in fields}
         self.rows: RowLabels | None = RowLabels(labels, frame, on) if on else None
         self._column: list[Any] = [] if column is None else _cells(frame, column)

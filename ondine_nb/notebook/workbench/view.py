@@ -53,7 +53,8 @@ class WorkbenchView(LiveView):
 
     def __init__(self, panel: Any, work: Work, controls: Mapping[str, Any]) -> None:
         super().__init__()
-        self.panel, self.work = panel, work
+        self.panel: Any = panel
+        self.work: Work = work
         self.bench: Workbench = work.bench
         self.controls: dict[str, Any] = dict(controls)
         self.kept: KeptDraft | None = None

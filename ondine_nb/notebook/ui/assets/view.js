@@ -288,6 +288,7 @@ function view(name, draw) {
       const root = h("section", { class: `ondine-ui ${name}`, tabindex: 0,
         [OWN_KEYS]: "true", "data-key": "root" });
       const saves = (event) => { // the one shortcut of the page that is for everyone in it
+        root.setAttribute(OWN_KEYS, "true"); // a key may come before the timer of the one before it
         if (!(event.ctrlKey || event.metaKey) || event.key?.toLowerCase() !== "s" || !event.composedPath().includes(root)) return;
         root.removeAttribute(OWN_KEYS);
         setTimeout(() => root.setAttribute(OWN_KEYS, "true"));
