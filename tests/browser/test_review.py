@@ -265,8 +265,10 @@ def review_by_keys(view: Locator) -> None:
 def test_in_notebook_7_rows_are_reviewed_by_keys_that_stay_in_the_view(
     open_notebook: Opener, server: MessagesServer
 ) -> None:
-    said = "print(len(moods_run.labels), moods_run.labels.note.tolist())"
-    notebook = open_notebook(RUN.format("seven"), REVIEW, said, server=server, where="notebooks")
+    # A set of labels of its own: the notebooks of these tests share a folder.
+    said = "print(len(seven_run.labels), seven_run.labels.note.tolist())"
+    asks, review = (it.replace("moods", "seven") for it in (RUN, REVIEW))
+    notebook = open_notebook(asks.format("seven"), review, said, server=server, where="notebooks")
     notebook.run(1)
     notebook.run(2)
     view = review_of(notebook)
