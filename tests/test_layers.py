@@ -36,7 +36,7 @@ MOST_AT_THE_TOP, MOST_IN_A_FOLDER = 13, 12
 # Foreign libraries, and the places that may import them.
 ALLOWED = {
     "anthropic": {"providers/anthropic/"},
-    "httpx2": {"providers/anthropic/", "providers/openai/"},
+    "httpx2": {"providers/anthropic/", "providers/http/", "providers/openai/"},
     "openai": {"providers/openai/"},
     "aiohttp": {"providers/anthropic/", "notebook/__init__.py"},
     "IPython": {"notebook/"},

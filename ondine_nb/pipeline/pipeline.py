@@ -109,11 +109,7 @@ class Pipeline:
         self._journal = journal
         self._session: SessionBudget | None = None
         self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
-        if self.options.to is not None and reads_from(data, self.options.to):
-            raise ConfigurationError(
-                f"--to {self.options.to} is what {name} is read from: name another file, for a run "
-                "that is stopped writes only the rows that it has come to"
-            )
+        self._check_not_read(data)
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
         self.template: JinjaTemplate | Template = kind.compile(
@@ -134,6 +130,14 @@ class Pipeline:
             check_batches(self.provider)
         if self.options.pack > 1:
             check_packs(self.provider)
+
+    def _check_not_read(self, data: Any) -> None:
+        target = self.options.to
+        if target is not None and reads_from(data, target):
+            raise ConfigurationError(
+                f"--to {target} is what {self.name} is read from: name another file, for a run "
+                "that is stopped writes only the rows that it has come to"
+            )
 
     @property
     def streams(self) -> bool:

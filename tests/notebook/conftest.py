@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from playwright.sync_api import Browser, Page
 from traitlets.config import Config
 
+from tests.notebook.live_page import started_browser
 from tests.server import MessagesServer, Servers
 
 
@@ -41,3 +43,21 @@ def serve() -> Iterator[Servers]:
     yield serve
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, for the tests of one file."""
+    with started_browser() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page for a live view; no script on it may fail."""
+    opened = browser.new_page(viewport={"width": 1300, "height": 1100})
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    yield opened
+    opened.close()
+    assert wrong == []

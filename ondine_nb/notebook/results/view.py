@@ -17,7 +17,17 @@ from ...data import frames_in, kind_of, wrap
 from ...errors import RunError
 from ...pipeline import JudgedRun
 from ..card import shown_elsewhere
-from ..ui import LiveView, bind, clean, in_marimo, in_notebook, may_click, names_here, row_count
+from ..ui import (
+    LiveView,
+    bind,
+    clean,
+    in_marimo,
+    in_notebook,
+    may_click,
+    names_here,
+    row_count,
+    running_loop,
+)
 from .corrections import REVIEWER, Corrections
 from .export import export
 from .look import columns_of, detail_told, facets_of, failed_of, lines_of
@@ -79,7 +89,7 @@ class ResultsView(LiveView):
         self.reviewer: str = reviewer
         self.opens_others: bool = run is not None
         self._data, self._name = frame, name
-        self._loop = _running_loop()
+        self._loop = running_loop()
         self._watching: Any = None
         self._took = 0.0
         self._version = 0
@@ -393,17 +403,10 @@ class ResultsView(LiveView):
         if run is None or run.state in ENDED:
             return
         run.when_over(lambda _: self.later("end", self._look_at_end))
-        if self._loop is not None and _running_loop() is self._loop:
+        if self._loop is not None and running_loop() is self._loop:
             self._watching = self._loop.create_task(self._follow(run))
 
     async def _follow(self, run: Any) -> None:
         while run.state not in ENDED and not self.closed:
             await asyncio.sleep(max(PAUSE, SPARE * self._took))
             self.later("all", self._look_again)
-
-
-def _running_loop() -> Any:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import uuid
@@ -22,6 +23,7 @@ __all__ = [
     "names_here",
     "nobody_there",
     "not_at_cell_ends",
+    "running_loop",
     "shown_at",
     "vacate",
     "view_of",
@@ -120,6 +122,14 @@ def in_marimo() -> bool:
     """Whether this runs in a marimo notebook, which shows a view as the value of its cell."""
     marimo = sys.modules.get("marimo")
     return marimo is not None and bool(marimo.running_in_notebook())
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if any."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def may_click() -> bool:

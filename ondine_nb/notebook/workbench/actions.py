@@ -13,6 +13,7 @@ from ...evaluation import Change, Tries, Try, TryScore, changes
 from ...models import CostEstimate
 from ...pipeline import Run
 from ...providers import FREE, capabilities
+from ..comparison import Comparison
 from ..ui import safe
 from .draft import Workbench
 from .forecast import Experience, Forecast, forecast
@@ -89,6 +90,27 @@ class Work:
         if self.bench.draft() == a.draft:
             return "nothing has changed since A: change the prompt, a control or an option"
         return ""
+
+    def comparison(self, field: str | None = None) -> Comparison | None:
+        """The ticked try as the first, the current one as the second; None where one lacks.
+
+        `field` is the one that is compared. Raises `ColumnError` where they have no field, or no
+        row, in common.
+        """
+        numbers, truths = (self.ticked, self.current), self.bench.truths()
+        trials = [self.trials[number] for number in numbers if self.trials.get(number)]
+        if len(trials) < len(numbers):
+            return None
+        one, two = (
+            trial.side(self.tries.get(number), self.bench.frame)
+            for trial, number in zip(trials, numbers, strict=True)
+        )
+        shown = trials[0].served | trials[1].served
+        served = [at for at, position in enumerate(one.positions) if position in shown]
+        labels = {name: [truths.of(at, name) for at in one.positions] for name in truths.fields}
+        labels = {name: it for name, it in labels.items() if any(value is not None for value in it)}
+        wanted = field or (truths.judged if truths.judged in labels else None)
+        return Comparison(one, two, labels, wanted, served=served)
 
     def stop(self) -> None:
         """Stop the preview that is under way, if any: nothing more is sent."""

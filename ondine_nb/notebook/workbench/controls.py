@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ConfigurationError
 from ...text import as_text
 from ..ui import clean
 
-__all__ = ["control", "drawn", "put"]
+__all__ = ["control", "drawn", "put", "put_text"]
 
 
 def control(name: str, given: Any) -> Any:
@@ -64,6 +65,22 @@ def put(widget: Any, value: Any) -> None:
         widget.value = type(widget.value)(value)
     else:
         widget.value = value
+
+
+def put_text(widget: Any, text: str) -> None:
+    """Set a control to what a prompt has of it as text."""
+    options = getattr(widget, "options", None)
+    if options is not None and not isinstance(widget.index, tuple):
+        values = [it[1] if isinstance(it, tuple) else it for it in options]
+        values = list(options.values()) if isinstance(options, Mapping) else values
+        matching = [at for at, it in enumerate(values) if as_text(it) == text]
+        widget.index = matching[0] if matching else widget.index
+    elif isinstance(widget.value, bool):
+        widget.value = text == "True"
+    elif isinstance(widget.value, (int, float)):
+        widget.value = type(widget.value)(float(text))
+    else:
+        widget.value = text
 
 
 def _finite(value: Any) -> bool:

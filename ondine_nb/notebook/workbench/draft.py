@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...pipeline import DEFAULT_MODEL, OPTIONS, Options, Pipeline, Surface
 from ...prompts import Field, JinjaTemplate, Template, as_text, parse_schema
 from ...providers import without_login
 from ...text import usd
-from ..ui import clean
+from ..ui import clean, money
 from .as_code import Code, as_code
 from .trials import Draft, Trial
 from .truths import Truths
@@ -26,6 +27,7 @@ __all__ = [
     "TYPED",
     "Placeholder",
     "Workbench",
+    "asked",
     "free_names",
     "marks",
     "unknown_line",
@@ -236,6 +238,19 @@ class Workbench:
 
     # -- the form
 
+    def settings(self) -> list[tuple[str, str]]:
+        """What is set, by name, as a view tells it."""
+        options = dict(self.draft().options)
+        params = options.pop("params", {})
+        found = [(name, clean(value)) for name, value in params.items()]
+        for name, value in options.items():
+            shown = money(value) if isinstance(value, Decimal) else clean(value, 400)
+            found.append((name.replace("_", " "), shown))
+        found.append(("sample rows", f"{self.sample:,}"))
+        if self.labels is not None:
+            found.append(("labels", clean(self.labels, 60)))
+        return [*found, ("result name", clean(self.out, 60))]
+
     def form(self) -> dict[str, Any]:
         """Everything that can be typed or chosen, as JSON has it, but for the given controls."""
         spec = self.options.get("schema")
@@ -438,3 +453,18 @@ def unknown_line(name: str, columns: Sequence[str], controls: Iterable[str]) -> 
     near = nearest(name, [*columns, *controls])
     hint = f" Did you mean {{{near}}}?" if near else ""
     return f"{{{name}}} is neither a column ({listed}) nor a control.{hint}"
+
+
+def asked(draft: Draft) -> dict[str, str]:
+    """What a draft asks, by name: what a change to it makes stale."""
+    options = dict(draft.options)
+    params = options.pop("params", {})
+    schema = options.get("schema")
+    examples = options.get("examples")
+    if isinstance(examples, Frame):
+        options["examples"] = examples.name
+    asking = [name for name in TYPED if name not in ("budget", "concurrency")]
+    known = {name: as_text(options.get(name) or "") for name in asking}
+    known["model"] = known["model"] or DEFAULT_MODEL
+    known["schema"] = schema if isinstance(schema, str) else ""
+    return {"prompt": draft.prompt, **known, **{f"{{{it}}}": str(params[it]) for it in params}}

@@ -10,10 +10,11 @@ from statistics import median
 from typing import Any
 
 from ...data import Frame
-from ...evaluation import key_text
+from ...evaluation import Try, key_text
 from ...models import NO_USAGE, Prompt, Usage
 from ...orchestration import Row
 from ...prompts import Field, as_text, is_missing
+from ..comparison import Side
 from ..ui import clean, safe
 
 __all__ = ["Draft", "Outcome", "Trial", "cells_at"]
@@ -163,6 +164,25 @@ class Trial:
     def ended(self) -> bool:
         """Whether the preview is over."""
         return self.state in ("done", "stopped", "failed")
+
+    def side(self, kept: Try, frame: Frame) -> Side:
+        """It as one side of a comparison: as what it was `kept`, over rows of `frame`."""
+        answers = self.answers
+        return Side(
+            kept.name,
+            frame.take(self.positions),
+            self.fields,
+            {
+                it.name: [None if answer is None else answer.get(it.name) for answer in answers]
+                for it in self.fields
+            },
+            [answer is not None for answer in answers],
+            self.columns,
+            kept.settings,
+            {at: clean(it.failure, 200) for at, it in enumerate(self.outcomes) if it.failure},
+            self.worth,
+            self.positions,
+        )
 
     @classmethod
     def start(cls, draft: Draft, pipeline: Any, positions: Sequence[int]) -> Trial:

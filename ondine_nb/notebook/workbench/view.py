@@ -12,26 +12,32 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from decimal import Decimal
 from typing import Any, ClassVar
 
-from ...data import Frame
 from ...errors import ConfigurationError, OndineError
-from ...evaluation import Try
 from ...journal import home
 from ...pipeline import DEFAULT_MODEL, OPTIONS
 from ...providers import model_names
 from ...text import as_text
-from ..comparison import Comparison, ComparisonView, Side
-from ..ui import CellOutput, Drawing, LiveView, clean, lines, may_click, money, row_count
+from ..comparison import Comparison, ComparisonView
+from ..ui import (
+    CellOutput,
+    Drawing,
+    LiveView,
+    clean,
+    lines,
+    may_click,
+    row_count,
+    running_loop,
+)
 from .actions import Work, one_line
 from .board import MOST as MOST_TRIES
 from .board import Leaderboard
-from .controls import drawn, put
-from .draft import LARGEST_SAMPLE, TYPED, Workbench
+from .controls import drawn, put, put_text
+from .draft import LARGEST_SAMPLE, Workbench, asked
 from .kept import KeptDraft
 from .page import SHOWN_TRIES, WHOLE, Facts, TriedRows, plain, static
-from .trials import Draft, Trial
+from .trials import Trial
 
 __all__ = ["WorkbenchView"]
 
@@ -78,7 +84,7 @@ class WorkbenchView(LiveView):
     # -- showing
 
     def show(self) -> None:
-        self._loop = _running_loop()
+        self._loop = running_loop()
         self._output = CellOutput()
         self._promised = self._loop is not None and may_click()
         super().show()
@@ -93,7 +99,7 @@ class WorkbenchView(LiveView):
 
         What runs a notebook without a person (nbclient) drops what comes later.
         """
-        if self._places is not None and _running_loop() is self._loop:
+        if self._places is not None and running_loop() is self._loop:
             await self._estimate()
             await asyncio.to_thread(self.show_static)
             self.keep()
@@ -169,7 +175,7 @@ class WorkbenchView(LiveView):
         """Have the current try's comparison with the ticked one inside, where there are both."""
         with self.lock:
             try:
-                found = None if self.work.busy else self._comparison()
+                found = None if self.work.busy else self.work.comparison()
             except OndineError as error:  # no field, or no row, in common
                 self._message, found = ("bad", one_line(error)), None
             if found is None:
@@ -177,31 +183,10 @@ class WorkbenchView(LiveView):
             else:
                 self.hold("comparison", ComparisonView(found, self._relabel, embedded=True))
 
-    def _comparison(self, field: str | None = None) -> Comparison | None:
-        """The ticked try as the first, the current one as the second; None where one lacks."""
-        work, truths = self.work, self.bench.truths()
-        numbers = work.ticked, work.current
-        trials = [work.trials.get(number) for number in numbers]
-        if not all(numbers) or trials[0] is None or trials[1] is None:
-            return None
-        one, two = (
-            _side(trial, work.tries.get(number), self.bench.frame)
-            for trial, number in zip(trials, numbers, strict=True)
-            if trial is not None
-        )
-        served = frozenset().union(*(trial.served for trial in trials if trial is not None))
-        labels = {
-            name: [None if at in served else truths.of(at, name) for at in one.positions]
-            for name in truths.fields
-        }
-        labels = {name: it for name, it in labels.items() if any(value is not None for value in it)}
-        wanted = field or (truths.judged if truths.judged in labels else None)
-        return Comparison(one, two, labels, wanted)
-
     def _compare_again(self) -> None:
         """The labels are others: so are the comparison's figures."""
         held = self._held.get("comparison")
-        if isinstance(held, ComparisonView) and (found := self._comparison()) is not None:
+        if isinstance(held, ComparisonView) and (found := self.work.comparison()) is not None:
             held.compare(found)
 
     def _relabel(self, row: Mapping[str, int], field: str, value: Any) -> Comparison:
@@ -209,7 +194,7 @@ class WorkbenchView(LiveView):
         trial = self.work.trials[self.work.ticked]
         self._undo.append(self.bench.truths().add(trial.positions[row["at"]], field, value))
         self._rescore_soon()
-        found = self._comparison(field)
+        found = self.work.comparison(field)
         assert found is not None
         return found
 
@@ -238,22 +223,9 @@ class WorkbenchView(LiveView):
         if trial is None:
             return None
         number = 0 if work.running is not None else work.current
-        asked = self._asked(trial.draft)
-        return {"number": number, "name": f"v{number}" if number else "", "asked": asked,
+        name = f"v{number}" if number else ""
+        return {"number": number, "name": name, "asked": asked(trial.draft),
                 "sample": len(trial.positions)}  # fmt: skip
-
-    def _asked(self, draft: Draft) -> dict[str, str]:
-        options = dict(draft.options)
-        params = options.pop("params", {})
-        schema = options.get("schema")
-        examples = options.get("examples")
-        if isinstance(examples, Frame):
-            options["examples"] = examples.name
-        asking = [name for name in TYPED if name not in ("budget", "concurrency")]
-        known = {name: as_text(options.get(name) or "") for name in asking}
-        known["model"] = known["model"] or DEFAULT_MODEL
-        known["schema"] = schema if isinstance(schema, str) else ""
-        return {"prompt": draft.prompt, **known, **{f"{{{it}}}": str(params[it]) for it in params}}
 
     def _check(self) -> dict[str, Any]:
         """What the draft's names are, what is wrong with it, and which buttons it allows."""
@@ -377,7 +349,7 @@ class WorkbenchView(LiveView):
         params = await self.work.restore(number)
         with self._drawing:
             for name, text in params.items():
-                _put_text(self.controls[name], text)
+                put_text(self.controls[name], text)
         self._turn += 1
         self._changed()
 
@@ -589,7 +561,7 @@ class WorkbenchView(LiveView):
             clean(self.panel.source, _SOURCE_SHOWN),
             size,
             lines(bench.prompt, WHOLE),
-            tuple(self._settings()),
+            tuple(bench.settings()),
             tuple(bench.problems()),
             self.work.forecast,
             Leaderboard(self.work, SHOWN_TRIES),
@@ -610,18 +582,6 @@ class WorkbenchView(LiveView):
         name = f"v{self.work.current}" if self.work.current else "the last preview"
         return f"as of {name}; changed since: {changed}"
 
-    def _settings(self) -> list[tuple[str, str]]:
-        options = dict(self.bench.draft().options)
-        params = options.pop("params", {})
-        found = [(name, clean(value)) for name, value in params.items()]
-        for name, value in options.items():
-            shown = money(value) if isinstance(value, Decimal) else clean(value, 400)
-            found.append((name.replace("_", " "), shown))
-        found.append(("sample rows", f"{self.bench.sample:,}"))
-        if self.bench.labels is not None:
-            found.append(("labels", clean(self.bench.labels, 60)))
-        return [*found, ("result name", clean(self.bench.out, 60))]
-
     def static(self) -> str:
         if self._promised:  # somebody looks: its templates take a while to be read
             return f'<div class="ondine-panel-static {self.static_class}"></div>'
@@ -631,52 +591,9 @@ class WorkbenchView(LiveView):
         return "" if self._promised else plain(self.facts())
 
 
-def _side(trial: Trial, kept: Try, frame: Frame) -> Side:
-    """A try as one side of a comparison."""
-    answers = trial.answers
-    return Side(
-        kept.name,
-        frame.take(trial.positions),
-        trial.fields,
-        {
-            it.name: [None if answer is None else answer.get(it.name) for answer in answers]
-            for it in trial.fields
-        },
-        [answer is not None for answer in answers],
-        trial.columns,
-        kept.settings,
-        {at: clean(it.failure, 200) for at, it in enumerate(trial.outcomes) if it.failure},
-        trial.worth,
-        trial.positions,
-    )
-
-
-def _put_text(widget: Any, text: str) -> None:
-    """Set a control to what a prompt has of it as text."""
-    options = getattr(widget, "options", None)
-    if options is not None and not isinstance(widget.index, tuple):
-        values = [it[1] if isinstance(it, tuple) else it for it in options]
-        values = list(options.values()) if isinstance(options, Mapping) else values
-        matching = [at for at, it in enumerate(values) if as_text(it) == text]
-        widget.index = matching[0] if matching else widget.index
-    elif isinstance(widget.value, bool):
-        widget.value = text == "True"
-    elif isinstance(widget.value, (int, float)):
-        widget.value = type(widget.value)(float(text))
-    else:
-        widget.value = text
-
-
 def _tolerant(work: Callable[[Any, Any], None], name: Any, value: Any) -> None:
     """What an earlier version kept, or a control can't hold any more, is left out."""
     try:
         work(name, value)
     except Exception as error:  # a user's widget may raise anything
         logger.info("a part of a kept draft is left out: %s", one_line(error))
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

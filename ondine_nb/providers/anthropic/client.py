@@ -15,7 +15,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cache
 from typing import Any, TypeAlias
 
 from ...errors import (
@@ -29,12 +28,13 @@ from ...errors import (
 from ..base import Reply, Settings, without_login
 from ..base_url import BaseUrl
 from ..http import (
-    ENCODINGS,
+    CONNECTING,
     BodyTemplate,
     FastPath,
     TimeLimit,
-    guard,
+    connections,
     not_answered,
+    time_bounds,
     timed_out,
     transient,
 )
@@ -51,8 +51,6 @@ __all__ = ["AnthropicProvider", "has_credentials", "thinking_of"]
 _FORMAT_TOKENS = 512
 # Framing of roles and turns that isn't in the bytes of the texts.
 _FRAME_BYTES = 256
-# The share of an attempt's time that it may take to connect: if that fails, nothing was sent.
-_CONNECTING = 0.9
 
 
 # What a base URL may end in that the API's client adds itself, or that another API's has.
@@ -82,18 +80,6 @@ def has_credentials() -> bool:
     except sdk().AnthropicError:
         return False
     return any((client.api_key, client.auth_token, client.credentials is not None))
-
-
-@cache
-def _certificates(file: str | None, folder: str | None) -> Any:
-    """What a server's certificate is checked by, read once a process: each time takes 30 ms."""
-    try:
-        return importlib.import_module("httpx2").create_ssl_context()
-    except OSError as error:  # not there, or no certificate
-        name, value = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
-        raise ConfigurationError(
-            f"the certificates of {name}={value!r} can't be read ({error}). Correct or unset it"
-        ) from error
 
 
 def thinking_of(model: str, thinking: str) -> dict[str, Any] | None:
@@ -159,7 +145,7 @@ class AnthropicProvider:
         self._client: Any = None
         self._http: Any = None
         self._fast_path: FastPath | None = None
-        self._skeletons: tuple[BodyTemplate, BodyTemplate] | None = None
+        self._templates: tuple[BodyTemplate, BodyTemplate] | None = None
         self._fixed: dict[str, Any] = {}
         self._max_tokens = 1
         self._timeout = 120.0
@@ -183,11 +169,10 @@ class AnthropicProvider:
         self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
         self._client = self._connect(anthropic, settings.timeout, concurrency)
         _ = self._client.messages.with_raw_response  # built on first use otherwise, on the loop
-        self._fast_path, self._skeletons = None, self._new_skeletons()
+        self._fast_path, self._templates = None, self._new_templates()
 
     def _connect(self, anthropic: Any, timeout: float, concurrency: int) -> Any:
-        httpx2 = importlib.import_module("httpx2")
-        bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
+        bounds = time_bounds(timeout)
         options: dict[str, Any] = {"max_retries": 0, "timeout": bounds}
         if lacking := clouds.lacking(self.row) if self.row.client else "":
             raise ConfigurationError(f"{self.row.name}:{self.model} can't be asked: {lacking}")
@@ -206,17 +191,7 @@ class AnthropicProvider:
             keys = {"X-Api-Key": self._key()} if self._key() else {}
             options["default_headers"] = {"Authorization": self._login, **keys}
         try:
-            limits = httpx2.Limits(
-                max_connections=concurrency, max_keepalive_connections=concurrency
-            )
-            verify = _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            self._http = anthropic.DefaultAioHttpClient(
-                limits=limits,
-                timeout=bounds,
-                verify=verify,
-                headers={"Accept-Encoding": ENCODINGS},
-                event_hooks={"response": [guard]},
-            )
+            self._http = connections(anthropic, bounds, concurrency)
             options["http_client"] = self._http
             if self.row.client:
                 return clouds.client_of(anthropic, self.row, self.model, options)
@@ -258,7 +233,7 @@ class AnthropicProvider:
         keyed = not self.row.client and (
             not self.base_url or bool(self._api_key) or has_credentials()
         )
-        gone = ("_api_key", "_start", "_client", "_http", "_fast_path", "_skeletons", "price")
+        gone = ("_api_key", "_start", "_client", "_http", "_fast_path", "_templates", "price")
         return {**vars(self), **dict.fromkeys(gone), "_needs_key": keyed}
 
     async def close(self) -> None:
@@ -290,22 +265,24 @@ class AnthropicProvider:
     async def send(self, prompt: str) -> Reply:
         """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
         started = time.perf_counter()
-        reply = None if self._fast_path is None else await self._by_courier(self._fast_path, prompt)
+        reply = (
+            None if self._fast_path is None else await self._by_fast_path(self._fast_path, prompt)
+        )
         body, headers = reply or await self._by_sdk(prompt)
         return Reply(body, headers, time.perf_counter() - started)
 
-    async def _by_courier(self, courier: FastPath, prompt: str) -> _Got | None:
+    async def _by_fast_path(self, path: FastPath, prompt: str) -> _Got | None:
         """The body and headers of the answer; None for a redirect, which the SDK follows."""
         body = self._rendered(prompt)
         try:
             async with TimeLimit(self._timeout):
-                taken = await courier.post(body)
+                taken = await path.post(body)
         except TimeoutError as error:
             raise timed_out(self._timeout, error) from None
         except Exception as error:  # whatever it is: the request may have gone out, and be billed
             raise self._of_connection(error) from None
         if taken.status >= 400:
-            response = courier.as_sdk(taken.status, taken.headers, taken.body)
+            response = path.as_sdk(taken.status, taken.headers, taken.body)
             raise self._of_status(self._client._make_status_error_from_response(response))
         return (taken.body, taken.headers) if taken.status < 300 else None
 
@@ -328,14 +305,14 @@ class AnthropicProvider:
         except (anthropic.AnthropicError, importlib.import_module("httpx2").HTTPError) as error:
             raise self._of_connection(error) from None
         if not self.row.client:
-            connecting = timeout * _CONNECTING
+            connecting = timeout * CONNECTING
             self._fast_path = FastPath.of(self._client, self._http, response, connecting)
         return body, {name.lower(): value for name, value in response.headers.items()}
 
     def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         return {"max_tokens": self._max_tokens, "messages": messages, **self._fixed}
 
-    def _new_skeletons(self) -> tuple[BodyTemplate, BodyTemplate]:
+    def _new_templates(self) -> tuple[BodyTemplate, BodyTemplate]:
         """Of a request whose prompt is in one piece, and of one with its head apart."""
         head = self._head or "-"
         return (
@@ -345,8 +322,8 @@ class AnthropicProvider:
 
     def _rendered(self, prompt: str) -> bytes:
         """The JSON of what the SDK would send."""
-        assert self._skeletons is not None
-        whole, behind_head = self._skeletons
+        assert self._templates is not None
+        whole, behind_head = self._templates
         if _is_split(prompt, self._head):
             return behind_head.around(prompt[len(self._head) :])
         return whole.around(prompt)

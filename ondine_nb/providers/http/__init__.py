@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
+from .connections import CONNECTING, connections, time_bounds
 from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
 from .fast_path import BodyTemplate, FastPath, RawResponse, TimeLimit
 
 __all__ = [
+    "CONNECTING",
     "ENCODINGS",
     "MOST_BYTES",
     "BodyTemplate",
@@ -16,10 +18,12 @@ __all__ = [
     "Unpacking",
     "causes",
     "check_redirect",
+    "connections",
     "guard",
     "not_answered",
     "retry_after",
     "says_spent",
+    "time_bounds",
     "timed_out",
     "transient",
 ]

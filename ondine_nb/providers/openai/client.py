@@ -17,20 +17,20 @@ import re
 import time
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import cache
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
 from ..base import Answer, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
 from ..base_url import BaseUrl
 from ..http import (
-    ENCODINGS,
+    CONNECTING,
     BodyTemplate,
     FastPath,
     TimeLimit,
     causes,
-    guard,
+    connections,
     not_answered,
+    time_bounds,
     timed_out,
 )
 from ..known import KNOWN, KnownProvider
@@ -51,26 +51,12 @@ _API_PATHS = re.compile(r"/(chat/completions|completions|responses|models)$", re
 _OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.openai\.com(/|$)")
 # What a request's schema and the framing of turns add to its texts on the server.
 _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
-# The share of an attempt's time that it may take to connect: if that fails, nothing was sent.
-_CONNECTING = 0.9
 # Models that can be told not to reason at all, and those that can only be told to do so little.
 _MAY_NOT_REASON = re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
-
-
-@cache
-def _certificates(file: str | None, folder: str | None) -> Any:
-    """What a server's certificate is checked by, read once a process: each time takes 30 ms."""
-    try:
-        return importlib.import_module("httpx2").create_ssl_context()
-    except OSError as error:  # not there, or no certificate
-        name, value = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
-        raise ConfigurationError(
-            f"the certificates of {name}={value!r} can't be read ({error}). Correct or unset it"
-        ) from error
 
 
 def effort_of(row: KnownProvider, model: str, effort: str | None, thinking: str) -> str | None:
@@ -191,10 +177,10 @@ class OpenAIProvider:
         return {**self._fixed, "messages": turns}
 
     def _connect(self, timeout: float, concurrency: int) -> Any:
-        openai, httpx2 = importlib.import_module("openai"), importlib.import_module("httpx2")
+        openai = importlib.import_module("openai")
         if self._needs_key and not self._key():
             raise ConfigurationError(f"there is no key: set {' or '.join(self.row.keys)} there")
-        bounds = httpx2.Timeout(timeout, connect=timeout * _CONNECTING)
+        bounds = time_bounds(timeout)
         # Servers that need no key get a word that says so: the SDK sends nothing without one.
         key = self._key() or "no-key-needed"
         headers: dict[str, Any] = {"Authorization": self._login} if self._login else {}
@@ -202,17 +188,7 @@ class OpenAIProvider:
             others = dict.fromkeys(_of_openai_only(), openai.Omit())
             headers = {**others, "Authorization": f"Bearer {key}", **headers}
         try:
-            limits = httpx2.Limits(
-                max_connections=concurrency, max_keepalive_connections=concurrency
-            )
-            verify = _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            self._http = openai.DefaultAioHttpClient(
-                limits=limits,
-                timeout=bounds,
-                verify=verify,
-                headers={"Accept-Encoding": ENCODINGS},
-                event_hooks={"response": [guard]},
-            )
+            self._http = connections(openai, bounds, concurrency)
             return openai.AsyncOpenAI(
                 base_url=self.base_url,
                 api_key=key,
@@ -301,7 +277,7 @@ class OpenAIProvider:
                 raise timed_out(self._timeout, error) from None
             raise self._of_connection(error) from None
         if not response.history:
-            connecting = self._timeout * _CONNECTING
+            connecting = self._timeout * CONNECTING
             self._fast_path = FastPath.like(self._http, response.request, connecting)
         return content, response.headers
 

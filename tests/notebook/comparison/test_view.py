@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import ondine_nb
 from ondine_nb.evaluation import LabelSet
 from ondine_nb.notebook.comparison import ComparisonView
 from tests.notebook.ended_runs import EVIL
-from tests.notebook.live_page import LivePage, started_browser
+from tests.notebook.live_page import LivePage
 from tests.notebook.shots import CONTRAST, DARK, LIGHT
 
 from .two_runs import two_runs
@@ -21,22 +20,6 @@ from .two_runs import two_runs
 pytestmark = pytest.mark.browser
 
 LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-comparison *")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    yield opened
-    opened.close()
-    assert wrong == []
 
 
 def judged(folder: Path, rows: int = 40, failing: float = 0.05, **texts: Any) -> ComparisonView:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from ondine_nb import Run
 from ondine_nb.notebook.results.view import ResultsView
 from tests.notebook.ended_runs import EVIL, ended_run
-from tests.notebook.live_page import LivePage, started_browser
+from tests.notebook.live_page import LivePage
 from tests.notebook.shots import CONTRAST, DARK, LIGHT
 
 pytestmark = pytest.mark.browser
@@ -27,22 +26,6 @@ BODIES = (
     "After the battery change the keypad takes none of our codes, and it is raining.",
     "Live view spins, then says no connection. It was fully charged before the update.",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1300, "height": 1100})
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    yield opened
-    opened.close()
-    assert wrong == []
 
 
 def tickets(rows: int, folder: Path, failing: float = 0.02) -> Run:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ondine_nb import Run
 from ondine_nb.notebook.results import Review
 from tests.notebook.ended_runs import EVIL, ended_run
-from tests.notebook.live_page import LivePage, started_browser
+from tests.notebook.live_page import LivePage
 from tests.notebook.shots import CONTRAST, DARK, LIGHT
 
 pytestmark = pytest.mark.browser
@@ -26,22 +25,6 @@ TEXTS = [
     "\n\n".join(f"Paragraph {at} of a long letter, which goes on for a while." for at in range(60)),
 ]
 CHOICES = [f"choice {letter}" for letter in "abcdefghijkl"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started_browser() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1300, "height": 1000})
-    wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    yield opened
-    opened.close()
-    assert wrong == []
 
 
 @pytest.fixture

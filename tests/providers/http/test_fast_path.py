@@ -64,8 +64,8 @@ async def test_the_same_json_and_headers_go_out(
             for _ in range(3):
                 await provider.send(prompt)
             assert provider._fast_path is not None
-        by_sdk, *by_courier = server.requests[-3:]
-        for arrival in by_courier:
+        by_sdk, *by_fast_path = server.requests[-3:]
+        for arrival in by_fast_path:
             assert json.dumps(arrival.body, sort_keys=True) == json.dumps(
                 by_sdk.body, sort_keys=True
             )
@@ -74,15 +74,15 @@ async def test_the_same_json_and_headers_go_out(
 
 @given(st.text(), st.text(min_size=1), st.sampled_from(["", "Head. ", "Ü"]))
 @settings(max_examples=200, deadline=None)
-def test_a_skeleton_says_what_json_would(prompt: str, system: str, head: str) -> None:
+def test_a_template_says_what_json_would(prompt: str, system: str, head: str) -> None:
     def parameters(text: str) -> dict[str, Any]:
         return {"max_tokens": 5, "messages": _turn(head + text, head), "system": system}
 
     prompt = prompt.encode("utf-8", "replace").decode()
     split = bool(head) and bool(prompt.strip())
-    skeleton = BodyTemplate(parameters)
+    template = BodyTemplate(parameters)
     if split or not head:
-        assert json.loads(skeleton.around(prompt)) == parameters(prompt)
+        assert json.loads(template.around(prompt)) == parameters(prompt)
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS - {"hang"}))
@@ -96,8 +96,8 @@ async def test_each_fault_is_the_same_error_as_by_the_sdk(fault: str) -> None:
             provider._fast_path = None
             await provider.send("warm")
             assert provider._fast_path is not None
-            by_courier = await outcome(provider, "hi")
-    assert _without_ids(by_courier) == _without_ids(by_sdk)
+            by_fast_path = await outcome(provider, "hi")
+    assert _without_ids(by_fast_path) == _without_ids(by_sdk)
 
 
 def _without_ids(outcome: tuple[Any, ...]) -> tuple[Any, ...]:
