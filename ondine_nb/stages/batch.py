@@ -85,6 +85,7 @@ class Batches(Plan):
         self._refused: dict[bytes, BudgetExceededError] = {}
         self._status = BatchStatus(self._unended, lambda: self.job.trouble)
         self._rows = self._bytes = 0
+        self._has_adopted = False
 
     def open(self, context: ExecutionContext) -> None:
         self._context = context
@@ -130,23 +131,37 @@ class Batches(Plan):
             await self._look_again()
             await self._adopt()
             try:
-                while self._wanted and not self._context.control.stopping:
-                    if not await self._start(*await self._next_requests()):
+                while not self._context.control.stopping and (items := self._sendable()):
+                    if not await self._start(*await self._next_requests(items)):
                         break
             except BudgetExceededError as error:  # none of them fits, and nothing is in flight
-                self._refused |= dict.fromkeys(self._wanted, error)
-                self._wanted.clear()
+                for item in self._sendable():
+                    self._refused[item.question.key] = error
+                    del self._wanted[item.question.key]
         if self._under_way:
             self._status.tell(self._context)
 
     async def _look_again(self) -> None:
-        """Another run may have been answered since these rows were prepared."""
-        if not self.sender.limits.beside_others:
+        """Another run, or a batch that was read for other rows, may have the answers by now."""
+        if not (self.sender.limits.beside_others or self._has_adopted):
             return
         await self.sender.lookup.recall([item.question for item in self._wanted.values()])
         answered = [key for key, item in self._wanted.items() if item.question.answers]
         for key in answered:
             del self._wanted[key]
+
+    def _sendable(self) -> list[BatchedQuestion]:
+        """What is wanted, but for what a batch under way is asked, too, whoever wanted it of that:
+        once it has ended, the answer is in the journal.
+        """
+        coming = {
+            key
+            for batch in self._under_way.values()
+            if batch.adopted
+            for key in batch.record.keys
+            if key not in batch.items
+        }
+        return [item for key, item in self._wanted.items() if key not in coming]
 
     async def _adopt(self) -> None:
         """Wait for batches that an earlier run has sent and whose results nobody has read."""
@@ -160,6 +175,7 @@ class Batches(Plan):
                 continue
             items = [self._wanted.pop(key) for key in keys]
             held = self.budget.adopt(Decimal(record.bound), lost=own)
+            self._has_adopted = True
             self._carry(Batch(record, items, held, adopted=True))
 
     async def _open_batches(self) -> list[BatchRecord]:
@@ -176,8 +192,10 @@ class Batches(Plan):
                 found.append(replace(each, keys=tuple(now.get(key, key) for key in each.keys)))
         return sorted(found, key=lambda record: record.at)
 
-    async def _next_requests(self) -> tuple[list[BatchedQuestion], list[bytes], str]:
-        """The next wanted items that fit one batch and the budget, and its prefix.
+    async def _next_requests(
+        self, items: Sequence[BatchedQuestion]
+    ) -> tuple[list[BatchedQuestion], list[bytes], str]:
+        """The next of these items that fit one batch and the budget, and its prefix.
 
         At least one, even where none fits, the cheapest: whoever reserves for it says so.
         """
@@ -185,7 +203,7 @@ class Batches(Plan):
         wire, chosen, requests = self.job.wire, list[BatchedQuestion](), list[bytes]()
         dear: BatchedQuestion | None = None
         least = self._ceiling(Prompt(""))
-        for item in self._wanted.values():
+        for item in items:
             priced = replace(item, ceiling=self._ceiling(item.prompt))
             if room is not None and total + priced.ceiling > room:
                 dear = priced if dear is None or priced.ceiling < dear.ceiling else dear

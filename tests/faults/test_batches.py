@@ -17,6 +17,7 @@ import pytest
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.journal.batches import INTENDED
 from ondine_nb.providers.anthropic import AnthropicProvider
 from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
@@ -887,6 +888,31 @@ def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
         assert list(asker.run(texts(4)).frame["response"]) == said
         assert server.ledger.requests == 6
         assert len(server.batches.made) == 1
+
+
+def test_what_stands_in_two_batches_one_of_which_never_came_to_be_is_read_from_the_other(
+    tmp_path: Path, rules: BatchRules
+) -> None:
+    """Found by the simulator: the first one was waited for, and then all of it was bought again."""
+    rules.held = True
+    with MessagesServer(batches=rules) as server:
+        asker = Asker(server, tmp_path / "journal")
+        sent = quick(Run(asker.pipeline(texts(4), batch=True)))
+        asyncio.run(stopped_with_its_batch(sent, server))
+
+        async def intended() -> None:
+            journal, provider = sent.pipeline.journal, sent.pipeline.provider
+            (record,) = await journal.open_batches(provider.identity)
+            gone = replace(record, run="gone", prefix="never", id="", state=INTENDED)
+            await journal.put_batch(replace(gone, keys=record.keys[:2], at=record.at - 9))
+
+        asyncio.run(intended())
+        asker.end_process()
+        found = batched(asker, texts(4))
+        assert list(found.frame["response"]) == echoes(texts(4))
+        assert len(server.batches.made) == 1
+        assert server.ledger.requests == 4
+        assert found.cost == billed(server)
 
 
 def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
