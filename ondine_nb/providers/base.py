@@ -34,6 +34,7 @@ __all__ = [
     "Reply",
     "Settings",
     "capabilities",
+    "json_of",
     "off_wire",
     "on_wire",
     "unknown_wire",
@@ -109,7 +110,7 @@ class Answer:
         if body.startswith(_ON_WIRE):
             raise unknown_wire(off_wire(body)[0])
         try:
-            message = _json(body)
+            message = json_of(body)
             content, reason = message.get("content"), message.get("stop_reason")
             blocks = [content] if isinstance(content, str) else content
             blocks = blocks if isinstance(blocks, list) else []
@@ -173,7 +174,7 @@ def _text_of(block: Any) -> str:
     return block if isinstance(block, str) else ""
 
 
-def _json(body: bytes) -> Any:
+def json_of(body: bytes) -> Any:
     """What `json.loads` makes of `body`, mostly in a third of the time: one is read for each row,
     journaled ones too. What jiter won't take (a lone surrogate, another encoding) goes the old way.
     """

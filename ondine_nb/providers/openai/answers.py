@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-from jiter import from_json
 
 from ...errors import MalformedAnswerError
 from ...models import UNKNOWN_USAGE, Usage
-from ..base import Answer
+from ..base import Answer, json_of
 
 __all__ = ["error_in", "read_chat", "usage_of"]
 
@@ -28,7 +25,7 @@ def read_chat(body: bytes) -> Answer:
     What the model refused to say, and what a filter held back, is a refusal.
     """
     try:
-        said = _json(body)
+        said = json_of(body)
         usage = usage_of(said)
         choices = said.get("choices")
         # Billed and nothing said: an answer that is empty.
@@ -95,17 +92,9 @@ def error_in(body: bytes) -> dict[str, Any] | None:
     if b'"error"' not in body:
         return None
     try:
-        said = _json(body)
+        said = json_of(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict) or said.get("choices") or not said.get("error"):
         return None
     return said
-
-
-def _json(body: bytes) -> Any:
-    """As `Answer.read` has it: what jiter won't take goes the old way."""
-    try:
-        return from_json(body)
-    except ValueError:
-        return json.loads(body)
