@@ -37,7 +37,6 @@ from ..providers import (
     check_provider,
     choose,
     embedded,
-    find_batch_price,
     kept,
 )
 from ..sending import (
@@ -287,10 +286,7 @@ def _plan(
         packed = Endpoint(alone.can.clone(), _packed(settings, options, provider, form))
         return Packs(sender, alone, packed, form=form, most=options.pack)
     if options.batch:
-        price = find_batch_price(
-            provider.model, price_in=options.price_in, price_out=options.price_out
-        )
-        return Batches(sender, alone, price=price, retries=retries)
+        return Batches(sender, alone, retries=retries)
     return OneByOne(sender, alone)
 
 

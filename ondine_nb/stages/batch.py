@@ -1,4 +1,4 @@
-"""Asking by Message Batches: half the price, answers within a day, the same journal and budget."""
+"""Asking by batches: half the price, answers within a day, the same journal and budget."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from ..errors import (
 from ..journal import ENDED, BatchRecord
 from ..models import NO_USAGE, ZERO, Prompt
 from ..orchestration import ExecutionContext, Row
-from ..providers import ModelPrice
-from ..providers.anthropic import BatchResult
+from ..providers import BatchApi, BatchResult, ModelPrice
 from ..sending import AnswerShare, Endpoint, Question, Request, Sender
 from .batch_job import (
     Batch,
@@ -43,7 +42,7 @@ _AT_ONCE = 500
 
 
 class Batches(Plan):
-    """Batches that all rows without an answer wait for; `price` is that of requests in them.
+    """Batches that all rows without an answer wait for, over whichever API the provider has.
 
     What breaks its schema is asked again by a request of its own, at once and at the usual price.
     Batches that an earlier run has sent are waited for before anything is sent; whoever reads their
@@ -58,20 +57,20 @@ class Batches(Plan):
         sender: Sender,
         alone: Endpoint,
         *,
-        price: ModelPrice | None,
         policy: BatchPolicy | None = None,
         retries: bool = False,
     ) -> None:
         super().__init__(sender, alone)
         batches = alone.can.batches
         assert batches is not None, f"{alone.provider.identity} has no batches"
-        self.price = price
+        self.api: BatchApi = batches()
+        self.price: ModelPrice | None = self.api.price
         self.journal = sender.journal
         self.budget = sender.limits.budget
         self.policy: BatchPolicy = policy or PACE
         self._retries = retries
         self.job: BatchJob = BatchJob(
-            batches(),
+            self.api,
             self.journal,
             self,
             gate=sender.limits.concurrency,
@@ -112,7 +111,7 @@ class Batches(Plan):
 
     @property
     def full(self) -> bool:  # type: ignore[override]
-        return self._rows >= self.policy.rows or self._bytes >= self.policy.size
+        return self._rows >= self.policy.rows or self._bytes >= self.api.limits.size
 
     async def flush(self) -> None:
         """Send what is wanted, and return when a batch has ended, whichever."""
@@ -200,7 +199,7 @@ class Batches(Plan):
         At least one, even where none fits, the cheapest: whoever reserves for it says so.
         """
         prefix, room, size, total = secrets.token_hex(8), self.budget.room, 0, ZERO
-        wire, chosen, requests = self.job.wire, list[BatchedQuestion](), list[bytes]()
+        api, chosen, requests = self.api, list[BatchedQuestion](), list[bytes]()
         dear: BatchedQuestion | None = None
         least = self._ceiling(Prompt(""))
         for item in items:
@@ -211,16 +210,16 @@ class Batches(Plan):
                     break
                 continue
             given = self.alone.given(item.prompt)
-            request = wire.request(f"{prefix}-{len(requests)}", given)
+            request = api.request(f"{prefix}-{len(requests)}", given)
             size, total = size + len(request) + 1, total + priced.ceiling
-            if chosen and (len(requests) >= self.policy.requests or size > self.policy.size):
+            if chosen and (len(requests) >= api.limits.requests or size > api.limits.size):
                 break
             chosen.append(priced)
             requests.append(request)
             if len(requests) % _AT_ONCE == 0:  # the loop has others to serve
                 await asyncio.sleep(0)
         if dear is not None and not chosen:
-            requests = [wire.request(f"{prefix}-0", self.alone.given(dear.prompt))]
+            requests = [api.request(f"{prefix}-0", self.alone.given(dear.prompt))]
             return [dear], requests, prefix
         return chosen, requests, prefix
 

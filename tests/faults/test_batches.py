@@ -18,7 +18,8 @@ import pytest
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.journal.batches import INTENDED
-from ondine_nb.providers.anthropic import AnthropicProvider
+from ondine_nb.providers import BatchLimits
+from ondine_nb.providers.anthropic import AnthropicProvider, MessageBatches
 from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
@@ -159,8 +160,7 @@ def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
 def test_many_rows_become_batches_within_the_limits(
     asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = BatchPolicy(first=0.02, longest=0.1, requests=40, size=3_000)
-    monkeypatch.setattr(batching, "PACE", limits)
+    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(40, 3_000))
     run = batched(asker, texts(100))
     assert list(run.frame["response"]) == echoes(texts(100))
     sizes = [sum(len(str(each)) for each in batch.requests) for batch in server.batches.made]
@@ -508,7 +508,7 @@ def test_runs_side_by_side_under_one_budget_dont_wait_for_each_others_batches(
     asker: Asker, server: MessagesServer, rules: BatchRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the simulator: one waited for money, and the other for its turn to free it."""
-    monkeypatch.setattr(batching, "PACE", replace(FAST, requests=4))
+    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(4, 200_000_000))
     rules.held = True
     one = asker.pipeline(texts(1), batch=True, max_tokens=60).estimate().high
     assert one is not None
@@ -546,13 +546,13 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
         wire = job_of(run).wire
         create, calls = wire.create, []
 
-        async def fails_once(requests: Any) -> Any:
-            calls.append(len(requests))
+        async def fails_once(*given: Any) -> Any:
+            calls.append(given)
             if len(calls) == 1:
                 from ondine_nb.errors import ConnectionLostError
 
                 raise ConnectionLostError("cut", possibly_billed=True)
-            return await create(requests)
+            return await create(*given)
 
         wire.create = fails_once  # type: ignore[method-assign]
         await run.start()
@@ -794,8 +794,8 @@ def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
         wire = job_of(run).wire
         create = wire.create
 
-        async def never_answers(requests: Any) -> Any:
-            await create(requests)
+        async def never_answers(*given: Any) -> Any:
+            await create(*given)
             await asyncio.Event().wait()
 
         wire.create = never_answers  # type: ignore[method-assign]
@@ -822,7 +822,7 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
 
         begun = asyncio.Event()
 
-        async def never_goes(_requests: Any) -> Any:
+        async def never_goes(*_given: Any) -> Any:
             begun.set()
             await asyncio.Event().wait()
 

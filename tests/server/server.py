@@ -122,6 +122,7 @@ CHAT = Api(
     chat_limits,
     "x-request-id",
 )
+BATCHES = ("/v1/messages/batches", "/v1/batches", "/v1/files")
 APIS = {"POST /v1/messages": MESSAGES, "POST /v1/chat/completions": CHAT}
 
 
@@ -316,8 +317,8 @@ class MessagesServer:
         own = "anthropic-version" in request.headers
         if not self._is_known(request):
             return self._fail((MESSAGES if own else CHAT).errors["401"])
-        if request.path.startswith("/v1/messages/batches"):
-            return await self.batches.handle(request)
+        if request.path.startswith(BATCHES):
+            return await self._batches(request)
         if call == "GET /v1/models":
             page = model_page(self._models or MODELS)
             return self._reply(page if own else chat_page(self._models or CHAT_MODELS))
@@ -326,6 +327,15 @@ class MessagesServer:
         if call == "POST /v1/messages/count_tokens":
             return self._count(await request.content.read())
         return self._fail(replace(ERRORS["404"], message=f"Not Found: {call}"))
+
+    async def _batches(self, request: web.BaseRequest) -> web.StreamResponse:
+        chat = not request.path.startswith(BATCHES[0])
+        if not self.batches.rules.offered:
+            api = CHAT if chat else MESSAGES
+            return self._fail(replace(api.errors["404"], message="Not Found"), api)
+        self.batches.settle()
+        batches = self.batches.chat if chat else self.batches.messages
+        return await batches.handle(request)
 
     def _is_known(self, request: web.BaseRequest) -> bool:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

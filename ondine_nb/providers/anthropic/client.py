@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from ...errors import (
@@ -25,7 +26,7 @@ from ...errors import (
     RejectedRequestError,
     RowError,
 )
-from ..base import Reply, Settings, without_login
+from ..base import BatchApi, Reply, Settings, without_login
 from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
@@ -39,7 +40,7 @@ from ..http import (
     transient,
 )
 from ..known import KNOWN, KnownProvider
-from ..pricing import FREE, ModelPrice, find_price
+from ..pricing import FREE, ModelPrice, find_batch_price, find_price
 from . import clouds
 from .errors import is_spent, said
 
@@ -137,6 +138,9 @@ class AnthropicProvider:
             if free
             else find_price(model, provider=prices, price_in=price_in, price_out=price_out)
         )
+        self.batch_price: Callable[[], ModelPrice | None] = partial(
+            find_batch_price, model, provider=prices, price_in=price_in, price_out=price_out
+        )
         if row.client and not row.batches:
             self.batches = self.models = None  # type: ignore[assignment, method-assign]
         self._api_key = api_key
@@ -201,7 +205,7 @@ class AnthropicProvider:
                 f"no client for {self.base_url or self.model}: {' '.join(str(error).split())}"
             ) from error
 
-    def batches(self) -> Any:
+    def batches(self) -> BatchApi:
         """Message Batches over this provider's connections."""
         from .batches import MessageBatches
 

@@ -15,12 +15,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
-from ..base import Answer, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
+from ..base import Answer, BatchApi, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
 from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
@@ -34,7 +35,7 @@ from ..http import (
     timed_out,
 )
 from ..known import KNOWN, KnownProvider
-from ..pricing import ModelPrice, find_price
+from ..pricing import ModelPrice, find_batch_price, find_price
 from .answers import error_in, read_chat
 from .errors import ErrorBody, error_of
 from .rate_headers import limits_told
@@ -82,8 +83,6 @@ class OpenAIProvider:
     model whose price isn't known. Raises `ConfigurationError` for a base URL that can't be one.
     """
 
-    batches = None
-
     def __init__(
         self,
         model: str,
@@ -110,6 +109,11 @@ class OpenAIProvider:
         self.price: ModelPrice | None = find_price(
             model, provider=row.prices, price_in=price_in, price_out=price_out
         )
+        self.batch_price: Callable[[], ModelPrice | None] = partial(
+            find_batch_price, model, provider=row.prices, price_in=price_in, price_out=price_out
+        )
+        if not row.batches:
+            self.batches = None  # type: ignore[assignment, method-assign]
         self.default_max_tokens: int | None = _usual_max_tokens(row, model)
         self._api_key = api_key
         self._needs_key = False  # known of one that came from another machine
@@ -202,6 +206,17 @@ class OpenAIProvider:
 
     def _key(self) -> str | None:
         return self._api_key or self.row.key
+
+    def batches(self) -> BatchApi:
+        """The Batch API over this provider's connections."""
+        from .batches import ChatBatches
+
+        return ChatBatches(self)
+
+    def body(self, prompt: str) -> bytes:
+        """The JSON of what `send` would send."""
+        assert self._template is not None
+        return self._template.around(prompt)
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server offers, as it says. Raises what `send` raises."""
