@@ -1,4 +1,7 @@
-"""Message Batches: nothing is lost or paid twice, whatever happens to process, network or batch."""
+"""Batches: nothing is lost or paid twice, whatever happens to process, network or batch.
+
+By both APIs, where a test doesn't say that it is of one.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,24 @@ from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.journal.batches import INTENDED
 from ondine_nb.providers import BatchLimits
 from ondine_nb.providers.anthropic import AnthropicProvider, MessageBatches
+from ondine_nb.providers.openai.batches import ChatBatches
 from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
-from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
+from tests.asking import (
+    CHAT,
+    HAIKU,
+    MESSAGES,
+    Api,
+    Asker,
+    echoes,
+    ended,
+    journaled,
+    seen,
+    statuses,
+    texts,
+)
 from tests.faults.processes import (
     SCHEMA,
     Process,
@@ -38,6 +54,7 @@ from tests.faults.processes import (
 )
 from tests.server import Billed, MessagesServer
 from tests.server.batches import BatchRules
+from tests.table import cost_of
 
 FAST = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
 
@@ -58,26 +75,30 @@ def server(rules: BatchRules) -> Iterator[MessagesServer]:
         yield running
 
 
+@pytest.fixture(params=[MESSAGES, CHAT], ids=lambda api: api.name)
+def api(request: pytest.FixtureRequest) -> Api:
+    found: Api = request.param
+    return found
+
+
 @pytest.fixture
-def asker(server: MessagesServer, tmp_path: Path) -> Asker:
-    return Asker(server, tmp_path / "journal")
+def asker(server: MessagesServer, tmp_path: Path, api: Api) -> Asker:
+    return Asker(server, tmp_path / "journal", api)
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, requests: int, size: int = 10**9) -> None:
+    """Let batches be no larger than that."""
+    for batches in (MessageBatches, ChatBatches):
+        monkeypatch.setattr(batches, "limits", BatchLimits(requests, size))
 
 
 def billed(server: MessagesServer) -> Decimal:
-    """What the ledger comes to, batch requests at half the price."""
+    """What the ledger comes to, requests in batches at the price that they have there."""
     return by_the_books(server.ledger.entries)
 
 
 def by_the_books(entries: Iterable[Billed]) -> Decimal:
-    price_in, price_out = (price / 1_000_000 for price in HAIKU)
-    return sum(
-        (
-            (entry.input_tokens * price_in + entry.output_tokens * price_out)
-            / (2 if entry.batch else 1)
-            for entry in entries
-        ),
-        Decimal(0),
-    )
+    return sum(map(cost_of, entries), Decimal(0))
 
 
 def job_of(run: Run) -> batching.BatchJob:
@@ -146,13 +167,17 @@ def test_prompts_in_the_dear_tier_cost_half_of_that_tier(tmp_path: Path, rules: 
         assert run.cost == 3 * 5 * (150_000 * HAIKU[0] + 100 * HAIKU[1]) / 2 / 1_000_000
 
 
+UNHEARD = {"messages": "unheard-of", "chat": "openai:unheard-of"}
+
+
 def test_a_given_price_is_halved(asker: Asker, server: MessagesServer) -> None:
-    run = batched(asker, texts(4), model="unheard-of", price_in="10", price_out="20")
+    model = UNHEARD[asker.api.name]
+    run = batched(asker, texts(4), model=model, price_in="10", price_out="20")
     assert run.cost == server.ledger.cost(5, 10)
 
 
 def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
-    run = batched(asker, texts(4), model="unheard-of")
+    run = batched(asker, texts(4), model=UNHEARD[asker.api.name])
     assert run.state == "done"
     assert run.cost is None
 
@@ -160,7 +185,7 @@ def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
 def test_many_rows_become_batches_within_the_limits(
     asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(40, 3_000))
+    limit(monkeypatch, 40, 3_000)
     run = batched(asker, texts(100))
     assert list(run.frame["response"]) == echoes(texts(100))
     sizes = [sum(len(str(each)) for each in batch.requests) for batch in server.batches.made]
@@ -197,7 +222,7 @@ def test_rows_in_the_journal_and_empty_rows_are_not_sent(
 
 
 def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_price(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     first = Counter[str]()
 
@@ -208,7 +233,7 @@ def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_p
         return "no json" if bad else '{"mood": "good", "n": 1}'
 
     with MessagesServer(batches=rules, answer=answer) as server:
-        run = batched(Asker(server, tmp_path), texts(20), schema=SCHEMA)
+        run = batched(Asker(server, tmp_path, api), texts(20), schema=SCHEMA)
         assert list(run.frame["mood"]) == ["good"] * 20
         assert server.arrived == 2
         assert server.ledger.requests == 22
@@ -283,7 +308,8 @@ def test_a_server_without_batches_ends_the_run_with_one_line(
     run = batched(asker, texts(3))
     assert run.state == "failed"
     assert isinstance(run.error, FatalProviderError)
-    assert "has no Message Batches (404): leave --batch out" in str(run.error)
+    noun = {"messages": "Message Batches", "chat": "Batch API"}[asker.api.name]
+    assert str(run.error).endswith(f"has no {noun} (404): leave --batch out")
     assert statuses(run) == ["not_run"] * 3
     assert run.plan.budget.possibly_billed == 0
     rules.offered = True
@@ -292,10 +318,10 @@ def test_a_server_without_batches_ends_the_run_with_one_line(
 
 
 def test_results_are_read_from_the_configured_host_only(
-    asker: Asker, server: MessagesServer, rules: BatchRules
+    server: MessagesServer, rules: BatchRules, tmp_path: Path
 ) -> None:
     rules.away = True
-    run = batched(asker, texts(5))
+    run = batched(Asker(server, tmp_path), texts(5))
     assert list(run.frame["response"]) == echoes(texts(5))
     assert server.batches.calls["GET results"] == 1
 
@@ -388,8 +414,8 @@ def deep(line: bytes) -> bytes:
         lambda line: b"<html>",
         lambda line: line[: len(line) // 2],
         lambda line: line.replace(b"custom_id", b"custom\xff\xfeid"),
-        lambda line: line.replace(b'"succeeded"', b'"banana"'),
-        lambda line: line.replace(b'"message"', b'"massage"'),
+        lambda line: re.sub(rb'"(succeeded|status_code)"', b'"banana"', line),
+        lambda line: re.sub(rb'"(message|body)"', b'"massage"', line, count=1),
         lambda line: b"null",
         deep,
     ],
@@ -416,9 +442,9 @@ def test_one_unreadable_line_is_one_rows_error_and_the_others_are_taken(
 def test_absurd_numbers_in_a_line_are_charged_at_the_most_that_it_can_cost(
     asker: Asker, server: MessagesServer, rules: BatchRules, number: bytes
 ) -> None:
-    absurd = re.compile(rb'"input_tokens": ?\d+')
+    absurd = re.compile(rb'("(?:input|prompt)_tokens": ?)\d+')
     rules.spoil = lambda line, at: (
-        absurd.sub(b'"input_tokens": ' + number, line) if at == 7 else line
+        absurd.sub(lambda found: found[1] + number, line) if at == 7 else line
     )
     run = batched(asker, texts(20))
     assert statuses(run).count("answered") >= 19
@@ -508,7 +534,7 @@ def test_runs_side_by_side_under_one_budget_dont_wait_for_each_others_batches(
     asker: Asker, server: MessagesServer, rules: BatchRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the simulator: one waited for money, and the other for its turn to free it."""
-    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(4, 200_000_000))
+    limit(monkeypatch, 4)
     rules.held = True
     one = asker.pipeline(texts(1), batch=True, max_tokens=60).estimate().high
     assert one is not None
@@ -539,7 +565,7 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
     asker: Asker, server: MessagesServer, rules: BatchRules, tmp_path: Path
 ) -> None:
     """Somebody else's batch of 40 requests is there; the create call fails before it arrives."""
-    batched(Asker(server, tmp_path / "somebody"), texts(40, start=100))
+    batched(Asker(server, tmp_path / "somebody", asker.api), texts(40, start=100))
 
     async def scenario() -> Run:
         run = quick(Run(asker.pipeline(texts(40), batch=True)))
@@ -634,9 +660,11 @@ def test_one_stop_leaves_the_batch_to_the_server_and_the_same_cell_picks_it_up(
 
 @pytest.mark.parametrize("spelled", ["{}/", "HTTP{}"])
 def test_a_batch_that_was_sent_under_another_spelling_of_the_server_is_picked_up(
-    asker: Asker, server: MessagesServer, rules: BatchRules, spelled: str
+    server: MessagesServer, rules: BatchRules, tmp_path: Path, spelled: str
 ) -> None:
+    """Of Messages only: by Chat Completions it has had one spelling from the start."""
     rules.held = True
+    asker = Asker(server, tmp_path / "journal")
     earlier = spelled.format(server.url.removeprefix("http") if "HTTP" in spelled else server.url)
     before = AnthropicProvider("claude-haiku-5-5", base_url=server.url, identity=earlier)
 
@@ -783,11 +811,11 @@ def test_killed_after_the_create_call_and_again_while_results_are_read(
 
 
 def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
-    tmp_path: Path, server: MessagesServer, rules: BatchRules
+    tmp_path: Path, server: MessagesServer, rules: BatchRules, api: Api
 ) -> None:
     """Killed between the create call and its answer: only the intent is in the journal."""
     rules.delay = 0.5
-    asker = Asker(server, tmp_path / "journal")
+    asker = Asker(server, tmp_path / "journal", api)
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
@@ -862,12 +890,12 @@ async def stopped_with_its_batch(run: Run, server: MessagesServer) -> None:
 
 
 def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Its answers are its own, and make void what was there before, for whoever asks later."""
     rules.held = True
     with MessagesServer(batches=rules, answer=Counted()) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         old = asker.run(texts(2))
         fresh = quick(Run(asker.pipeline(texts(4), batch=True, fresh=True, budget=1)))
         asyncio.run(stopped_with_its_batch(fresh, server))
@@ -891,12 +919,12 @@ def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
 
 
 def test_what_stands_in_two_batches_one_of_which_never_came_to_be_is_read_from_the_other(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Found by the simulator: the first one was waited for, and then all of it was bought again."""
     rules.held = True
     with MessagesServer(batches=rules) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         sent = quick(Run(asker.pipeline(texts(4), batch=True)))
         asyncio.run(stopped_with_its_batch(sent, server))
 
@@ -916,12 +944,12 @@ def test_what_stands_in_two_batches_one_of_which_never_came_to_be_is_read_from_t
 
 
 def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """A batch for what was cut, read by a run that asks one of its rows only."""
     rules.held = True
     with MessagesServer(batches=rules, answer=lambda _: "word " * 40) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         assert asker.run(texts(3), max_tokens=16).stats.failed_rows == 3
         longer = quick(Run(asker.pipeline(texts(3), batch=True, max_tokens=400)))
         asyncio.run(stopped_with_its_batch(longer, server))
@@ -933,12 +961,12 @@ def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
 
 
 def test_what_was_read_of_a_batch_and_made_void_since_is_not_counted_again(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Found by the simulator: it was journaled again, and was newer than what made it void."""
     rules.short, rules.times = 2, 100
     with MessagesServer(batches=rules, answer=Counted()) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         first = batched(asker, texts(4))
         read = [at for at, status in enumerate(statuses(first)) if status == "answered"]
         assert len(read) == 2
