@@ -282,7 +282,8 @@ class ServerBatch:
     `files` say where its results are; `gone`, that it ended and they are there no more. `succeeded`
     is how many of its requests have an answer, `done` how many have their end, as far as that is
     told before the batch has its own. `prefix` is what it was created by, None where the API
-    doesn't keep that. `refused` says why nothing of it was begun, "" where that isn't so.
+    doesn't keep that. `refused` says why nothing of it was begun, "" where that isn't so; `crowded`
+    that this was for want of room beside what the account has waiting already.
     """
 
     id: str
@@ -295,6 +296,7 @@ class ServerBatch:
     done: int = 0
     prefix: str | None = None
     refused: str = ""
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

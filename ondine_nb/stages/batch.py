@@ -84,6 +84,7 @@ class Batches(Plan):
         self._refused: dict[bytes, BudgetExceededError] = {}
         self._status = BatchStatus(self._unended, lambda: self.job.trouble)
         self._rows = self._bytes = 0
+        self._at_most = self.api.limits.requests  # fewer, once the account had no room for so many
         self._has_adopted = False
 
     def open(self, context: ExecutionContext) -> None:
@@ -130,7 +131,7 @@ class Batches(Plan):
             await self._look_again()
             await self._adopt()
             try:
-                while not self._context.control.stopping and (items := self._sendable()):
+                while self._may_send and (items := self._sendable()):
                     if not await self._start(*await self._next_requests(items)):
                         break
             except BudgetExceededError as error:  # none of them fits, and nothing is in flight
@@ -139,6 +140,12 @@ class Batches(Plan):
                     del self._wanted[item.question.key]
         if self._under_way:
             self._status.tell(self._context)
+
+    @property
+    def _may_send(self) -> bool:
+        """Not in a stop; one batch after another, where there is no room for several."""
+        one_by_one = self._at_most < self.api.limits.requests
+        return not (self._context.control.stopping or (one_by_one and self._under_way))
 
     async def _look_again(self) -> None:
         """Another run, or a batch that was read for other rows, may have the answers by now."""
@@ -212,7 +219,7 @@ class Batches(Plan):
             given = self.alone.given(item.prompt)
             request = api.request(f"{prefix}-{len(requests)}", given)
             size, total = size + len(request) + 1, total + priced.ceiling
-            if chosen and (len(requests) >= api.limits.requests or size > api.limits.size):
+            if chosen and (len(requests) >= self._at_most or size > api.limits.size):
                 break
             chosen.append(priced)
             requests.append(request)
@@ -296,11 +303,22 @@ class Batches(Plan):
             self._settle(batch, ended=batch.record.state == ENDED)  # it may never have begun
             if batch.unsent:
                 self._wanted.update(batch.items)
+                self._context.metrics.requests -= 0 if batch.adopted else len(batch.items)
+            if batch.crowded:
+                problems += self._send_fewer(batch)
         self._context.metrics.possibly_billed = self.budget.possibly_billed
         for problem in problems:
             if isinstance(problem, RunError | ConfigurationError):
                 raise problem
             raise FatalProviderError(f"a batch failed: {problem}") from problem
+
+    def _send_fewer(self, batch: Batch) -> list[Exception]:
+        """Half as many at once, from now on; the problem where that can't be."""
+        requests = len(batch.record.keys)
+        if requests == 1 and not self._under_way:
+            return [FatalProviderError(batch.refused)]
+        self._at_most = min(self._at_most, max(1, requests // 2))
+        return []
 
     # -- what comes back
 

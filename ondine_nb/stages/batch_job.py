@@ -76,10 +76,11 @@ class BatchedQuestion:
 class Batch:
     """A batch that this run has sent, or that it found and waits for (`adopted`).
 
-    `items` are those of its requests that this run wants, by key. `unsent` says that an
-    adopted one turned out never to have come to be, `done` how many of its requests the server says
-    have their end. `cost` is what its answers are known to cost in USD, `unmetered` what those can
-    have cost at most that don't say.
+    `items` are those of its requests that this run wants, by key. `unsent` says that it turned out
+    never to have come to be, `refused` why, if the server has said so, `crowded` that this was for
+    want of room. `done` is how many of its requests the server says have their end. `cost` is what
+    its answers are known to cost in USD, `unmetered` what those can have cost at most that don't
+    say.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class Batch:
         self.reservation = reservation
         self.requests = requests
         self.adopted = adopted
-        self.unsent = self.cancelling = False
+        self.unsent = self.crowded = self.cancelling = False
+        self.refused = ""
         self.done = 0
         self.left: set[int] = set(range(len(record.keys)))
         self.succeeded: set[int] = set()
@@ -278,14 +280,15 @@ class BatchJob:
         await self.journal.put_batch(replace(batch.record, state=ENDED))
 
     async def _refused(self, batch: Batch, found: ServerBatch) -> None:
-        """Nothing of it was begun. What another run has sent is sent anew; else the run ends."""
+        """Nothing of it was begun: it is sent anew where that may go better, else the run ends."""
         await self._give_up(batch)
-        batch.unsent = batch.adopted
-        if not batch.adopted:
-            raise FatalProviderError(
-                f"the batch of {found.count or len(batch.left):,} requests was refused: "
-                f"{found.refused}"
-            )
+        batch.crowded = found.crowded
+        batch.unsent = batch.adopted or found.crowded
+        batch.refused = (
+            f"the batch of {_counted(len(batch.left), 'request')} was refused: {found.refused}"
+        )
+        if not batch.unsent:
+            raise FatalProviderError(batch.refused)
 
     async def _until_ended(self, batch: Batch) -> ServerBatch | None:
         interval = self.policy.first

@@ -6,6 +6,7 @@ By both APIs, where a test doesn't say that it is of one.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -46,6 +47,7 @@ from tests.faults.processes import (
     Process,
     assert_undisturbed,
     books,
+    counts,
     ends_well,
     kill,
     prompts,
@@ -54,7 +56,7 @@ from tests.faults.processes import (
 )
 from tests.server import Billed, MessagesServer
 from tests.server.batches import BatchRules
-from tests.table import cost_of
+from tests.table import HEAD, cost_of
 
 FAST = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
 
@@ -597,6 +599,96 @@ def test_an_overloaded_create_call_goes_again(
     assert len(server.batches.made) == 1
 
 
+# -- what OpenAI's has beside: files, and a validation after the create call
+
+
+@pytest.fixture
+def chat(server: MessagesServer, tmp_path: Path) -> Asker:
+    return Asker(server, tmp_path / "journal", CHAT)
+
+
+def test_an_upload_whose_answer_was_lost_is_found_by_its_name_not_sent_again(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.lost_uploads = 1
+    run = batched(chat, texts(20))
+    assert list(run.frame["response"]) == echoes(texts(20))
+    assert (server.batches.calls["POST files"], len(server.batches.chat.uploads())) == (1, 1)
+    assert len(server.batches.made) == 1
+
+
+def test_a_batch_that_fails_when_it_is_looked_over_ends_the_run_with_the_reason(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.why = 1, "model_not_found"
+    run = batched(chat, texts(3), budget=1)
+    assert run.state == "failed"
+    assert str(run.error).startswith("the batch of 3 requests was refused: It can't be processed.")
+    assert (run.cost, run.plan.budget.possibly_billed) == (0, 0)
+    assert server.batches.chat.uploads() == []  # nobody's prompts are left there for nothing
+    chat.end_process()
+    assert batched(chat, texts(3)).state == "done"
+    assert server.ledger.requests == 3
+
+
+def test_a_batch_that_fails_after_a_stop_is_sent_anew_by_who_finds_it(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.held, rules.why = 1, True, "model_not_found"
+
+    async def scenario() -> None:
+        run = quick(Run(chat.pipeline(texts(10), batch=True)))
+        await stopped_with_its_batch(run, server)
+
+    asyncio.run(scenario())
+    chat.end_process()
+    run = batched(chat, texts(10))
+    assert list(run.frame["response"]) == echoes(texts(10))
+    assert (len(server.batches.made), server.ledger.requests) == (2, 10)
+
+
+def test_an_account_without_room_for_so_many_gets_fewer_at_once_one_batch_after_another(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.why = 2, "token_limit_exceeded"
+    run = batched(chat, texts(40), budget=1)
+    assert list(run.frame["response"]) == echoes(texts(40))
+    assert [len(each.requests) for each in server.batches.made] == [40, 20, 10, 10, 10, 10]
+    assert server.ledger.requests == 40
+    assert run.context.metrics.requests == 40
+    assert run.cost == billed(server)
+    assert run.plan.budget.outstanding == 0
+
+
+def test_an_account_without_room_for_one_request_ends_the_run_with_the_servers_word(
+    chat: Asker, rules: BatchRules
+) -> None:
+    rules.failing = 1e9
+    run = batched(chat, texts(5))
+    assert run.state == "failed"
+    assert str(run.error).startswith(
+        "the batch of 1 request was refused: Enqueued token limit reached"
+    )
+
+
+def test_the_view_says_how_many_are_done_where_the_api_does(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.delay = 1e9
+
+    async def scenario() -> None:
+        run = Run(chat.pipeline(texts(30), batch=True))
+        await sent(run, server)
+        made = server.batches.made[0]
+        made.created -= rules.delay / 2
+        await seen(lambda: "30 requests in 1 batch, 15 done" in run.context.metrics.message)
+        made.ends = 0.0
+        await run
+        assert list(run.frame["response"]) == echoes(texts(30))
+
+    asyncio.run(scenario())
+
+
 # -- budget
 
 
@@ -748,19 +840,20 @@ def test_two_runs_side_by_side_pay_once(asker: Asker, server: MessagesServer) ->
 
 ROWS = 3_000
 SCRIPT = f"""
+import json
 import sys
 import pandas as pd
 from ondine_nb import Pipeline, Run
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
 
-url, out, how = sys.argv[1:]
+url, out, how, more = sys.argv[1:]
 batching.PACE = BatchPolicy(first=0.05, longest=0.2, grace=0.2)
 data = pd.DataFrame({{"text": [f"text {{at}}" for at in range({ROWS})]}})
 if how == "resume":
     run = Pipeline.resume("labeled", data)
 else:
-    given = dict(base_url=url, schema="{SCHEMA}", budget=10)
+    given = dict(base_url=url, schema="{SCHEMA}", budget=10, **json.loads(more))
     run = Run(Pipeline(data, "Tell: {{text}}", batch=how == "batch", **given), name="labeled")
 result = run.execute()
 result.data.to_json(out, orient="records")
@@ -777,36 +870,47 @@ def killed(running: Process, reached: Callable[[], bool]) -> None:
 
 
 def results_read(url: str) -> int:
-    read: int = books(url)["batch_calls"].get("GET results", 0)
+    read: int = counts(url)["batch_calls"].get("GET results", 0)
     return read
 
 
-@pytest.mark.parametrize("how", ["batch", "resume"])
+@pytest.mark.parametrize(
+    ("api", "how"),
+    [(MESSAGES, "batch"), (MESSAGES, "resume"), (CHAT, "resume")],
+    ids=["messages", "messages resumed", "chat resumed"],
+)
 def test_killed_after_the_create_call_and_again_while_results_are_read(
-    tmp_path: Path, how: str
+    tmp_path: Path, api: Api, how: str
 ) -> None:
-    """Every row is once in the ledger, and the frame is that of a run without batches."""
-    out = tmp_path / "out.json"
-    with server_process("--batches", "delay=2,line=0.1") as url:
-        killed(start(SCRIPT, url, out, "batch"), lambda: len(books(url)["batches"]) == 1)
-        assert books(url)["requests"] == 0
-        running = start(SCRIPT, url, out, how)
-        killed(running, lambda: results_read(url) > 0 and time.sleep(1.2) is None)
-        said = ends_well(start(SCRIPT, url, out, how))
-        found = books(url)
+    """Every row is once in the ledger, and the frame is that of a run without batches.
+
+    Where requests go up as a file, also behind that; there the server caches what they begin with.
+    """
+    out, is_chat = tmp_path / "out.json", api is CHAT
+    given = json.dumps({**api.options, "system": HEAD} if is_chat else {})
+    with server_process("--batches", "delay=2,line=0.1,upload=0.5") as server:
+        url = server + api.path
+        if is_chat:
+            running = start(SCRIPT, url, out, "batch", given)
+            killed(running, lambda: counts(server)["batch_calls"].get("POST files", 0) > 0)
+        running = start(SCRIPT, url, out, how if is_chat else "batch", given)
+        killed(running, lambda: counts(server)["batches_made"] == 1)
+        assert counts(server)["requests"] == 0
+        running = start(SCRIPT, url, out, how, given)
+        killed(running, lambda: results_read(server) > 0 and time.sleep(1.2) is None)
+        said = ends_well(start(SCRIPT, url, out, how, given))
+        found = books(server)
     assert len(found["batches"]) == 1
+    assert len(found["uploads"]) == is_chat  # none is left of who was killed before there was one
     assert Counter(entry["prompt"] for entry in found["entries"]) == Counter(prompts(ROWS))
     assert_undisturbed(out, ROWS)
     state, spent, possibly_billed, from_journal = said.split()
     assert state == "done"
     assert 0 < int(from_journal) < ROWS
+    entries = [Billed(**entry) for entry in found["entries"]]
+    assert (sum(each.cache_read_input_tokens for each in entries) > 0) == is_chat
     if how == "resume":
-        price_in, price_out = (price / 2_000_000 for price in HAIKU)
-        cost = sum(
-            each["input_tokens"] * price_in + each["output_tokens"] * price_out
-            for each in found["entries"]
-        )
-        assert Decimal(spent) == cost
+        assert Decimal(spent) == by_the_books(entries)
         assert Decimal(possibly_billed) == 0
 
 

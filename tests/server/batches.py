@@ -40,8 +40,8 @@ class BatchRules:
     `spoil(line, at)` what becomes of a line. `offered` False is a server without batches.
 
     `away` makes a `results_url` of Message Batches lead to another host. Of the Batch API's uploads
-    the first `lost_uploads` are kept and their answers cut off; the first `failing` batches fail
-    when they are looked over, for the reason `why`.
+    the first `lost_uploads` are kept and their answers cut off, and all are answered `upload`
+    seconds late; the first `failing` batches fail when they are looked over, for the reason `why`.
     """
 
     delay: float = 0.1
@@ -58,6 +58,7 @@ class BatchRules:
     away: bool = False
     offered: bool = True
     lost_uploads: float = 0
+    upload: float = 0.0
     failing: float = 0
     why: str = "token_limit_exceeded"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from .chat import ChatProblem
 
@@ -69,6 +70,10 @@ class ChatBatches:
         self.files: list[File] = []
         self._about: dict[str, About] = {}
 
+    def uploads(self) -> list[str]:
+        """The names of the files of requests that lie here."""
+        return [each.filename for each in self.files if each.purpose == "batch"]
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         _, noun, name, act = (*request.path.removeprefix("/v1").split("/"), "", "", "")[:4]
         calls = self.batches.calls
@@ -116,7 +121,9 @@ class ChatBatches:
 
         given: dict[str, Any] = {}
         async for part in await request.multipart():
-            given[str(part.name)] = (part.filename, bytes(await part.read(decode=False)))  # type: ignore[union-attr]
+            assert isinstance(part, BodyPartReader)
+            pieces = [piece async for piece in _pieces(part)]
+            given[str(part.name)] = (part.filename, b"".join(pieces))
         if self.batches.spend("refused"):
             return self._fail(self._errors["529"])
         name, content = given.get("file", (None, b""))
@@ -128,6 +135,7 @@ class ChatBatches:
         if len(content) > MOST_BYTES:
             return self._fail(self._errors["413"])
         file = self._keep(str(name), purpose, content.rstrip(b"\n").split(b"\n"))
+        await asyncio.sleep(self.batches.rules.upload)
         if self.batches.spend("lost_uploads"):
             return _reset(request)
         return self.server._reply(file.described())
@@ -252,6 +260,12 @@ class ChatBatches:
         from .server import CHAT
 
         return self.server._fail(problem, CHAT)
+
+
+async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
+    """What a part has, however long it is: `read` gives up at a megabyte."""
+    while piece := await part.read_chunk(1 << 20):
+        yield bytes(piece)
 
 
 def _missing(message: str) -> ChatProblem:

@@ -252,14 +252,16 @@ class MessagesServer:
         return {
             **self.counts(),
             "batches": self.batches.books(),
-            "batch_calls": self.batches.calls,
+            "uploads": self.batches.chat.uploads(),
             "by_prompt": self.ledger.by_prompt(),
             "entries": [asdict(entry) for entry in self.ledger.entries],
         }
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """What GET /_counts gives: of the books what may be asked for again and again."""
         return {
+            "batch_calls": self.batches.calls,
+            "batches_made": len(self.batches.made),
             "requests": self.ledger.requests,
             "arrived": self.arrived,
             "in_flight": self.in_flight,

@@ -31,6 +31,7 @@ _OURS = "ondine_batch"  # what a batch's metadata have its prefix by
 _KEPT = {"anchor": "created_at", "seconds": 30 * 24 * 3600}  # the longest that files of results may
 _PAGE, _FILES = 100, 1_000
 _ENDED = ("completed", "expired", "cancelled", "failed")
+_CROWDED = "token_limit_exceeded"  # of tokens that an account may have waiting
 _REJECTED = (400, 413, 422)  # statuses of requests that will never be answered
 _KINDS = {"batch_expired": "expired", "batch_cancelled": "canceled"}
 
@@ -219,12 +220,17 @@ def _seen(batch: Any) -> ServerBatch:
         done=completed + lost,
         prefix=str((batch.metadata or {}).get(_OURS, "")),
         refused=_reason(batch.errors) if refused else "",
+        crowded=refused and any(each.code == _CROWDED for each in _told(batch.errors)),
     )
+
+
+def _told(errors: Any) -> list[Any]:
+    return getattr(errors, "data", None) or []
 
 
 def _reason(errors: Any) -> str:
     """Why a batch was not begun, by the first errors that are told of it."""
-    told = [f"{each.message} ({each.code})" for each in (getattr(errors, "data", None) or [])[:2]]
+    told = [f"{each.message} ({each.code})" for each in _told(errors)[:2]]
     return " ".join("; ".join(told).split())[:300] or "no reason given"
 
 
