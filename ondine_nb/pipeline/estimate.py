@@ -97,11 +97,15 @@ class Estimator:
         self.times = times
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
-        self.answers: Plan = asker.plan
         self._examples = examples
         self._prompts = PromptStage(template, examples)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
+
+    @property
+    def answers(self) -> Plan:
+        """The plan, which a run may change before its first request."""
+        return self.asker.plan
 
     async def estimate(self) -> CostEstimate:
         """The estimate; `tally` has its counts. Raises `JournalError` or `ConfigurationError`."""
@@ -144,8 +148,7 @@ class Estimator:
         if len(tally.outputs) >= _ENOUGH or not tally.requests:
             return
         runs = await asyncio.to_thread(same_question, journal.folder, self.settings)
-        alone = self.answers.alone
-        read, priced = alone.can.read, alone.provider.price is not None
+        read, priced = self.asker.lookup.read, self.answers.alone.provider.price is not None
         for entry in await journal.latest(runs, _MOST_REMEMBERED) if runs else []:
             with contextlib.suppress(MalformedAnswerError):
                 self._count_output(answer_in(entry, read, priced=priced))

@@ -27,7 +27,7 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
-from ..sending import PACK_MARK, SessionBudget, question_key
+from ..sending import PACK_MARK, SessionBudget, question_key, reader_of
 from ..stages import REASKS, InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
 from .build import (
     RunPlan,
@@ -40,6 +40,7 @@ from .build import (
     own_provider,
     produced,
     provider_of,
+    routes_of,
     settings_of,
 )
 from .estimate import Estimator
@@ -361,7 +362,9 @@ class Pipeline:
             PromptStage(self.template, self.examples),
             *self._journal_only(invoke),
             invoke,
-            ParseStage(self.schema, invoke, column=options.column),
+            ParseStage(
+                self.schema, invoke, column=options.column, in_prose=invoke.routes is not None
+            ),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
@@ -370,14 +373,13 @@ class Pipeline:
 
     def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
         """What stands before `invoke` where nothing new can be answered, or may be asked."""
-        can = capabilities(self.provider)
-        why = can.unable or self.nothing_new
+        why = capabilities(self.provider).unable or self.nothing_new
         if not why:
             return []
         most = self.settings.max_tokens
         lookup = invoke.lookup
         keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
-        return [JournalOnlyStage(why, self.journal, keys, can.read, max_tokens=most, run=run)]
+        return [JournalOnlyStage(why, self.journal, keys, lookup.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
@@ -395,7 +397,9 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal, self.provider))
+            routes = routes_of(self.options, self.provider, self.settings)
+            price, read = self.provider.price, reader_of([route.provider for route in routes])
+            run_in_thread(lambda: recall_costs(context, self.journal, price, read))
         return context
 
     def _run(self, streaming: bool = False) -> Run:

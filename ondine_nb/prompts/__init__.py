@@ -7,6 +7,7 @@ from .diff import WordChange, word_diff
 from .jinja import JinjaTemplate
 from .schema import Field, Schema, parse_schema
 from .template import Template, as_text, is_missing
+from .words import system_in_words
 
 __all__ = [
     "Field",
@@ -18,5 +19,6 @@ __all__ = [
     "as_text",
     "is_missing",
     "parse_schema",
+    "system_in_words",
     "word_diff",
 ]

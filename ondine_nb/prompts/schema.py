@@ -26,6 +26,7 @@ from jiter import from_json
 from ..errors import SchemaError, SchemaNotMetError
 from .json_schema import left_out, literals, resolved, sendable, validator
 from .short_schema import read_short_form
+from .words import objects_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -88,6 +89,32 @@ class Schema:
             known.name: _fitted(known, value)
             for known, value in zip(self.fields, values, strict=True)
         }
+
+    def found_in(self, text: str) -> dict[str, Any]:
+        """As `parse`, of an answer that nobody held to the schema: the object may stand in prose.
+
+        Of several objects those count that meet the schema. Raises SchemaNotMetError where none
+        does, and where those that do say different things.
+        """
+        found: list[dict[str, Any]] = []
+        try:
+            return self.parse(text)
+        except SchemaNotMetError as error:
+            why = error
+        for each in objects_in(text):
+            try:
+                values = self.parse(each)
+            except SchemaNotMetError as error:
+                why = error
+            else:
+                found += [] if values in found else [values]
+        if len(found) > 1:
+            why = SchemaNotMetError(
+                f"the answer has {len(found)} objects that meet the schema and differ"
+            )
+        if len(found) != 1:
+            raise why
+        return found[0]
 
     def written(self, values: Mapping[str, Any]) -> str:
         """The answer in JSON that `parse` would read these values of: one for each field, as JSON.

@@ -378,6 +378,8 @@ class Capabilities:
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
+    `enforces_schemas` tells whether answers are held to a schema (None: it isn't known, so that a
+    run with one tries it first); a provider of one's own is taken at its word.
     `unable` says in a line why it can answer nothing but what the journal has; "" where it can.
     `earlier_identities` are names under which its answers may lie in the journal, too.
     """
@@ -391,6 +393,7 @@ class Capabilities:
     default_max_tokens: int | None = None
     keeps_rows_apart: bool = True
     travels: bool = True
+    enforces_schemas: bool | None = True
     title: str = ""
     unable: str = ""
     earlier_identities: tuple[str, ...] = ()

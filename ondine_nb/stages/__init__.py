@@ -12,6 +12,7 @@ from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
+from .schema_routes import Route, SchemaRoutes
 
 __all__ = [
     "REASKS",
@@ -32,7 +33,9 @@ __all__ = [
     "PipelineStage",
     "Plan",
     "PromptStage",
+    "Route",
     "Row",
     "RowSet",
     "RowStage",
+    "SchemaRoutes",
 ]

@@ -58,6 +58,7 @@ _FRAME_BYTES = 256
 _API_PATHS = re.compile(
     r"/v1(/(messages|complete|completions|chat/completions|responses|models))?$", re.IGNORECASE
 )
+_OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.anthropic\.com(/|$)")
 # What a cloud's client signs with, or sends beside it.
 _SIGNED_BY = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
@@ -128,6 +129,9 @@ class AnthropicProvider:
         self.row = row
         at = _cloud(row) if row.client else _server(base_url)
         self.base_url = None if at is None else at.identity
+        self.enforces_schemas: bool | None = (
+            row.structured if row.client or at is None or _OWN_HOST.match(at.identity) else None
+        )
         own = [row.name] if row.client or at is None else []  # clouds by name, whatever the address
         self.identity: str = identity or " ".join([*own, *filter(None, [self.base_url])])
         self.earlier_identities: tuple[str, ...] = () if identity or at is None else at.spellings
@@ -221,6 +225,11 @@ class AnthropicProvider:
             raise self._of_status(error) from None
         except anthropic.APIConnectionError as error:
             raise self._of_connection(error) from None
+
+    @property
+    def access(self) -> tuple[str | None, str, str]:
+        """What its server lets in: a key, and the server's own login with the secret in it."""
+        return self._key() or os.environ.get("ANTHROPIC_AUTH_TOKEN"), self._login, self._secret
 
     def _key(self) -> str | None:
         return self._api_key or os.environ.get("ANTHROPIC_API_KEY") or None
