@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from ..data import Frame, FrameSource, Source
 from ..errors import ConfigurationError
 from ..evaluation import Examples, examples_of
+from ..evaluation.evidence import MATCHES, Finder
 from ..journal import Journal, home
 from ..models import ZERO
 from ..orchestration import (
@@ -26,7 +27,7 @@ from ..orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ..prompts import JinjaTemplate, Schema, Template, system_in_words
+from ..prompts import JinjaTemplate, QuotedSchema, Schema, Template, quoted_schema, system_in_words
 from ..providers import (
     KNOWN,
     Model,
@@ -55,6 +56,7 @@ from ..sending import (
 from ..stages import (
     WRAPPING_TOKENS,
     Batches,
+    EvidenceStage,
     Form,
     InvokeStage,
     OneByOne,
@@ -63,7 +65,7 @@ from ..stages import (
     Route,
     SchemaRoutes,
 )
-from .options import Options
+from .options import OPTIONS, Options
 from .records import digests, keeper
 
 __all__ = [
@@ -72,6 +74,8 @@ __all__ = [
     "budget_of",
     "check_batches",
     "check_packs",
+    "evidence_in",
+    "evidence_stage",
     "examples_in",
     "executor_of",
     "own_provider",
@@ -155,6 +159,30 @@ def examples_in(
         folder=journal().folder if isinstance(given, str) else None,
         shots=options.shots,
         by=options.examples_by or "stratified",
+    )
+
+
+def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
+    """The schema with quotes for the fields that the options name; None where they name none.
+
+    Raises `ConfigurationError` for names that are no fields.
+    """
+    if schema is None or options.evidence in (None, ""):
+        return None
+    return quoted_schema(schema, options.evidence, OPTIONS["evidence"].long)
+
+
+def evidence_stage(
+    options: Options, quoted: QuotedSchema, columns: Sequence[str], invoke: InvokeStage
+) -> EvidenceStage:
+    """The stage that finds the quotes of answers in these columns of the prompt."""
+    return EvidenceStage(
+        quoted,
+        Finder,
+        invoke,
+        columns=columns,
+        matches=MATCHES,
+        required=options.require_evidence,
     )
 
 

@@ -31,6 +31,7 @@ _COUNTED = 8
 _BYTES_A_TOKEN = 4
 _TEXT_TOKENS = 150
 _FIELD_TOKENS = 12
+_QUOTE_TOKENS = 40
 _FEWEST_TOKENS = 4
 _FIRST_PROMPTS = 3
 _ENOUGH = 5  # earlier answers that say more than a rule of thumb
@@ -75,9 +76,9 @@ class Tally:
 class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    `asker` has the plan and looks the journal up, `examples` stand before the prompts, `times`
-    is how often a row may be paid for, and `settings` what is recorded of the run: earlier runs of
-    the same question are known by it.
+    `asker` has the plan and looks the journal up, `examples` stand before the prompts, `quotes`
+    is how many fields of the schema have evidence, `times` how often a row may be paid for, and
+    `settings` what is recorded of the run: earlier runs of the same question are known by it.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Estimator:
         *,
         examples: Examples | None = None,
         schema: Schema | None = None,
+        quotes: int = 0,
         times: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.rows = rows
         self.asker = asker
         self.schema = schema
+        self.quotes = quotes
         self.times = times
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
@@ -306,6 +309,7 @@ class Estimator:
         """Tokens out that an answer usually has; the ceiling doesn't rest on it."""
         schema, seen = self.schema, self.tally.outputs
         likely = _TEXT_TOKENS if schema is None else 8 + _FIELD_TOKENS * len(schema.fields)
+        likely += _QUOTE_TOKENS * self.quotes
         if len(seen) >= _ENOUGH:
             likely = round(fmean(seen))
         return min(self.answers.alone.settings.max_tokens, likely)

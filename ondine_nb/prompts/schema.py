@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jiter import from_json
@@ -75,6 +75,29 @@ class Schema:
     _paths: tuple[tuple[str, ...], ...] = field(repr=False, compare=False)
     # Whether no code of the user's reads along, so that an answer may be read a second time.
     _own: bool = field(default=False, repr=False, compare=False)
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """Where the value of each field stands in an answer, in the order of `fields`."""
+        return self._paths
+
+    def asked_as(self, json_schema: dict[str, Any], plain: Callable[[Any], Any]) -> Schema:
+        """The same fields, of answers to another JSON Schema: `plain` makes them answers to this.
+
+        It is given an answer's JSON, which it may change.
+        """
+
+        def read(text: str | bytes) -> list[Any]:
+            return self._read(json.dumps(plain(json.loads(text)), ensure_ascii=False))
+
+        return replace(self, json_schema=json_schema, _read=read)
+
+    def object_in(self, text: str) -> dict[str, Any]:
+        """The JSON object of an answer, with all that stands in it.
+
+        Raises SchemaNotMetError where it is none.
+        """
+        return _load(text, self.fields)
 
     def parse(self, text: str) -> dict[str, Any]:
         """The typed value of each field in a model's answer.

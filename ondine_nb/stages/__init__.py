@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
+from .evidence import EvidenceStage, Finds, Found, evidence_columns
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -21,7 +22,10 @@ __all__ = [
     "Asked",
     "Batches",
     "Column",
+    "EvidenceStage",
+    "Finds",
     "Form",
+    "Found",
     "InvokeStage",
     "JournalOnlyStage",
     "LoadStage",
@@ -38,4 +42,5 @@ __all__ = [
     "RowSet",
     "RowStage",
     "SchemaRoutes",
+    "evidence_columns",
 ]
