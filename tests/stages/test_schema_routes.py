@@ -231,7 +231,7 @@ def test_a_stop_during_the_probe_sends_no_row_and_keeps_what_it_told(tmp_path: P
         await seen(lambda: run.state in ("stopping", "stopped"))
         server.resume()
         await task
-        await run.context.control.drained()
+        await seen(lambda: run.state == "stopped")
         return run
 
     with MessagesServer(bills_probes=True) as server:
