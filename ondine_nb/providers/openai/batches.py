@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import io
 import json
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import aclosing
 from typing import Any
 
 from ...errors import FatalProviderError, RejectedRequestError
@@ -133,19 +133,21 @@ class ChatBatches:
         await self._calls.made(self._client.batches.cancel(batch_id))
 
     async def results(self, batch: ServerBatch) -> AsyncGenerator[list[BatchResult], None]:
-        """The outcomes of both files, answers first, some at a time, in whatever order."""
+        """The outcomes of both files, answers first, some at a time, in whatever order.
+
+        A file that isn't there has none: what it should have had is held against the counts.
+        """
         for file in batch.files:
-            response = await self._calls.made(
-                self._client.get(
-                    f"/files/{file}/content",
-                    cast_to=importlib.import_module("httpx2").Response,
-                    stream=True,
-                    options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
-                )
+            read = self._client.get(
+                f"/files/{file}/content",
+                cast_to=importlib.import_module("httpx2").Response,
+                stream=True,
+                options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
             )
-            async with aclosing(self._calls.lines(response)) as lines:
-                async for several in lines:
-                    yield [_outcome(line) for line in several]
+            with contextlib.suppress(NoSuchBatchError):
+                async with contextlib.aclosing(self._calls.lines(read)) as lines:
+                    async for several in lines:
+                        yield [_outcome(line) for line in several]
 
     @property
     def _client(self) -> Any:
@@ -153,9 +155,8 @@ class ChatBatches:
 
     @property
     def _calls(self) -> BatchCalls:
-        mine, openai = self._provider, importlib.import_module("openai")
+        mine = self._provider
         return BatchCalls(
-            openai.OpenAIError,
             lambda error: mine._of_response(error.response),
             mine._of_connection,
             mine.title,
