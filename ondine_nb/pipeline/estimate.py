@@ -19,7 +19,7 @@ from ..evaluation import Examples
 from ..models import ZERO, CostEstimate, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
-from ..providers import Answer, ModelPrice
+from ..providers import Answer, BatchLimits, ModelPrice
 from ..sending import Endpoint, answer_in, least_tokens
 from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
 from ..text import dollars
@@ -327,7 +327,7 @@ class Estimator:
         )
         notes = [f"input tokens {how}", self._output_note()]
         if isinstance(self.answers, Batches):
-            notes.append("at the price of Message Batches; answers come within 24 hours")
+            notes.append("at the price of batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
         if self._examples is not None:
             notes += [self._examples.line, self._examples_note(self._examples)]
@@ -367,10 +367,12 @@ class Estimator:
         return f"{said}, not cached{too_short}"
 
     def _batches_note(self, plan: Batches, estimate: CostEstimate) -> list[str]:
-        """How many batches a budget makes, one after another, and what budget makes one."""
+        """How many batches there will be: by the API's limits, or fewer at a time by a budget."""
         room, tally = plan.budget.room, self.tally
-        if room is None or not tally.requests or tally.first <= room:
+        if not tally.requests:
             return []
+        if room is None or tally.first <= room:
+            return [self._size_note(plan.api.limits)]
         worst = tally.first / tally.requests
         likely = (estimate.total_cost or ZERO) / tally.requests
         batches, left = 0, tally.requests
@@ -383,6 +385,14 @@ class Estimator:
             f"a batch reserves the worst case of all its requests, so this budget makes {said} "
             f"batches, one after another, each within a day: {one} makes one"
         ]
+
+    def _size_note(self, limits: BatchLimits) -> str:
+        """How many batches the limits of the API make, by bounds of the requests' sizes."""
+        tally = self.tally
+        by_size = math.ceil(sum(tally.bounds) / limits.size)
+        batches = max(1, math.ceil(tally.requests / limits.requests), by_size)
+        said = "in one batch" if batches == 1 else f"in about {batches:,} batches"
+        return f"{said} (each takes {limits.requests:,} requests, {limits.size // 10**6:,} MB)"
 
     def _ceiling_note(self) -> str:
         alone = f"{self.answers.alone.settings.max_tokens:,} tokens out for every"
