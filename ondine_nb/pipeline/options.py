@@ -175,7 +175,7 @@ class Options:
     )
     batch: bool = option(
         False,
-        "batches: half the price, answers within 24 hours",
+        "asks in batches: half the price, answers within 24 hours",
         Kind.SWITCH,
         surfaces=_WHOLE_RUN,
         group=_COST,
