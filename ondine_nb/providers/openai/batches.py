@@ -96,7 +96,7 @@ class ChatBatches:
         after: dict[str, str] = {}
         while True:
             listed = self._client.files.list(purpose="batch", limit=_FILES, order="desc", **after)
-            files, more = await self._calls.made(_files(listed))
+            files, more = await self._calls.made(_names(listed))
             found = [file for file, name in files if name == _name(prefix)]
             if found or not more or not files:
                 return found[0] if found else ""
@@ -182,7 +182,7 @@ async def _id(call: Awaitable[Any]) -> str:
     return str((await call).id)
 
 
-async def _files(call: Awaitable[Any]) -> tuple[list[tuple[str, str]], bool]:
+async def _names(call: Awaitable[Any]) -> tuple[list[tuple[str, str]], bool]:
     """The files of a page by id and name, and whether there are more."""
     page = await call
     return [(str(file.id), str(file.filename)) for file in page.data], bool(page.has_more)
@@ -241,8 +241,8 @@ def _outcome(line: bytes) -> BatchResult:
         found = json.loads(line)
         name, response, error = str(found["custom_id"]), found.get("response"), found.get("error")
         if response:
-            status, body = int(response["status_code"]), response["body"]
-            if 200 <= status < 300:
+            status, body = response["status_code"], response["body"]
+            if status == 200:
                 said = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
                 raw = said.encode("utf-8", "surrogatepass")
                 return BatchResult(name, "succeeded", on_wire(WIRE, raw))
