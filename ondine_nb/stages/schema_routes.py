@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from ..errors import (
@@ -90,6 +91,24 @@ class SchemaRoutes:
         if self.route.in_words:
             return "by words"
         return "not known" if self._why or not self.decided else "by the server"
+
+    @property
+    def outlook(self) -> str:
+        """What is to be expected of a run that has to send rows, in one line; "" for nothing."""
+        if self.decided:
+            return self.note
+        server, price = self._title(self.routes[0]), self.routes[0].provider.price
+        most = "" if price is None else f", for {dollars(self.worst_case)} at most"
+        return (
+            f"whether {server} enforces the schema isn't known: a probe tells before the first row"
+            f"{most}"
+        )
+
+    @property
+    def worst_case(self) -> Decimal:
+        """The most that all probes can cost that aren't decided, in USD; 0 without a price."""
+        asked = [self._endpoint(route) for route in self.routes if self._held(route) is None]
+        return sum((each.ceiling(each.bound(PROBE)) for each in asked), ZERO)
 
     def _known(self) -> tuple[int, bool]:
         """The route by what is kept, and whether that is enough to know."""
@@ -174,13 +193,8 @@ class SchemaRoutes:
 
     async def _ask(self, route: Route, sender: Sender, *, patient: bool) -> Question:
         """The probe, answered: by the journal, or by a request of its own."""
-        clone = capabilities(route.provider).clone
-        assert clone is not None  # else there are no routes
-        provider = self.sent_by(clone())
-        settings = probe_settings(route.provider.model, route.settings.timeout)
-        endpoint = Endpoint(provider, settings, sets_pace=False)
-        prompt = Prompt(PROBE)
-        key = question_key(route.provider.identity, settings)
+        endpoint, prompt = self._endpoint(route), Prompt(PROBE)
+        key = question_key(route.provider.identity, endpoint.settings)
         key.update(prompt.key_bytes)
         question = Question(bytes(key.digest()))
         await sender.lookup.recall([question])
@@ -195,11 +209,18 @@ class SchemaRoutes:
                 with contextlib.suppress(Exception):
                     await endpoint.close()
             if sent and question.answers:
-                price, usage = provider.price, question.answers[0].usage
+                price, usage = route.provider.price, question.answers[0].usage
                 cost = price.cost(usage) if price is not None and usage.known else None
                 self._paid += cost or ZERO
                 self._was_paid = self._was_paid or cost is None or cost > 0
         return question
+
+    def _endpoint(self, route: Route) -> Endpoint:
+        """Where its probe goes."""
+        clone = capabilities(route.provider).clone
+        assert clone is not None  # else there are no routes
+        settings = probe_settings(route.provider.model, route.settings.timeout)
+        return Endpoint(self.sent_by(clone()), settings, sets_pace=False)
 
     def _title(self, route: Route) -> str:
         return capabilities(route.provider).title

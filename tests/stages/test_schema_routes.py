@@ -139,14 +139,32 @@ def test_an_answer_that_breaks_the_schema_is_asked_again_twice_paid_and_counted(
 
 
 def test_where_the_journal_answers_everything_nothing_is_tried(tmp_path: Path) -> None:
-    with MessagesServer(drops_schema=["messages"]) as server:
+    with MessagesServer() as server:
+        keep_probed(tmp_path, AnthropicProvider("m", base_url=server.url), True)
         done(run_of(server, tmp_path))
         (tmp_path / "schemas.json").unlink()
-        before = server.probes.total()
         again = done(run_of(server, tmp_path))
         assert statuses(again) == ["journal"] * 4
         assert again.report()["schema"] == "not known"
-        assert server.probes.total() == before
+        assert server.probes.total() == 0
+
+
+def test_where_the_file_is_gone_the_journal_has_what_the_probe_told(tmp_path: Path) -> None:
+    """So that what was asked another way is found, and nothing is sent."""
+    with MessagesServer(drops_schema=["messages"], bills_probes=True) as server:
+        done(run_of(server, tmp_path))
+        arrived = server.arrived
+        (tmp_path / "schemas.json").unlink()
+        assert statuses(done(run_of(server, tmp_path))) == ["journal"] * 4
+        assert server.arrived == arrived
+
+
+def test_an_answer_by_one_api_is_not_found_for_the_other_of_a_server_that_enforces(
+    tmp_path: Path,
+) -> None:
+    with MessagesServer() as server:
+        assert statuses(done(run_of(server, tmp_path, model="openai:m"))) == ["answered"] * 4
+        assert statuses(done(run_of(server, tmp_path))) == ["answered"] * 4
 
 
 def test_what_earlier_versions_were_answered_is_found_whatever_the_way_is_now(
@@ -313,6 +331,18 @@ def test_a_server_that_refuses_a_schema_is_asked_in_words(tmp_path: Path) -> Non
         run = done(run_of(server, tmp_path, model="openai:m"))
         assert (statuses(run), typed(run)) == (["answered"] * 4, True)
         assert run.report()["schema"] == "by words"
+
+
+def test_an_estimate_sends_nothing_and_has_the_probe_in_its_ceiling(tmp_path: Path) -> None:
+    with MessagesServer(drops_schema=["messages"], bills_probes=True) as server:
+        unknown = run_of(server, tmp_path).pipeline.estimate()
+        assert server.arrived == 0
+        assert any("a probe tells before the first row" in note for note in unknown.notes)
+        run = done(run_of(server, tmp_path))
+        assert run.costs.total_cost <= unknown.high
+        known = run_of(server, tmp_path, rows=8).pipeline.estimate()
+        assert not any("probe" in note for note in known.notes)
+        assert known.questions == 4
 
 
 # -- every way of running
