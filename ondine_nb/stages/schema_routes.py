@@ -73,7 +73,7 @@ class SchemaRoutes:
         self.routes = routes
         self.folder = folder
         self.sent_by: Callable[[Provider], Provider] = lambda provider: provider
-        self._task: asyncio.Task[int] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._row = Row(-1, (), {})
         self._paid, self._was_paid = ZERO, False
         self._why = ""
@@ -128,14 +128,15 @@ class SchemaRoutes:
         return known if told is None else told.enforced
 
     async def decide(self, sender: Sender, context: ExecutionContext) -> int:
-        """The route to take, found out once for all that ask.
+        """The route to take, found out and said once for all that ask.
 
         Raises what ends the run; what can't be told, or paid for, leaves the run as it was given.
         """
         if self._task is None:
             self._task = asyncio.ensure_future(self._find(sender, context))
             context.control.bind(asyncio.get_running_loop(), self._stop)
-        return await asyncio.shield(self._task)
+        await asyncio.shield(self._task)
+        return self.taken
 
     def _stop(self, hard: bool) -> None:
         """As a row's: what is in flight goes on to its end, and is journaled."""
@@ -149,7 +150,14 @@ class SchemaRoutes:
             if not self._task.cancelled():
                 self._task.exception()  # whoever waited for it has it; at a stop nobody does
 
-    async def _find(self, sender: Sender, context: ExecutionContext) -> int:
+    async def _find(self, sender: Sender, context: ExecutionContext) -> None:
+        if not self.decided:
+            self.taken = await self._first_that_holds(sender, context)
+            self.decided, self.note = True, self._told()
+        if self.note and not hasattr(builtins, "__IPYTHON__"):  # else the card says it
+            logger.log(logging.WARNING if self.taken else logging.INFO, self.note)
+
+    async def _first_that_holds(self, sender: Sender, context: ExecutionContext) -> int:
         metrics = context.metrics
         for at, route in enumerate(self.routes):
             held = self._held(route)
@@ -162,10 +170,6 @@ class SchemaRoutes:
                     metrics.message = "" if metrics.message == trying else metrics.message
             if held or (held is None and at == 0):
                 break
-        self.taken, self.decided = at, True
-        self.note = self._told()
-        if self.note and not hasattr(builtins, "__IPYTHON__"):  # else the card says it
-            logger.log(logging.WARNING if self.taken else logging.INFO, self.note)
         return at
 
     async def _try(self, route: Route, sender: Sender, *, first: bool) -> bool | None:

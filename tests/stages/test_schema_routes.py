@@ -89,12 +89,20 @@ def typed(run: Run) -> bool:
     ids=["enforced", "by the other API", "by neither", "no other API"],
 )
 def test_a_run_finds_the_way_says_it_and_has_every_row_typed(
-    tmp_path: Path, drops: Any, lacks: Any, tried: list[str], held: str, said: str
+    tmp_path: Path,
+    drops: Any,
+    lacks: Any,
+    tried: list[str],
+    held: str,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "ondine_nb")
     with MessagesServer(drops_schema=drops, lacks=lacks, bills_probes=True) as server:
         run = done(run_of(server, tmp_path))
         assert (statuses(run), typed(run)) == (["answered"] * 4, True)
         assert said in run.note
+        assert caplog.messages.count(run.note) == 1
         assert run.report()["schema"] == held
         assert probes(server) == tried
         assert run.costs.total_cost == billed(server)
@@ -104,6 +112,7 @@ def test_a_run_finds_the_way_says_it_and_has_every_row_typed(
         assert statuses(again) == ["journal"] * 4 + ["answered"] * 2
         assert again.report()["schema"] == held
         assert ("by words" in held) == ("schema by words" in again.note)
+        assert caplog.messages.count(again.note) == (again.note != "")
         assert probes(server) == tried
         assert run.costs.total_cost + again.costs.total_cost == billed(server)
 
@@ -388,7 +397,7 @@ def test_a_stream_finds_it_where_its_first_row_has_to_be_sent(tmp_path: Path) ->
         pipeline = Pipeline(one_by_one(9), "Tell: {text}", base_url=server.url, **options)
         frames = list(pipeline.stream())
         assert sum(map(len, frames)) == 9
-        assert not any(frame["mood"].isna().any() for frame in frames)
+        assert all(value in ("good", "bad") for frame in frames for value in frame["mood"])
         assert server.ledger.requests == 9
 
 
