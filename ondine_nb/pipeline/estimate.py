@@ -267,11 +267,16 @@ class Estimator:
             share = 0.9 if counted else 0.6
             low = self._cost(price, tokens, least_out, share=share, stretch=1.3)
             estimate.low = min(low, estimate.total_cost)
-            estimate.high = tally.ceiling
+            estimate.high = tally.ceiling + self._probes()
         elif price is not None:
             estimate.total_cost = estimate.low = estimate.high = ZERO
         estimate.notes = self._notes(estimate, counted)
         return estimate
+
+    def _probes(self) -> Decimal:
+        """The most that it can cost to find out how a schema is asked for, in USD."""
+        routes = self.asker.routes
+        return ZERO if routes is None or routes.decided else routes.worst_case
 
     def _cost(
         self,
@@ -335,6 +340,8 @@ class Estimator:
             notes.append(self._packing_note())
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
+        if self.asker.routes is not None and estimate.requests:
+            notes += filter(None, [self.asker.routes.outlook])
         notes.append(self._ceiling_note())
         if self.times > 1:
             notes[-1] += (

@@ -40,7 +40,7 @@ class InvokeStage(RowStage):
         self.plan = plan
         self.routes = routes
         self._plan_of = plan_of
-        self._undecided = routes is not None and not routes.decided
+        self._undecided = routes is not None  # until the first row has to be sent
         self._left: list[Plan] = []  # what was planned before the route was found
         self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
