@@ -14,9 +14,19 @@ from itertools import zip_longest
 from typing import Any
 
 from ..text import as_text, is_missing
+from .evidence import DOUBTFUL, MATCHES
 from .labels import Draw
 
-__all__ = ["Drawn", "at_random", "failed", "in_order", "least_sure", "one_of_each", "where_differ"]
+__all__ = [
+    "Drawn",
+    "at_random",
+    "failed",
+    "in_doubt",
+    "in_order",
+    "least_sure",
+    "one_of_each",
+    "where_differ",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,16 @@ def failed(statuses: Sequence[str], *, among: Sequence[int] | None = None) -> li
     """The rows that failed, as they stand in the frame."""
     places = _places(len(statuses), among)
     return _by_no_chance("failed", [at for at in places if statuses[at] == "failed"])
+
+
+def in_doubt(matches: Sequence[str | None], *, among: Sequence[int] | None = None) -> list[Drawn]:
+    """The rows whose evidence is missing or only approximate, the missing first.
+
+    `matches` has for each row how the worst of its evidence matches.
+    """
+    places = [at for at in _places(len(matches), among) if matches[at] in DOUBTFUL]
+    order = {word: -rank for rank, word in enumerate(MATCHES)}
+    return _by_no_chance("in doubt", sorted(places, key=lambda at: order[matches[at] or ""]))
 
 
 def at_random(rows: int, *, seed: int = 0, among: Sequence[int] | None = None) -> list[Drawn]:

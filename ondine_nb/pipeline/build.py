@@ -405,6 +405,16 @@ class RunPlan:
         """The columns that the row stages add."""
         return produced(self.stages)
 
+    @property
+    def evidence(self) -> frozenset[str]:
+        """The names of those of the columns that say where answers stand in the texts."""
+        return frozenset(
+            column.name
+            for stage in self.stages
+            if isinstance(stage, EvidenceStage)
+            for column in stage.produces
+        )
+
     def record(self) -> None:
         """Record the run as it stands, if it is to be recorded."""
         if self.records is not None:

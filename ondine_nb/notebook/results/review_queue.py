@@ -10,6 +10,7 @@ from ...evaluation import (
     Drawn,
     at_random,
     failed,
+    in_doubt,
     in_order,
     json_value,
     least_sure,
@@ -66,7 +67,7 @@ class ReviewQueues:
     def names(self) -> Mapping[str, str]:
         """The words of each one's tab, by name; the first is the best to begin with."""
         words = {"chosen": f"these {len(self.among or ()):,}", "least sure": "least sure first"}
-        words["differ"] = "disagreements"
+        words |= {"differ": "disagreements", "in doubt": "evidence in doubt"}
         return {name: words.get(name, name) for name in self._makers}
 
     def rows(self, name: str) -> list[Drawn]:
@@ -93,6 +94,8 @@ class ReviewQueues:
             made["least sure"] = lambda: least_sure(self.judged.answers[sure], among=answered)
         if self.other is not None:
             made["differ"] = self._differ
+        if self.run.pipeline.evidence:
+            made["in doubt"] = lambda: in_doubt(self.judged.matches(), among=answered)
         made["random"] = lambda: at_random(rows, among=answered)
         if (field := self._grouping()) is not None:
             made[f"one of each {field}"] = lambda: one_of_each(
@@ -120,7 +123,8 @@ class ReviewQueues:
                 f"`{self.other.name}` has {others:,} rows and `{self.run.name}` {rows:,}: "
                 "only runs over the same frame can be compared"
             )
-        names = [it for it in self.run.columns if it != self.confidence]
+        aside = {self.confidence, *self.run.plan.evidence}
+        names = [it for it in self.run.columns if it not in aside]
 
         def said(judged: JudgedRun) -> list[Any]:
             answers = map(judged.answer, range(rows))
