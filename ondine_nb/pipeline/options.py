@@ -149,6 +149,24 @@ class Options:
         decides=True,
         group=_ASKED,
     )
+    votes: int = option(
+        1,
+        "ask each row N times: the majority decides each field, the median a number",
+        Kind.WHOLE,
+        metavar="N",
+        most=25,
+        unit="votes",
+        hint="More agree with what they have agreed on by then",
+        group=_ASKED,
+    )
+    models: Any = option(
+        None,
+        "ask each row of all these models, and decide as by --votes",
+        Kind.NAMES,
+        metavar="A,B",
+        least=2,
+        group=_ASKED,
+    )
     budget: Decimal | None = option(
         None,
         "a ceiling that is never passed",
@@ -310,10 +328,20 @@ class Options:
         for needy, needed in NEEDS.items():
             if self.given(needy) and not self.given(needed):
                 one, other = OPTIONS[needy], OPTIONS[needed]
+                held = getattr(self, needy)
+                value = ",".join(held) if isinstance(held, tuple) else held
+                lacking = _LACKING.get(needed, f"there are no {needed}")
                 raise ConfigurationError(
-                    f"{one.long} is {getattr(self, needy)}, and there are no {needed}: give "
-                    f"{other.usage}, or leave {one.long} out"
+                    f"{one.long} is {value}, and {lacking}: give {other.usage}, or leave "
+                    f"{one.long} out"
                 )
+        if self.models is not None:
+            if self.given("model") and self.model != self.models[0]:
+                raise ConfigurationError(
+                    f"--model is {self.model} and --models is {','.join(self.models)}: leave "
+                    "--model out, for --models names all that are asked"
+                )
+            object.__setattr__(self, "model", self.models[0])
 
     def given(self, name: str) -> bool:
         """Whether the option is more than its default."""
@@ -333,6 +361,11 @@ class Options:
         if self.concurrency == "auto":
             return max(width, min(width * self.pack, _MOST_PACKED))
         return width * self.pack
+
+    @property
+    def decided(self) -> bool:
+        """Whether a row has several answers, of which its fields are decided."""
+        return self.votes > 1 or self.models is not None
 
     @property
     def executor_name(self) -> str | None:
@@ -451,7 +484,13 @@ def _has(options: Options, name: str, value: str) -> bool:
 
 
 # What says something of another option only.
-NEEDS: dict[str, str] = {"shots": "examples", "examples_by": "examples"}
+NEEDS: dict[str, str] = {
+    "shots": "examples",
+    "examples_by": "examples",
+    "votes": "schema",
+    "models": "schema",
+}
+_LACKING = {"schema": "plain text answers have nothing to decide by"}
 
 CONFLICTS: tuple[Conflict, ...] = (
     Conflict(
@@ -485,7 +524,7 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "examples", "examples_by", "to", "executor")
+    for name in ("batch", "pack", "votes", "models", "examples", "examples_by", "to", "executor")
     for value in OPTIONS[name].choices or [""]
     if not value or value != OPTIONS[name].usual
 )

@@ -1,4 +1,4 @@
-"""The stages of a run over a frame: load, prompt, invoke (alone, in packs, in batches), parse."""
+"""The stages of a run over a frame: load, prompt, invoke, or pack, or batch, parse, vote."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
+from .vote import VoteStage, ballots_of, decided_columns
 
 __all__ = [
     "REASKS",
@@ -35,4 +36,7 @@ __all__ = [
     "Row",
     "RowSet",
     "RowStage",
+    "VoteStage",
+    "ballots_of",
+    "decided_columns",
 ]
