@@ -25,6 +25,7 @@ __all__ = [
     "ConnectionLostError",
     "CutAnswerError",
     "EmptyAnswerError",
+    "EvidenceMissingError",
     "FatalProviderError",
     "ForbiddenError",
     "IncompleteRunError",
@@ -171,6 +172,12 @@ class SchemaNotMetError(AnswerError):
     """The answer doesn't fit the schema, after being asked again."""
 
     label = "schema not met"
+
+
+class EvidenceMissingError(AnswerError):
+    """No quote that a value rests on is in the row's text, after being asked again."""
+
+    label = "no evidence"
 
 
 class RejectedRequestError(RowError):

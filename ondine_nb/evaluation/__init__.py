@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from .examples import Example, Examples, examples_of
-from .intervals import Interval
 from .label_frame import RESERVED, labels_frame, labels_in, opened, take_in
 from .labels import MODEL, Draw, Label, LabelSet, json_value, key_text, label_sets, merged
-from .paired import Paired, pair, same_answer, sign_test
 from .queues import (
     Drawn,
     at_random,
     failed,
     in_order,
+    least_agreed,
     least_sure,
     one_of_each,
     where_differ,
 )
 from .reviewed import Reviewed, score_reviewed
 from .row_labels import RowLabels
-from .scores import ClassScore, Pair, Scores, ScoresByField, class_of, score_pairs
+from .scores import (
+    ClassScore,
+    Interval,
+    Pair,
+    Paired,
+    Scores,
+    ScoresByField,
+    class_of,
+    pair,
+    same_answer,
+    score_pairs,
+    sign_test,
+)
 from .tries import (
     Change,
     Tries,
@@ -64,6 +75,7 @@ __all__ = [
     "label_sets",
     "labels_frame",
     "labels_in",
+    "least_agreed",
     "least_sure",
     "merged",
     "one_of_each",

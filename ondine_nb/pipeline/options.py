@@ -149,6 +149,21 @@ class Options:
         decides=True,
         group=_ASKED,
     )
+    evidence: Any = option(
+        None,
+        "quotes of the row's text for these fields: where their values stand",
+        Kind.OBJECT,
+        metavar="all|FIELD,FIELD",
+        suggested=("all",),
+        decides=True,
+        group=_ASKED,
+    )
+    require_evidence: bool = option(
+        False,
+        "ask twice more where a quote isn't in the text; then the row fails",
+        Kind.SWITCH,
+        group=_ASKED,
+    )
     votes: int = option(
         1,
         "ask each row N times: the majority decides each field, the median a number",
@@ -330,10 +345,11 @@ class Options:
                 one, other = OPTIONS[needy], OPTIONS[needed]
                 held = getattr(self, needy)
                 value = ",".join(held) if isinstance(held, tuple) else held
-                lacking = _LACKING.get(needed, f"there are no {needed}")
+                what = one.long if held is True else f"{one.long} is {value}"
+                is_no = "are no" if needed.endswith("s") else "is no"
                 raise ConfigurationError(
-                    f"{one.long} is {value}, and {lacking}: give {other.usage}, or leave "
-                    f"{one.long} out"
+                    f"{what}, and there {is_no} {needed}: give {other.usage}, or leave {one.long} "
+                    "out"
                 )
         if self.models is not None:
             if self.given("model") and self.model != self.models[0]:
@@ -487,10 +503,11 @@ def _has(options: Options, name: str, value: str) -> bool:
 NEEDS: dict[str, str] = {
     "shots": "examples",
     "examples_by": "examples",
+    "evidence": "schema",
+    "require_evidence": "evidence",
     "votes": "schema",
     "models": "schema",
 }
-_LACKING = {"schema": "plain text answers have nothing to decide by"}
 
 CONFLICTS: tuple[Conflict, ...] = (
     Conflict(
@@ -504,6 +521,27 @@ CONFLICTS: tuple[Conflict, ...] = (
         "--examples-by nearest",
         "The rows of a pack share what stands before them, and each has other nearest examples",
         remedy="leave one of them out, or take --examples-by stratified",
+    ),
+    Conflict(
+        "--pack",
+        "--evidence",
+        "The rows of a pack share a request, and a quote may come from another row's text",
+    ),
+    *(
+        Conflict(
+            "--evidence",
+            shown,
+            "Examples are labels without quotes, and would show the model answers that have none",
+        )
+        for shown in ("--examples-by nearest", "--examples")
+    ),
+    *(
+        Conflict(
+            several,
+            "--evidence",
+            "Votes that agree on a value may quote different places, and a median has none",
+        )
+        for several in ("--votes", "--models")
     ),
     Conflict(
         "--batch",
@@ -524,7 +562,17 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "votes", "models", "examples", "examples_by", "to", "executor")
+    for name in (
+        "batch",
+        "pack",
+        "votes",
+        "models",
+        "evidence",
+        "examples",
+        "examples_by",
+        "to",
+        "executor",
+    )
     for value in OPTIONS[name].choices or [""]
     if not value or value != OPTIONS[name].usual
 )

@@ -13,6 +13,7 @@ from typing import Any
 from ..data import Column, Frame, FrameSource, Source, open_source, open_target, reads_from
 from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
+from ..evaluation.evidence import MATCHES
 from ..journal import Journal, shared
 from ..models import CostEstimate, ExecutionResult, Prompt
 from ..orchestration import (
@@ -29,7 +30,7 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
-from ..sending import PACK_MARK, SessionBudget, question_key
+from ..sending import PACK_MARK, SessionBudget, question_key, reader_of
 from ..stages import (
     REASKS,
     InvokeStage,
@@ -39,6 +40,7 @@ from ..stages import (
     PromptStage,
     VoteStage,
     decided_columns,
+    evidence_columns,
 )
 from .build import (
     RunPlan,
@@ -46,11 +48,14 @@ from .build import (
     budget_of,
     check_batches,
     check_packs,
+    evidence_in,
+    evidence_stage,
     examples_in,
     executor_of,
     own_provider,
     produced,
     provider_of,
+    routes_of,
     settings_of,
 )
 from .estimate import Estimator, JointEstimator
@@ -127,14 +132,17 @@ class Pipeline:
             prompt, columns, self.options.params, name
         )
         self.schema: Schema | None = self._parse_schema()
-        added = [column.name for column in produced(self.extra_stages)]
+        self._quoted = evidence_in(self.options, self.schema)
+        added = [
+            column.name for column in (*self._evidence_columns(), *produced(self.extra_stages))
+        ]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
         self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.settings: Settings = settings_of(self.options, self.provider, self.schema, self.head)
+        self.settings: Settings = settings_of(self.options, self.provider, self.asked, self.head)
         self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check_budget()
         self._check_executor()
@@ -155,7 +163,7 @@ class Pipeline:
                 "one of them out"
             )
         others = [provider_of(replace(options, models=None, model=name)) for name in models[1:]]
-        asked = [(each, settings_of(options, each, self.schema, self.head)) for each in others]
+        asked = [(each, settings_of(options, each, self.asked, self.head)) for each in others]
         return ((self.provider, self.settings), *asked)
 
     def _check_not_read(self, data: Any) -> None:
@@ -193,6 +201,21 @@ class Pipeline:
         if self.options.decided:
             return tuple(column.name for column in decided_columns(self.schema))
         return tuple(known.name for known in self.schema.fields)
+
+    @property
+    def asked(self) -> Schema | None:
+        """The schema of answers as they are asked: with a quote for each field with evidence."""
+        return self.schema if self._quoted is None else self._quoted.schema
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The names of the fields with evidence."""
+        return () if self._quoted is None else tuple(it.name for it in self._quoted.fields)
+
+    @property
+    def votes(self) -> int:
+        """How many answers decide a row's fields: one for each vote of each model."""
+        return self.options.votes * len(self.voters)
 
     @property
     def examples(self) -> Examples | None:
@@ -239,6 +262,7 @@ class Pipeline:
             asker,
             examples=self.examples,
             schema=self.schema,
+            quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
             votes=self.options.votes,
             settings=plan.context.settings,
@@ -406,29 +430,43 @@ class Pipeline:
     def _answering(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
         """What gets a row's answer and parses it, or decides by several of them."""
         schema, column = self.schema, self.options.column
-        voters = [(asker, ParseStage(schema, asker, column=column)) for asker in askers]
+        voters = [
+            (
+                asker,
+                ParseStage(self.asked, asker, column=column, in_prose=asker.routes is not None),
+            )
+            for asker in askers
+        ]
         if schema is None or not self.options.decided:
-            return list(voters[0])
+            return [*voters[0], *self._evidence_stages(voters[0][0])]
         return [VoteStage(voters, schema, votes=self.options.votes)]
 
     def _journal_only(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
         """What stands before those that ask where nothing new can be answered, or may be asked."""
         stages = list[PipelineStage]()
         for (provider, settings), asker in zip(self.voters, askers, strict=True):
-            can, lookup = capabilities(provider), asker.lookup
-            if why := can.unable or self.nothing_new:
+            lookup = asker.lookup
+            if why := capabilities(provider).unable or self.nothing_new:
                 stages.append(
                     JournalOnlyStage(
                         why,
                         self.journal,
                         lookup.keys,
-                        can.read,
+                        lookup.read,
                         max_tokens=settings.max_tokens,
                         run=lookup.run_id if lookup.fresh else None,
                         votes=self.options.votes,
                     )
                 )
         return stages
+
+    def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
+        if self._quoted is None:
+            return []
+        return [evidence_stage(self.options, self._quoted, self.template.columns, invoke)]
+
+    def _evidence_columns(self) -> Sequence[NewColumn]:
+        return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
@@ -446,7 +484,9 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal, self.provider))
+            routes = routes_of(self.options, self.provider, self.settings)
+            price, read = self.provider.price, reader_of([route.provider for route in routes])
+            run_in_thread(lambda: recall_costs(context, self.journal, price, read))
         return context
 
     def _run(self, streaming: bool = False) -> Run:
@@ -502,7 +542,7 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        settings = settings_of(self.options, provider, self.schema, self.head)
+        settings = settings_of(self.options, provider, self.asked, self.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
         for chunk in rows.iter_rows(self.template.columns):
             for values in chunk:
@@ -560,7 +600,7 @@ class Pipeline:
         own: list[NewColumn] = [plain] if self.schema is None else list(self.schema.fields)
         if self.schema is not None and self.options.decided:
             own = list(decided_columns(self.schema))
-        return [*own, *produced(self.extra_stages)]
+        return [*own, *self._evidence_columns(), *produced(self.extra_stages)]
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None

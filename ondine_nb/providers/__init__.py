@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from .base import (
     Answer,
+    BatchApi,
+    BatchLimits,
+    BatchResult,
     Capabilities,
     Clonable,
     Provider,
     Reply,
+    ServerBatch,
     Settings,
     capabilities,
     off_wire,
@@ -19,14 +23,29 @@ from .choose import check_provider, choose, embedded, ready
 from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
-from .probe import enforces_schema
+from .probe import (
+    PROBE,
+    Probed,
+    by_chat,
+    enforces_schema,
+    is_enforced,
+    is_for_good,
+    keep_probed,
+    probe_settings,
+    probed,
+    refuses_schema,
+)
 
 __all__ = [
     "FREE",
     "KNOWN",
     "LOCAL",
+    "PROBE",
     "Answer",
     "BaseUrl",
+    "BatchApi",
+    "BatchLimits",
+    "BatchResult",
     "Capabilities",
     "Charge",
     "Clonable",
@@ -35,9 +54,12 @@ __all__ = [
     "ModelCatalog",
     "ModelPrice",
     "OpenAIProvider",
+    "Probed",
     "Provider",
     "Reply",
+    "ServerBatch",
     "Settings",
+    "by_chat",
     "capabilities",
     "check_provider",
     "choose",
@@ -45,12 +67,18 @@ __all__ = [
     "enforces_schema",
     "find_batch_price",
     "find_price",
+    "is_enforced",
+    "is_for_good",
     "keep",
+    "keep_probed",
     "kept",
     "model_names",
     "off_wire",
     "packaged",
+    "probe_settings",
+    "probed",
     "ready",
+    "refuses_schema",
     "split_model",
     "without_login",
 ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .circuit_breaker import CircuitBreaker, Outage
     from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
     from .limits import Limits, Permit
-    from .lookup import Lookup
+    from .lookup import Lookup, reader_of
     from .prompt_cache import CachePoints, cache_points, least_tokens
     from .question import PACK_MARK, Question, answer_in, question_key
     from .rate_limit import RateLimiter
@@ -47,6 +47,7 @@ __all__ = [
     "cache_points",
     "least_tokens",
     "question_key",
+    "reader_of",
 ]
 
 __getattr__: Callable[[str], Any] = lazily(
@@ -78,5 +79,6 @@ __getattr__: Callable[[str], Any] = lazily(
         "cache_points": "prompt_cache",
         "least_tokens": "prompt_cache",
         "question_key": "question",
+        "reader_of": "lookup",
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
+from .evidence import EvidenceStage, Finds, Found, evidence_columns
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -12,7 +13,8 @@ from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
-from .vote import VoteStage, ballots_of, decided_columns
+from .schema_routes import Route, SchemaRoutes
+from .vote import VoteStage, agree_name, ballots_of, decided_columns
 
 __all__ = [
     "REASKS",
@@ -21,7 +23,10 @@ __all__ = [
     "Asked",
     "Batches",
     "Column",
+    "EvidenceStage",
+    "Finds",
     "Form",
+    "Found",
     "InvokeStage",
     "JournalOnlyStage",
     "LoadStage",
@@ -33,10 +38,14 @@ __all__ = [
     "PipelineStage",
     "Plan",
     "PromptStage",
+    "Route",
     "Row",
     "RowSet",
     "RowStage",
+    "SchemaRoutes",
     "VoteStage",
+    "agree_name",
     "ballots_of",
     "decided_columns",
+    "evidence_columns",
 ]

@@ -122,10 +122,13 @@ class OneByOne(Plan):
 async def gathered(
     chunks: AsyncIterator[Sequence[Row]],
     context: ExecutionContext,
-    plans: Sequence[Plan],
+    plans: Callable[[], Sequence[Plan]],
     waits: Callable[[Row], bool],
 ) -> AsyncGenerator[Sequence[Row], None]:
-    """Keep the rows back that have to wait for others by these plans, until they let them go."""
+    """Keep the rows back that have to wait for others by these plans, until they let them go.
+
+    Which plans these are may change on the way.
+    """
     held, control = list[Row](), context.control
 
     def ready(rows: Sequence[Row]) -> list[Row]:
@@ -138,10 +141,7 @@ async def gathered(
     async def let_go() -> AsyncIterator[Sequence[Row]]:
         """Flush the plans, and give the rows that can go on by now, some at a time."""
         await asyncio.sleep(0)
-        if len(plans) == 1:
-            await plans[0].flush()
-        else:
-            await asyncio.gather(*(plan.flush() for plan in plans))
+        await asyncio.gather(*(plan.flush() for plan in plans()))
         rows = list(held)
         held.clear()
         able = ready(rows)
@@ -150,11 +150,11 @@ async def gathered(
             yield able[start : start + _PORTION]
 
     async for chunk in chunks:
-        if not any(plan.gathers for plan in plans):
+        if not any(plan.gathers for plan in plans()):
             yield chunk
             continue
         yield ready(chunk)
-        while held and any(plan.full for plan in plans) and not control.stopping:
+        while held and any(plan.full for plan in plans()) and not control.stopping:
             async for portion in let_go():
                 yield portion
     while held and not control.stopping:

@@ -16,9 +16,9 @@ from ..orchestration import AskAgain, ExecutionContext, Halted, NewColumn, Row, 
 from ..prompts import Field, Schema
 from .invoke import InvokeStage
 from .parse import ParseStage
-from .plan import gathered
+from .plan import Plan, gathered
 
-__all__ = ["Ballot", "VoteStage", "ballots_of", "decide", "decided_columns"]
+__all__ = ["Ballot", "VoteStage", "agree_name", "ballots_of", "decide", "decided_columns"]
 
 _NUMBERS = frozenset({"int", "float"})  # kinds that are decided by the median
 
@@ -35,7 +35,7 @@ class Ballot(Row):
         self.prompt = of.prompt.again(vote)
 
     @property
-    def sending(self) -> bool:  # type: ignore[override]
+    def sending(self) -> bool:
         """Whether it is in flight; its row is as long as any of its ballots is."""
         return self._in_flight
 
@@ -121,12 +121,13 @@ class VoteStage(RowStage):
     def gather(
         self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext
     ) -> AsyncGenerator[Sequence[Row], None]:
-        plans = [asker.plan for asker in self.askers]
+        def plans() -> list[Plan]:
+            return [asker.plan for asker in self.askers]
 
         def waits(row: Row) -> bool:
             votes = self.votes  # the ballots stand model by model
             return row.question is not None and any(
-                not ballot.settled and plans[at // votes].waits(ballot)
+                not ballot.settled and self.askers[at // votes].plan.waits(ballot)
                 for at, ballot in enumerate(row.question.ballots)
             )
 
@@ -161,7 +162,7 @@ class VoteStage(RowStage):
 
     def _account(self, row: Row, ballots: Sequence[Ballot]) -> None:
         for ballot in ballots:
-            if ballot.cost or ballot.usage.total:
+            if ballot.cost or ballot.usage.total_tokens:
                 row.pay(ballot.cost, ballot.usage)
             row.attempts += ballot.attempts
             if ballot.latency is not None:
