@@ -23,6 +23,7 @@ __all__ = [
     "failed",
     "in_doubt",
     "in_order",
+    "least_agreed",
     "least_sure",
     "one_of_each",
     "where_differ",
@@ -53,6 +54,21 @@ def least_sure(
         return (True, 0.0) if sure is None or is_missing(sure) else (False, float(sure))
 
     return _by_no_chance("least sure", sorted(places, key=order))
+
+
+def least_agreed(
+    agreed: Sequence[int | None], votes: int, *, among: Sequence[int] | None = None
+) -> list[Drawn]:
+    """The rows on which votes differ, those with the fewest that agree first.
+
+    `agreed` is how many of the `votes` agree on a row (None where it has no answer).
+    """
+    found = [
+        (count, at)
+        for at in _places(len(agreed), among)
+        if (count := agreed[at]) is not None and count < votes
+    ]
+    return _by_no_chance("votes differ", [at for _, at in sorted(found)])
 
 
 def where_differ(

@@ -64,6 +64,7 @@ from ..stages import (
     Plan,
     Route,
     SchemaRoutes,
+    VoteStage,
 )
 from .options import OPTIONS, Options
 from .records import digests, keeper
@@ -396,9 +397,17 @@ class RunPlan:
     records: StateManager | None
 
     @property
+    def askers(self) -> list[InvokeStage]:
+        """The stages that get the answers: one, or one for each of several models."""
+        for stage in self.stages:
+            if isinstance(stage, VoteStage):
+                return stage.askers
+        return [stage for stage in self.stages if isinstance(stage, InvokeStage)]
+
+    @property
     def asker(self) -> InvokeStage:
-        """The stage that gets the answers."""
-        return next(stage for stage in self.stages if isinstance(stage, InvokeStage))
+        """The stage that gets the answers, of several models those of the first."""
+        return self.askers[0]
 
     @property
     def columns(self) -> tuple[NewColumn, ...]:

@@ -9,7 +9,7 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from statistics import fmean, linear_regression, stdev
 from typing import Any
@@ -21,11 +21,11 @@ from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import Answer, BatchLimits, ModelPrice
 from ..sending import Endpoint, answer_in, least_tokens
-from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
+from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage, ballots_of
 from ..text import dollars
 from .records import same_question
 
-__all__ = ["Estimator", "Tally", "by_answers", "duration", "projected"]
+__all__ = ["Estimator", "JointEstimator", "Tally", "by_answers", "duration", "projected"]
 
 _COUNTED = 8
 _BYTES_A_TOKEN = 4
@@ -77,8 +77,9 @@ class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
     `asker` has the plan and looks the journal up, `examples` stand before the prompts, `quotes`
-    is how many fields of the schema have evidence, `times` how often a row may be paid for, and
-    `settings` what is recorded of the run: earlier runs of the same question are known by it.
+    is how many fields of the schema have evidence, `times` how often an answer may be paid for,
+    `votes` how many answers each row has, and `settings` what is recorded of the run: earlier runs
+    of the same question are known by it.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Estimator:
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
+        votes: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.rows = rows
@@ -98,6 +100,7 @@ class Estimator:
         self.schema = schema
         self.quotes = quotes
         self.times = times
+        self.votes = votes
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
         self._examples = examples
@@ -164,8 +167,9 @@ class Estimator:
         seen: set[bytes] = set()
         for chunk in self.rows.chunks(self._prompts.columns):
             await self._prompts.prepare(chunk, self._context)
-            await self.asker.meet(chunk)
-            self._count_requests(self._count(chunk, seen), more=True)
+            asked = chunk if self.votes == 1 else ballots_of(chunk, self.votes)
+            await self.asker.meet(asked)
+            self._count_requests(self._count(asked, seen), more=True)
         self._count_requests([], more=False)
 
     def _count(
@@ -174,13 +178,14 @@ class Estimator:
         """Count the rows by what would happen to them; gives those that would be asked."""
         tally, asked = self.tally, list[Asked]()
         for row in chunk:
-            tally.rows += 1
+            first = row.prompt is None or row.prompt.vote == 1
+            tally.rows += first
             if row.prompt is None or row.question is None:
                 tally.skipped += 1
                 if release:
                     row.release()
                 continue
-            if len(tally.first_prompts) < _FIRST_PROMPTS:
+            if first and len(tally.first_prompts) < _FIRST_PROMPTS:
                 tally.first_prompts.append(row.prompt.text)
             if row.question.answers:
                 tally.from_journal += 1
@@ -331,6 +336,8 @@ class Estimator:
             else ("rough: a token for every 4 bytes")
         )
         notes = [f"input tokens {how}", self._output_note()]
+        if self.votes > 1:
+            notes.append(f"each row is asked {self.votes} times, and its fields are decided")
         if isinstance(self.answers, Batches):
             notes.append("at the price of batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
@@ -424,6 +431,46 @@ class Estimator:
         if seen >= _ENOUGH:
             return f"output tokens by {seen:,} earlier answers to this prompt"
         return f"output tokens by a rule of thumb: {self._likely_output():,} an answer"
+
+
+class JointEstimator:
+    """The estimates of several models, each of which is asked every row, as one.
+
+    `tally` has the counts of the first one's rows, with the requests of all.
+    """
+
+    def __init__(self, estimators: Sequence[Estimator]) -> None:
+        self.estimators = estimators
+
+    @property
+    def tally(self) -> Tally:
+        first, *others = (each.tally for each in self.estimators)
+        requests = first.requests + sum(each.requests for each in others)
+        return replace(first, requests=requests)
+
+    async def estimate(self) -> CostEstimate:
+        """As `Estimator.estimate`."""
+        return self._joined([await each.estimate() for each in self.estimators])
+
+    async def quick(self) -> CostEstimate:
+        """As `Estimator.quick`."""
+        return self._joined([await each.quick() for each in self.estimators])
+
+    def _joined(self, parts: Sequence[CostEstimate]) -> CostEstimate:
+        def total(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if None in values else sum(values[1:], values[0])
+
+        counts = ("total_tokens", "input_tokens", "output_tokens", "requests", "questions")
+        money = ("total_cost", "low", "high")
+        models = " and ".join(each.asker.plan.alone.settings.model for each in self.estimators)
+        said = dict.fromkeys(note for part in parts for note in part.notes)
+        return replace(
+            parts[0],
+            **{name: total(name) for name in (*counts, *money)},
+            confidence=max(part.confidence for part in parts),  # "rough" where any is
+            notes=(f"each row is asked of {models}", *said),
+        )
 
 
 def _size(text: str) -> int:

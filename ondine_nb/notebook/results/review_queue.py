@@ -13,11 +13,13 @@ from ...evaluation import (
     in_doubt,
     in_order,
     json_value,
+    least_agreed,
     least_sure,
     one_of_each,
     where_differ,
 )
 from ...pipeline import JudgedRun
+from ...stages import agree_name
 
 __all__ = ["ReviewQueues", "confidence_of"]
 
@@ -90,6 +92,8 @@ class ReviewQueues:
         made: dict[str, Callable[[], list[Drawn]]] = {}
         if self.among is not None:
             made["chosen"] = lambda: in_order(rows, among=self.among)
+        if (votes := self.run.pipeline.votes) > 1:
+            made["votes differ"] = lambda: least_agreed(self._agreed(), votes, among=answered)
         if (sure := self.confidence) is not None:
             made["least sure"] = lambda: least_sure(self.judged.answers[sure], among=answered)
         if self.other is not None:
@@ -105,6 +109,15 @@ class ReviewQueues:
         if any(statuses[at] == "failed" for at in self._places()):
             made["failed"] = lambda: failed(statuses, among=self.among)
         return made
+
+    def _agreed(self) -> list[int | None]:
+        """How many votes agree on each row, by the field on which the fewest do."""
+        names = [agree_name(each.name) for each in self.run.pipeline.schema.fields]
+        rows = self.run.plan.rowset.rows
+        return [
+            min(row.outputs[name] for name in names) if row is not None and row.outputs else None
+            for row in rows
+        ]
 
     def _places(self) -> Sequence[int]:
         return range(len(self.judged.frame)) if self.among is None else self.among
