@@ -29,6 +29,7 @@ class Kind(Enum):
     URL = auto()
     PATH = auto()
     PAIRS = auto()  # names with values
+    COLUMNS = auto()  # names of columns, kept as a tuple; none of them is a value, too
     OBJECT = auto()  # whoever takes it checks it
 
 
@@ -228,6 +229,19 @@ def _pairs(option: Option, value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _columns(option: Option, value: Any) -> tuple[str, ...]:
+    """By commas from a text; a name that has one stands in a list."""
+    names = value.split(",") if isinstance(value, str) and value.strip() else value or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            f"{option.long} has to be columns by name, like {option.usage}, not {value!r}"
+        )
+    names = tuple(name.strip() for name in names) if isinstance(value, str) else tuple(names)
+    if "" in names:
+        raise ConfigurationError(f"{option.long} is {value!r}: a name is missing beside a comma")
+    return names
+
+
 _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.TEXT: _text,
     Kind.NAME: _name,
@@ -239,4 +253,5 @@ _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.URL: _url,
     Kind.PATH: lambda option, value: os.fspath(value),
     Kind.PAIRS: _pairs,
+    Kind.COLUMNS: _columns,
 }

@@ -269,6 +269,25 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_SENT,
     )
+    by: tuple[str, ...] | None = option(
+        None,
+        "one answer for each group of rows with equal values there; bare: one for all rows",
+        Kind.COLUMNS,
+        metavar="COLUMN[,COLUMN]",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
+    group_tokens: int | None = option(
+        None,
+        "a group with more tokens, about, is asked in parts; else one that doesn't fit the model",
+        Kind.WHOLE,
+        metavar="N",
+        unit="tokens",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
     sample: int | None = option(
         None,
         "only N rows, always the same ones",
@@ -474,6 +493,7 @@ NEEDS: dict[str, str] = {
     "examples_by": "examples",
     "evidence": "schema",
     "require_evidence": "evidence",
+    "group_tokens": "by",
 }
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -488,6 +508,24 @@ CONFLICTS: tuple[Conflict, ...] = (
         "--examples-by nearest",
         "The rows of a pack share what stands before them, and each has other nearest examples",
         remedy="leave one of them out, or take --examples-by stratified",
+    ),
+    Conflict(
+        "--by",
+        "--pack",
+        "A group is many rows in one request already",
+    ),
+    Conflict(
+        "--by",
+        "--evidence",
+        "A quote is looked for in a row's own text: have the answer name its rows, by list[row]",
+    ),
+    *(
+        Conflict(
+            "--by",
+            shown,
+            "An example shows one row and its answer, and here a prompt has all rows of a group",
+        )
+        for shown in ("--examples-by nearest", "--examples")
     ),
     Conflict(
         "--pack",
@@ -521,7 +559,7 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "evidence", "examples", "examples_by", "to", "executor")
+    for name in ("batch", "pack", "by", "evidence", "examples", "examples_by", "to", "executor")
     for value in OPTIONS[name].choices or [""]
     if not value or value != OPTIONS[name].usual
 )

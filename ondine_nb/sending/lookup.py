@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
@@ -54,6 +55,12 @@ class Lookup:
         self._hash, *self._earlier = self._hashes[way]
         for other in self._hashes[:way] + self._hashes[way + 1 :]:
             self._earlier += other
+
+    def whole(self) -> Lookup:
+        """The same over all that the journal has, whichever run it is of."""
+        made = copy.copy(self)
+        made.fresh = False
+        return made
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""

@@ -55,14 +55,21 @@ class JournalOnlyStage(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         keys = {row.position: self._keys(row.prompt) for row in rows if row.prompt is not None}
-        wanted = list({key for each in keys.values() for key in each})
-        found = await self._journal.lookup(wanted, self._run)
-        good = {key for key, entries in found.items() if not self._is_cut(entries)}
+        good = await self._good({key for each in keys.values() for key in each})
         for row in rows:
             if row.position in keys and not good.intersection(keys[row.position]):
                 row.pass_over()
                 self._missing += 1
         self._found += len(keys)
+
+    async def lacks(self, prompt: Prompt) -> bool:
+        """Whether the journal has no answer to this prompt."""
+        return not await self._good(set(self._keys(prompt)))
+
+    async def _good(self, keys: set[bytes]) -> set[bytes]:
+        """Those of the keys under which there is an answer."""
+        found = await self._journal.lookup(list(keys), self._run)
+        return {key for key, entries in found.items() if not self._is_cut(entries)}
 
     def _is_cut(self, entries: Sequence[Entry]) -> bool:
         shorter = [entry for entry in entries if entry.max_tokens < self._max_tokens]
