@@ -387,7 +387,7 @@ def test_a_run_that_is_gone_on_with_knows_its_frame_and_its_groups(
         ({"by": "brand"}, "Say {brand}", ConfigurationError, "names only columns of --by"),
         ({"by": "brand"}, "Say {nothing}", PromptError, "'nothing'"),
         ({"by": "brand", "column": "brand"}, PROMPT, ColumnError, "already has a column 'brand'"),
-        ({"group_tokens": 900}, PROMPT, ConfigurationError, "--by isn't given: give --by COLUMN"),
+        ({"group_tokens": 900}, PROMPT, ConfigurationError, "there is no by: give --by COLUMN"),
         ({"by": "brand", "pack": 4}, PROMPT, ConfigurationError, "--by and --pack can't go toget"),
         ({"schema": "rows: list[row]"}, PROMPT, ConfigurationError, "give --by COLUMN, or leave"),
     ],
