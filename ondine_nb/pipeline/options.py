@@ -287,6 +287,25 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_SENT,
     )
+    by: tuple[str, ...] | None = option(
+        None,
+        "one answer for each group of rows with equal values there; bare: one for all rows",
+        Kind.COLUMNS,
+        metavar="COLUMN[,COLUMN]",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
+    group_tokens: int | None = option(
+        None,
+        "a group with more tokens, about, is asked in parts; else one that doesn't fit the model",
+        Kind.WHOLE,
+        metavar="N",
+        unit="tokens",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
     sample: int | None = option(
         None,
         "only N rows, always the same ones",
@@ -507,6 +526,7 @@ NEEDS: dict[str, str] = {
     "require_evidence": "evidence",
     "votes": "schema",
     "models": "schema",
+    "group_tokens": "by",
 }
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -523,6 +543,24 @@ CONFLICTS: tuple[Conflict, ...] = (
         remedy="leave one of them out, or take --examples-by stratified",
     ),
     Conflict(
+        "--by",
+        "--pack",
+        "A group is many rows in one request already",
+    ),
+    Conflict(
+        "--by",
+        "--evidence",
+        "A quote is looked for in a row's own text: have the answer name its rows, by list[row]",
+    ),
+    *(
+        Conflict(
+            "--by",
+            shown,
+            "An example shows one row and its answer, and here a prompt has all rows of a group",
+        )
+        for shown in ("--examples-by nearest", "--examples")
+    ),
+    Conflict(
         "--pack",
         "--evidence",
         "The rows of a pack share a request, and a quote may come from another row's text",
@@ -534,6 +572,14 @@ CONFLICTS: tuple[Conflict, ...] = (
             "Examples are labels without quotes, and would show the model answers that have none",
         )
         for shown in ("--examples-by nearest", "--examples")
+    ),
+    *(
+        Conflict(
+            several,
+            "--by",
+            "A group's tree is asked node by node, and each vote would be another tree",
+        )
+        for several in ("--votes", "--models")
     ),
     *(
         Conflict(
@@ -567,6 +613,7 @@ COMBINED: tuple[str, ...] = tuple(
         "pack",
         "votes",
         "models",
+        "by",
         "evidence",
         "examples",
         "examples_by",
