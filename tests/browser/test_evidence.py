@@ -75,6 +75,9 @@ def test_a_value_shows_its_quote_and_a_quote_its_value(
     expect(paid.locator(".match")).to_contain_text("missing")
     review.locator(".pane [data-evidence='delivery']").first.click()
     expect(review.locator(".form .q.on")).to_have_attribute("data-field", "delivery")
+    assert results.locator(".facets").evaluate("it => getComputedStyle(it).display") == "grid", (
+        "the sheet of one view has taken the other's away"
+    )
     for width in (1280, 600):
         for name, view in (("results", results), ("review", review)):
             notebook.fit(view, width)
