@@ -192,8 +192,13 @@ def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
 
     Raises `ConfigurationError` for names that are no fields.
     """
-    if schema is None or options.evidence in (None, ""):
+    if options.evidence in (None, ""):
         return None
+    if schema is None:
+        raise ConfigurationError(
+            "--evidence asks for quotes for the fields of a schema, and it is empty: give "
+            f"{OPTIONS['schema'].usage}, or leave --evidence out"
+        )
     return quoted_schema(schema, options.evidence, OPTIONS["evidence"].long)
 
 
