@@ -39,6 +39,7 @@ class InvokeStage(RowStage):
         self.routes = routes
         self._plan_of = plan_of
         self._undecided = routes is not None  # until the first row has to be sent
+        self._planned = 0 if routes is None else routes.taken
         self._left: list[Plan] = []  # what was planned before the route was found
         self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
@@ -80,12 +81,11 @@ class InvokeStage(RowStage):
         """Find the route, and take it from here on. Raises what ends the run."""
         assert self.routes is not None
         assert self._plan_of is not None
-        before = self.routes.taken
         found = await self.routes.decide(self.sender, self._context)
         if not self._undecided:
             return
         self._undecided = False
-        if found != before:
+        if found != self._planned:
             self._left.append(self.plan)
             self.lookup.turn_to(found)
             self.plan = self._plan_of(self.routes.route)

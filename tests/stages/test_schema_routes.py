@@ -24,6 +24,7 @@ from ondine_nb.providers import (
     KNOWN,
     PROBE,
     OpenAIProvider,
+    keep,
     keep_probed,
     probe_settings,
     probed,
@@ -207,6 +208,16 @@ def test_what_earlier_versions_were_answered_is_found_whatever_the_way_is_now(
 def test_a_server_that_is_known_to_enforce_is_not_tried(tmp_path: Path, model: str) -> None:
     with MessagesServer() as server:
         assert statuses(done(run_of(server, tmp_path, model=model))) == ["answered"] * 4
+        assert server.probes.total() == 0
+
+
+def test_a_model_whose_list_says_that_it_is_held_to_schemas_is_not_tried(
+    tmp_path: Path, home: Path
+) -> None:
+    offered = {"id": "m", "capabilities": {"structured_outputs": {"supported": True}}}
+    with MessagesServer() as server:
+        keep(home, AnthropicProvider("m", base_url=server.url).identity, [offered])
+        assert statuses(done(run_of(server, tmp_path))) == ["answered"] * 4
         assert server.probes.total() == 0
 
 
