@@ -432,6 +432,31 @@ def test_batches_are_asked_in_words_where_the_other_api_has_none(tmp_path: Path)
         assert run.report()["schema"] == "by words"
 
 
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_votes_of_two_models_find_the_way_of_each(tmp_path: Path, drops: list[str]) -> None:
+    with MessagesServer(drops_schema=drops) as server:
+        run = done(run_of(server, tmp_path, model=None, models="m,n", votes=2))
+        assert not run.frame["mood"].isna().any()
+        assert list(run.frame["mood_agree"]) == [4] * 4
+        assert server.probes == {"messages": 2, "chat": 2}
+        assert run.report()["schema"] == ("by words" if "chat" in drops else "by the server")
+
+
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_groups_and_their_trees_are_asked_the_way_that_is_found(
+    tmp_path: Path, drops: list[str]
+) -> None:
+    data = pd.DataFrame({"who": ["a"] * 40 + ["b"] * 2, "text": [f"text {at}" for at in range(42)]})
+    with MessagesServer(drops_schema=drops, bills_probes=True) as server:
+        run = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert list(run.frame["mood"].isna()) == [False] * 2
+        assert probes(server) == ["messages", "chat"]
+        assert server.ledger.requests > 5  # a tree of leaves, and what merges them
+        assert run.costs.total_cost == billed(server)
+        again = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert again.costs.total_cost == 0
+
+
 def test_a_row_asked_again_first_of_all_goes_the_way_that_is_found(tmp_path: Path) -> None:
     """Its answers lie in the journal and break the schema: nothing was sent before it."""
     with MessagesServer(answer=lambda _body: "nonsense") as server:
