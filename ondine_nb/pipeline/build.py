@@ -422,9 +422,10 @@ def routes_of(options: Options, provider: Provider, settings: Settings) -> list[
     to be asked twice, as an object of the user's own).
     """
     can, given = capabilities(provider), Route(provider, settings)
+    if settings.schema is None or can.enforces_schemas or can.clone is None:
+        return [given]
     _, model = _known_model(provider)
-    held = can.enforces_schemas or (model is not None and model.structured)
-    if settings.schema is None or held or can.clone is None:
+    if model is not None and model.structured:
         return [given]
     words = system_in_words(settings.schema, settings.system)
     in_words = replace(settings, schema=None, system=words)
