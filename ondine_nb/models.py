@@ -24,6 +24,7 @@ __all__ = [
     "CostEstimate",
     "ExecutionResult",
     "Failure",
+    "MediaPart",
     "ProcessingStats",
     "Prompt",
     "PromptPart",
@@ -133,6 +134,28 @@ class PromptPart(Protocol):
     @property
     def text(self) -> str:
         """A few words for it in views."""
+        ...
+
+
+class MediaPart(PromptPart, Protocol):
+    """A picture or a document in a prompt: what a provider needs to know to send it.
+
+    Its bytes are not held: `load` reads them, each time it is called. Where there is a `url`, the
+    server fetches it itself, and there is nothing to read.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the server fetches it, or ""."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """About how many bytes it is sent with: those of its file; 0 of a URL."""
+        ...
+
+    def load(self) -> tuple[str, bytes]:
+        """Media type and bytes to send, read now: in a thread. Raises `MediaError`."""
         ...
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
+    from .media import Media, MediaReader
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
@@ -20,6 +21,8 @@ __all__ = [
     "Column",
     "Frame",
     "FrameSource",
+    "Media",
+    "MediaReader",
     "Sink",
     "Source",
     "frames_in",
@@ -41,6 +44,8 @@ __getattr__: Callable[[str], Any] = lazily(
         "ENDINGS": "files",
         "Frame": "frames",
         "FrameSource": "source",
+        "Media": "media",
+        "MediaReader": "media",
         "Sink": "sinks",
         "Source": "source",
         "frames_in": "frames",
