@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from ..data import Frame, FrameSource, Source
+from ..data import Frame, FrameSource, MediaReader, Source
 from ..errors import ConfigurationError
 from ..evaluation import Examples, examples_of
 from ..journal import Journal, home
@@ -61,12 +61,14 @@ __all__ = [
     "asker_of",
     "budget_of",
     "check_batches",
+    "check_media",
     "check_packs",
     "examples_in",
     "executor_of",
     "own_provider",
     "produced",
     "provider_of",
+    "reading",
     "settings_of",
 ]
 
@@ -193,6 +195,35 @@ def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Se
 def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]:
     known = kept(home(), provider.identity)
     return known, None if known is None else known.find(provider.model)
+
+
+def reading(template: Template | JinjaTemplate, provider: Provider) -> Template | JinjaTemplate:
+    """The template with a reader of its own for the files of its rows, as `provider` takes them.
+
+    What the reader learns of a file holds for as long as it does: one run.
+    """
+    if not template.forms:
+        return template
+    can = capabilities(provider)
+    return template.reading(MediaReader(takes=can.parts, fetches=can.fetches, title=can.title))
+
+
+def check_media(provider: Provider, template: Template | JinjaTemplate) -> None:
+    """Raises `ConfigurationError` where the model is known not to see what the prompt shows it."""
+    can, (known, model) = capabilities(provider), _known_model(provider)
+    sees = {"image": model and model.images, "document": model and model.documents}
+    for form, column in template.forms:
+        kind = {"pdf": "document", "image": "image", "images": "image"}.get(form)
+        if kind is None or (kind in can.parts and sees[kind] is not False):
+            continue
+        what = "pictures" if kind == "image" else "PDFs"
+        asked = f"{{{column}:{form}}}" if isinstance(template, Template) else f"the filter '{form}'"
+        others = [it.id for it in (known.models if known else ()) if it.images and it.writes]
+        named = ", ".join(others[:3]) or "claude-haiku-5-5"
+        raise ConfigurationError(
+            f"{asked} asks for a model that is known to take {what}, and {can.title} with "
+            f"'{provider.model}' is not: name one with -m, such as {named}"
+        )
 
 
 def check_batches(provider: Provider) -> None:

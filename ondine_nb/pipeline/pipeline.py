@@ -34,12 +34,14 @@ from .build import (
     asker_of,
     budget_of,
     check_batches,
+    check_media,
     check_packs,
     examples_in,
     executor_of,
     own_provider,
     produced,
     provider_of,
+    reading,
     settings_of,
 )
 from .estimate import Estimator
@@ -126,6 +128,9 @@ class Pipeline:
         self.settings: Settings = settings_of(self.options, self.provider, self.schema, self.head)
         self._check_budget()
         self._check_executor()
+        if self.template.forms:
+            self._check_media()
+            self.template = reading(self.template, self.provider)
         if self.options.batch:
             check_batches(self.provider)
         if self.options.pack > 1:
@@ -199,7 +204,7 @@ class Pipeline:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
         return Estimator(
-            self.template,
+            reading(self.template, self.provider),
             rows or plan.rowset,
             plan.asker,
             examples=self.examples,
@@ -358,7 +363,7 @@ class Pipeline:
         )
         stages: list[PipelineStage] = [
             LoadStage(rows),
-            PromptStage(self.template, self.examples),
+            PromptStage(reading(self.template, self.provider), self.examples),
             *self._journal_only(invoke),
             invoke,
             ParseStage(self.schema, invoke, column=options.column),
@@ -453,10 +458,11 @@ class Pipeline:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
         settings = settings_of(self.options, provider, self.schema, self.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
-        for chunk in rows.iter_rows(self.template.columns):
+        template = reading(self.template, provider)
+        for chunk in rows.iter_rows(template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
-                    if (prompt := self._prompt(values)) is not None:
+                    if (prompt := self._prompt(template, values)) is not None:
                         own = hasher.copy()
                         own.update(prompt.key_bytes)
                         keys += [own.digest(), own.digest() + PACK_MARK]
@@ -467,12 +473,27 @@ class Pipeline:
 
         return run_in_thread(found)
 
-    def _prompt(self, values: Sequence[Any]) -> Prompt | None:
+    def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""
-        prompt = self.template.render(values)
+        prompt = template.render(values)
         if prompt is None or self.examples is None:
             return prompt
         return Prompt(*self.examples.before([values]), *prompt.parts)
+
+    def _check_media(self) -> None:
+        """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
+        check_media(self.provider, self.template)
+        form, column = self.template.forms[0]
+        if self.examples is not None:
+            raise ConfigurationError(
+                f"--examples shows labelled rows as text, and the prompt has {{{column}:{form}}}: "
+                "leave --examples out, or ask without pictures and documents"
+            )
+        if self.options.executor_name == "dask":
+            raise ConfigurationError(
+                f"--executor dask sends text, and the prompt has {{{column}:{form}}}, whose files "
+                "are read on this machine: leave --executor out"
+            )
 
     def _check_executor(self) -> None:
         executor = self.options.executor_name

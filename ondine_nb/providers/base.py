@@ -23,7 +23,7 @@ from ..errors import (
     RefusalError,
     UnfinishedAnswerError,
 )
-from ..models import Usage
+from ..models import Prompt, Usage
 from .pricing import ModelPrice
 
 __all__ = [
@@ -271,8 +271,11 @@ class Capabilities:
     """What a provider can do, by attributes that it may leave out; `capabilities` reads them.
 
     `parts` are the kinds of a prompt's parts that it takes. With more than `text` among them, its
-    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`. `read` makes an `Answer`
-    of a body, or raises `MalformedAnswerError`: of a Messages API answer, if it is left out.
+    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`. With `write` only prompts
+    that aren't text alone are: it is called in a thread and makes of one what `send` is given in
+    its place. `fetches` are the kinds of parts that the server fetches itself, by their URL.
+    `read` makes an `Answer` of a body, or raises `MalformedAnswerError`: of a Messages API answer,
+    if it is left out.
     `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its Message
     Batches, once it is open; `models` asks what models the server offers, as dicts. Each of these
     three is None where it can't be had.
@@ -286,6 +289,8 @@ class Capabilities:
     """
 
     parts: frozenset[str] = _TEXT
+    write: Callable[[Prompt], Any] | None = None
+    fetches: frozenset[str] = frozenset()
     read: Callable[[bytes], Answer] = Answer.read
     clone: Callable[[], Provider] | None = None
     batches: Callable[[], Any] | None = None
@@ -299,9 +304,9 @@ class Capabilities:
     earlier_identities: tuple[str, ...] = ()
 
     @property
-    def takes_text_only(self) -> bool:
-        """Whether prompts are given as `str`."""
-        return self.parts <= _TEXT
+    def takes_text_as_str(self) -> bool:
+        """Whether prompts that are text alone are given as `str`."""
+        return self.parts <= _TEXT or self.write is not None
 
 
 def capabilities(provider: Any) -> Capabilities:
@@ -311,7 +316,9 @@ def capabilities(provider: Any) -> Capabilities:
         for each in fields(Capabilities)
         if hasattr(provider, each.name)
     }
-    said["parts"] = frozenset(said.get("parts", _TEXT))
+    for kinds in ("parts", "fetches"):
+        if kinds in said:
+            said[kinds] = frozenset(said[kinds])
     if "read" in said:
         said["read"] = _safely(said["read"])
     return Capabilities(**{"title": provider.identity, **said})

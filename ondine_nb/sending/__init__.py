@@ -9,6 +9,7 @@ from .. import lazily
 
 if TYPE_CHECKING:
     from .budget import Budget, Reservation, SessionBudget
+    from .bytes_in_flight import BytesInFlight, in_media_thread
     from .circuit_breaker import CircuitBreaker, Outage
     from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
     from .limits import Limits, Permit
@@ -27,6 +28,7 @@ __all__ = [
     "Attempts",
     "Backoff",
     "Budget",
+    "BytesInFlight",
     "CachePoints",
     "CircuitBreaker",
     "ConcurrencyLimit",
@@ -45,6 +47,7 @@ __all__ = [
     "SessionBudget",
     "answer_in",
     "cache_points",
+    "in_media_thread",
     "least_tokens",
     "question_key",
 ]
@@ -57,6 +60,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Attempts": "retry",
         "Backoff": "retry",
         "Budget": "budget",
+        "BytesInFlight": "bytes_in_flight",
         "CachePoints": "prompt_cache",
         "CircuitBreaker": "circuit_breaker",
         "ConcurrencyLimit": "concurrency",
@@ -76,6 +80,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "SessionBudget": "budget",
         "answer_in": "question",
         "cache_points": "prompt_cache",
+        "in_media_thread": "bytes_in_flight",
         "least_tokens": "prompt_cache",
         "question_key": "question",
     },

@@ -71,7 +71,8 @@ class Sender:
         while True:
             try:
                 async with self.limits.permit(request) as permit:
-                    reply = await request.endpoint.provider.send(request.given)
+                    given = request.given if request.body is None else request.body
+                    reply = await request.endpoint.provider.send(given)
                     await self._keep(request, permit, reply)
                 return True
             except AnsweredElsewhere:

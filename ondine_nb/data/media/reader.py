@@ -15,7 +15,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,20 +60,24 @@ class _Origin:
 class MediaReader:
     """Makes the parts of a prompt of a cell's value, by the form that the prompt asks for it in.
 
-    `folder` is what relative paths begin at (the working directory by default). It may be called
-    from several threads. What it learns of a file is kept by path, size and time of the last
-    change, until `forget`.
+    `folder` is what relative paths begin at (the working directory by default). `takes` are the
+    kinds of parts that the model takes, and `fetches` those whose URLs its server fetches; `title`
+    is what it is called. It may be called from several threads. What it learns of a file is kept by
+    path, size and time of the last change, for as long as it lives: a run has its own.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        takes: Collection[str] = ("text", "image", "document"),
+        fetches: Collection[str] = ("image", "document"),
+        title: str = "the model",
+    ) -> None:
         self.folder: Path = Path.cwd() if folder is None else Path(folder)
+        self._takes, self._fetches, self._title = takes, fetches, title
         self._facts: OrderedDict[tuple[_FileId, str], Media] = OrderedDict()
         self._lock = threading.Lock()
-
-    def forget(self) -> None:
-        """Read every file again: a run begins."""
-        with self._lock:
-            self._facts.clear()
 
     def __call__(self, form: str, value: Any) -> tuple[Part, ...]:
         """The parts for `value` in this form: `image`, `images`, `pdf` or `file`; none of nothing.
@@ -91,9 +95,18 @@ class MediaReader:
 
     def _part(self, form: str, value: Any) -> Part:
         if isinstance(value, str) and _is_url(value):
-            return _of_url(form, value.strip())
+            return self._check_fetched(_of_url(form, value.strip()))
         origin = self._origin(value)
         return self._known(origin, form) or self._judged(origin, form)
+
+    def _check_fetched(self, media: Media) -> Media:
+        if media.kind in self._fetches:
+            return media
+        what = "pictures" if media.kind == "image" else "PDFs"
+        raise MediaError(
+            f"'{one_line(media.url, _SHOWN)}' is a URL, and {self._title} isn't known to fetch "
+            f"{what}: give --fetch, so that it is fetched here, or the file itself"
+        )
 
     # -- where the bytes are
 
@@ -166,8 +179,14 @@ class MediaReader:
         if media_type == TEXT and form == "file":
             return _as_text(content, origin)
         _check_type(media_type, form, origin)
+        kind = "document" if media_type == PDF else "image"
+        if kind not in self._takes:
+            raise UnsupportedFileError(
+                f"{origin.shown} is {type_name(media_type)}, and {self._title} isn't known to take "
+                "any: name another model with -m"
+            )
         media = Media(
-            "document" if media_type == PDF else "image",
+            kind,
             media_type,
             sha256=origin.digest or hashlib.sha256(content).hexdigest(),
             length=len(content),

@@ -6,6 +6,7 @@ from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
 from .connections import CONNECTING, connections, time_bounds
 from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
 from .fast_path import BodyTemplate, FastPath, RawResponse, TimeLimit
+from .request_body import RequestBody, content_pieces
 
 __all__ = [
     "CONNECTING",
@@ -14,11 +15,13 @@ __all__ = [
     "BodyTemplate",
     "FastPath",
     "RawResponse",
+    "RequestBody",
     "TimeLimit",
     "Unpacking",
     "causes",
     "check_redirect",
     "connections",
+    "content_pieces",
     "guard",
     "not_answered",
     "retry_after",

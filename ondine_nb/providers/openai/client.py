@@ -20,15 +20,18 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
+from ...models import MediaPart, Prompt
 from ..base import Answer, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
 from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
     BodyTemplate,
     FastPath,
+    RequestBody,
     TimeLimit,
     causes,
     connections,
+    content_pieces,
     not_answered,
     time_bounds,
     timed_out,
@@ -55,6 +58,7 @@ _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
 _MAY_NOT_REASON = re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
+_TAKE_DOCUMENTS = ("openai", "azure", "openrouter")
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
@@ -121,6 +125,17 @@ class OpenAIProvider:
         self._system: list[dict[str, str]] = []
         self._timeout = 120.0
         self._constant_bytes = 0
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What is known to be taken: pictures, where the model has eyes; PDFs by few."""
+        documents = self.row.name in _TAKE_DOCUMENTS
+        return frozenset({"text", "image", "document"} if documents else {"text", "image"})
+
+    @property
+    def fetches(self) -> frozenset[str]:
+        """What the server fetches by its URL."""
+        return frozenset() if self.row.local or self.row.name == "gemini" else frozenset({"image"})
 
     @property
     def unable(self) -> str:
@@ -232,12 +247,22 @@ class OpenAIProvider:
         if client is not None:
             await client.close()
 
-    async def send(self, prompt: str) -> Reply:
-        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
+    def write(self, prompt: Prompt) -> RequestBody:
+        """The body of a request with pictures or documents. Raises `MediaError`."""
+        if self._template is None:
+            raise RowError(self.unable or "the provider isn't open")
+        return self._template.holding(content_pieces(prompt.parts, _block))
+
+    async def send(self, prompt: str | RequestBody) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says.
+
+        `prompt` is a text, or what `write` made.
+        """
         if self._template is None:
             raise RowError(self.unable or "the provider isn't open")
         started = time.perf_counter()
-        body, path = self._template.around(prompt), self._fast_path
+        body = self._template.around(prompt) if isinstance(prompt, str) else prompt
+        path = self._fast_path
         taken = None if path is None else await self._by_fast_path(path, body)
         raw, headers = taken or await self._by_sdk(body)
         latency = time.perf_counter() - started
@@ -245,7 +270,7 @@ class OpenAIProvider:
             raise self._of_body(raw, headers)
         return Reply(on_wire(WIRE, raw), limits_told(headers), latency)
 
-    async def _by_fast_path(self, path: FastPath, body: bytes) -> _Got | None:
+    async def _by_fast_path(self, path: FastPath, body: bytes | RequestBody) -> _Got | None:
         """The body and headers of the answer; None for a redirect, which the SDK follows."""
         try:
             async with TimeLimit(self._timeout):
@@ -260,9 +285,11 @@ class OpenAIProvider:
             raise self._of_response(response)
         return (taken.body, taken.headers) if taken.status < 300 else None
 
-    async def _by_sdk(self, body: bytes) -> _Got:
+    async def _by_sdk(self, body: bytes | RequestBody) -> _Got:
         openai, httpx2 = importlib.import_module("openai"), importlib.import_module("httpx2")
         try:
+            if isinstance(body, RequestBody):
+                body = await asyncio.to_thread(body.whole)
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with TimeLimit(self._timeout):
                 response = await self._client.post(_PATH, cast_to=httpx2.Response, content=body)
@@ -281,13 +308,15 @@ class OpenAIProvider:
             self._fast_path = FastPath.like(self._http, response.request, connecting)
         return content, response.headers
 
-    async def count_tokens(self, prompt: str) -> int | None:
+    async def count_tokens(self, prompt: str | Prompt) -> int | None:
         """None: Chat Completions count no tokens beforehand."""
         return None
 
-    def request_bytes(self, prompt: str) -> int:
+    def request_bytes(self, prompt: str | Prompt) -> int:
         """A bound on input tokens: one token holds at least one byte of the request's texts."""
-        return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        if isinstance(prompt, str):
+            return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        return self._constant_bytes + prompt.size
 
     def _of_response(self, response: Any) -> RowError | FatalProviderError:
         """Which of our errors an HTTP status means."""
@@ -360,6 +389,17 @@ def _versioned(at: BaseUrl, row: KnownProvider) -> BaseUrl:
     path = "/openai/v1" if row.name == "azure" else "/v1"
     bare_is_its_own = row.base_url == at.identity  # a row that has no path there
     return at if bare_is_its_own else BaseUrl(at.identity + path, (), at.login, at.secret)
+
+
+def _block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
+    """A picture or document as a part of a turn. A file's own name isn't told: it decides nothing
+    that is in the key.
+    """
+    if part.kind == "image":
+        url = part.url or f"data:{media_type};base64,{data}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    held = {"filename": "document.pdf", "file_data": f"data:{media_type};base64,{data}"}
+    return {"type": "file", "file": held}
 
 
 def _of_openai_only() -> list[str]:
