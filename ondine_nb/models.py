@@ -25,6 +25,7 @@ __all__ = [
     "ExecutionResult",
     "Failure",
     "MediaPart",
+    "PictureLimits",
     "ProcessingStats",
     "Prompt",
     "PromptPart",
@@ -157,6 +158,35 @@ class MediaPart(PromptPart, Protocol):
     def load(self) -> tuple[str, bytes]:
         """Media type and bytes to send, read now: in a thread. Raises `MediaError`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """The largest picture that a model looks at as it is; a larger one is to be scaled down.
+
+    `px` are pixels of the longer side, `patches` squares of `patch` pixels that it may cover (None:
+    any number), `most_bytes` those of its file.
+    """
+
+    px: int
+    patches: int | None = None
+    patch: int = 28
+    most_bytes: int = 3_932_160  # 5 MiB in base64
+
+    def fit(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height as large as the model looks at, in the same proportions."""
+        share, size = min(1.0, self.px / max(width, height)), (width, height)
+        while share < 1.0 or self._passed_by(*size):  # patches at the edges count whole
+            size = max(1, round(width * share)), max(1, round(height * share))
+            if not self._passed_by(*size):
+                return size
+            share *= 0.998
+        return size
+
+    def _passed_by(self, width: int, height: int) -> bool:
+        """Whether a picture is larger than the model looks at."""
+        covered = -(-width // self.patch) * -(-height // self.patch)
+        return max(width, height) > self.px or (self.patches is not None and covered > self.patches)
 
 
 Part: TypeAlias = "str | PromptPart"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
-    from .media import Media, MediaReader
+    from .media import Media, MediaReader, matches_files
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
@@ -29,6 +29,7 @@ __all__ = [
     "is_nan_or_none",
     "joined",
     "kind_of",
+    "matches_files",
     "named_dtypes",
     "open_source",
     "open_target",
@@ -52,6 +53,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "is_nan_or_none": "columns",
         "joined": "source",
         "kind_of": "frames",
+        "matches_files": "media",
         "named_dtypes": "open",
         "open_source": "open",
         "open_target": "sinks",

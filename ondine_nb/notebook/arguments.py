@@ -244,8 +244,10 @@ def resolve_frame(
         near = nearest(text, frames)
         hint = f" Did you mean -i {near}?" if near else ""
         raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
+    from ..data import matches_files  # not at %load_ext
+
     path = Path(text).expanduser()
-    if path.is_file() or ("/" in text and path.is_dir()):
+    if path.is_file() or ("/" in text and path.is_dir()) or matches_files(text):
         return text
     try:
         # The user's own expression in the user's own namespace, as if typed into a cell.

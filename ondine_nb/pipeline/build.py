@@ -205,7 +205,10 @@ def reading(template: Template | JinjaTemplate, provider: Provider) -> Template 
     if not template.forms:
         return template
     can = capabilities(provider)
-    return template.reading(MediaReader(takes=can.parts, fetches=can.fetches, title=can.title))
+    reader = MediaReader(
+        takes=can.parts, fetches=can.fetches, title=can.title, measures=can.media_rules
+    )
+    return template.reading(reader)
 
 
 def check_media(provider: Provider, template: Template | JinjaTemplate) -> None:

@@ -24,6 +24,7 @@ from ..errors import (
     UnfinishedAnswerError,
 )
 from ..models import Prompt, Usage
+from .media_rules import ANY_MODEL, MediaRules
 from .pricing import ModelPrice
 
 __all__ = [
@@ -278,7 +279,8 @@ class Capabilities:
     if it is left out.
     `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its Message
     Batches, once it is open; `models` asks what models the server offers, as dicts. Each of these
-    three is None where it can't be had.
+    three is None where it can't be had. `media_rules` say how large the model looks at pictures,
+    and what pictures and documents come to in input tokens.
 
     `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
@@ -289,6 +291,7 @@ class Capabilities:
     """
 
     parts: frozenset[str] = _TEXT
+    media_rules: MediaRules = ANY_MODEL
     write: Callable[[Prompt], Any] | None = None
     fetches: frozenset[str] = frozenset()
     read: Callable[[bytes], Answer] = Answer.read

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from .answers import compose, prompt_of
 from .ledger import Billed
+from .media_bill import billed_size
 from .rules import ERRORS, Problem, problem_of
 
 __all__ = ["BatchRules", "Batches"]
@@ -210,7 +211,7 @@ class Batches:
         message: dict[str, Any] = compose(
             body,
             request_id,
-            len(json.dumps(body)),
+            billed_size(body, len(json.dumps(body))),
             answer=server._answer,
             thinking=server._thinking,
             usage=server._usage,

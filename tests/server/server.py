@@ -50,7 +50,7 @@ from .answers import (
     value_of,
 )
 from .batches import Batches, BatchRules
-from .cache import Hit, PromptCache
+from .cache import CHARS_A_TOKEN, Hit, PromptCache
 from .chat import (
     CHAT_ERRORS,
     CHAT_MODELS,
@@ -64,6 +64,7 @@ from .chat import (
 )
 from .clouds import cloud_body, cloud_model, cloud_problem
 from .ledger import Arrival, Billed, Ledger
+from .media_bill import billed_size
 from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
 __all__ = [
@@ -339,8 +340,10 @@ class MessagesServer:
 
     def _count(self, raw: bytes) -> web.Response:
         problem = problem_of(_parsed(raw), self._models, counting=True)
-        tokens = {"input_tokens": max(1, len(raw) // 4)}
-        return self._fail(problem) if problem else self._reply(tokens)
+        if problem:
+            return self._fail(problem)
+        size = billed_size(_parsed(raw), len(raw))
+        return self._reply({"input_tokens": max(1, size // CHARS_A_TOKEN)})
 
     async def _messages(self, request: web.BaseRequest, api: Api) -> web.StreamResponse:
         raw = await request.content.read()
@@ -426,7 +429,7 @@ class MessagesServer:
         message = compose(
             body,
             request_id,
-            len(raw),
+            billed_size(body, len(raw)),
             answer=self._answer,
             thinking=self._thinking,
             usage=self._usage,

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from .header import media_type_of, type_name
-from .media import Media
+from .listing import files_frame, is_pattern, matches_files
+from .media import Measures, Media
+from .needs import is_installed
+from .pdf import page_as_picture
 from .reader import FORMS, MediaReader
 
-__all__ = ["FORMS", "Media", "MediaReader", "media_type_of", "type_name"]
+__all__ = [
+    "FORMS",
+    "Measures",
+    "Media",
+    "MediaReader",
+    "files_frame",
+    "is_installed",
+    "is_pattern",
+    "matches_files",
+    "media_type_of",
+    "page_as_picture",
+    "type_name",
+]

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from ...models import PictureLimits
 from ...text import one_line
 
-__all__ = ["Media"]
+__all__ = ["Measures", "Media"]
 
-_MOST_PICTURE_TOKENS = 50_000  # of a picture whose size isn't known: more than any rule comes to
-_MOST_PAGES, _PAGE_TOKENS = 600, 8_000
+_UNMEASURED = 1_000_000_000  # tokens: what nobody has measured fits no budget
 _SHOWN = 60  # characters of a name
+
+
+class Measures(Protocol):
+    """How a model takes pictures and documents: how large, and what they come to in input tokens.
+
+    Sizes are pixels, None where they aren't known; so are pages.
+    """
+
+    @property
+    def limits(self) -> PictureLimits:
+        """The largest picture that it looks at as it is."""
+        ...
+
+    def picture(self, width: int | None, height: int | None) -> int:
+        """The input tokens that a picture likely comes to."""
+        ...
+
+    def most_of_picture(self, width: int | None, height: int | None) -> int:
+        """The input tokens that a picture can't pass."""
+        ...
+
+    def document(self, pages: int | None, text_bytes: int) -> int:
+        """The input tokens that a document likely comes to."""
+        ...
+
+    def most_of_document(self, pages: int | None, text_bytes: int) -> int:
+        """The input tokens that a document can't pass."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +49,10 @@ class Media:
 
     `sha256` is that of the file's bytes, or of the pixels of what is no file; "" of a `url` that
     the server fetches. `media_type`, `length` (bytes), `width` and `height` (px) are the file's,
-    None or 0 where they aren't known; `pages` those of a document. `scaling` says in what way the
-    bytes are changed before they are sent, "" where they go as they are. `name` is for views only:
-    neither it nor a path is sent, or in a key.
+    None or 0 where they aren't known; `pages` and `text_bytes` (UTF-8) those of a document.
+    `scaling` says in what way the bytes are changed before they are sent, "" where they go as they
+    are. `size` is a bound on its input tokens, `likely` about how many they are. `name` is for
+    views only: neither it nor a path is sent, or in a key.
     """
 
     kind: str
@@ -33,9 +62,12 @@ class Media:
     width: int | None = None
     height: int | None = None
     pages: int | None = None
+    text_bytes: int = 0
     url: str = ""
     scaling: str = ""
     name: str = field(default="", compare=False)
+    size: int = field(default=_UNMEASURED, compare=False)
+    likely: int = field(default=0, compare=False)
     loads: Callable[[Media], tuple[str, bytes]] | None = field(
         default=None, compare=False, repr=False
     )
@@ -53,17 +85,6 @@ class Media:
     def key_bytes(self) -> bytes:
         """What decides the answer: the content's hash and the scaling, or the URL."""
         return f"url:{self.url}".encode() if self.url else f"{self.sha256};{self.scaling}".encode()
-
-    @property
-    def size(self) -> int:
-        """A bound on its input tokens, by the largest of the rules that are known."""
-        if self.kind == "document":
-            return (self.pages or _MOST_PAGES) * _PAGE_TOKENS
-        if not (self.width and self.height):
-            return _MOST_PICTURE_TOKENS
-        pixels = self.width * self.height
-        tiles = math.ceil(self.width / 512) * math.ceil(self.height / 512)
-        return max(4_784, pixels // 750, pixels // 256, 2_833 + 5_667 * min(tiles, 8))
 
     @property
     def text(self) -> str:

@@ -32,8 +32,12 @@ from ...errors import (
 )
 from ...models import Part
 from ...text import is_missing, one_line
+from .fetch import Fetched, without_query
 from .header import PDF, PICTURES, SVG, TEXT, media_type_of, picture_size, type_name
-from .media import Media
+from .images import Picture, fitted, scaled_size
+from .media import Measures, Media
+from .needs import is_installed
+from .pdf import page_as_pdf, page_as_picture, page_size, pdf_of, split_page
 
 __all__ = ["FORMS", "MediaReader"]
 
@@ -42,6 +46,8 @@ MOST_FILE_BYTES = 64_000_000  # of one file, however it is scaled: it is held wh
 _MOST_TEXT_BYTES = 2_000_000  # of a text file in a prompt
 _MOST_FACTS = 50_000  # files whose hash is remembered within a run
 _SHOWN = 120  # characters of a path in an error
+_PICTURE_FORMS = ("image", "images")
+_DRAWN_PX = 1_568  # of a page, where nobody says how large a model looks at it
 _Read: TypeAlias = Callable[[], bytes]
 _FileId: TypeAlias = tuple[str, int, int]  # path, bytes, time of the last change (ns)
 
@@ -55,6 +61,7 @@ class _Origin:
     shown: str
     file: _FileId | None = None
     digest: str = ""  # of the pixels, where the bytes are made of them
+    page: int | None = None  # of a PDF, where only that is asked about
 
 
 class MediaReader:
@@ -62,8 +69,10 @@ class MediaReader:
 
     `folder` is what relative paths begin at (the working directory by default). `takes` are the
     kinds of parts that the model takes, and `fetches` those whose URLs its server fetches; `title`
-    is what it is called. It may be called from several threads. What it learns of a file is kept by
-    path, size and time of the last change, for as long as it lives: a run has its own.
+    is what it is called. `measures` are the model's: larger pictures are scaled down, and tokens
+    counted. With `fetched` files at URLs are read here, from public addresses only. It may be
+    called from several threads. What it learns of a file is kept by path, size and time of the
+    last change, for as long as it lives: a run has its own.
     """
 
     def __init__(
@@ -73,10 +82,13 @@ class MediaReader:
         takes: Collection[str] = ("text", "image", "document"),
         fetches: Collection[str] = ("image", "document"),
         title: str = "the model",
+        measures: Measures | None = None,
+        fetched: Fetched | None = None,
     ) -> None:
         self.folder: Path = Path.cwd() if folder is None else Path(folder)
         self._takes, self._fetches, self._title = takes, fetches, title
-        self._facts: OrderedDict[tuple[_FileId, str], Media] = OrderedDict()
+        self._measures, self._fetched = measures, fetched
+        self._facts: OrderedDict[tuple[_FileId, str, int | None], Media] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, form: str, value: Any) -> tuple[Part, ...]:
@@ -95,8 +107,12 @@ class MediaReader:
 
     def _part(self, form: str, value: Any) -> Part:
         if isinstance(value, str) and _is_url(value):
-            return self._check_fetched(_of_url(form, value.strip()))
-        origin = self._origin(value)
+            linked = _of_url(form, value.strip())
+            if self._fetched is None:
+                return self._weighed(self._check_fetched(linked))
+            origin = _at_url(linked, self._fetched)
+        else:
+            origin = self._origin(value)
         return self._known(origin, form) or self._judged(origin, form)
 
     def _check_fetched(self, media: Media) -> Media:
@@ -131,7 +147,7 @@ class MediaReader:
         )
 
     def _file(self, given: str | bytes) -> _Origin:
-        text = os.fsdecode(given)
+        text, page = split_page(os.fsdecode(given), self.folder)
         shown = one_line(text, _SHOWN)
         if not text.strip():
             raise MissingFileError("the path is empty")
@@ -153,7 +169,7 @@ class MediaReader:
                 f"'{shown}' has {found.st_size:,} bytes, and a file has {MOST_FILE_BYTES:,} at most"
             )
         known = (str(path), found.st_size, found.st_mtime_ns)
-        return _Origin(lambda: _read(path, shown), path.name, f"'{shown}'", known)
+        return _Origin(lambda: _read(path, shown), path.name, f"'{shown}'", known, page=page)
 
     def _not_there(self, shown: str, text: str) -> str:
         where = "" if os.path.isabs(os.path.expanduser(text)) else f" in '{self.folder}'"
@@ -165,7 +181,7 @@ class MediaReader:
         if origin.file is None:
             return None
         with self._lock:
-            return self._facts.get((origin.file, form))
+            return self._facts.get((origin.file, form, origin.page))
 
     def _judged(self, origin: _Origin, form: str) -> Part:
         content = origin.read()
@@ -179,7 +195,8 @@ class MediaReader:
         if media_type == TEXT and form == "file":
             return _as_text(content, origin)
         _check_type(media_type, form, origin)
-        kind = "document" if media_type == PDF else "image"
+        is_document = media_type == PDF and form not in _PICTURE_FORMS
+        kind = "document" if is_document else "image"
         if kind not in self._takes:
             raise UnsupportedFileError(
                 f"{origin.shown} is {type_name(media_type)}, and {self._title} isn't known to take "
@@ -193,24 +210,69 @@ class MediaReader:
             name=origin.name,
         )
         try:
-            media = self._measured(media, content)
+            media = self._weighed(self._measured(media, content, origin.page))
         except MediaError as error:
             raise type(error)(f"{origin.shown} {error}") from error
         media = replace(media, loads=lambda asked: self._loaded(asked, origin))
         if origin.file is not None:
             with self._lock:
-                self._facts[origin.file, form] = media
+                self._facts[origin.file, form, origin.page] = media
                 while len(self._facts) > _MOST_FACTS:
                     self._facts.popitem(last=False)
         return media
 
-    def _measured(self, media: Media, content: bytes) -> Media:
-        if media.kind == "document":
-            if b"%%EOF" not in content[-4_096:]:
-                raise BrokenFileError("begins as PDF and is cut or broken")
-            return media
+    def _measured(self, media: Media, content: bytes, page: int | None) -> Media:
+        """With pages or size, and how it is changed before it is sent. Raises `MediaError`."""
+        if media.media_type == PDF:
+            return self._of_pdf(media, content, page)
+        if page is not None:
+            raise UnsupportedFileError(f"is {type_name(media.media_type)} and has no page {page}")
         width, height = picture_size(content, media.media_type)
-        return replace(media, width=width, height=height)
+        media = replace(media, width=width, height=height)
+        if self._measures is None:
+            return media
+        picture = Picture(content, media.media_type, width, height)
+        size = scaled_size(picture, self._measures.limits)
+        if size is None:
+            return media
+        if not is_installed("PIL"):  # it can't be sent: say so before anything is
+            fitted(picture, self._measures.limits)
+        return replace(media, scaling=f"{size[0]} × {size[1]}")
+
+    def _of_pdf(self, media: Media, content: bytes, page: int | None) -> Media:
+        if b"%%EOF" not in content[-4_096:]:
+            raise BrokenFileError("begins as PDF and is cut or broken")
+        if page is None and not is_installed("pypdfium2"):  # it goes as it is, uncounted
+            return media
+        if page is None:
+            told = pdf_of(content)
+            return replace(media, pages=told.pages, text_bytes=told.text_bytes)
+        if media.kind == "document":
+            told = pdf_of(page_as_pdf(content, page))
+            return replace(media, pages=1, text_bytes=told.text_bytes, scaling=f"page {page}")
+        px = self._px
+        width, height = page_size(content, page, px)
+        return replace(media, width=width, height=height, scaling=f"page {page}, {px} px")
+
+    @property
+    def _px(self) -> int:
+        """The longer side of a page that is drawn."""
+        return _DRAWN_PX if self._measures is None else self._measures.limits.px
+
+    def _weighed(self, media: Media) -> Media:
+        """With its input tokens, by the model's measures."""
+        measures = self._measures
+        if measures is None:
+            return media
+        if media.kind == "document":
+            told = media.pages, media.text_bytes
+            return replace(
+                media, size=measures.most_of_document(*told), likely=measures.document(*told)
+            )
+        size = media.width, media.height
+        if media.width and media.height:
+            size = measures.limits.fit(media.width, media.height)
+        return replace(media, size=measures.most_of_picture(*size), likely=measures.picture(*size))
 
     def _loaded(self, media: Media, origin: _Origin) -> tuple[str, bytes]:
         content = origin.read()
@@ -218,7 +280,25 @@ class MediaReader:
             raise ChangedFileError(
                 f"{origin.shown} was changed while the run was under way: run the cell again"
             )
-        return media.media_type, content
+        try:
+            return self._as_sent(media, content, origin.page)
+        except MediaError as error:
+            raise type(error)(f"{origin.shown} {error}") from error
+
+    def _as_sent(self, media: Media, content: bytes, page: int | None) -> tuple[str, bytes]:
+        """Media type and bytes of what is sent for this content."""
+        if not media.scaling:
+            return media.media_type, content
+        if page is not None and media.kind == "document":
+            return PDF, page_as_pdf(content, page)
+        if page is not None:
+            content = page_as_picture(content, page, self._px)
+            media = replace(media, media_type="image/png")
+        assert self._measures is not None or page is not None  # else nothing is scaled
+        picture = Picture(content, media.media_type, media.width or 0, media.height or 0)
+        if self._measures is not None:
+            picture = fitted(picture, self._measures.limits)
+        return picture.media_type, picture.content
 
 
 def _items(value: Any) -> Iterator[Any]:
@@ -267,6 +347,11 @@ def _of_url(form: str, url: str) -> Media:
     )
 
 
+def _at_url(linked: Media, fetched: Fetched) -> _Origin:
+    shown = f"'{one_line(without_query(linked.url), _SHOWN)}'"
+    return _Origin(lambda: fetched.read(linked.url), linked.name, shown, (linked.url, 0, 0))
+
+
 def _held(content: bytes, name: str = "") -> _Origin:
     shown = f"'{one_line(name, _SHOWN)}'" if name else f"a value of {len(content):,} bytes"
     return _Origin(lambda: content, os.path.basename(name), shown)
@@ -308,12 +393,14 @@ def _check_type(media_type: str, form: str, origin: _Origin) -> None:
     is_picture = media_type in PICTURES
     if (is_picture and form != "pdf") or (media_type == PDF and form in ("pdf", "file")):
         return
+    if media_type == PDF and origin.page is not None:  # which is drawn
+        return
     wanted = {"pdf": "PDF", "file": "pictures (JPEG, PNG, GIF, WebP), PDF and text"}.get(
         form, "JPEG, PNG, GIF and WebP"
     )
     hint = ""
     if media_type == PDF:
-        hint = ": write {…:pdf}"
+        hint = ": write {…:pdf}, or give the path of a page, as a.pdf#page=1"
     elif is_picture:
         hint = ": write {…:image}"
     elif media_type == TEXT:

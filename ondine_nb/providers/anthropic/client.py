@@ -27,9 +27,9 @@ from ...errors import (
 )
 from ...models import MediaPart, Prompt
 from ..base import Reply, Settings, without_login
-from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
+    BaseUrl,
     BodyTemplate,
     FastPath,
     RequestBody,
@@ -42,6 +42,7 @@ from ..http import (
     transient,
 )
 from ..known import KNOWN, KnownProvider
+from ..media_rules import MediaRules, claude_rules
 from ..pricing import FREE, ModelPrice, find_price
 from . import clouds
 from .errors import is_spent, said
@@ -157,6 +158,11 @@ class AnthropicProvider:
         self._timeout = 120.0
         self._constant_bytes = 0
         self._head = ""
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """How the model takes pictures and documents."""
+        return claude_rules(self.model)
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get the client ready in a thread; it connects on the loop of its first request."""

@@ -1,7 +1,8 @@
-"""What every API over HTTP needs: errors read, answers bounded, a fast path around an SDK."""
+"""What every API over HTTP needs: its address, errors read, answers bounded, a fast path."""
 
 from __future__ import annotations
 
+from .base_url import BaseUrl
 from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
 from .connections import CONNECTING, connections, time_bounds
 from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
@@ -12,6 +13,7 @@ __all__ = [
     "CONNECTING",
     "ENCODINGS",
     "MOST_BYTES",
+    "BaseUrl",
     "BodyTemplate",
     "FastPath",
     "RawResponse",

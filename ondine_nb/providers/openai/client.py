@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
 from ...models import MediaPart, Prompt
 from ..base import Answer, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
-from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
+    BaseUrl,
     BodyTemplate,
     FastPath,
     RequestBody,
@@ -37,6 +37,7 @@ from ..http import (
     timed_out,
 )
 from ..known import KNOWN, KnownProvider
+from ..media_rules import MediaRules, chat_rules
 from ..pricing import ModelPrice, find_price
 from .answers import error_in, read_chat
 from .errors import ErrorBody, error_of
@@ -153,6 +154,11 @@ class OpenAIProvider:
         if wire not in ("", WIRE):
             raise unknown_wire(wire)
         return read_chat(raw)
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """How the model takes pictures and documents."""
+        return chat_rules(self.model)
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get the client ready in a thread; it connects on the loop of its first request."""

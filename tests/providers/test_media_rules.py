@@ -1,0 +1,84 @@
+"""What pictures and pages come to: the model's own rule is likely, none known passes the bound."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ondine_nb.providers import ANY_MODEL, OpenAIProvider, capabilities
+from ondine_nb.providers.anthropic import AnthropicProvider
+from ondine_nb.providers.media_rules import chat_rules, claude_rules
+
+# Input tokens of a picture as they were measured or told, by model: width, height, tokens.
+TOLD = [
+    ("claude-haiku-5-5", 256, 256, 100),
+    ("claude-haiku-5-5", 1_920, 1_080, 2_691),
+    ("claude-opus-4-8", 1_000, 1_000, 1_296),
+    ("claude-haiku-4-5", 1_280, 720, 1_196),
+    ("claude-haiku-4-5", 4_032, 3_024, 1_560),  # scaled down before
+    ("openai gpt-4o", 1_024, 1_024, 765),
+    ("openai gpt-5-mini", 1_024, 1_024, 1_762),
+    ("openai gpt-6-astra", 1_024, 1_024, 1_229),
+    ("openai gpt-4o-mini", 512, 512, 8_500),
+    ("gemini gemini-3-pro", 1_024, 1_024, 1_120),
+]
+MODELS = (
+    "claude-haiku-5-5",
+    "claude-haiku-4-5",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-6-astra",
+    "gemini-3",
+    "else",
+)
+
+
+def rules_of(model: str):  # type: ignore[no-untyped-def]
+    return claude_rules(model) if model.startswith("claude") else chat_rules(model.split()[-1])
+
+
+@pytest.mark.parametrize(("model", "width", "height", "tokens"), TOLD)
+def test_what_is_likely_is_near_what_was_told(
+    model: str, width: int, height: int, tokens: int
+) -> None:
+    assert rules_of(model).picture(width, height) == pytest.approx(tokens, rel=0.05)
+
+
+@given(width=st.integers(1, 8_000), height=st.integers(1, 8_000), model=st.sampled_from(MODELS))
+def test_no_rule_that_is_known_passes_the_bound(width: int, height: int, model: str) -> None:
+    rules = rules_of(model)
+    bound = rules.most_of_picture(width, height)
+    patches = ceil(width / 28) * ceil(height / 28)
+    tiles = 85 + 170 * ceil(width / 512) * ceil(height / 512)
+    squares = ceil(2.46 * ceil(width / 32) * ceil(height / 32))
+    assert bound >= max(patches, width * height / 750, tiles, squares)
+    assert bound > rules.picture(width, height)
+
+
+@given(pages=st.integers(1, 600), text=st.integers(0, 5_000_000))
+def test_a_document_cant_pass_its_text_in_bytes_and_its_pages(pages: int, text: int) -> None:
+    bound = ANY_MODEL.most_of_document(pages, text)
+    assert bound >= text + 4_784 * pages
+    assert ANY_MODEL.document(pages, text) < bound
+
+
+def test_what_nobody_has_seen_is_bound_by_the_largest_that_is_taken() -> None:
+    for rules in map(rules_of, MODELS):
+        assert rules.most_of_picture(None, None) >= 4_784
+        assert rules.most_of_document(None, 0) >= 600 * 4_784
+    assert ANY_MODEL.most_of_picture(None, None) >= ANY_MODEL.most_of_picture(8_000, 8_000)
+
+
+def test_a_provider_says_by_which_rules_its_model_goes() -> None:
+    assert (
+        capabilities(AnthropicProvider("claude-haiku-4-5", api_key="k")).media_rules.limits.px
+        == 1_568
+    )
+    assert (
+        capabilities(AnthropicProvider("claude-opus-5-5", api_key="k")).media_rules.limits.px
+        == 2_576
+    )
+    assert capabilities(OpenAIProvider("gpt-5.4", api_key="k")).media_rules.limits.px == 2_048
