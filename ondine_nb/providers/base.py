@@ -49,7 +49,8 @@ class Settings:
 
     `schema` is a JSON Schema that the answer has to meet, `timeout` seconds for one attempt.
     `cached_system` and `cached_head`, what every prompt begins with, ask for these texts to be
-    marked for the provider's cache: a price, not another question.
+    marked for the provider's cache, `cached_parts` for so many parts before the head, the last of
+    which is no text: a price, not another question.
     """
 
     model: str
@@ -61,11 +62,12 @@ class Settings:
     timeout: float = 120.0
     cached_system: bool = False
     cached_head: str = ""
+    cached_parts: int = 0
 
     @property
     def caches(self) -> bool:
         """Whether anything is marked for the provider's cache."""
-        return self.cached_system or bool(self.cached_head)
+        return self.cached_system or bool(self.cached_head) or self.cached_parts > 0
 
     def deciding(self) -> dict[str, Any]:
         """Everything here that decides an answer. `max_tokens` only cuts it, so isn't in it."""

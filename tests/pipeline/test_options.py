@@ -149,7 +149,13 @@ def test_packs_and_batches_exclude_each_other() -> None:
     assert Options(pack=1, batch=True).batch
 
 
-EXAMPLES: dict[str, Any] = {"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"}
+EXAMPLES: dict[str, Any] = {
+    "attach": "a.txt",
+    "batch": True,
+    "pack": 2,
+    "to": "x.csv",
+    "examples": "labeled",
+}
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda it: f"{it.one} {it.other}")

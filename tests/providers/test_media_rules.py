@@ -16,6 +16,7 @@ from ondine_nb.providers.media_rules import chat_rules, claude_rules
 TOLD = [
     ("claude-haiku-5-5", 256, 256, 100),
     ("claude-haiku-5-5", 1_920, 1_080, 2_691),
+    ("claude-opus-5-5", 3_840, 2_160, 2_992),
     ("claude-opus-4-8", 1_000, 1_000, 1_296),
     ("claude-haiku-4-5", 1_280, 720, 1_196),
     ("claude-haiku-4-5", 4_032, 3_024, 1_560),  # scaled down before
@@ -73,12 +74,10 @@ def test_what_nobody_has_seen_is_bound_by_the_largest_that_is_taken() -> None:
 
 
 def test_a_provider_says_by_which_rules_its_model_goes() -> None:
-    assert (
-        capabilities(AnthropicProvider("claude-haiku-4-5", api_key="k")).media_rules.limits.px
-        == 1_568
-    )
-    assert (
-        capabilities(AnthropicProvider("claude-opus-5-5", api_key="k")).media_rules.limits.px
-        == 2_576
-    )
-    assert capabilities(OpenAIProvider("gpt-5.4", api_key="k")).media_rules.limits.px == 2_048
+    for provider, px in (
+        (AnthropicProvider("claude-haiku-4-5", api_key="k"), 1_568),
+        (AnthropicProvider("claude-opus-4-8", api_key="k"), 2_576),
+        (AnthropicProvider("claude-opus-5-5", api_key="k"), 2_000),
+        (OpenAIProvider("gpt-5.4", api_key="k"), 2_048),
+    ):
+        assert capabilities(provider).media_rules.limits.px == px

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .fetch import Fetched
 from .header import media_type_of, type_name
 from .listing import files_frame, is_pattern, matches_files
 from .media import Measures, Media
@@ -11,6 +12,7 @@ from .reader import FORMS, MediaReader
 
 __all__ = [
     "FORMS",
+    "Fetched",
     "Measures",
     "Media",
     "MediaReader",
