@@ -112,7 +112,7 @@ def test_a_row_for_each_page_is_asked_by_that_page(
         "contract.pdf#page=1", "contract.pdf#page=2", "contract.pdf#page=3",
         "guide.pdf#page=1", "guide.pdf#page=2",
     ]  # fmt: skip
-    documents = [block for block in blocks(server, since)]
+    documents = blocks(server, since)
     assert {it[1]["source"]["media_type"] for it in documents} == {"application/pdf"}
     assert str(run.context.metrics.media) == "5 PDFs with 5 pages (5 scaled down or cut out to fit)"
     drawn = asker.run("contract.pdf", "See: {path:image}", max_tokens=20, pages=True, image_px=500)
