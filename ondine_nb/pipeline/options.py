@@ -159,10 +159,9 @@ class Options:
     )
     image_px: int | None = option(
         None,
-        "longer side that larger pictures are scaled down to",
+        "longer side that larger pictures are scaled down to, instead of the model's best",
         Kind.WHOLE,
         metavar="N",
-        shown="the model's best",
         unit="pixels",
         least=28,
         most=8_000,
