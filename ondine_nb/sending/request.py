@@ -24,7 +24,7 @@ from .prompt_cache import CacheWarmUp
 from .question import Question
 from .retry import Attempts
 
-__all__ = ["AnswerShare", "Endpoint", "Request"]
+__all__ = ["AnswerShare", "Endpoint", "Request", "body_bytes"]
 
 _UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 
@@ -132,7 +132,7 @@ class Request:
             if price is not None:
                 self.worst_case = price.ceiling(self.bound, endpoint.settings.max_tokens)
             if not self.prompt.is_text:
-                self.weight = _weight(self.prompt)
+                self.weight = body_bytes(self.prompt)
         return self
 
     @property
@@ -147,10 +147,16 @@ class Request:
         return [AnswerShare(question, row, body, NO_USAGE, None, None)]
 
 
-def _weight(prompt: Prompt) -> int:
-    """The bytes of a body with this prompt; its pictures and documents are in base64 there."""
-    others = [part for part in prompt.parts if not isinstance(part, str)]
-    return prompt.size + sum(getattr(part, "length", 0) * 4 // 3 for part in others)
+def body_bytes(prompt: Prompt) -> int:
+    """About the bytes of a body with this prompt; pictures and documents are in base64 there."""
+    if prompt.is_text:
+        return prompt.size
+    return sum(
+        len(part.encode("utf-8", "replace"))
+        if isinstance(part, str)
+        else getattr(part, "length", 0) * 4 // 3
+        for part in prompt.parts
+    )
 
 
 @dataclass(frozen=True, slots=True)

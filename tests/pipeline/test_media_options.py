@@ -108,7 +108,7 @@ def test_a_row_for_each_page_is_asked_by_that_page(
     asker, since = Asker(server, home), len(server.requests)
     run = asker.run("*.pdf", "Read: {path:pdf}", max_tokens=20, pages=True)
     assert run.state == "done"
-    assert run.frame["path"].tolist() == [
+    assert list(run.frame["path"]) == [
         "contract.pdf#page=1", "contract.pdf#page=2", "contract.pdf#page=3",
         "guide.pdf#page=1", "guide.pdf#page=2",
     ]  # fmt: skip
