@@ -162,6 +162,11 @@ class MediaPart(PromptPart, Protocol):
         ...
 
     @property
+    def is_measured(self) -> bool:
+        """Whether there is a rule for its tokens; else its `size` is what anything may come to."""
+        ...
+
+    @property
     def likely(self) -> int:
         """About how many input tokens it comes to."""
         ...

@@ -26,6 +26,7 @@ from .retry import Attempts
 
 __all__ = ["AnswerShare", "Endpoint", "Request", "body_bytes"]
 
+_SPARE_TOKENS = 64  # beside what the API has counted
 _UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 
 
@@ -134,6 +135,21 @@ class Request:
             if not self.prompt.is_text:
                 self.weight = body_bytes(self.prompt)
         return self
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a rule for the tokens of all that is in its prompt."""
+        return all(getattr(part, "is_measured", True) for part in self.prompt.parts)
+
+    async def measure_by_count(self) -> None:
+        """Take what the API counts for its bound, and a tenth more; where it counts nothing, none.
+
+        For prompts that hold what no rule is known for. A count is an estimate itself.
+        """
+        counted = await self.endpoint.provider.count_tokens(self.given)
+        if counted is not None:
+            self.bound = min(self.bound, counted + counted // 10 + _SPARE_TOKENS)
+            self.worst_case = self.endpoint.ceiling(self.bound)
 
     @property
     def divisible(self) -> bool:

@@ -235,6 +235,18 @@ def test_pictures_and_pages_never_pass_the_budget(
     assert "out of budget" in str(run.message)
 
 
+def test_what_no_rule_is_known_for_is_counted_by_the_api_before_a_budget_pays_it(
+    server: MessagesServer, home: Path
+) -> None:
+    billed, counts = len(server.ledger.entries), "POST /v1/messages/count_tokens"
+    counted = server.calls[counts]
+    rows = pd.DataFrame({"file": ["https://example.org/a.pdf", "https://example.org/b.pdf"]})
+    run = Asker(server, home).run(rows, "Read: {file:pdf}", max_tokens=20, budget="0.01")
+    assert run.state == "done"
+    assert server.calls[counts] - counted == 2
+    assert run.cost == cost_of(server, billed) <= Decimal("0.01")
+
+
 def test_without_the_extra_a_budget_for_pdfs_says_what_to_install(
     server: MessagesServer, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
