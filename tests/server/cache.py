@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from .media import sign_of
+
 __all__ = ["UNCACHED", "Hit", "PromptCache", "cache_problem"]
 
 Body = Mapping[str, Any]
@@ -71,7 +73,7 @@ def _prefixes(body: Body) -> Iterator[tuple[bytes, int]]:
     seen = sha256(json.dumps(fixed, sort_keys=True).encode())
     size = 0
     for where, block in _blocks(body):
-        text = str(block.get("text", ""))
+        text = str(block.get("text", "")) or sign_of(block)
         seen.update(f"\0{where}\0{text}".encode())
         size += len(text.encode())
         if block.get("cache_control"):

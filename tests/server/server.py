@@ -64,6 +64,7 @@ from .chat import (
 )
 from .clouds import cloud_body, cloud_model, cloud_problem
 from .ledger import Arrival, Billed, Ledger
+from .media import answer_seen, without_media
 from .media_bill import billed_size
 from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
@@ -84,6 +85,7 @@ Plan = Callable[[Any, int], str | None]
 
 HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body>Sign in</body></html>"
 MAX_BYTES = 32 * 1024 * 1024
+KEPT_BYTES = 1024 * 1024  # of a body: of a larger one the pictures are let go once it is answered
 SLOW_DOWN = ("429", "529")
 
 
@@ -145,8 +147,8 @@ class MessagesServer:
     that passed validation; an exception in one of them is raised at the end of `with`. `limits`
     are per minute, as {"requests": 600}, with `burst` at once; with `windows` they are counted in
     fixed windows of so many seconds instead. `tells` is what it says of them: "limits" in headers,
-    "retry-after" with a 429. Started again after `stop`, the
-    server has the same URL and the same books.
+    "retry-after" with a 429. One that `sees` answers by the pictures' pixels. Started again after
+    `stop`, the server has the same URL and the same books.
     """
 
     def __init__(
@@ -169,7 +171,9 @@ class MessagesServer:
         usage: Usage | None = None,
         port: int = 0,
         batches: BatchRules | None = None,
+        sees: bool = False,
     ) -> None:
+        answer = answer_seen if sees else answer
         self.ledger = Ledger()
         self.requests: list[Arrival] = []
         self.calls: Counter[str] = Counter()
@@ -364,6 +368,8 @@ class MessagesServer:
             self._mistakes.append(error)
             raise
         finally:
+            if len(raw) > KEPT_BYTES and arrival.body is not None:
+                arrival.body = without_media(arrival.body)
             with self._changed:
                 self.in_flight -= 1
                 self._changed.notify_all()
@@ -561,6 +567,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry-after", type=float)
     parser.add_argument("--retry-after-ms", type=int)
     parser.add_argument("--thinking", action="store_true")
+    parser.add_argument("--sees", action="store_true", help="answers by the pictures' pixels")
     parser.add_argument("--batches", type=lambda text: BatchRules(**_pairs(text, float)))
     return parser
 
