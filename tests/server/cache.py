@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from .media import sign_of
 from .media_bill import block_tokens
 
 __all__ = ["UNCACHED", "Hit", "PromptCache", "cache_problem"]
@@ -74,8 +75,7 @@ def _prefixes(body: Body) -> Iterator[tuple[bytes, int]]:
     size = 0
     for where, block in _blocks(body):
         text = str(block.get("text", ""))
-        held = str(block.get("source", ""))
-        seen.update(f"\0{where}\0{text}{held}".encode())
+        seen.update(f"\0{where}\0{text or sign_of(block)}".encode())
         size += len(text.encode()) + CHARS_A_TOKEN * block_tokens(block)
         if block.get("cache_control"):
             yield seen.digest(), size // CHARS_A_TOKEN

@@ -345,8 +345,9 @@ class AnthropicProvider:
         """The body of an answer, and the response that it came in."""
         if isinstance(prompt, RequestBody) and not self.row.client:
             httpx2 = importlib.import_module("httpx2")
-            content = await asyncio.to_thread(prompt.whole)
-            response = await self._client.post(_PATH, cast_to=httpx2.Response, content=content)
+            response = await self._client.post(
+                _PATH, cast_to=httpx2.Response, content=prompt, options={"headers": prompt.headers}
+            )
             return await response.aread(), response
         parameters = (
             self._parameters(_turn(prompt, self._head))

@@ -104,9 +104,9 @@ class FastPath:
     async def post(self, body: bytes | RequestBody) -> RawResponse:
         """Post `body`. Raises what aiohttp raises."""
         options = self._options
-        if isinstance(body, RequestBody):  # its length is told, or it would go in chunks
+        if isinstance(body, RequestBody):
             headers = options["headers"].copy()
-            headers["Content-Length"] = str(body.size)
+            headers.update(body.headers)
             options = {**options, "headers": headers}
         async with self._session.post(self._url, data=body, **options) as response:
             status, headers = response.status, response.headers

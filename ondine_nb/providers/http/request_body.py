@@ -34,6 +34,11 @@ class RequestBody:
         """Bytes, of all pieces together."""
         return sum(map(len, self.pieces))
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What tells its length: else it would go in chunks, which not every server takes."""
+        return {"Content-Length": str(self.size)}
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces, with a turn of the loop for others between them."""
         for piece in self.pieces:

@@ -337,12 +337,13 @@ class OpenAIProvider:
 
     async def _by_sdk(self, body: bytes | RequestBody) -> _Got:
         openai, httpx2 = importlib.import_module("openai"), importlib.import_module("httpx2")
+        options = {"headers": body.headers} if isinstance(body, RequestBody) else {}
         try:
-            if isinstance(body, RequestBody):
-                body = await asyncio.to_thread(body.whole)
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with TimeLimit(self._timeout):
-                response = await self._client.post(_PATH, cast_to=httpx2.Response, content=body)
+                response = await self._client.post(
+                    _PATH, cast_to=httpx2.Response, content=body, options=options
+                )
                 content = await response.aread()
         except TimeoutError as error:
             raise timed_out(self._timeout, error) from None
