@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
-    from .media import Fetched, Media, MediaReader, is_installed, matches_files
+    from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
 
 __all__ = [
     "ENDINGS",
+    "MEDIA_ENDINGS",
     "Column",
     "Fetched",
     "Frame",
@@ -48,6 +49,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Fetched": "media",
         "Frame": "frames",
         "FrameSource": "source",
+        "MEDIA_ENDINGS": "media",
         "Media": "media",
         "MediaReader": "media",
         "Sink": "sinks",

@@ -420,7 +420,13 @@ class Pipeline:
     def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
         if self._quoted is None:
             return []
-        return [evidence_stage(self.options, self._quoted, self.template.columns, invoke)]
+        return [evidence_stage(self.options, self._quoted, self._text_columns, invoke)]
+
+    @property
+    def _text_columns(self) -> tuple[str, ...]:
+        """The columns that the prompt names as texts, in order: those that quotes are found in."""
+        files = {column for _, column in self.template.forms}
+        return tuple(name for name in self.template.columns if name not in files)
 
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
@@ -539,6 +545,11 @@ class Pipeline:
         """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
         check_media(self.provider, self.template, self.options)
         form, column = self.template.forms[0]
+        if self.evidence and not self._text_columns:
+            raise ConfigurationError(
+                f"--evidence quotes the row's text, and the prompt has only {{{column}:{form}}}: "
+                "leave --evidence out, or name a column of text too"
+            )
         if self.examples is not None:
             raise ConfigurationError(
                 f"--examples shows labelled rows as text, and the prompt has {{{column}:{form}}}: "

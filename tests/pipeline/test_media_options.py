@@ -162,6 +162,7 @@ def test_a_text_that_is_attached_is_a_part_of_the_prompt(
         ({"attach": 7}, "--attach is 7: give a file's path"),
         ({"pack": 4}, r"--pack asks of many rows in one text, and the prompt has \{photo:image\}"),
         ({"image_px": 10}, "--image-px is 10"),
+        ({"evidence": "all", "schema": "a: str"}, "--evidence quotes the row's text"),
         ({"pages": True}, "leave --pages out"),
     ],
 )

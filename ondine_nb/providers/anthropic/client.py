@@ -377,7 +377,7 @@ class AnthropicProvider:
             return made | _MARK if part is last else made
 
         behind = parts[shared] if len(parts) > shared else None
-        if isinstance(behind, str) and _is_split(behind, head):
+        if head and isinstance(behind, str) and behind.startswith(head):
             parts[shared : shared + 1] = [_marked(head), behind[len(head) :]]
         return whole.holding(content_pieces(parts, block))
 
