@@ -28,6 +28,7 @@ __all__ = [
     "CutAnswerError",
     "EmptyAnswerError",
     "EmptyFileError",
+    "EvidenceMissingError",
     "FatalProviderError",
     "ForbiddenError",
     "IncompleteRunError",
@@ -220,6 +221,12 @@ class SchemaNotMetError(AnswerError):
     """The answer doesn't fit the schema, after being asked again."""
 
     label = "schema not met"
+
+
+class EvidenceMissingError(AnswerError):
+    """No quote that a value rests on is in the row's text, after being asked again."""
+
+    label = "no evidence"
 
 
 class RejectedRequestError(RowError):

@@ -28,6 +28,7 @@ __all__ = [
     "Asker",
     "asking",
     "echoes",
+    "ended",
     "journaled",
     "seen",
     "statuses",

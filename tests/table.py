@@ -18,7 +18,8 @@ HEAD = "".join(f"Rule {at:04}: be exact.\n" for at in range(350))
 def by_the_table(model: str, usage: Usage, *, batch: bool = False) -> Decimal:
     """USD of one request; `usage` counts cached tokens among the input, as the table does."""
     how: dict[str, Any] = {"price_context": {"processing": "batch"}} if batch else {}
-    return Decimal(calc_price(usage, model, provider_id="anthropic", **how).total_price)
+    who = "openai" if model.startswith("gpt-") else "anthropic"
+    return Decimal(calc_price(usage, model, provider_id=who, **how).total_price)
 
 
 def cost_of(entry: Billed) -> Decimal:

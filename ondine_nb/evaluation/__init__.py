@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from .examples import Example, Examples, examples_of
-from .intervals import Interval
 from .label_frame import RESERVED, labels_frame, labels_in, opened, take_in
 from .labels import MODEL, Draw, Label, LabelSet, json_value, key_text, label_sets, merged
-from .paired import Paired, pair, same_answer, sign_test
 from .queues import (
     Drawn,
     at_random,
@@ -18,7 +16,19 @@ from .queues import (
 )
 from .reviewed import Reviewed, score_reviewed
 from .row_labels import RowLabels
-from .scores import ClassScore, Pair, Scores, ScoresByField, class_of, score_pairs
+from .scores import (
+    ClassScore,
+    Interval,
+    Pair,
+    Paired,
+    Scores,
+    ScoresByField,
+    class_of,
+    pair,
+    same_answer,
+    score_pairs,
+    sign_test,
+)
 from .tries import (
     Change,
     Tries,

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..prompts import Field
-from .intervals import WeightedRows
 from .labels import Draw
-from .scores import Pair, Scores, score_pairs
+from .scores import Pair, Scores, WeightedRows, score_pairs
 
 __all__ = ["Reviewed", "score_reviewed"]
 

@@ -26,6 +26,7 @@ from ..providers import (
     Provider,
     Reply,
     Settings,
+    by_chat,
     capabilities,
     check_provider,
     choose,
@@ -33,8 +34,10 @@ from ..providers import (
     enforces_schema,
     find_price,
     keep,
+    keep_probed,
     kept,
     packaged,
+    probed,
     ready,
     split_model,
     without_login,
@@ -358,17 +361,20 @@ def _facts_of(provider: Provider) -> dict[str, str]:
         "batches": "yes" if can.batches else "no",
     }
     if isinstance(row, KnownProvider):
-        facts["schema enforced"] = _ENFORCED[_enforced(provider)]
+        facts["schema enforced"] = _enforced(provider)
     if can.unable:
         facts["can't be asked"] = can.unable
     return facts
 
 
-_ENFORCED = {
-    True: "yes, as its makers say",
-    False: "no",
-    None: "not known: it depends on the server or the model",
-}
+def _enforced(provider: Provider) -> str:
+    """Whether it enforces schemas, by its makers or by the last probe."""
+    known, told = capabilities(provider).enforces_schemas, probed(home(), provider)
+    if known is not None:
+        return "yes, as its makers say" if known else "no"
+    if told is None:
+        return "not known: it depends on the server or the model"
+    return f"{'yes' if told.enforced else 'no'}, as a probe of {told.as_of:%d %b %Y} told"
 
 
 async def _tried(provider: Provider) -> dict[str, str]:
@@ -383,33 +389,33 @@ async def _tried(provider: Provider) -> dict[str, str]:
         return {"answers": f"no: {error}"}
     finally:
         await provider.close()
-    held, usage = {}, NO_USAGE
-    if _enforced(provider) is None:
-        told, usage = await enforces_schema(provider)
-        held = {"schema enforced": _told_of_schema(provider, told)}
+    held, usage = await _probed_now(provider)
     heard = _heard(provider, reply, usage)
     return {**held, **listed, **heard, "tokens counted": _counted(counted)}
 
 
-def _enforced(provider: Provider) -> bool | None:
-    """Whether a schema is known to be enforced, without asking; None where it isn't known."""
-    row, at = getattr(provider, "row", None), getattr(provider, "base_url", None)
-    if not isinstance(row, KnownProvider):
-        return None
-    own = row.local or row.client or at in (None, row.base_url)
-    return row.structured if own else None
+async def _probed_now(provider: Provider) -> tuple[dict[str, str], Usage]:
+    """What a probe tells of schemas, which is kept for runs; and what it took."""
+    if capabilities(provider).enforces_schemas is not None:
+        return {}, NO_USAGE
+    told, usage = await enforces_schema(provider)
+    if told is not None:
+        keep_probed(home(), provider, told)
+    if told is not False:
+        said = "yes, tried just now" if told else _NOT_TOLD
+        return {"schema enforced": said}, usage
+    said, chat = "no, tried just now: a run asks for it in words", by_chat(provider)
+    if chat is not None:
+        held, more = await enforces_schema(chat)
+        usage += more
+        if held is not None:
+            keep_probed(home(), chat, held)
+        if held:
+            said = "no, tried just now: a run asks by its Chat Completions, where it is"
+    return {"schema enforced": said}, usage
 
 
-def _told_of_schema(provider: Provider, held: bool | None) -> str:
-    """What a probe's outcome means for whoever gives a schema."""
-    if held is None:
-        return "not known: a short request with a schema had no answer that tells"
-    if held:
-        return "yes, tried just now"
-    row = getattr(provider, "row", None)
-    by_chat = isinstance(row, KnownProvider) and row.wire == "messages"
-    other = f". Try its Chat Completions: -m openai:{provider.model}" if by_chat else ""
-    return f"no, tried just now: answers are checked, and asked again where they break it{other}"
+_NOT_TOLD = "not known: a short request with a schema had no answer that tells"
 
 
 def _counted(tokens: int | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from ..data import Frame, FrameSource, MediaReader, Source
 from ..errors import ConfigurationError
 from ..evaluation import Examples, examples_of
+from ..evaluation.evidence import MATCHES, Finder
 from ..journal import Journal, home
 from ..models import ZERO
 from ..orchestration import (
@@ -26,18 +27,18 @@ from ..orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ..prompts import JinjaTemplate, Schema, Template
+from ..prompts import JinjaTemplate, QuotedSchema, Schema, Template, quoted_schema, system_in_words
 from ..providers import (
     KNOWN,
     Model,
     ModelCatalog,
     Provider,
     Settings,
+    by_chat,
     capabilities,
     check_provider,
     choose,
     embedded,
-    find_batch_price,
     kept,
 )
 from ..sending import (
@@ -52,8 +53,19 @@ from ..sending import (
     SessionBudget,
     cache_points,
 )
-from ..stages import WRAPPING_TOKENS, Batches, Form, InvokeStage, OneByOne, Packs, Plan
-from .options import Options
+from ..stages import (
+    WRAPPING_TOKENS,
+    Batches,
+    EvidenceStage,
+    Form,
+    InvokeStage,
+    OneByOne,
+    Packs,
+    Plan,
+    Route,
+    SchemaRoutes,
+)
+from .options import OPTIONS, Options
 from .records import digests, keeper
 
 __all__ = [
@@ -63,12 +75,15 @@ __all__ = [
     "check_batches",
     "check_media",
     "check_packs",
+    "evidence_in",
+    "evidence_stage",
     "examples_in",
     "executor_of",
     "own_provider",
     "produced",
     "provider_of",
     "reading",
+    "routes_of",
     "settings_of",
 ]
 
@@ -146,6 +161,30 @@ def examples_in(
         folder=journal().folder if isinstance(given, str) else None,
         shots=options.shots,
         by=options.examples_by or "stratified",
+    )
+
+
+def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
+    """The schema with quotes for the fields that the options name; None where they name none.
+
+    Raises `ConfigurationError` for names that are no fields.
+    """
+    if schema is None or options.evidence in (None, ""):
+        return None
+    return quoted_schema(schema, options.evidence, OPTIONS["evidence"].long)
+
+
+def evidence_stage(
+    options: Options, quoted: QuotedSchema, columns: Sequence[str], invoke: InvokeStage
+) -> EvidenceStage:
+    """The stage that finds the quotes of answers in these columns of the prompt."""
+    return EvidenceStage(
+        quoted,
+        Finder,
+        invoke,
+        columns=columns,
+        matches=MATCHES,
+        required=options.require_evidence,
     )
 
 
@@ -264,6 +303,26 @@ def check_packs(provider: Provider) -> None:
         )
 
 
+def routes_of(options: Options, provider: Provider, settings: Settings) -> list[Route]:
+    """The ways to have a run's answers meet its schema; the first is as the run was given.
+
+    It is the only one without a schema, and where the server is known to enforce them (or is not
+    to be asked twice, as an object of the user's own).
+    """
+    can, given = capabilities(provider), Route(provider, settings)
+    _, model = _known_model(provider)
+    held = can.enforces_schemas or (model is not None and model.structured)
+    if settings.schema is None or held or can.clone is None:
+        return [given]
+    words = system_in_words(settings.schema, settings.system)
+    in_words = replace(settings, schema=None, system=words)
+    chat = by_chat(provider) if options.executor_name != "dask" else None
+    if chat is not None and options.batch and capabilities(chat).batches is None:
+        chat = None
+    by = [] if chat is None else [Route(chat, settings, "Chat Completions")]
+    return [given, *by, Route(can.clone(), in_words, "words")]
+
+
 def asker_of(
     options: Options,
     provider: Provider,
@@ -289,6 +348,8 @@ def asker_of(
     and `run_id` are as in `Lookup`, `accepted` as in `Sender`, `retries` as in `Batches`. `head` is
     what all prompts begin with, `tail` what they end with.
     """
+    given, *others = routes_of(options, provider, settings)
+    routes = SchemaRoutes([given, *others], journal.folder) if others else None
     lookup = Lookup(
         journal,
         provider,
@@ -297,7 +358,10 @@ def asker_of(
         fresh=fresh,
         resumed=resumed,
         mark=PACK_MARK if options.pack > 1 else b"",
+        other_ways=[(route.provider, route.settings) for route in others],
     )
+    if routes is not None:
+        lookup.turn_to(routes.taken)
     limits = Limits(
         budget,
         journal.single_flight,
@@ -307,24 +371,31 @@ def asker_of(
         clock=clock,
     )
     sender = Sender(limits, lookup, accepted=accepted)
-    alone = Endpoint(provider, settings)
-    return InvokeStage(sender, _plan(options, alone, sender, head, tail, retries=retries))
+
+    def plan_of(route: Route) -> Plan:
+        return _plan(options, route, sender, head, tail, retries=retries)
+
+    taken = given if routes is None else routes.route
+    return InvokeStage(sender, plan_of(taken), routes, plan_of)
 
 
 def _plan(
-    options: Options, alone: Endpoint, sender: Sender, head: str, tail: str, *, retries: bool
+    options: Options, route: Route, sender: Sender, head: str, tail: str, *, retries: bool
 ) -> Plan:
-    settings, provider = alone.settings, alone.provider
+    settings, provider = route.settings, route.provider
+    alone = Endpoint(provider, settings)
     if options.pack > 1:
+        if route.in_words:
+            raise ConfigurationError(
+                f"--pack holds the answers to a schema, and {alone.can.title} enforces none: leave "
+                "--pack out, and it is asked in words, a row at a time"
+            )
         form = Form(settings.schema, head, tail)
         assert alone.can.clone is not None  # by check_packs
         packed = Endpoint(alone.can.clone(), _packed(settings, options, provider, form))
         return Packs(sender, alone, packed, form=form, most=options.pack)
     if options.batch:
-        price = find_batch_price(
-            provider.model, price_in=options.price_in, price_out=options.price_out
-        )
-        return Batches(sender, alone, price=price, retries=retries)
+        return Batches(sender, alone, retries=retries)
     return OneByOne(sender, alone)
 
 

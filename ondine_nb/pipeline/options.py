@@ -149,6 +149,21 @@ class Options:
         decides=True,
         group=_ASKED,
     )
+    evidence: Any = option(
+        None,
+        "quotes of the row's text for these fields: where their values stand",
+        Kind.OBJECT,
+        metavar="all|FIELD,FIELD",
+        suggested=("all",),
+        decides=True,
+        group=_ASKED,
+    )
+    require_evidence: bool = option(
+        False,
+        "ask twice more where a quote isn't in the text; then the row fails",
+        Kind.SWITCH,
+        group=_ASKED,
+    )
     budget: Decimal | None = option(
         None,
         "a ceiling that is never passed",
@@ -310,9 +325,12 @@ class Options:
         for needy, needed in NEEDS.items():
             if self.given(needy) and not self.given(needed):
                 one, other = OPTIONS[needy], OPTIONS[needed]
+                value = getattr(self, needy)
+                what = one.long if value is True else f"{one.long} is {value}"
+                is_no = "are no" if needed.endswith("s") else "is no"
                 raise ConfigurationError(
-                    f"{one.long} is {getattr(self, needy)}, and there are no {needed}: give "
-                    f"{other.usage}, or leave {one.long} out"
+                    f"{what}, and there {is_no} {needed}: give {other.usage}, or leave {one.long} "
+                    "out"
                 )
 
     def given(self, name: str) -> bool:
@@ -451,7 +469,12 @@ def _has(options: Options, name: str, value: str) -> bool:
 
 
 # What says something of another option only.
-NEEDS: dict[str, str] = {"shots": "examples", "examples_by": "examples"}
+NEEDS: dict[str, str] = {
+    "shots": "examples",
+    "examples_by": "examples",
+    "evidence": "schema",
+    "require_evidence": "evidence",
+}
 
 CONFLICTS: tuple[Conflict, ...] = (
     Conflict(
@@ -465,6 +488,19 @@ CONFLICTS: tuple[Conflict, ...] = (
         "--examples-by nearest",
         "The rows of a pack share what stands before them, and each has other nearest examples",
         remedy="leave one of them out, or take --examples-by stratified",
+    ),
+    Conflict(
+        "--pack",
+        "--evidence",
+        "The rows of a pack share a request, and a quote may come from another row's text",
+    ),
+    *(
+        Conflict(
+            "--evidence",
+            shown,
+            "Examples are labels without quotes, and would show the model answers that have none",
+        )
+        for shown in ("--examples-by nearest", "--examples")
     ),
     Conflict(
         "--batch",
@@ -485,7 +521,7 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "examples", "examples_by", "to", "executor")
+    for name in ("batch", "pack", "evidence", "examples", "examples_by", "to", "executor")
     for value in OPTIONS[name].choices or [""]
     if not value or value != OPTIONS[name].usual
 )

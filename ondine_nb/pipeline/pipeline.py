@@ -11,6 +11,7 @@ from typing import Any
 from ..data import Column, Frame, FrameSource, Source, open_source, open_target, reads_from
 from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
+from ..evaluation.evidence import MATCHES
 from ..journal import Journal, shared
 from ..models import CostEstimate, ExecutionResult, Prompt
 from ..orchestration import (
@@ -27,8 +28,16 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
-from ..sending import PACK_MARK, SessionBudget, question_key
-from ..stages import REASKS, InvokeStage, JournalOnlyStage, LoadStage, ParseStage, PromptStage
+from ..sending import PACK_MARK, SessionBudget, question_key, reader_of
+from ..stages import (
+    REASKS,
+    InvokeStage,
+    JournalOnlyStage,
+    LoadStage,
+    ParseStage,
+    PromptStage,
+    evidence_columns,
+)
 from .build import (
     RunPlan,
     asker_of,
@@ -36,12 +45,15 @@ from .build import (
     check_batches,
     check_media,
     check_packs,
+    evidence_in,
+    evidence_stage,
     examples_in,
     executor_of,
     own_provider,
     produced,
     provider_of,
     reading,
+    routes_of,
     settings_of,
 )
 from .estimate import Estimator
@@ -118,14 +130,17 @@ class Pipeline:
             prompt, columns, self.options.params, name
         )
         self.schema: Schema | None = self._parse_schema()
-        added = [column.name for column in produced(self.extra_stages)]
+        self._quoted = evidence_in(self.options, self.schema)
+        added = [
+            column.name for column in (*self._evidence_columns(), *produced(self.extra_stages))
+        ]
         self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
         self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.settings: Settings = settings_of(self.options, self.provider, self.schema, self.head)
+        self.settings: Settings = settings_of(self.options, self.provider, self.asked, self.head)
         self._check_budget()
         self._check_executor()
         if self.template.forms:
@@ -171,6 +186,16 @@ class Pipeline:
         return tuple(known.name for known in self.schema.fields)
 
     @property
+    def asked(self) -> Schema | None:
+        """The schema of answers as they are asked: with a quote for each field with evidence."""
+        return self.schema if self._quoted is None else self._quoted.schema
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The names of the fields with evidence."""
+        return () if self._quoted is None else tuple(it.name for it in self._quoted.fields)
+
+    @property
     def examples(self) -> Examples | None:
         """The labelled rows that stand before prompts; None without `examples=`."""
         return self._examples
@@ -209,6 +234,7 @@ class Pipeline:
             plan.asker,
             examples=self.examples,
             schema=self.schema,
+            quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
             settings=plan.context.settings,
         )
@@ -366,23 +392,33 @@ class Pipeline:
             PromptStage(reading(self.template, self.provider), self.examples),
             *self._journal_only(invoke),
             invoke,
-            ParseStage(self.schema, invoke, column=options.column),
+            ParseStage(
+                self.asked, invoke, column=options.column, in_prose=invoke.routes is not None
+            ),
+            *self._evidence_stages(invoke),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
 
+    def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
+        if self._quoted is None:
+            return []
+        return [evidence_stage(self.options, self._quoted, self.template.columns, invoke)]
+
+    def _evidence_columns(self) -> Sequence[NewColumn]:
+        return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
+
     def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
         """What stands before `invoke` where nothing new can be answered, or may be asked."""
-        can = capabilities(self.provider)
-        why = can.unable or self.nothing_new
+        why = capabilities(self.provider).unable or self.nothing_new
         if not why:
             return []
         most = self.settings.max_tokens
         lookup = invoke.lookup
         keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
-        return [JournalOnlyStage(why, self.journal, keys, can.read, max_tokens=most, run=run)]
+        return [JournalOnlyStage(why, self.journal, keys, lookup.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
@@ -400,7 +436,9 @@ class Pipeline:
         if earlier is not None:
             context.session_id, context.pipeline_id = earlier.session_id, earlier.pipeline_id
             context.trace_id, context.reserved = earlier.trace_id, earlier.reserved
-            run_in_thread(lambda: recall_costs(context, self.journal, self.provider))
+            routes = routes_of(self.options, self.provider, self.settings)
+            price, read = self.provider.price, reader_of([route.provider for route in routes])
+            run_in_thread(lambda: recall_costs(context, self.journal, price, read))
         return context
 
     def _run(self, streaming: bool = False) -> Run:
@@ -456,7 +494,7 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        settings = settings_of(self.options, provider, self.schema, self.head)
+        settings = settings_of(self.options, provider, self.asked, self.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
         template = reading(self.template, provider)
         for chunk in rows.iter_rows(template.columns):
@@ -527,7 +565,7 @@ class Pipeline:
         """What is known of the new columns."""
         plain = Column(self.options.column, "str", ())
         own = [plain] if self.schema is None else list(self.schema.fields)
-        return [*own, *produced(self.extra_stages)]
+        return [*own, *self._evidence_columns(), *produced(self.extra_stages)]
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None

@@ -27,7 +27,7 @@ from ..evaluation import Examples
 from ..journal import Entry, Journal, home
 from ..orchestration import ExecutionContext, LocalFileCheckpointStorage, StateManager
 from ..prompts import as_text
-from ..providers import Provider, capabilities, without_login
+from ..providers import Answer, ModelPrice, without_login
 from ..sending import answer_in
 from .options import Options
 
@@ -294,9 +294,13 @@ def check_stages(settings: Mapping[str, Any], stages: Sequence[str]) -> None:
         )
 
 
-async def recall_costs(context: ExecutionContext, journal: Journal, provider: Provider) -> None:
+async def recall_costs(
+    context: ExecutionContext,
+    journal: Journal,
+    price: ModelPrice | None,
+    read: Callable[[bytes], Answer],
+) -> None:
     """Add what the journal knows that the run has spent until now: exact to the last answer."""
-    price, read = provider.price, capabilities(provider).read
     await journal.refresh()
     attempts: Counter[bytes] = Counter()
 

@@ -57,6 +57,7 @@ def report_of(run: Run) -> dict[str, Any]:
         "source": run.source,
         "model": run.model,
         "provider": without_login(run.pipeline.provider.identity),
+        "schema": _schema(run),
         "columns": list(run.columns),
         "started": context.start_time.isoformat(),
         "ended": None if end is None else end.isoformat(),
@@ -70,6 +71,14 @@ def report_of(run: Run) -> dict[str, Any]:
         "journal": str(run.pipeline.journal.folder),
         "to": run.pipeline.options.to,
     }
+
+
+def _schema(run: Run) -> str | None:
+    """How answers are held to the schema; None without one."""
+    routes = run.plan.asker.routes
+    if run.pipeline.schema is None:
+        return None
+    return "by the server" if routes is None else routes.held_by
 
 
 def _rows(counts: RowCounts) -> dict[str, int]:

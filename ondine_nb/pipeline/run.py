@@ -113,8 +113,9 @@ class Run:
 
     @property
     def note(self) -> str:
-        """A line on who answers, where that needs saying; else ""."""
-        return self.pipeline.provider.note
+        """A line on who answers and how, where that needs saying; else ""."""
+        routes = self.plan.asker.routes
+        return self.pipeline.provider.note or ("" if routes is None else routes.note)
 
     # -- how it stands
 

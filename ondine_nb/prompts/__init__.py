@@ -5,18 +5,24 @@ from __future__ import annotations
 from ..models import Prompt
 from .diff import WordChange, word_diff
 from .jinja import JinjaTemplate
+from .quotes import QuotedField, QuotedSchema, quoted_schema
 from .schema import Field, Schema, parse_schema
 from .template import Template, as_text, is_missing
+from .words import system_in_words
 
 __all__ = [
     "Field",
     "JinjaTemplate",
     "Prompt",
+    "QuotedField",
+    "QuotedSchema",
     "Schema",
     "Template",
     "WordChange",
     "as_text",
     "is_missing",
     "parse_schema",
+    "quoted_schema",
+    "system_in_words",
     "word_diff",
 ]

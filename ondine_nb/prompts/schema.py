@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jiter import from_json
@@ -26,6 +26,7 @@ from jiter import from_json
 from ..errors import SchemaError, SchemaNotMetError
 from .json_schema import left_out, literals, resolved, sendable, validator
 from .short_schema import read_short_form
+from .words import objects_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -75,6 +76,29 @@ class Schema:
     # Whether no code of the user's reads along, so that an answer may be read a second time.
     _own: bool = field(default=False, repr=False, compare=False)
 
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """Where the value of each field stands in an answer, in the order of `fields`."""
+        return self._paths
+
+    def asked_as(self, json_schema: dict[str, Any], plain: Callable[[Any], Any]) -> Schema:
+        """The same fields, of answers to another JSON Schema: `plain` makes them answers to this.
+
+        It is given an answer's JSON, which it may change.
+        """
+
+        def read(text: str | bytes) -> list[Any]:
+            return self._read(json.dumps(plain(json.loads(text)), ensure_ascii=False))
+
+        return replace(self, json_schema=json_schema, _read=read)
+
+    def object_in(self, text: str) -> dict[str, Any]:
+        """The JSON object of an answer, with all that stands in it.
+
+        Raises SchemaNotMetError where it is none.
+        """
+        return _load(text, self.fields)
+
     def parse(self, text: str) -> dict[str, Any]:
         """The typed value of each field in a model's answer.
 
@@ -88,6 +112,32 @@ class Schema:
             known.name: _fitted(known, value)
             for known, value in zip(self.fields, values, strict=True)
         }
+
+    def found_in(self, text: str) -> dict[str, Any]:
+        """As `parse`, of an answer that nobody held to the schema: the object may stand in prose.
+
+        Of several objects those count that meet the schema. Raises SchemaNotMetError where none
+        does, and where those that do say different things.
+        """
+        found: list[dict[str, Any]] = []
+        try:
+            return self.parse(text)
+        except SchemaNotMetError as error:
+            why = error
+        for each in objects_in(text):
+            try:
+                values = self.parse(each)
+            except SchemaNotMetError as error:
+                why = error
+            else:
+                found += [] if values in found else [values]
+        if len(found) > 1:
+            why = SchemaNotMetError(
+                f"the answer has {len(found)} objects that meet the schema and differ"
+            )
+        if len(found) != 1:
+            raise why
+        return found[0]
 
     def written(self, values: Mapping[str, Any]) -> str:
         """The answer in JSON that `parse` would read these values of: one for each field, as JSON.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from .base import (
     Answer,
+    BatchApi,
+    BatchLimits,
+    BatchResult,
     Capabilities,
     Clonable,
     Provider,
     Reply,
+    ServerBatch,
     Settings,
     capabilities,
     off_wire,
@@ -20,15 +24,30 @@ from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
 from .media_rules import ANY_MODEL, MediaRules
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
-from .probe import enforces_schema
+from .probe import (
+    PROBE,
+    Probed,
+    by_chat,
+    enforces_schema,
+    is_enforced,
+    is_for_good,
+    keep_probed,
+    probe_settings,
+    probed,
+    refuses_schema,
+)
 
 __all__ = [
     "ANY_MODEL",
     "FREE",
     "KNOWN",
     "LOCAL",
+    "PROBE",
     "Answer",
     "BaseUrl",
+    "BatchApi",
+    "BatchLimits",
+    "BatchResult",
     "Capabilities",
     "Charge",
     "Clonable",
@@ -38,9 +57,12 @@ __all__ = [
     "ModelCatalog",
     "ModelPrice",
     "OpenAIProvider",
+    "Probed",
     "Provider",
     "Reply",
+    "ServerBatch",
     "Settings",
+    "by_chat",
     "capabilities",
     "check_provider",
     "choose",
@@ -48,12 +70,18 @@ __all__ = [
     "enforces_schema",
     "find_batch_price",
     "find_price",
+    "is_enforced",
+    "is_for_good",
     "keep",
+    "keep_probed",
     "kept",
     "model_names",
     "off_wire",
     "packaged",
+    "probe_settings",
+    "probed",
     "ready",
+    "refuses_schema",
     "split_model",
     "without_login",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -29,10 +29,14 @@ from .pricing import ModelPrice
 
 __all__ = [
     "Answer",
+    "BatchApi",
+    "BatchLimits",
+    "BatchResult",
     "Capabilities",
     "Clonable",
     "Provider",
     "Reply",
+    "ServerBatch",
     "Settings",
     "capabilities",
     "json_of",
@@ -264,6 +268,99 @@ class Clonable(Provider, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The most that one batch may hold: `requests`, and `size` bytes of them."""
+
+    requests: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBatch:
+    """What an API says of a batch: `count` requests in all, `created` a POSIX time.
+
+    `files` say where its results are; `gone`, that it ended and they are there no more. `succeeded`
+    is how many of its requests have an answer, `done` how many have their end, as far as that is
+    told before the batch has its own. `prefix` is what it was created by, None where the API
+    doesn't keep that. `refused` says why nothing of it was begun, "" where that isn't so; `crowded`
+    that this was for want of room beside what the account has waiting already.
+    """
+
+    id: str
+    count: int
+    ended: bool
+    created: float
+    files: tuple[str, ...] = ()
+    gone: bool = False
+    succeeded: int = 0
+    done: int = 0
+    prefix: str | None = None
+    refused: str = ""
+    crowded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of one request of a batch.
+
+    `kind` is `succeeded`, `rejected` (it will never be answered), `errored`, `canceled`, `expired`
+    or `unreadable`. `body` is the answer as it is journaled where it succeeded, and the whole line
+    as it came where that can't be read (`custom_id` is "" where not even that is to be found in
+    it); `said` and `error` are the server's word and its kind of error where it failed.
+    """
+
+    custom_id: str
+    kind: str
+    body: bytes = b""
+    error: str = ""
+    said: str = ""
+
+
+class BatchApi(Protocol):
+    """The batches of a provider that is open. Its calls raise what `Provider.send` raises."""
+
+    limits: BatchLimits
+
+    @property
+    def price(self) -> ModelPrice | None:
+        """The price of requests in batches, None where it isn't known."""
+        ...
+
+    def request(self, custom_id: str, prompt: Any) -> bytes:
+        """One request as it stands in a batch; `prompt` as in `Provider.send`."""
+        ...
+
+    async def create(self, prefix: str, requests: Sequence[bytes]) -> ServerBatch:
+        """Send a batch whose requests' ids begin with `prefix`.
+
+        Called again with the same prefix, it may go on from what the first call came to. Raises
+        `FatalProviderError` where there are no batches or it is refused.
+        """
+        ...
+
+    async def discard(self, prefix: str) -> None:
+        """Take back what lies at the server for a batch that never came to be, as far as it can."""
+
+    async def retrieve(self, batch_id: str) -> ServerBatch | None:
+        """The batch as it is now; None where the account has none of this name."""
+        ...
+
+    async def created_since(self, at: float) -> list[ServerBatch]:
+        """The account's batches that were created at or after `at` (POSIX), oldest first."""
+        ...
+
+    async def cancel(self, batch_id: str) -> None:
+        """Ask the server to begin no further request of the batch."""
+
+    def results(self, batch: ServerBatch) -> AsyncGenerator[list[BatchResult], None]:
+        """The outcomes as they come, some at a time, in whatever order.
+
+        Raises `ConnectionLostError` where the stream is cut: it can be read again for nothing.
+        """
+        ...
+
+
 _TEXT = frozenset({"text"})
 
 
@@ -277,8 +374,8 @@ class Capabilities:
     its place. `fetches` are the kinds of parts that the server fetches itself, by their URL.
     `read` makes an `Answer` of a body, or raises `MalformedAnswerError`: of a Messages API answer,
     if it is left out.
-    `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its Message
-    Batches, once it is open; `models` asks what models the server offers, as dicts. Each of these
+    `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its batches,
+    whose calls need it open; `models` asks what models the server offers, as dicts. Each of these
     three is None where it can't be had. `media_rules` say how large the model looks at pictures,
     and what pictures and documents come to in input tokens.
 
@@ -286,6 +383,8 @@ class Capabilities:
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
+    `enforces_schemas` tells whether answers are held to a schema (None: it isn't known, so that a
+    run with one tries it first); a provider of one's own is taken at its word.
     `unable` says in a line why it can answer nothing but what the journal has; "" where it can.
     `earlier_identities` are names under which its answers may lie in the journal, too.
     """
@@ -296,12 +395,13 @@ class Capabilities:
     fetches: frozenset[str] = frozenset()
     read: Callable[[bytes], Answer] = Answer.read
     clone: Callable[[], Provider] | None = None
-    batches: Callable[[], Any] | None = None
+    batches: Callable[[], BatchApi] | None = None
     models: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None
     max_concurrency: int | None = None
     default_max_tokens: int | None = None
     keeps_rows_apart: bool = True
     travels: bool = True
+    enforces_schemas: bool | None = True
     title: str = ""
     unable: str = ""
     earlier_identities: tuple[str, ...] = ()

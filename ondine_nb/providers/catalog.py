@@ -172,20 +172,16 @@ def keep(folder: Path, identity: str, offered: Sequence[Mapping[str, Any]]) -> M
     What isn't an entry of a list of models is left out.
     """
     said = json.loads(json.dumps(list(offered), default=str))
-    servers = _read(folder)
-    servers[_shown(identity)] = {"as_of": datetime.now().date().isoformat(), "models": said}
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{_FILE}.{os.getpid()}"
-        part.write_text(json.dumps({"format": _FORMAT, "servers": servers}), encoding="utf-8")
-        part.replace(folder / _FILE)
-    return _catalogue(servers[_shown(identity)])
+    servers = servers_in(folder / _FILE)
+    servers[shown(identity)] = {"as_of": datetime.now().date().isoformat(), "models": said}
+    keep_servers(folder / _FILE, servers)
+    return _catalogue(servers[shown(identity)])
 
 
 def kept(folder: Path, identity: str) -> ModelCatalog | None:
     """The last list of the server `identity`, or None."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        return _catalogue(_read(folder)[_shown(identity)])
+        return _catalogue(servers_in(folder / _FILE)[shown(identity)])
     return None
 
 
@@ -197,16 +193,25 @@ def _catalogue(entry: Mapping[str, Any]) -> ModelCatalog:
     return ModelCatalog(date.fromisoformat(entry["as_of"]), tuple(models))
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def servers_in(path: Path) -> dict[str, Any]:
     """What is kept, by server; a file that can't be read counts for nothing: it is a copy."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        known = json.loads(path.read_text(encoding="utf-8"))
         if known["format"] == _FORMAT and isinstance(known["servers"], dict):
             servers: dict[str, Any] = known["servers"]
             return servers
     return {}
 
 
-def _shown(identity: str) -> str:
+def keep_servers(path: Path, servers: Mapping[str, Any]) -> None:
+    """Keep what is known by server, as a whole or not at all, where that can be written."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(json.dumps({"format": _FORMAT, "servers": servers}), encoding="utf-8")
+        part.replace(path)
+
+
+def shown(identity: str) -> str:
     """The server's name without the password that its URL may have."""
     return re.sub(r"//[^/@]*@", "//", identity)

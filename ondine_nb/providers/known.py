@@ -31,10 +31,10 @@ class KnownProvider:
     `max_tokens` is how the limit of an answer is called on the wire. `structured` tells whether a
     schema is enforced (None: it depends on the model or server, so it is found out), `cache` how a
     prompt's beginning is cached: `marked` by us, `automatic`, or "" where nothing is known of it.
-    `batches` are those that `--batch` can use. `prices` is the provider's id in `genai-prices`, ""
-    where that has none. `extra` is the extra of this package that it needs, `client` the class of
-    the Anthropic SDK that reaches it where that isn't the usual one. `local` servers answer on this
-    machine, mostly without a key.
+    `batches` says whether `--batch` can be used: with others it hasn't been tried. `prices` is the
+    provider's id in `genai-prices`, "" where that has none. `extra` is the extra of this package
+    that it needs, `client` the class of the Anthropic SDK that reaches it where that isn't the
+    usual one. `local` servers answer on this machine, mostly without a key.
     """
 
     name: str
@@ -131,6 +131,7 @@ _ROWS = (
         max_tokens=_NEW,
         structured=True,
         cache="automatic",
+        batches=True,
         prices="openai",
     ),
     _chat(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .circuit_breaker import CircuitBreaker, Outage
     from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
     from .limits import Limits, Permit
-    from .lookup import Lookup
+    from .lookup import Lookup, reader_of
     from .prompt_cache import CachePoints, cache_points, least_tokens
     from .question import PACK_MARK, Question, answer_in, question_key
     from .rate_limit import RateLimiter
@@ -50,6 +50,7 @@ __all__ = [
     "in_media_thread",
     "least_tokens",
     "question_key",
+    "reader_of",
 ]
 
 __getattr__: Callable[[str], Any] = lazily(
@@ -83,5 +84,6 @@ __getattr__: Callable[[str], Any] = lazily(
         "in_media_thread": "bytes_in_flight",
         "least_tokens": "prompt_cache",
         "question_key": "question",
+        "reader_of": "lookup",
     },
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
-from ..errors import MalformedAnswerError
+from ..errors import JournalError, MalformedAnswerError
 from ..journal import Entry, Journal
 from ..models import Prompt
-from ..providers import Provider, Settings, capabilities
+from ..providers import Answer, Provider, Settings, capabilities
 from .question import Question, answer_in, question_key
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "reader_of"]
 
 
 class Lookup:
@@ -19,7 +20,8 @@ class Lookup:
 
     With `fresh` only answers of this run (`run_id`) count, with `resumed` those of its earlier
     processes too. With a `mark` answers have keys of their own, which end with it; where there is
-    none, an answer without the mark is taken.
+    none, an answer without the mark is taken. What was asked in one of the `other_ways` is found as
+    well: of another API of the same server, or in other words.
     """
 
     def __init__(
@@ -32,19 +34,26 @@ class Lookup:
         fresh: bool = False,
         resumed: bool = False,
         mark: bytes = b"",
+        other_ways: Sequence[tuple[Provider, Settings]] = (),
     ) -> None:
         self.journal = journal
-        self.settings = settings
         self.run_id = run_id
         self.fresh: bool = fresh
         self.resumed: bool = resumed
         self._mark = mark
-        can = capabilities(provider)
-        self._hash = question_key(provider.identity, settings)
-        self._earlier = [question_key(name, settings) for name in can.earlier_identities]
-        self._read = can.read
+        self._ways = ((provider, settings), *other_ways)
+        self._hashes = [_hashes_of(*way) for way in self._ways]
+        self.read: Callable[[bytes], Answer] = reader_of([asked for asked, _ in self._ways])
         self._priced = provider.price is not None
         self._began = 0
+        self.turn_to(0)
+
+    def turn_to(self, way: int) -> None:
+        """Have the keys be those of questions asked this way: 0 is the first, others follow it."""
+        self.settings: Settings = self._ways[way][1]
+        self._hash, *self._earlier = self._hashes[way]
+        for other in self._hashes[:way] + self._hashes[way + 1 :]:
+            self._earlier += other
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""
@@ -120,7 +129,7 @@ class Lookup:
         answers, earlier = [], 0
         for entry in entries:
             try:
-                answer = answer_in(entry, self._read, priced=self._priced)
+                answer = answer_in(entry, self.read, priced=self._priced)
             except MalformedAnswerError:  # it could be read once: whoever wrote it knew more
                 continue
             if answer.cut and entry.max_tokens < self.settings.max_tokens:
@@ -132,6 +141,27 @@ class Lookup:
             return  # a fresh run beside this one has made void what it was answered, and goes by
         question.begins = self.fresh and not answers
         question.answers, question.earlier = answers, earlier
+
+
+def _hashes_of(provider: Provider, settings: Settings) -> list[Any]:
+    """What the keys of questions to it begin with, by each name that it has or had."""
+    names = (provider.identity, *capabilities(provider).earlier_identities)
+    return [question_key(name, settings) for name in names]
+
+
+def reader_of(providers: Sequence[Provider]) -> Callable[[bytes], Answer]:
+    """Reads the answers of all of these: each knows those that came over its own wire."""
+    own, *others = (capabilities(each).read for each in providers)
+    if not others:
+        return own
+
+    def read(body: bytes) -> Answer:
+        for reader in (own, *others[:-1]):
+            with contextlib.suppress(JournalError):  # it came over another's wire
+                return reader(body)
+        return others[-1](body)
+
+    return read
 
 
 def _key(hasher: Any, prompt: Prompt) -> bytes:

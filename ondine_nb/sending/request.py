@@ -101,10 +101,11 @@ class Request:
     """What is sent at once: its prompt, and the questions in it, each with the row that asks it.
 
     `ids` name the questions where there are several, in their order; `divide` gives each its share
-    of the answer (None: all of it is the first one's). `given` is the prompt as the provider takes
-    it, `bound` the most input tokens that it can have, and `worst_case` the most USD that it can
-    cost, once it was measured. `weight` are the bytes that it takes while it is under way, 0 of one
-    that is text alone, and `held` those that are held for it now; `body` is what was written of it.
+    of the answer (None: all of it is the first one's). One that `is_probe` is no row's: its cost is
+    the run's. `given` is the prompt as the provider takes it, `bound` the most input tokens that it
+    can have, and `worst_case` the most USD that it can cost, once it was measured. `weight` are the
+    bytes that it takes while it is under way, 0 of one that is text alone, and `held` those that
+    are held for it now; `body` is what was written of it.
     """
 
     endpoint: Endpoint
@@ -113,6 +114,7 @@ class Request:
     ids: Sequence[str] = ()
     divide: Callable[[Request, Reply, Answer], list[AnswerShare]] | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    is_probe: bool = False
     bound: int = 0
     worst_case: Decimal = ZERO
     given: str | Prompt = ""

@@ -127,7 +127,10 @@ class Sender:
         permit.cost = cost or ZERO
         permit.lost = ZERO if usage.known else request.worst_case
         self._learn(request, usage)
-        self.count(shares, usage, charge, latency)
+        if request.is_probe:
+            self._count_probe(shares, usage, charge)
+        else:
+            self.count(shares, usage, charge, latency)
 
     async def record(
         self,
@@ -194,6 +197,18 @@ class Sender:
         metrics.saved_by_cache += charge.saved_by_cache
         if latency is not None:
             metrics.latencies.append(latency)
+        if not usage.known:
+            self._say_unmetered()
+
+    def _count_probe(
+        self, shares: Sequence[AnswerShare], usage: Usage, charge: Charge | None
+    ) -> None:
+        """Add a probe to the run's totals: it tells nothing of what a row costs."""
+        for share in shares:
+            if share.answer is not None:
+                share.question.answers.append(share.answer)
+        charge = charge or _NO_CHARGE
+        self.context.add_usage(charge.cost, usage, STAGE, charge.kinds)
         if not usage.known:
             self._say_unmetered()
 

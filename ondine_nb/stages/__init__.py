@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
+from .evidence import EvidenceStage, Finds, Found, evidence_columns
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -12,6 +13,7 @@ from .pack import WRAPPING_TOKENS, Form, Packs
 from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
+from .schema_routes import Route, SchemaRoutes
 
 __all__ = [
     "REASKS",
@@ -20,7 +22,10 @@ __all__ = [
     "Asked",
     "Batches",
     "Column",
+    "EvidenceStage",
+    "Finds",
     "Form",
+    "Found",
     "InvokeStage",
     "JournalOnlyStage",
     "LoadStage",
@@ -32,7 +37,10 @@ __all__ = [
     "PipelineStage",
     "Plan",
     "PromptStage",
+    "Route",
     "Row",
     "RowSet",
     "RowStage",
+    "SchemaRoutes",
+    "evidence_columns",
 ]

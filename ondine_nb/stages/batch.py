@@ -1,4 +1,4 @@
-"""Asking by Message Batches: half the price, answers within a day, the same journal and budget."""
+"""Asking by batches: half the price, answers within a day, the same journal and budget."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from ..errors import (
 from ..journal import ENDED, BatchRecord
 from ..models import NO_USAGE, ZERO, Prompt
 from ..orchestration import ExecutionContext, Row
-from ..providers import ModelPrice
-from ..providers.anthropic import BatchResult
+from ..providers import BatchApi, BatchResult, ModelPrice
 from ..sending import AnswerShare, Endpoint, Question, Request, Sender
 from .batch_job import (
     Batch,
@@ -43,7 +42,7 @@ _AT_ONCE = 500
 
 
 class Batches(Plan):
-    """Batches that all rows without an answer wait for; `price` is that of requests in them.
+    """Batches that all rows without an answer wait for, over whichever API the provider has.
 
     What breaks its schema is asked again by a request of its own, at once and at the usual price.
     Batches that an earlier run has sent are waited for before anything is sent; whoever reads their
@@ -58,20 +57,20 @@ class Batches(Plan):
         sender: Sender,
         alone: Endpoint,
         *,
-        price: ModelPrice | None,
         policy: BatchPolicy | None = None,
         retries: bool = False,
     ) -> None:
         super().__init__(sender, alone)
         batches = alone.can.batches
         assert batches is not None, f"{alone.provider.identity} has no batches"
-        self.price = price
+        self.api: BatchApi = batches()
+        self.price: ModelPrice | None = self.api.price
         self.journal = sender.journal
         self.budget = sender.limits.budget
         self.policy: BatchPolicy = policy or PACE
         self._retries = retries
         self.job: BatchJob = BatchJob(
-            batches(),
+            self.api,
             self.journal,
             self,
             gate=sender.limits.concurrency,
@@ -85,6 +84,7 @@ class Batches(Plan):
         self._refused: dict[bytes, BudgetExceededError] = {}
         self._status = BatchStatus(self._unended, lambda: self.job.trouble)
         self._rows = self._bytes = 0
+        self._at_most = self.api.limits.requests  # fewer, once the account had no room for so many
         self._has_adopted = False
 
     def open(self, context: ExecutionContext) -> None:
@@ -112,7 +112,7 @@ class Batches(Plan):
 
     @property
     def full(self) -> bool:  # type: ignore[override]
-        return self._rows >= self.policy.rows or self._bytes >= self.policy.size
+        return self._rows >= self.policy.rows or self._bytes >= self.api.limits.size
 
     async def flush(self) -> None:
         """Send what is wanted, and return when a batch has ended, whichever."""
@@ -131,7 +131,7 @@ class Batches(Plan):
             await self._look_again()
             await self._adopt()
             try:
-                while not self._context.control.stopping and (items := self._sendable()):
+                while self._may_send and (items := self._sendable()):
                     if not await self._start(*await self._next_requests(items)):
                         break
             except BudgetExceededError as error:  # none of them fits, and nothing is in flight
@@ -140,6 +140,12 @@ class Batches(Plan):
                     del self._wanted[item.question.key]
         if self._under_way:
             self._status.tell(self._context)
+
+    @property
+    def _may_send(self) -> bool:
+        """Not in a stop; one batch after another, where there is no room for several."""
+        one_by_one = self._at_most < self.api.limits.requests
+        return not (self._context.control.stopping or (one_by_one and self._under_way))
 
     async def _look_again(self) -> None:
         """Another run, or a batch that was read for other rows, may have the answers by now."""
@@ -200,7 +206,7 @@ class Batches(Plan):
         At least one, even where none fits, the cheapest: whoever reserves for it says so.
         """
         prefix, room, size, total = secrets.token_hex(8), self.budget.room, 0, ZERO
-        wire, chosen, requests = self.job.wire, list[BatchedQuestion](), list[bytes]()
+        api, chosen, requests = self.api, list[BatchedQuestion](), list[bytes]()
         dear: BatchedQuestion | None = None
         least = self._ceiling(Prompt(""))
         for item in items:
@@ -211,16 +217,16 @@ class Batches(Plan):
                     break
                 continue
             given = self.alone.given(item.prompt)
-            request = wire.request(f"{prefix}-{len(requests)}", given)
+            request = api.request(f"{prefix}-{len(requests)}", given)
             size, total = size + len(request) + 1, total + priced.ceiling
-            if chosen and (len(requests) >= self.policy.requests or size > self.policy.size):
+            if chosen and (len(requests) >= self._at_most or size > api.limits.size):
                 break
             chosen.append(priced)
             requests.append(request)
             if len(requests) % _AT_ONCE == 0:  # the loop has others to serve
                 await asyncio.sleep(0)
         if dear is not None and not chosen:
-            requests = [wire.request(f"{prefix}-0", self.alone.given(dear.prompt))]
+            requests = [api.request(f"{prefix}-0", self.alone.given(dear.prompt))]
             return [dear], requests, prefix
         return chosen, requests, prefix
 
@@ -297,11 +303,22 @@ class Batches(Plan):
             self._settle(batch, ended=batch.record.state == ENDED)  # it may never have begun
             if batch.unsent:
                 self._wanted.update(batch.items)
+                self._context.metrics.requests -= 0 if batch.adopted else len(batch.items)
+            if batch.crowded:
+                problems += self._send_fewer(batch)
         self._context.metrics.possibly_billed = self.budget.possibly_billed
         for problem in problems:
             if isinstance(problem, RunError | ConfigurationError):
                 raise problem
             raise FatalProviderError(f"a batch failed: {problem}") from problem
+
+    def _send_fewer(self, batch: Batch) -> list[Exception]:
+        """Half as many at once, from now on; the problem where that can't be."""
+        requests = len(batch.record.keys)
+        if requests == 1 and not self._under_way:
+            return [FatalProviderError(batch.refused)]
+        self._at_most = min(self._at_most, max(1, requests // 2))
+        return []
 
     # -- what comes back
 

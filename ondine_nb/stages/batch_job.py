@@ -25,7 +25,7 @@ from ..errors import (
 from ..journal import CREATED, ENDED, BatchRecord, Journal
 from ..models import ZERO, Prompt
 from ..orchestration import ExecutionContext, Row
-from ..providers.anthropic import BatchResult, MessageBatches, ServerBatch
+from ..providers import BatchApi, BatchResult, ServerBatch
 from ..sending import Backoff, ConcurrencyLimit, Question, Reservation
 
 __all__ = [
@@ -53,16 +53,13 @@ class BatchPolicy:
 
     `first` and `longest` are seconds between two looks at a batch, `grace` the seconds after a stop
     in which another one cancels the batches on the server, `patience` how long such a cancelled
-    batch is waited for. A batch holds at most `requests` requests and `size` bytes; at most `rows`
-    rows wait at once.
+    batch is waited for. At most `rows` rows wait at once.
     """
 
     first: float = 2.0
     longest: float = 60.0
     grace: float = 15.0
     patience: float = 120.0
-    requests: int = 100_000
-    size: int = 200_000_000
     rows: int = 100_000
 
 
@@ -79,9 +76,11 @@ class BatchedQuestion:
 class Batch:
     """A batch that this run has sent, or that it found and waits for (`adopted`).
 
-    `items` are those of its requests that this run wants, by key. `unsent` says that an
-    adopted one turned out never to have come to be. `cost` is what its answers are known to cost in
-    USD, `unmetered` what those can have cost at most that don't say.
+    `items` are those of its requests that this run wants, by key. `unsent` says that it turned out
+    never to have come to be, `refused` why, if the server has said so, `crowded` that this was for
+    want of room. `done` is how many of its requests the server says have their end. `cost` is what
+    its answers are known to cost in USD, `unmetered` what those can have cost at most that don't
+    say.
     """
 
     def __init__(
@@ -98,7 +97,9 @@ class Batch:
         self.reservation = reservation
         self.requests = requests
         self.adopted = adopted
-        self.unsent = self.cancelling = False
+        self.unsent = self.crowded = self.cancelling = False
+        self.refused = ""
+        self.done = 0
         self.left: set[int] = set(range(len(record.keys)))
         self.succeeded: set[int] = set()
         self.cost = self.unmetered = ZERO
@@ -144,7 +145,7 @@ class BatchJob:
 
     def __init__(
         self,
-        wire: MessageBatches,
+        wire: BatchApi,
         journal: Journal,
         taker: Taker,
         *,
@@ -199,6 +200,8 @@ class BatchJob:
         """There is no such batch for sure: nobody has to look for it."""
         batch.record = replace(batch.record, state=ENDED)
         await self.journal.put_batch(batch.record)
+        with contextlib.suppress(RowError, FatalProviderError):  # it costs nothing where it lies
+            await self.wire.discard(batch.record.prefix)
 
     async def _create(self, batch: Batch) -> ServerBatch | None:
         """Send until the server has it; None where a stop comes first.
@@ -210,7 +213,7 @@ class BatchJob:
                 async with self.gate:
                     if self._stopping():
                         return None
-                    return await self.wire.create(batch.requests)
+                    return await self.wire.create(batch.record.prefix, batch.requests)
             except FatalProviderError:  # an answer, and no batch
                 await self._give_up(batch)
                 raise
@@ -218,11 +221,11 @@ class BatchJob:
                 problem = error
             self.trouble = str(problem)
             if attempt >= (3 if problem.unreachable else self.backoff.attempts):
-                if _refused(problem):
+                if _not_made(problem):
                     await self._give_up(batch)
                 raise FatalProviderError(str(problem)) from problem
             await asyncio.sleep(self.backoff.delay(attempt, problem.retry_after))
-            if not _refused(problem):
+            if not _not_made(problem):
                 found = await self._patiently(lambda: self._recognised(batch.record))
                 if found is not None:
                     return found
@@ -231,12 +234,17 @@ class BatchJob:
     async def _recognised(self, record: BatchRecord) -> ServerBatch | None:
         """The batch of a create call whose answer is unknown, by its requests' prefix.
 
-        Nothing but results shows a batch's own ids, so those that could be it are waited for.
+        Where the API doesn't tell that of a batch, nothing but results shows its requests' ids: so
+        those that could be it are waited for.
         """
         others: set[str] = await self.journal.batch_ids()
         while True:
             listed = await self.wire.created_since(record.at - _SKEW_SECONDS)
-            like = [each for each in listed if each.count == len(record.keys)]
+            own = next((each for each in listed if each.prefix == record.prefix), None)
+            if own is not None:
+                return own
+            untold = [each for each in listed if each.prefix is None]
+            like = [each for each in untold if each.count == len(record.keys)]
             candidates = [each for each in like if each.id not in others and not each.gone]
             for candidate in candidates:
                 if candidate.ended and await self._is_of(record, candidate):
@@ -262,11 +270,25 @@ class BatchJob:
         if found is None:  # another account's, perhaps: with the right key it's still there
             self.taker.take_gone(batch, f"this account has no batch {batch.record.id}")
             return
+        if found.refused:
+            await self._refused(batch, found)
+            return
         if not found.gone and not await self._read_all(batch, found):
             self.taker.take_missing(batch, found.succeeded)
             return  # it stays open: whoever asks for it next reads it again, and buys nothing
         self.taker.take_gone(batch, f"batch {batch.record.id} has no result for it")
         await self.journal.put_batch(replace(batch.record, state=ENDED))
+
+    async def _refused(self, batch: Batch, found: ServerBatch) -> None:
+        """Nothing of it was begun: it is sent anew where that may go better, else the run ends."""
+        await self._give_up(batch)
+        batch.crowded = found.crowded
+        batch.unsent = batch.adopted or found.crowded
+        batch.refused = (
+            f"the batch of {_counted(len(batch.left), 'request')} was refused: {found.refused}"
+        )
+        if not batch.unsent:
+            raise FatalProviderError(batch.refused)
 
     async def _until_ended(self, batch: Batch) -> ServerBatch | None:
         interval = self.policy.first
@@ -274,6 +296,7 @@ class BatchJob:
             found = await self._patiently(lambda: self.wire.retrieve(batch.record.id))
             if found is None or found.ended:
                 return found
+            batch.done = found.done
             await self._wait(interval)
             interval = min(self.policy.longest, interval * 1.5)
 
@@ -342,7 +365,7 @@ class BatchJob:
                 await self._patiently(lambda batch=batch: self.wire.cancel(batch.record.id))  # type: ignore[misc]
 
 
-def _refused(error: TransientError) -> bool:
+def _not_made(error: TransientError) -> bool:
     """Whether the server surely has no batch of this call."""
     return isinstance(error, RateLimitedError | OverloadedError) or error.unreachable
 
@@ -399,7 +422,9 @@ def waiting(batches: Sequence[Batch], seconds: float, *, trouble: str, stopping:
     tail = f" ({trouble}; trying on)" if trouble else ""
     if stopping:
         return f"stopped: {said} at the provider go on. Stop again to cancel them{tail}"
-    return f"waiting {_duration(seconds)} for {said}: answers come when it ends{tail}"
+    done = sum(batch.done for batch in batches)
+    told = f", {done:,} done" if done else ""
+    return f"waiting {_duration(seconds)} for {said}{told}: answers come when it ends{tail}"
 
 
 def error_of(outcome: BatchResult) -> RowError:
@@ -409,7 +434,7 @@ def error_of(outcome: BatchResult) -> RowError:
         return BatchExpiredError(f"its batch expired before its turn came. {again}")
     if outcome.kind == "canceled":
         return BatchCanceledError(f"its batch was canceled before its turn came. {again}")
-    if outcome.error == "invalid_request_error":
+    if outcome.kind == "rejected":
         return RejectedRequestError(f"the request was rejected ({outcome.said})")
     return BatchErroredError(f"the server failed on it ({outcome.error}: {outcome.said}). {again}")
 

@@ -10,6 +10,7 @@ from ..models import Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
 from ..sending import Budget, Endpoint, Lookup, Question, Sender
 from .plan import Asked, Plan
+from .schema_routes import Route, SchemaRoutes
 
 __all__ = ["InvokeStage"]
 
@@ -19,16 +20,29 @@ _PORTION = 100  # rows that are let go at once: more would hold the loop up
 class InvokeStage(RowStage):
     """Gets each row's answer: from the journal, from an equal row, or from the provider.
 
-    `sender` sends what `plan` asks it to. `when_prepared` is called with the first chunk of rows,
+    `sender` sends what `plan` asks it to. Where it isn't known how a schema is to be asked for,
+    `routes` has the ways, and `plan_of` makes the plan of the one that is found before the first
+    row is sent. `when_prepared` is called with the first chunk of rows,
     once the journal was asked for them and before any is sent.
     """
 
     columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
 
-    def __init__(self, sender: Sender, plan: Plan) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        plan: Plan,
+        routes: SchemaRoutes | None = None,
+        plan_of: Callable[[Route], Plan] | None = None,
+    ) -> None:
         super().__init__("invoke")
         self.sender = sender
         self.plan = plan
+        self.routes = routes
+        self._plan_of = plan_of
+        self._undecided = routes is not None and not routes.decided
+        self._left: list[Plan] = []  # what was planned before the route was found
+        self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
         self.budget: Budget = sender.limits.budget
         self.when_prepared: Callable[[Sequence[Row]], Awaitable[None]] | None = None
@@ -53,16 +67,68 @@ class InvokeStage(RowStage):
             await endpoint.open(self.sender.limits.concurrency.width)
 
     async def close(self) -> None:
-        await self.plan.close()
+        if self.routes is not None:
+            await self.routes.close()
+        plans = [*self._left, self.plan]
+        for plan in plans:
+            await plan.close()
         self.sender.close()
-        for endpoint in self.endpoints:
+        for endpoint in (endpoint for plan in plans for endpoint in plan.endpoints):
             await endpoint.close()
+
+    # -- how a schema is asked for
+
+    async def _decide(self) -> None:
+        """Find the route, and take it from here on. Raises what ends the run."""
+        assert self.routes is not None
+        assert self._plan_of is not None
+        before = self.routes.taken
+        found = await self.routes.decide(self.sender, self._context)
+        if not self._undecided:
+            return
+        self._undecided = False
+        if found != before:
+            self._left.append(self.plan)
+            self.lookup.turn_to(found)
+            self.plan = self._plan_of(self.routes.route)
+            for endpoint in self.plan.endpoints:
+                endpoint.provider = self.routes.sent_by(endpoint.provider)
+            self.plan.open(self._context)
+            self._met_before = set(self._questions.values())
+
+    async def _meet_anew(self, rows: Sequence[Row]) -> list[Asked]:
+        """Those of these rows that have no answer by now, as questions of the route found."""
+        again = [row for row in rows if row.question in self._met_before and not row.settled]
+        again = [row for row in again if not row.question.answers]
+        for row in again:
+            row.question.release()
+            row.question = None
+        return await self.meet(again)
+
+    def _asked_now(self, question: Question, row: Row) -> Question:
+        """The question of a row that is to be asked again, as the route found has it."""
+        assert row.prompt is not None  # it is on its way
+        known, key = self._questions, self.lookup.key(row.prompt)
+        self._met_before.discard(question)
+        if key in known:
+            question.rows -= 1
+            row.question, known[key].rows = known[key], known[key].rows + 1
+        else:
+            known.pop(question.key, None)
+            question.key, known[key] = key, question
+        return row.question  # type: ignore[no-any-return]
 
     # -- a chunk of rows
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         """Find what the journal has for a whole chunk by one query."""
         new = await self.meet(rows)
+        if self._undecided and any(not question.answers for question, _ in new):
+            try:
+                await self._decide()
+            except Halted:  # the run stops: none of them is sent
+                return
+            new = await self._meet_anew(rows) if self._met_before else new
         if self.when_prepared is not None:
             when, self.when_prepared = self.when_prepared, None
             await when(rows)
@@ -137,6 +203,10 @@ class InvokeStage(RowStage):
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         question: Question = row.question
+        if self._undecided and row.reasks >= len(question.answers):
+            await self._decide()
+        if question in self._met_before and row.reasks >= len(question.answers):
+            question = self._asked_now(question, row)
         while row.reasks >= len(question.answers) and question.underway is not None:
             await asyncio.shield(question.underway)  # an equal row has it asked
         if row.reasks >= len(question.answers):

@@ -26,7 +26,8 @@ class ParseStage(RowStage):
     """Turns an answer into typed cells.
 
     An answer that breaks the schema is asked again by `asker`, `reasks` times at most, each of them
-    paid; then the row fails. Without a schema the text goes into one column.
+    paid; then the row fails. With `in_prose` the server isn't known to enforce it, so that JSON is
+    found in prose, too. Without a schema the text goes into one column.
     """
 
     columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
@@ -38,12 +39,15 @@ class ParseStage(RowStage):
         *,
         column: str = "response",
         reasks: int = REASKS,
+        in_prose: bool = False,
     ) -> None:
         super().__init__("parse")
         self.schema = schema
         self.asker = asker
         self.column = column
         self.reasks = reasks
+        if schema is not None:
+            self._read = schema.found_in if in_prose else schema.parse
         plain = (Column(column, "str", (), None),)
         self.produces: Sequence[NewColumn] = schema.fields if schema is not None else plain
 
@@ -53,7 +57,7 @@ class ParseStage(RowStage):
             row.outputs = {self.column: text}
             return
         try:
-            row.outputs = self.schema.parse(text)
+            row.outputs = self._read(text)
         except SchemaNotMetError as error:
             self._ask_again(row, error)
 

@@ -1,8 +1,12 @@
-"""Message Batches: nothing is lost or paid twice, whatever happens to process, network or batch."""
+"""Batches: nothing is lost or paid twice, whatever happens to process, network or batch.
+
+By both APIs, where a test doesn't say that it is of one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -18,17 +22,32 @@ import pytest
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.journal.batches import INTENDED
-from ondine_nb.providers.anthropic import AnthropicProvider
+from ondine_nb.providers import BatchLimits
+from ondine_nb.providers.anthropic import AnthropicProvider, MessageBatches
+from ondine_nb.providers.openai.batches import ChatBatches
 from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
-from tests.asking import HAIKU, Asker, echoes, ended, journaled, seen, statuses, texts
+from tests.asking import (
+    CHAT,
+    HAIKU,
+    MESSAGES,
+    Api,
+    Asker,
+    echoes,
+    ended,
+    journaled,
+    seen,
+    statuses,
+    texts,
+)
 from tests.faults.processes import (
     SCHEMA,
     Process,
     assert_undisturbed,
     books,
+    counts,
     ends_well,
     kill,
     prompts,
@@ -37,6 +56,7 @@ from tests.faults.processes import (
 )
 from tests.server import Billed, MessagesServer
 from tests.server.batches import BatchRules
+from tests.table import HEAD, cost_of
 
 FAST = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)
 
@@ -57,26 +77,30 @@ def server(rules: BatchRules) -> Iterator[MessagesServer]:
         yield running
 
 
+@pytest.fixture(params=[MESSAGES, CHAT], ids=lambda api: api.name)
+def api(request: pytest.FixtureRequest) -> Api:
+    found: Api = request.param
+    return found
+
+
 @pytest.fixture
-def asker(server: MessagesServer, tmp_path: Path) -> Asker:
-    return Asker(server, tmp_path / "journal")
+def asker(server: MessagesServer, tmp_path: Path, api: Api) -> Asker:
+    return Asker(server, tmp_path / "journal", api)
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, requests: int, size: int = 10**9) -> None:
+    """Let batches be no larger than that."""
+    for batches in (MessageBatches, ChatBatches):
+        monkeypatch.setattr(batches, "limits", BatchLimits(requests, size))
 
 
 def billed(server: MessagesServer) -> Decimal:
-    """What the ledger comes to, batch requests at half the price."""
+    """What the ledger comes to, requests in batches at the price that they have there."""
     return by_the_books(server.ledger.entries)
 
 
 def by_the_books(entries: Iterable[Billed]) -> Decimal:
-    price_in, price_out = (price / 1_000_000 for price in HAIKU)
-    return sum(
-        (
-            (entry.input_tokens * price_in + entry.output_tokens * price_out)
-            / (2 if entry.batch else 1)
-            for entry in entries
-        ),
-        Decimal(0),
-    )
+    return sum(map(cost_of, entries), Decimal(0))
 
 
 def job_of(run: Run) -> batching.BatchJob:
@@ -145,13 +169,17 @@ def test_prompts_in_the_dear_tier_cost_half_of_that_tier(tmp_path: Path, rules: 
         assert run.cost == 3 * 5 * (150_000 * HAIKU[0] + 100 * HAIKU[1]) / 2 / 1_000_000
 
 
+UNHEARD = {"messages": "unheard-of", "chat": "openai:unheard-of"}
+
+
 def test_a_given_price_is_halved(asker: Asker, server: MessagesServer) -> None:
-    run = batched(asker, texts(4), model="unheard-of", price_in="10", price_out="20")
+    model = UNHEARD[asker.api.name]
+    run = batched(asker, texts(4), model=model, price_in="10", price_out="20")
     assert run.cost == server.ledger.cost(5, 10)
 
 
 def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
-    run = batched(asker, texts(4), model="unheard-of")
+    run = batched(asker, texts(4), model=UNHEARD[asker.api.name])
     assert run.state == "done"
     assert run.cost is None
 
@@ -159,8 +187,7 @@ def test_an_unknown_price_stays_unknown(asker: Asker) -> None:
 def test_many_rows_become_batches_within_the_limits(
     asker: Asker, server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = BatchPolicy(first=0.02, longest=0.1, requests=40, size=3_000)
-    monkeypatch.setattr(batching, "PACE", limits)
+    limit(monkeypatch, 40, 3_000)
     run = batched(asker, texts(100))
     assert list(run.frame["response"]) == echoes(texts(100))
     sizes = [sum(len(str(each)) for each in batch.requests) for batch in server.batches.made]
@@ -197,7 +224,7 @@ def test_rows_in_the_journal_and_empty_rows_are_not_sent(
 
 
 def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_price(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     first = Counter[str]()
 
@@ -208,7 +235,7 @@ def test_answers_that_break_the_schema_are_asked_again_at_once_and_at_the_full_p
         return "no json" if bad else '{"mood": "good", "n": 1}'
 
     with MessagesServer(batches=rules, answer=answer) as server:
-        run = batched(Asker(server, tmp_path), texts(20), schema=SCHEMA)
+        run = batched(Asker(server, tmp_path, api), texts(20), schema=SCHEMA)
         assert list(run.frame["mood"]) == ["good"] * 20
         assert server.arrived == 2
         assert server.ledger.requests == 22
@@ -283,7 +310,8 @@ def test_a_server_without_batches_ends_the_run_with_one_line(
     run = batched(asker, texts(3))
     assert run.state == "failed"
     assert isinstance(run.error, FatalProviderError)
-    assert "has no Message Batches (404): leave --batch out" in str(run.error)
+    noun = {"messages": "Message Batches", "chat": "Batch API"}[asker.api.name]
+    assert str(run.error).endswith(f"has no {noun} (404): leave --batch out")
     assert statuses(run) == ["not_run"] * 3
     assert run.plan.budget.possibly_billed == 0
     rules.offered = True
@@ -292,10 +320,10 @@ def test_a_server_without_batches_ends_the_run_with_one_line(
 
 
 def test_results_are_read_from_the_configured_host_only(
-    asker: Asker, server: MessagesServer, rules: BatchRules
+    server: MessagesServer, rules: BatchRules, tmp_path: Path
 ) -> None:
     rules.away = True
-    run = batched(asker, texts(5))
+    run = batched(Asker(server, tmp_path), texts(5))
     assert list(run.frame["response"]) == echoes(texts(5))
     assert server.batches.calls["GET results"] == 1
 
@@ -388,8 +416,8 @@ def deep(line: bytes) -> bytes:
         lambda line: b"<html>",
         lambda line: line[: len(line) // 2],
         lambda line: line.replace(b"custom_id", b"custom\xff\xfeid"),
-        lambda line: line.replace(b'"succeeded"', b'"banana"'),
-        lambda line: line.replace(b'"message"', b'"massage"'),
+        lambda line: re.sub(rb'"(succeeded|status_code)"', b'"banana"', line),
+        lambda line: re.sub(rb'"(message|body)"', b'"massage"', line, count=1),
         lambda line: b"null",
         deep,
     ],
@@ -416,9 +444,9 @@ def test_one_unreadable_line_is_one_rows_error_and_the_others_are_taken(
 def test_absurd_numbers_in_a_line_are_charged_at_the_most_that_it_can_cost(
     asker: Asker, server: MessagesServer, rules: BatchRules, number: bytes
 ) -> None:
-    absurd = re.compile(rb'"input_tokens": ?\d+')
+    absurd = re.compile(rb'("(?:input|prompt)_tokens": ?)\d+')
     rules.spoil = lambda line, at: (
-        absurd.sub(b'"input_tokens": ' + number, line) if at == 7 else line
+        absurd.sub(lambda found: found[1] + number, line) if at == 7 else line
     )
     run = batched(asker, texts(20))
     assert statuses(run).count("answered") >= 19
@@ -508,7 +536,7 @@ def test_runs_side_by_side_under_one_budget_dont_wait_for_each_others_batches(
     asker: Asker, server: MessagesServer, rules: BatchRules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by the simulator: one waited for money, and the other for its turn to free it."""
-    monkeypatch.setattr(batching, "PACE", replace(FAST, requests=4))
+    limit(monkeypatch, 4)
     rules.held = True
     one = asker.pipeline(texts(1), batch=True, max_tokens=60).estimate().high
     assert one is not None
@@ -539,20 +567,20 @@ def test_a_strange_batch_with_the_same_count_is_not_taken_for_it(
     asker: Asker, server: MessagesServer, rules: BatchRules, tmp_path: Path
 ) -> None:
     """Somebody else's batch of 40 requests is there; the create call fails before it arrives."""
-    batched(Asker(server, tmp_path / "somebody"), texts(40, start=100))
+    batched(Asker(server, tmp_path / "somebody", asker.api), texts(40, start=100))
 
     async def scenario() -> Run:
         run = quick(Run(asker.pipeline(texts(40), batch=True)))
         wire = job_of(run).wire
         create, calls = wire.create, []
 
-        async def fails_once(requests: Any) -> Any:
-            calls.append(len(requests))
+        async def fails_once(*given: Any) -> Any:
+            calls.append(given)
             if len(calls) == 1:
                 from ondine_nb.errors import ConnectionLostError
 
                 raise ConnectionLostError("cut", possibly_billed=True)
-            return await create(requests)
+            return await create(*given)
 
         wire.create = fails_once  # type: ignore[method-assign]
         await run.start()
@@ -569,6 +597,96 @@ def test_an_overloaded_create_call_goes_again(
     rules.refused = 2
     assert batched(asker, texts(5)).state == "done"
     assert len(server.batches.made) == 1
+
+
+# -- what OpenAI's has beside: files, and a validation after the create call
+
+
+@pytest.fixture
+def chat(server: MessagesServer, tmp_path: Path) -> Asker:
+    return Asker(server, tmp_path / "journal", CHAT)
+
+
+def test_an_upload_whose_answer_was_lost_is_found_by_its_name_not_sent_again(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.lost_uploads = 1
+    run = batched(chat, texts(20))
+    assert list(run.frame["response"]) == echoes(texts(20))
+    assert (server.batches.calls["POST files"], len(server.batches.chat.uploads())) == (1, 1)
+    assert len(server.batches.made) == 1
+
+
+def test_a_batch_that_fails_when_it_is_looked_over_ends_the_run_with_the_reason(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.why = 1, "model_not_found"
+    run = batched(chat, texts(3), budget=1)
+    assert run.state == "failed"
+    assert str(run.error).startswith("the batch of 3 requests was refused: It can't be processed.")
+    assert (run.cost, run.plan.budget.possibly_billed) == (0, 0)
+    assert server.batches.chat.uploads() == []  # nobody's prompts are left there for nothing
+    chat.end_process()
+    assert batched(chat, texts(3)).state == "done"
+    assert server.ledger.requests == 3
+
+
+def test_a_batch_that_fails_after_a_stop_is_sent_anew_by_who_finds_it(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.held, rules.why = 1, True, "model_not_found"
+
+    async def scenario() -> None:
+        run = quick(Run(chat.pipeline(texts(10), batch=True)))
+        await stopped_with_its_batch(run, server)
+
+    asyncio.run(scenario())
+    chat.end_process()
+    run = batched(chat, texts(10))
+    assert list(run.frame["response"]) == echoes(texts(10))
+    assert (len(server.batches.made), server.ledger.requests) == (2, 10)
+
+
+def test_an_account_without_room_for_so_many_gets_fewer_at_once_one_batch_after_another(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.failing, rules.why = 2, "token_limit_exceeded"
+    run = batched(chat, texts(40), budget=1)
+    assert list(run.frame["response"]) == echoes(texts(40))
+    assert [len(each.requests) for each in server.batches.made] == [40, 20, 10, 10, 10, 10]
+    assert server.ledger.requests == 40
+    assert run.context.metrics.requests == 40
+    assert run.cost == billed(server)
+    assert run.plan.budget.outstanding == 0
+
+
+def test_an_account_without_room_for_one_request_ends_the_run_with_the_servers_word(
+    chat: Asker, rules: BatchRules
+) -> None:
+    rules.failing = 1e9
+    run = batched(chat, texts(5))
+    assert run.state == "failed"
+    assert str(run.error).startswith(
+        "the batch of 1 request was refused: Enqueued token limit reached"
+    )
+
+
+def test_the_view_says_how_many_are_done_where_the_api_does(
+    chat: Asker, server: MessagesServer, rules: BatchRules
+) -> None:
+    rules.delay = 1e9
+
+    async def scenario() -> None:
+        run = Run(chat.pipeline(texts(30), batch=True))
+        await sent(run, server)
+        made = server.batches.made[0]
+        made.created -= rules.delay / 2
+        await seen(lambda: "30 requests in 1 batch, 15 done" in run.context.metrics.message)
+        made.ends = 0.0
+        await run
+        assert list(run.frame["response"]) == echoes(texts(30))
+
+    asyncio.run(scenario())
 
 
 # -- budget
@@ -634,9 +752,11 @@ def test_one_stop_leaves_the_batch_to_the_server_and_the_same_cell_picks_it_up(
 
 @pytest.mark.parametrize("spelled", ["{}/", "HTTP{}"])
 def test_a_batch_that_was_sent_under_another_spelling_of_the_server_is_picked_up(
-    asker: Asker, server: MessagesServer, rules: BatchRules, spelled: str
+    server: MessagesServer, rules: BatchRules, tmp_path: Path, spelled: str
 ) -> None:
+    """Of Messages only: by Chat Completions it has had one spelling from the start."""
     rules.held = True
+    asker = Asker(server, tmp_path / "journal")
     earlier = spelled.format(server.url.removeprefix("http") if "HTTP" in spelled else server.url)
     before = AnthropicProvider("claude-haiku-5-5", base_url=server.url, identity=earlier)
 
@@ -720,19 +840,20 @@ def test_two_runs_side_by_side_pay_once(asker: Asker, server: MessagesServer) ->
 
 ROWS = 3_000
 SCRIPT = f"""
+import json
 import sys
 import pandas as pd
 from ondine_nb import Pipeline, Run
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
 
-url, out, how = sys.argv[1:]
+url, out, how, more = sys.argv[1:]
 batching.PACE = BatchPolicy(first=0.05, longest=0.2, grace=0.2)
 data = pd.DataFrame({{"text": [f"text {{at}}" for at in range({ROWS})]}})
 if how == "resume":
     run = Pipeline.resume("labeled", data)
 else:
-    given = dict(base_url=url, schema="{SCHEMA}", budget=10)
+    given = dict(base_url=url, schema="{SCHEMA}", budget=10, **json.loads(more))
     run = Run(Pipeline(data, "Tell: {{text}}", batch=how == "batch", **given), name="labeled")
 result = run.execute()
 result.data.to_json(out, orient="records")
@@ -749,53 +870,64 @@ def killed(running: Process, reached: Callable[[], bool]) -> None:
 
 
 def results_read(url: str) -> int:
-    read: int = books(url)["batch_calls"].get("GET results", 0)
+    read: int = counts(url)["batch_calls"].get("GET results", 0)
     return read
 
 
-@pytest.mark.parametrize("how", ["batch", "resume"])
+@pytest.mark.parametrize(
+    ("api", "how"),
+    [(MESSAGES, "batch"), (MESSAGES, "resume"), (CHAT, "resume")],
+    ids=["messages", "messages resumed", "chat resumed"],
+)
 def test_killed_after_the_create_call_and_again_while_results_are_read(
-    tmp_path: Path, how: str
+    tmp_path: Path, api: Api, how: str
 ) -> None:
-    """Every row is once in the ledger, and the frame is that of a run without batches."""
-    out = tmp_path / "out.json"
-    with server_process("--batches", "delay=2,line=0.1") as url:
-        killed(start(SCRIPT, url, out, "batch"), lambda: len(books(url)["batches"]) == 1)
-        assert books(url)["requests"] == 0
-        running = start(SCRIPT, url, out, how)
-        killed(running, lambda: results_read(url) > 0 and time.sleep(1.2) is None)
-        said = ends_well(start(SCRIPT, url, out, how))
-        found = books(url)
+    """Every row is once in the ledger, and the frame is that of a run without batches.
+
+    Where requests go up as a file, also behind that; there the server caches what they begin with.
+    """
+    out, is_chat = tmp_path / "out.json", api is CHAT
+    given = json.dumps({**api.options, "system": HEAD} if is_chat else {})
+    with server_process("--batches", "delay=2,line=0.1,upload=0.5") as server:
+        url = server + api.path
+        if is_chat:
+            running = start(SCRIPT, url, out, "batch", given)
+            killed(running, lambda: counts(server)["batch_calls"].get("POST files", 0) > 0)
+        running = start(SCRIPT, url, out, how if is_chat else "batch", given)
+        killed(running, lambda: counts(server)["batches_made"] == 1)
+        assert counts(server)["requests"] == 0
+        running = start(SCRIPT, url, out, how, given)
+        killed(running, lambda: results_read(server) > 0 and time.sleep(1.2) is None)
+        said = ends_well(start(SCRIPT, url, out, how, given))
+        found = books(server)
     assert len(found["batches"]) == 1
+    assert len(found["uploads"]) == is_chat  # none is left of who was killed before there was one
     assert Counter(entry["prompt"] for entry in found["entries"]) == Counter(prompts(ROWS))
     assert_undisturbed(out, ROWS)
     state, spent, possibly_billed, from_journal = said.split()
     assert state == "done"
     assert 0 < int(from_journal) < ROWS
+    entries = [Billed(**entry) for entry in found["entries"]]
+    assert (sum(each.cache_read_input_tokens for each in entries) > 0) == is_chat
     if how == "resume":
-        price_in, price_out = (price / 2_000_000 for price in HAIKU)
-        cost = sum(
-            each["input_tokens"] * price_in + each["output_tokens"] * price_out
-            for each in found["entries"]
-        )
-        assert Decimal(spent) == cost
+        assert Decimal(spent) == by_the_books(entries)
         assert Decimal(possibly_billed) == 0
 
 
 def test_a_kernel_that_died_without_the_create_answer_has_its_batch_found(
-    tmp_path: Path, server: MessagesServer, rules: BatchRules
+    tmp_path: Path, server: MessagesServer, rules: BatchRules, api: Api
 ) -> None:
     """Killed between the create call and its answer: only the intent is in the journal."""
     rules.delay = 0.5
-    asker = Asker(server, tmp_path / "journal")
+    asker = Asker(server, tmp_path / "journal", api)
 
     async def scenario() -> None:
         run = quick(Run(asker.pipeline(texts(25), batch=True)))
         wire = job_of(run).wire
         create = wire.create
 
-        async def never_answers(requests: Any) -> Any:
-            await create(requests)
+        async def never_answers(*given: Any) -> Any:
+            await create(*given)
             await asyncio.Event().wait()
 
         wire.create = never_answers  # type: ignore[method-assign]
@@ -822,7 +954,7 @@ def test_an_intent_without_a_batch_is_sent_anew(asker: Asker, server: MessagesSe
 
         begun = asyncio.Event()
 
-        async def never_goes(_requests: Any) -> Any:
+        async def never_goes(*_given: Any) -> Any:
             begun.set()
             await asyncio.Event().wait()
 
@@ -862,12 +994,12 @@ async def stopped_with_its_batch(run: Run, server: MessagesServer) -> None:
 
 
 def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Its answers are its own, and make void what was there before, for whoever asks later."""
     rules.held = True
     with MessagesServer(batches=rules, answer=Counted()) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         old = asker.run(texts(2))
         fresh = quick(Run(asker.pipeline(texts(4), batch=True, fresh=True, budget=1)))
         asyncio.run(stopped_with_its_batch(fresh, server))
@@ -891,12 +1023,12 @@ def test_a_fresh_run_finds_its_batch_again_that_another_run_has_read(
 
 
 def test_what_stands_in_two_batches_one_of_which_never_came_to_be_is_read_from_the_other(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Found by the simulator: the first one was waited for, and then all of it was bought again."""
     rules.held = True
     with MessagesServer(batches=rules) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         sent = quick(Run(asker.pipeline(texts(4), batch=True)))
         asyncio.run(stopped_with_its_batch(sent, server))
 
@@ -916,12 +1048,12 @@ def test_what_stands_in_two_batches_one_of_which_never_came_to_be_is_read_from_t
 
 
 def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """A batch for what was cut, read by a run that asks one of its rows only."""
     rules.held = True
     with MessagesServer(batches=rules, answer=lambda _: "word " * 40) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         assert asker.run(texts(3), max_tokens=16).stats.failed_rows == 3
         longer = quick(Run(asker.pipeline(texts(3), batch=True, max_tokens=400)))
         asyncio.run(stopped_with_its_batch(longer, server))
@@ -933,12 +1065,12 @@ def test_what_was_asked_longer_in_a_batch_is_found_whoever_reads_it(
 
 
 def test_what_was_read_of_a_batch_and_made_void_since_is_not_counted_again(
-    tmp_path: Path, rules: BatchRules
+    tmp_path: Path, rules: BatchRules, api: Api
 ) -> None:
     """Found by the simulator: it was journaled again, and was newer than what made it void."""
     rules.short, rules.times = 2, 100
     with MessagesServer(batches=rules, answer=Counted()) as server:
-        asker = Asker(server, tmp_path / "journal")
+        asker = Asker(server, tmp_path / "journal", api)
         first = batched(asker, texts(4))
         read = [at for at, status in enumerate(statuses(first)) if status == "answered"]
         assert len(read) == 2

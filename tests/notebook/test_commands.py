@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.notebook.commands import examined, models
 from ondine_nb.providers import KNOWN, keep, model_names
+from tests.asking import texts
 from tests.echo import Echo
 from tests.server import MessagesServer
 
@@ -154,16 +156,33 @@ def test_what_a_server_doesnt_tell_is_said_too(server: MessagesServer) -> None:
     told = examine("claude-haiku-4-5", server.url)
     assert fact(told, "provider") == server.url
     assert fact(told, "schema enforced") == "yes, tried just now"
-    with MessagesServer(answer=lambda _body: "Paris") as dropping:
+    with MessagesServer(answer=lambda _body: "Paris", bills_probes=True) as dropping:
         told = examine("claude-haiku-4-5", dropping.url)
-        assert dropping.ledger.requests == 2
-    assert fact(told, "schema enforced").startswith("no, tried just now: answers are checked")
-    assert "-m openai:claude-haiku-4-5" in fact(told, "schema enforced")
+        assert dropping.ledger.requests == 3
+    assert fact(told, "schema enforced") == "no, tried just now: a run asks for it in words"
     assert fact(told, "cost of this") == f"${dropping.ledger.cost(1, 5)}"
     with MessagesServer(plan=lambda body, attempt: "401") as refusing:
         told = examine("claude-haiku-4-5", refusing.url)
     assert fact(told, "answers").startswith("no: ")
     assert "cost of this" not in told
+
+
+def test_what_a_probe_told_is_kept_for_runs_shown_and_renewed(home: Path) -> None:
+    with MessagesServer(drops_schema=["messages"]) as server:
+        told = examine("claude-haiku-4-5", server.url)
+        said = "no, tried just now: a run asks by its Chat Completions, where it is"
+        assert fact(told, "schema enforced") == said
+        options = {"base_url": server.url, "schema": "good: bool", "journal": home}
+        run = Run(Pipeline(texts(2), "{text}", model="claude-haiku-4-5", **options))
+        run.execute()
+        assert "asked by its Chat Completions" in run.note
+        assert server.probes == {"messages": 1, "chat": 1}  # the doctor's
+        server._drops = frozenset()
+        assert fact(examine("claude-haiku-4-5", server.url), "schema enforced")[:3] == "yes"
+        assert server.probes == {"messages": 2, "chat": 1}
+    assert fact(examine("claude-haiku-4-5", server.url), "schema enforced").startswith(
+        "yes, as a probe of "
+    )  # it is gone by now
 
 
 def test_a_model_that_lacks_its_key_is_said_to_and_nothing_is_sent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +19,7 @@ from ondine_nb.stages.batch_job import BatchPolicy
 from tests.asking import Asker, texts
 from tests.docs.generate import PARTS
 from tests.server import MessagesServer, echo_of
+from tests.server.answers import default_answer, prompt_of, schema_of
 from tests.server.batches import BatchRules
 
 PAIRS = [
@@ -32,9 +34,19 @@ LABELLED = pd.DataFrame(
 )
 
 
+def answer(prompt: str) -> dict[str, str]:
+    """An answer with evidence: it quotes all that it was asked about."""
+    return {"response": echo_of(prompt), "response_evidence": prompt.removeprefix("Tell: ")}
+
+
+def reply(body: Any) -> str:
+    prompt = prompt_of(body)
+    return default_answer(body) if schema_of(body) is None else json.dumps(answer(prompt))
+
+
 @pytest.fixture
 def server() -> Iterator[MessagesServer]:
-    with MessagesServer(batches=BatchRules(delay=0.05)) as running:
+    with MessagesServer(batches=BatchRules(delay=0.05), answer=reply) as running:
         yield running
 
 
@@ -51,8 +63,9 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
         "--pack": 4,
         "--examples": LABELLED,
         "--to": folder / "out.csv",
+        "--evidence": "all",
     }
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"schema": "response: str"} if "--evidence" in pair else {}
     if "--examples-by nearest" in pair:
         given["examples"] = LABELLED
     for flag, _, value in (each.partition(" ") for each in pair):
@@ -87,6 +100,10 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     cells = [(text,) for text in ROWS["text"]]
     shown = [""] * len(ROWS) if before is None else before.before(cells)
     prompts = [f"{examples}Tell: {text}" for examples, (text,) in zip(shown, cells, strict=True)]
+    if "--evidence" in pair:
+        assert list(frame["response"]) == [answer(prompt)["response"] for prompt in prompts]
+        assert list(frame["response_evidence"]) == list(ROWS["text"])
+        return
     assert list(frame["response"]) == list(map(echo_of, prompts))
 
 

@@ -149,7 +149,16 @@ def test_packs_and_batches_exclude_each_other() -> None:
     assert Options(pack=1, batch=True).batch
 
 
-EXAMPLES: dict[str, Any] = {"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"}
+EXAMPLES: dict[str, Any] = {
+    **{"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"},
+    **{"schema": "a: int", "evidence": "all", "require_evidence": True, "shots": 3},
+}
+
+
+def needed_by(name: str) -> dict[str, Any]:
+    """What has to be given for an option to be."""
+    needed = NEEDS.get(name)
+    return {} if needed is None else {needed: EXAMPLES[needed], **needed_by(needed)}
 
 
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda it: f"{it.one} {it.other}")
@@ -157,23 +166,26 @@ def test_options_that_can_t_go_together_are_refused_in_one_line_that_names_both(
     conflict: Any,
 ) -> None:
     given = {name: value or EXAMPLES[name] for name, value in conflict.sides}
+    needed = {key: value for name in given for key, value in needed_by(name).items()}
     with pytest.raises(ConfigurationError) as caught:
-        Options.of(given)
+        Options.of(needed | given)
     assert str(caught.value).startswith(f"{conflict.one} and {conflict.other} can't go together: ")
     assert "\n" not in str(caught.value)
     for name, value in given.items():
-        needed = {NEEDS[name]: EXAMPLES[NEEDS[name]]} if name in NEEDS else {}
-        assert Options.of({name: value} | needed).given(name), "each of them alone is fine"
+        alone = {name: value, **needed_by(name)}
+        assert Options.of(alone).given(name), "each of them alone is fine"
 
 
 @pytest.mark.parametrize(("name", "needed"), NEEDS.items())
 def test_what_says_something_of_another_option_is_refused_without_it(
     name: str, needed: str
 ) -> None:
-    value = OPTIONS[name].choices[0] if OPTIONS[name].choices else 3
-    with pytest.raises(ConfigurationError, match=f"and there are no {needed}: give --{needed} "):
+    value = OPTIONS[name].choices[0] if OPTIONS[name].choices else EXAMPLES[name]
+    with pytest.raises(
+        ConfigurationError, match=f"and there (is|are) no {needed}: give --{needed} "
+    ):
         Options.of({name: value})
-    assert Options.of({name: value, needed: EXAMPLES[needed]}).given(name)
+    assert Options.of({name: value, **needed_by(name)}).given(name)
 
 
 def test_a_frame_is_given_without_being_compared() -> None:

@@ -164,7 +164,18 @@ def default_answer(body: Body) -> str:
     prompt = prompt_of(body)
     if schema is not None and questions_of(prompt) is not None:
         return json.dumps({"answers": packed_answer(schema, prompt, value_of, echo_of)})
+    if schema is None and (asked := schema_in_words(body)) is not None:
+        return (
+            f"Sure!\n```json\n{json.dumps(value_of(asked, prompt))}\n```\nAnything else, {{you}}?"
+        )
     return echo_of(prompt) if schema is None else json.dumps(value_of(schema, prompt))
+
+
+def schema_in_words(body: Body) -> Mapping[str, Any] | None:
+    """The schema that the system text asks for, where no other is."""
+    _, asked, text = _text_of(body.get("system")).rpartition("JSON Schema:\n")
+    schema: Mapping[str, Any] | None = json.loads(text) if asked else None
+    return schema
 
 
 def compose(

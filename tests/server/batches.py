@@ -1,4 +1,7 @@
-"""Message Batches of the loopback server: made, looked up, listed, cancelled, and their results."""
+"""Batches of the loopback server, by either API: what becomes of their requests, and what it costs.
+
+How they are made, looked up and read is in `message_batches.py` and `chat_batches.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,23 @@ import asyncio
 import itertools
 import json
 import random
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from .answers import compose, prompt_of
-from .ledger import Billed
+from .ledger import Arrival
 from .media_bill import billed_size
-from .rules import ERRORS, Problem, problem_of
+from .rules import Problem
 
-__all__ = ["BatchRules", "Batches"]
+if TYPE_CHECKING:
+    from .server import Api, MessagesServer
 
-MOST_REQUESTS, MOST_BYTES = 100_000, 256 * 1024 * 1024
-CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-KINDS = ("succeeded", "errored", "canceled", "expired")
+__all__ = ["Batch", "BatchRules", "Batches", "Outcome"]
 
 
 @dataclass
@@ -38,8 +38,11 @@ class BatchRules:
     `refused` neither. A cancelled batch has answered the share `done` of its requests. `cut` says
     after how many lines the first read of results breaks off, `line` the seconds before each
     hundred lines, `short` after how many lines the first `times` reads end without an error, and
-    `spoil(line, at)` what becomes of a line. `away` makes `results_url` lead to another host,
-    `offered` False is a server without batches.
+    `spoil(line, at)` what becomes of a line. `offered` False is a server without batches.
+
+    `away` makes a `results_url` of Message Batches lead to another host. Of the Batch API's uploads
+    the first `lost_uploads` are kept and their answers cut off, and all are answered `upload`
+    seconds late; the first `failing` batches fail when they are looked over, for the reason `why`.
     """
 
     delay: float = 0.1
@@ -55,30 +58,54 @@ class BatchRules:
     spoil: Callable[[bytes, int], bytes] | None = None
     away: bool = False
     offered: bool = True
+    lost_uploads: float = 0
+    upload: float = 0.0
+    failing: float = 0
+    why: str = "token_limit_exceeded"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: its answer where it `succeeded`, else the error, if there is."""
+
+    custom_id: str
+    kind: str  # succeeded, errored, canceled, expired
+    message: Any = None
+    problem: Problem | None = None
 
 
 @dataclass
 class Batch:
-    """One batch: its requests by custom id, and its lines of results once it has ended."""
+    """One batch: its requests, their bodies by custom id, and its outcomes once it has ended."""
 
     id: str
     requests: list[dict[str, Any]]
+    bodies: list[tuple[str, Any]]
+    api: Api
     created: float
     ends: float
     cancelled: float | None = None
-    results: list[bytes] | None = None
+    outcomes: list[Outcome] | None = None
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ended(self) -> bool:
+        return self.outcomes is not None
 
 
 class Batches:
     """All batches of a server; its methods run on the server's loop, except `release`."""
 
-    def __init__(self, server: Any, rules: BatchRules) -> None:
+    def __init__(self, server: MessagesServer, rules: BatchRules) -> None:
+        from .chat_batches import ChatBatches
+        from .message_batches import MessageBatches
+
         self.server, self.rules = server, rules
         self.made: list[Batch] = []
+        self.calls: Counter[str] = Counter()
+        self.messages, self.chat = MessageBatches(self), ChatBatches(self)
         self._numbers = itertools.count(1)
         self._rng = random.Random(0)
-        self.calls: Counter[str] = Counter()
 
     def release(self) -> None:
         """Let batches end that were held; from any thread."""
@@ -86,84 +113,99 @@ class Batches:
 
     def books(self) -> list[dict[str, Any]]:
         return [
-            {"id": each.id, "requests": len(each.requests), "ended": each.results is not None}
+            {"id": each.id, "requests": len(each.requests), "ended": each.ended}
             for each in self.made
         ]
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        fail = self.server._fail
-        if not self.rules.offered:
-            return fail(ERRORS["404"])
-        self.settle()
-        name, _, act = request.path.removeprefix("/v1/messages/batches").strip("/").partition("/")
-        kind = f"{request.method} {act or ('batch' if name else 'batches')}"
-        self.calls[kind] += 1
-        if kind == "POST batches":
-            return await self._create(request)
-        if kind == "GET batches":
-            return self._list(request)
-        batch = next((each for each in self.made if each.id == name), None)
-        if batch is None:
-            return fail(Problem(404, "not_found_error", f"batch: {name}"))
-        if kind == "POST cancel":
-            if batch.results is None and batch.cancelled is None:
-                batch.cancelled, batch.ends = time.time(), time.time() + 0.05
-            return self.server._reply(self._described(batch))
-        if kind == "GET batch":
-            return self.server._reply(self._described(batch))
-        if kind == "GET results" and batch.results is not None:
-            return await self._results(request, batch.results)
-        return fail(ERRORS["404"])
+    def number(self) -> str:
+        """What a name ends in that nothing else here has."""
+        return f"{next(self._numbers):024x}"
 
-    async def _create(self, request: web.BaseRequest) -> web.StreamResponse:
-        from .server import _parsed, _reset
+    def of(self, name: str) -> Batch | None:
+        return next((each for each in self.made if each.id == name), None)
 
-        raw = await request.content.read()
-        if self.rules.refused > 0:
-            self.rules.refused -= 1
-            return self.server._fail(ERRORS["529"])
-        body = _parsed(raw)
-        problem = _problem(raw, body)
-        if problem is not None:
-            return self.server._fail(problem)
+    def make(
+        self, name: str, requests: list[dict[str, Any]], bodies: list[tuple[str, Any]], api: Api
+    ) -> Batch:
         now = time.time()
-        batch = Batch(
-            f"msgbatch_{next(self._numbers):024x}", body["requests"], now, now + self.rules.delay
-        )
-        self.made.append(batch)
-        if self.rules.lost > 0:
-            self.rules.lost -= 1
-            return _reset(request)
-        return self.server._reply(self._described(batch))
+        self.made.append(Batch(name, requests, bodies, api, now, now + self.rules.delay))
+        return self.made[-1]
 
-    def _list(self, request: web.BaseRequest) -> web.Response:
-        newest = self.made[::-1]
-        limit = int(request.query.get("limit", 20))
-        ids = [batch.id for batch in newest]
-        start = 0
-        if "after_id" in request.query:
-            start = ids.index(request.query["after_id"]) + 1
-        if "before_id" in request.query:
-            start = max(0, ids.index(request.query["before_id"]) - limit)
-        page = newest[start : start + limit]
-        return self.server._reply(
-            {
-                "data": [self._described(batch) for batch in page],
-                "has_more": start + limit < len(newest),
-                "first_id": page[0].id if page else None,
-                "last_id": page[-1].id if page else None,
-            }
-        )
+    def spend(self, rule: str) -> bool:
+        """Whether a rule that holds for the first few calls holds for this one."""
+        left = getattr(self.rules, rule)
+        setattr(self.rules, rule, max(0, left - 1))
+        return bool(left > 0)
 
-    async def _results(self, request: web.BaseRequest, lines: list[bytes]) -> web.StreamResponse:
+    def cancel(self, batch: Batch) -> None:
+        if not batch.ended and batch.cancelled is None:
+            batch.cancelled, batch.ends = time.time(), time.time() + 0.05
+
+    def settle(self) -> None:
+        """Process what is due, and bill it."""
+        now = time.time()
+        for batch in self.made:
+            due = now >= batch.ends and (batch.cancelled is not None or not self.rules.held)
+            if not batch.ended and due:
+                self._process(batch)
+
+    def _process(self, batch: Batch) -> None:
+        done = len(batch.bodies)
+        if batch.cancelled is not None:
+            done = int(done * self.rules.done)
+        outcomes = [
+            self._outcome(name, body, batch.api) if at < done else Outcome(name, "canceled")
+            for at, (name, body) in enumerate(batch.bodies)
+        ]
+        batch.counts.update(each.kind for each in outcomes)
+        self._rng.shuffle(outcomes)
+        batch.outcomes = outcomes
+
+    def _outcome(self, name: str, body: Any, api: Api) -> Outcome:
+        planned = self.rules.plan(body) if self.rules.plan else None
+        problem = api.problem_of(body, self.server._models)
+        if problem is not None or planned in ("errored", "invalid"):
+            found = problem or api.errors["500" if planned == "errored" else "400"]
+            return Outcome(name, "errored", problem=found)
+        if planned == "expired":
+            return Outcome(name, "expired")
+        message = self._answer(body, api)
+        return Outcome(name, "succeeded", "?" if planned == "garbled" else message)
+
+    def _answer(self, body: Any, api: Api) -> Any:
+        from .server import _entry
+
+        server, request_id = self.server, self.server._request_id()
+        cached, same = api.look(server.cache, body), api.read(body)
+        message = compose(
+            same,
+            request_id,
+            billed_size(body, len(json.dumps(body))),
+            answer=server._answer,
+            thinking=server._thinking,
+            usage=server._usage,
+            fault=None,
+            cached=cached,
+        )
+        server.cache.keep(cached)
+        arrival = Arrival(prompt_of(body), body, {}, 1)
+        entry = _entry(arrival, message, True, request_id, same["max_tokens"])
+        server.ledger.add(replace(entry, batch=True))
+        return api.dress(message, None)
+
+    async def send(
+        self, request: web.BaseRequest, lines: Sequence[bytes], *, as_ruled: bool = True
+    ) -> web.StreamResponse:
+        """Lines as they are, or with what the rules do to results."""
         response = web.StreamResponse(headers={"content-type": "application/x-jsonl"})
         await response.prepare(request)
-        cut, self.rules.cut = int(self.rules.cut), 0
-        if self.rules.spoil is not None:
-            lines = [self.rules.spoil(line, at) for at, line in enumerate(lines)]
-        if self.rules.times > 0:
-            self.rules.times -= 1
-            lines = lines[: int(self.rules.short)]
+        cut = 0
+        if as_ruled:
+            cut, self.rules.cut = int(self.rules.cut), 0
+            if self.rules.spoil is not None:
+                lines = [self.rules.spoil(line, at) for at, line in enumerate(lines)]
+            if self.spend("times"):
+                lines = lines[: int(self.rules.short)]
         for start in range(0, cut or len(lines), 100):
             if self.rules.line:
                 await asyncio.sleep(self.rules.line)
@@ -174,98 +216,3 @@ class Batches:
             await response.write(lines[cut][: len(lines[cut]) // 2])
             request.transport.abort()
         return response
-
-    def settle(self) -> None:
-        """Process what is due, and bill it."""
-        now = time.time()
-        for batch in self.made:
-            due = now >= batch.ends and (batch.cancelled is not None or not self.rules.held)
-            if batch.results is None and due:
-                self._process(batch)
-
-    def _process(self, batch: Batch) -> None:
-        done = len(batch.requests)
-        if batch.cancelled is not None:
-            done = int(done * self.rules.done)
-        lines = []
-        for at, request in enumerate(batch.requests):
-            result = self._result(request["params"]) if at < done else {"type": "canceled"}
-            batch.counts[result["type"]] += 1
-            lines.append(json.dumps({"custom_id": request["custom_id"], "result": result}).encode())
-        self._rng.shuffle(lines)
-        batch.results = lines
-
-    def _result(self, body: Any) -> dict[str, Any]:
-        planned = self.rules.plan(body) if self.rules.plan else None
-        problem = problem_of(body, self.server._models)
-        if problem is not None or planned in ("errored", "invalid"):
-            found = problem or ERRORS["500" if planned == "errored" else "400"]
-            return {"type": "errored", "error": found.body(self.server._request_id())}
-        if planned == "expired":
-            return {"type": "expired"}
-        message = self._answer(body)
-        return {"type": "succeeded", "message": "?" if planned == "garbled" else message}
-
-    def _answer(self, body: Any) -> dict[str, Any]:
-        server, request_id = self.server, self.server._request_id()
-        message: dict[str, Any] = compose(
-            body,
-            request_id,
-            billed_size(body, len(json.dumps(body))),
-            answer=server._answer,
-            thinking=server._thinking,
-            usage=server._usage,
-            fault=None,
-        )
-        usage = message["usage"]
-        server.ledger.add(
-            Billed(
-                prompt=prompt_of(body),
-                model=message["model"],
-                input_tokens=usage["input_tokens"],
-                output_tokens=usage["output_tokens"],
-                cache_creation_input_tokens=usage["cache_creation_input_tokens"] or 0,
-                cache_read_input_tokens=usage["cache_read_input_tokens"] or 0,
-                delivered=True,
-                fault=None,
-                at=time.time(),
-                request_id=request_id,
-                max_tokens=body["max_tokens"],
-                batch=True,
-            )
-        )
-        return message
-
-    def _described(self, batch: Batch) -> dict[str, Any]:
-        ended = batch.results is not None
-        status = "ended" if ended else "canceling" if batch.cancelled else "in_progress"
-        host = "http://127.0.0.2:9" if self.rules.away else self.server.url
-        counts = {kind: batch.counts[kind] for kind in KINDS}
-        return {
-            "id": batch.id,
-            "type": "message_batch",
-            "processing_status": status,
-            "request_counts": {"processing": 0 if ended else len(batch.requests), **counts},
-            "created_at": _when(batch.created),
-            "expires_at": _when(batch.created + 86_400),
-            "ended_at": _when(batch.ends) if ended else None,
-            "cancel_initiated_at": None if batch.cancelled is None else _when(batch.cancelled),
-            "archived_at": None,
-            "results_url": f"{host}/v1/messages/batches/{batch.id}/results" if ended else None,
-        }
-
-
-def _problem(raw: bytes, body: Any) -> Problem | None:
-    requests = body.get("requests") if isinstance(body, Mapping) else None
-    if not isinstance(requests, list) or not requests:
-        return Problem(400, "invalid_request_error", "requests: expected at least one")
-    if len(requests) > MOST_REQUESTS or len(raw) > MOST_BYTES:
-        return ERRORS["413"]
-    ids = [str(request.get("custom_id")) for request in requests]
-    if not all(CUSTOM_ID.fullmatch(name) for name in ids) or len(set(ids)) < len(ids):
-        return Problem(400, "invalid_request_error", "custom_id: not valid, or not unique")
-    return None
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()

@@ -32,6 +32,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from ondine_nb.providers import PROBE
 from tests.patience import PATIENCE
 
 from .answers import (
@@ -98,6 +99,7 @@ class Api:
     `limits` the headers that tell rate limits.
     """
 
+    name: str
     errors: Mapping[str, Problem]
     problem_of: Callable[[Any, Sequence[str] | None], Problem | None]
     read: Callable[[Any], Any]
@@ -108,6 +110,7 @@ class Api:
 
 
 MESSAGES = Api(
+    "messages",
     ERRORS,
     problem_of,
     lambda body: body,
@@ -117,6 +120,7 @@ MESSAGES = Api(
     "request-id",
 )
 CHAT = Api(
+    "chat",
     CHAT_ERRORS,
     chat_problem,
     as_messages,
@@ -125,6 +129,7 @@ CHAT = Api(
     chat_limits,
     "x-request-id",
 )
+BATCHES = ("/v1/messages/batches", "/v1/batches", "/v1/files")
 APIS = {"POST /v1/messages": MESSAGES, "POST /v1/chat/completions": CHAT}
 
 
@@ -147,8 +152,11 @@ class MessagesServer:
     that passed validation; an exception in one of them is raised at the end of `with`. `limits`
     are per minute, as {"requests": 600}, with `burst` at once; with `windows` they are counted in
     fixed windows of so many seconds instead. `tells` is what it says of them: "limits" in headers,
-    "retry-after" with a 429. One that `sees` answers by the pictures' pixels. Started again after
-    `stop`, the server has the same URL and the same books.
+    "retry-after" with a 429. The APIs ("messages", "chat") in `drops_schema` let go of a schema
+    without a word, those in `lacks` aren't there. A probe of schemas (`PROBE`) is answered at once,
+    for nothing and beside the books (`probes` counts them), unless `bills_probes`. One that `sees`
+    answers by the pictures' pixels. Started again after `stop`, the server has the same URL and
+    the same books.
     """
 
     def __init__(
@@ -172,6 +180,9 @@ class MessagesServer:
         port: int = 0,
         batches: BatchRules | None = None,
         sees: bool = False,
+        drops_schema: Sequence[str] = (),
+        lacks: Sequence[str] = (),
+        bills_probes: bool = False,
     ) -> None:
         answer = answer_seen if sees else answer
         self.ledger = Ledger()
@@ -182,6 +193,8 @@ class MessagesServer:
         self._latency, self._rng = latency_of(latency), random.Random(seed)
         self._plan, self._draw = plan, Draw(faults or {}, seed)
         self._key, self._models, self._port = key, models, port
+        self._drops, self._lacks = frozenset(drops_schema), frozenset(lacks)
+        self._bills_probes, self.probes = bills_probes, Counter[str]()
         self._limits = Limits(limits or {}, burst, windows)
         self._tells = frozenset(tells)
         self._slow_down = _retry_headers(retry_after, retry_after_ms)
@@ -256,14 +269,16 @@ class MessagesServer:
         return {
             **self.counts(),
             "batches": self.batches.books(),
-            "batch_calls": self.batches.calls,
+            "uploads": self.batches.chat.uploads(),
             "by_prompt": self.ledger.by_prompt(),
             "entries": [asdict(entry) for entry in self.ledger.entries],
         }
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """What GET /_counts gives: of the books what may be asked for again and again."""
         return {
+            "batch_calls": self.batches.calls,
+            "batches_made": len(self.batches.made),
             "requests": self.ledger.requests,
             "arrived": self.arrived,
             "in_flight": self.in_flight,
@@ -310,7 +325,7 @@ class MessagesServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         call = f"{request.method} {request.path}"
         self.calls[call] += 1
-        if call in APIS:
+        if call in APIS and APIS[call].name not in self._lacks:
             return await self._messages(request, APIS[call])
         if request.method == "POST" and (model := cloud_model(request.path)):
             return await self._messages(request, _cloud(model))
@@ -321,8 +336,8 @@ class MessagesServer:
         own = "anthropic-version" in request.headers
         if not self._is_known(request):
             return self._fail((MESSAGES if own else CHAT).errors["401"])
-        if request.path.startswith("/v1/messages/batches"):
-            return await self.batches.handle(request)
+        if request.path.startswith(BATCHES):
+            return await self._batches(request)
         if call == "GET /v1/models":
             page = model_page(self._models or MODELS)
             return self._reply(page if own else chat_page(self._models or CHAT_MODELS))
@@ -331,6 +346,15 @@ class MessagesServer:
         if call == "POST /v1/messages/count_tokens":
             return self._count(await request.content.read())
         return self._fail(replace(ERRORS["404"], message=f"Not Found: {call}"))
+
+    async def _batches(self, request: web.BaseRequest) -> web.StreamResponse:
+        chat = not request.path.startswith(BATCHES[0])
+        if not self.batches.rules.offered:
+            api = CHAT if chat else MESSAGES
+            return self._fail(replace(api.errors["404"], message="Not Found"), api)
+        self.batches.settle()
+        batches = self.batches.chat if chat else self.batches.messages
+        return await batches.handle(request)
 
     def _is_known(self, request: web.BaseRequest) -> bool:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -351,7 +375,10 @@ class MessagesServer:
 
     async def _messages(self, request: web.BaseRequest, api: Api) -> web.StreamResponse:
         raw = await request.content.read()
-        arrival = self._arrive(request, _parsed(raw))
+        parsed = _parsed(raw)
+        if not self._bills_probes and self._is_good_probe(request, parsed, api):
+            return self._of_probe(parsed, api)
+        arrival = self._arrive(request, parsed)
         try:
             problem = self._refuse(request, raw, arrival.body, api)
             if problem is None:
@@ -373,6 +400,31 @@ class MessagesServer:
             with self._changed:
                 self.in_flight -= 1
                 self._changed.notify_all()
+
+    def _is_good_probe(self, request: web.BaseRequest, body: Any, api: Api) -> bool:
+        is_one = prompt_of(body) == PROBE and self._is_known(request)
+        return is_one and api.problem_of(body, self._models) is None
+
+    def _of_probe(self, given: Any, api: Api) -> web.Response:
+        self.probes[api.name] += 1
+        unbilled = dict.fromkeys(("input_tokens", "output_tokens"), 0)
+        message = compose(
+            self._held(api, api.read(given)),
+            self._request_id(),
+            0,
+            answer=None,
+            thinking=False,
+            usage=lambda _body, _text: unbilled,
+            fault=None,
+        )
+        return self._send(json.dumps(api.dress(message, None)).encode(), api=api)
+
+    def _held(self, api: Api, body: Any) -> Any:
+        """The request as it is heeded: without its schema where that is dropped."""
+        config = body.get("output_config")
+        if api.name not in self._drops or not config:
+            return body
+        return {**body, "output_config": {**config, "format": None}}
 
     async def _take_time(self) -> None:
         seconds = self._latency(self._rng)
@@ -431,7 +483,8 @@ class MessagesServer:
     async def _pay(
         self, request: web.BaseRequest, raw: bytes, arrival: Arrival, api: Api
     ) -> web.StreamResponse:
-        request_id, fault, body = self._request_id(), arrival.fault, api.read(arrival.body)
+        request_id, fault = self._request_id(), arrival.fault
+        body = self._held(api, api.read(arrival.body))
         message = compose(
             body,
             request_id,

@@ -20,7 +20,7 @@ from ondine_nb.errors import (
     ServerError,
     TimedOutError,
 )
-from ondine_nb.providers.anthropic import BatchResult, ServerBatch
+from ondine_nb.providers import BatchLimits, BatchResult, ModelPrice, ServerBatch
 from ondine_nb.providers.anthropic.batches import _outcome
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class _Batch:
     """A batch as the server has it."""
 
     id: str
+    prefix: str
     created: float
     ends: float
     requests: list[tuple[str, Sent]]
@@ -83,7 +84,13 @@ class BatchServer:
 
 
 class SimulatedBatches:
-    """What stands in the place of `MessageBatches`, for one provider."""
+    """What stands in the place of a provider's batches.
+
+    `tells` is whether the API says of a batch by what prefix it was created, as the Batch API does.
+    """
+
+    limits = BatchLimits(100_000, 200_000_000)
+    tells = False
 
     def __init__(self, provider: SimulatedProvider) -> None:
         self._provider = provider
@@ -94,11 +101,18 @@ class SimulatedBatches:
     def request(self, custom_id: str, prompt: str) -> bytes:
         return json.dumps([custom_id, prompt]).encode()
 
-    async def create(self, requests: Sequence[bytes]) -> ServerBatch:
+    @property
+    def price(self) -> ModelPrice | None:
+        return self._provider.batch_price
+
+    async def discard(self, prefix: str) -> None:
+        """Nothing lies there."""
+
+    async def create(self, prefix: str, requests: Sequence[bytes]) -> ServerBatch:
         read = [json.loads(each) for each in requests]
         self._wire.check(self._provider, [prompt for _, prompt in read], in_batch=True)
         fault = self._wire.drawn(self._server.faults.calls)
-        made = self._make(read) if CALLS.get(fault, "made") == "made" else None
+        made = self._make(prefix, read) if CALLS.get(fault, "made") == "made" else None
         await self._called(fault)
         assert made is not None
         return self._seen(made)
@@ -149,13 +163,13 @@ class SimulatedBatches:
         if fault:
             raise _ERRORS[fault]()
 
-    def _make(self, requests: Sequence[tuple[str, str]]) -> _Batch:
+    def _make(self, prefix: str, requests: Sequence[tuple[str, str]]) -> _Batch:
         wire, server = self._wire, self._server
         name = f"msgbatch_{len(server.batches)}"
         created = wire.clock() + server.epoch + server.faults.skew
         ends = wire.clock() + server.faults.seconds * self._draw.uniform(0.1, 2.0)
         bad = list(server.faults.readings)[: self._draw.randint(0, len(server.faults.readings))]
-        batch = _Batch(name, created, ends, [], {}, bad)
+        batch = _Batch(name, prefix, created, ends, [], {}, bad)
         for custom_id, prompt in requests:
             sent, body = wire.batched(self._provider, prompt)
             batch.requests.append((custom_id, sent))
@@ -175,9 +189,13 @@ class SimulatedBatches:
         ended = batch.ends <= self._wire.clock()
         succeeded = sum(sent.billed > 0 for _, sent in batch.requests)
         return ServerBatch(
-            batch.id, len(batch.requests), ended, batch.created,
-            "there" if ended else None, False, succeeded if ended else 0,
-        )  # fmt: skip
+            batch.id,
+            len(batch.requests),
+            ended,
+            batch.created,
+            succeeded=succeeded if ended else 0,
+            prefix=batch.prefix if self.tells else None,
+        )
 
 
 _ERRORS: Mapping[str, Callable[[], Exception]] = {

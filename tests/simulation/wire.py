@@ -351,6 +351,7 @@ class SimulatedProvider:
     model = MODEL
     note = ""
     price = PRICE
+    batch_price = BATCH_PRICE
 
     def __init__(self, wire: Wire, origin: SimulatedProvider | None = None) -> None:
         self.wire = wire

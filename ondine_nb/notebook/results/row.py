@@ -13,7 +13,7 @@ from ...errors import MalformedAnswerError
 from ...journal import Entry
 from ...models import Prompt
 from ...orchestration import Row, run_in_thread
-from ...providers import Answer, capabilities
+from ...providers import Answer
 from ...sending import answer_in
 from ..ui import MESSAGE, clean, lines, money, safe, short, span
 from .column import value_text
@@ -68,7 +68,7 @@ def detail_of(results: Results, position: int) -> Detail:
             entries, problem = _entries(run, prompt)
             note = note or problem
     status = results.status(position)
-    read = capabilities(run.pipeline.provider).read if run is not None else Answer.read
+    read = Answer.read if run is None else run.plan.asker.lookup.read
     answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     return Detail(
         position=position,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import ConfigurationError
 from ...models import ExecutionResult
+from ...providers import Provider
 from ...providers.dask import DaskProvider, WorkerPool
 from ..context import ExecutionContext
 from ..stage import PipelineStage
@@ -64,11 +65,15 @@ class DaskExecutor(AsyncExecutor):
     def lead(self, stages: Sequence[PipelineStage]) -> None:
         """Have the workers send what these stages ask."""
         pool = WorkerPool(self.client_or_address, workers=self.workers, patience=self.patience)
+
+        def sent_by(given: Provider) -> DaskProvider:
+            return DaskProvider(given.own if isinstance(given, DaskProvider) else given, pool)
+
         for stage in stages:
             for endpoint in getattr(stage, "endpoints", ()):
-                given = endpoint.provider
-                own = given.own if isinstance(given, DaskProvider) else given
-                endpoint.provider = DaskProvider(own, pool)
+                endpoint.provider = sent_by(endpoint.provider)
+            if (routes := getattr(stage, "routes", None)) is not None:
+                routes.sent_by = sent_by  # those that are found as the run goes
 
     def configured(
         self, *, max_concurrency: int, on_error: str, state_manager: StateManager | None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from .batches import BatchResult, MessageBatches, ServerBatch
+from .batches import MessageBatches
 from .client import AnthropicProvider, has_credentials, sdk
 from .clouds import lacking
 
 __all__ = [
     "AnthropicProvider",
-    "BatchResult",
     "MessageBatches",
-    "ServerBatch",
     "has_credentials",
     "lacking",
     "sdk",

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from ...errors import (
@@ -26,7 +27,7 @@ from ...errors import (
     RowError,
 )
 from ...models import MediaPart, Prompt
-from ..base import Reply, Settings, without_login
+from ..base import BatchApi, Reply, Settings, without_login
 from ..http import (
     CONNECTING,
     BaseUrl,
@@ -43,7 +44,7 @@ from ..http import (
 )
 from ..known import KNOWN, KnownProvider
 from ..media_rules import MediaRules, claude_rules
-from ..pricing import FREE, ModelPrice, find_price
+from ..pricing import FREE, ModelPrice, find_batch_price, find_price
 from . import clouds
 from .errors import is_spent, said
 
@@ -61,6 +62,7 @@ _FRAME_BYTES = 256
 _API_PATHS = re.compile(
     r"/v1(/(messages|complete|completions|chat/completions|responses|models))?$", re.IGNORECASE
 )
+_OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.anthropic\.com(/|$)")
 # What a cloud's client signs with, or sends beside it.
 _SIGNED_BY = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
@@ -134,6 +136,9 @@ class AnthropicProvider:
         self.row = row
         at = _cloud(row) if row.client else _server(base_url)
         self.base_url = None if at is None else at.identity
+        self.enforces_schemas: bool | None = (
+            row.structured if row.client or at is None or _OWN_HOST.match(at.identity) else None
+        )
         own = [row.name] if row.client or at is None else []  # clouds by name, whatever the address
         self.identity: str = identity or " ".join([*own, *filter(None, [self.base_url])])
         self.earlier_identities: tuple[str, ...] = () if identity or at is None else at.spellings
@@ -143,6 +148,9 @@ class AnthropicProvider:
             FREE
             if free
             else find_price(model, provider=prices, price_in=price_in, price_out=price_out)
+        )
+        self.batch_price: Callable[[], ModelPrice | None] = partial(
+            find_batch_price, model, provider=prices, price_in=price_in, price_out=price_out
         )
         if row.client and not row.batches:
             self.batches = self.models = None  # type: ignore[assignment, method-assign]
@@ -213,7 +221,7 @@ class AnthropicProvider:
                 f"no client for {self.base_url or self.model}: {' '.join(str(error).split())}"
             ) from error
 
-    def batches(self) -> Any:
+    def batches(self) -> BatchApi:
         """Message Batches over this provider's connections."""
         from .batches import MessageBatches
 
@@ -229,6 +237,11 @@ class AnthropicProvider:
             raise self._of_status(error) from None
         except anthropic.APIConnectionError as error:
             raise self._of_connection(error) from None
+
+    @property
+    def access(self) -> tuple[str | None, str, str]:
+        """What its server lets in: a key, and the server's own login with the secret in it."""
+        return self._key() or os.environ.get("ANTHROPIC_AUTH_TOKEN"), self._login, self._secret
 
     def _key(self) -> str | None:
         return self._api_key or os.environ.get("ANTHROPIC_API_KEY") or None

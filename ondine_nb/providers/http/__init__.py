@@ -1,8 +1,16 @@
-"""What every API over HTTP needs: its address, errors read, answers bounded, a fast path."""
+"""What every API over HTTP needs: addresses, errors read, answers bounded, batches, a fast path."""
 
 from __future__ import annotations
 
 from .base_url import BaseUrl
+from .batch_calls import (
+    CALL_SECONDS,
+    CREATE_SECONDS,
+    BatchCalls,
+    NoSuchBatchError,
+    failed,
+    unreadable,
+)
 from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
 from .connections import CONNECTING, connections, time_bounds
 from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
@@ -10,12 +18,16 @@ from .fast_path import BodyTemplate, FastPath, RawResponse, TimeLimit
 from .request_body import RequestBody, content_pieces
 
 __all__ = [
+    "CALL_SECONDS",
     "CONNECTING",
+    "CREATE_SECONDS",
     "ENCODINGS",
     "MOST_BYTES",
     "BaseUrl",
+    "BatchCalls",
     "BodyTemplate",
     "FastPath",
+    "NoSuchBatchError",
     "RawResponse",
     "RequestBody",
     "TimeLimit",
@@ -24,6 +36,7 @@ __all__ = [
     "check_redirect",
     "connections",
     "content_pieces",
+    "failed",
     "guard",
     "not_answered",
     "retry_after",
@@ -31,4 +44,5 @@ __all__ = [
     "time_bounds",
     "timed_out",
     "transient",
+    "unreadable",
 ]

@@ -15,13 +15,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
 from ...models import MediaPart, Prompt
-from ..base import Answer, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
+from ..base import Answer, BatchApi, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
 from ..http import (
     CONNECTING,
     BaseUrl,
@@ -38,7 +39,7 @@ from ..http import (
 )
 from ..known import KNOWN, KnownProvider
 from ..media_rules import MediaRules, chat_rules
-from ..pricing import ModelPrice, find_price
+from ..pricing import ModelPrice, find_batch_price, find_price
 from .answers import error_in, read_chat
 from .errors import ErrorBody, error_of
 from .rate_headers import limits_told
@@ -53,6 +54,7 @@ _PATH = "/chat/completions"
 # What a base URL may end in that the client adds itself.
 _API_PATHS = re.compile(r"/(chat/completions|completions|responses|models)$", re.IGNORECASE)
 _OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.openai\.com(/|$)")
+_KNOWN_HOSTS = re.compile(r"https://([a-z0-9-]+\.)?(api\.openai|openai\.azure)\.com(/|$)")
 # What a request's schema and the framing of turns add to its texts on the server.
 _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
 # Models that can be told not to reason at all, and those that can only be told to do so little.
@@ -61,6 +63,8 @@ _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
 _TAKE_DOCUMENTS = ("openai", "azure", "openrouter")
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
+# A server of which nothing is known but that it is one of Chat Completions.
+_UNKNOWN = KnownProvider(name="chat", title="Chat Completions", wire="chat", extra="openai")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
 
@@ -87,8 +91,6 @@ class OpenAIProvider:
     model whose price isn't known. Raises `ConfigurationError` for a base URL that can't be one.
     """
 
-    batches = None
-
     def __init__(
         self,
         model: str,
@@ -110,11 +112,18 @@ class OpenAIProvider:
         # With the API's name: the same address may speak another one, and answers by that differ.
         self.identity: str = f"{WIRE}:{at.identity}"
         self.earlier_identities: tuple[str, ...] = ()
+        known = row.local or not self._is_elsewhere or _KNOWN_HOSTS.match(at.identity)
+        self.enforces_schemas: bool | None = row.structured if known else None
         self._login, self._secret = at.login, at.secret
         self.title: str = without_login(at.identity) if base_url else row.title
         self.price: ModelPrice | None = find_price(
             model, provider=row.prices, price_in=price_in, price_out=price_out
         )
+        self.batch_price: Callable[[], ModelPrice | None] = partial(
+            find_batch_price, model, provider=row.prices, price_in=price_in, price_out=price_out
+        )
+        if not row.batches:
+            self.batches = None  # type: ignore[assignment, method-assign]
         self.default_max_tokens: int | None = _usual_max_tokens(row, model)
         self._api_key = api_key
         self._needs_key = False  # known of one that came from another machine
@@ -126,6 +135,25 @@ class OpenAIProvider:
         self._system: list[dict[str, str]] = []
         self._timeout = 120.0
         self._constant_bytes = 0
+
+    @classmethod
+    def at(
+        cls,
+        base_url: str,
+        model: str,
+        *,
+        price: ModelPrice | None,
+        access: tuple[str | None, str, str],
+    ) -> OpenAIProvider:
+        """A server that is known by another of its APIs, asked by this one.
+
+        `access` is its key, and its own login with the secret in it. Nothing else is sent to it,
+        whatever keys the environment has for others.
+        """
+        made = cls(model, base_url=base_url, row=_UNKNOWN)
+        made._api_key, made._login, made._secret = access
+        made.price = price
+        return made
 
     @property
     def parts(self) -> frozenset[str]:
@@ -223,6 +251,17 @@ class OpenAIProvider:
 
     def _key(self) -> str | None:
         return self._api_key or self.row.key
+
+    def batches(self) -> BatchApi:
+        """The Batch API over this provider's connections."""
+        from .batches import ChatBatches
+
+        return ChatBatches(self)
+
+    def body(self, prompt: str) -> bytes:
+        """The JSON of what `send` would send."""
+        assert self._template is not None
+        return self._template.around(prompt)
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server offers, as it says. Raises what `send` raises."""

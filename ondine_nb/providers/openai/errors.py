@@ -15,7 +15,7 @@ from ...errors import (
     RowError,
 )
 from ..http import retry_after, says_spent, transient
-from .rate_headers import limits_told, until_reset
+from .rate_headers import allows_nothing, limits_told, until_reset
 
 __all__ = ["ErrorBody", "error_of"]
 
@@ -94,6 +94,11 @@ def error_of(
     address that was asked.
     """
     told, kinds = said.message, said.kinds
+    if status == 429 and allows_nothing(headers):
+        return FatalProviderError(
+            f"{where} allows this key no request a minute ({status}: {told}): its plan has none, "
+            "or it isn't active yet"
+        )
     if status == 402 or kinds & _SPENT or (says_spent(status, told) and not _of_a_minute(said)):
         return FatalProviderError(
             f"the account can't pay for more ({status}: {told}). Nothing further is sent"

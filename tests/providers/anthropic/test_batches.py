@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ondine_nb.errors import ConnectionLostError, FatalProviderError, OverloadedError
-from ondine_nb.providers import Settings
-from ondine_nb.providers.anthropic.batches import BatchResult, MessageBatches, ServerBatch
+from ondine_nb.providers import BatchResult, ServerBatch, Settings
+from ondine_nb.providers.anthropic import MessageBatches
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from tests.server import MessagesServer, echo_of
 from tests.server.batches import BatchRules
@@ -32,7 +32,7 @@ def by(server: MessagesServer, work: Work, key: str = "secret-key") -> Any:
 
 
 async def made(wire: MessageBatches, names: str = "abc") -> ServerBatch:
-    return await wire.create([wire.request(name, f"say {name}") for name in names])
+    return await wire.create("p", [wire.request(name, f"say {name}") for name in names])
 
 
 async def outcomes(wire: MessageBatches, batch: ServerBatch) -> list[BatchResult]:
@@ -73,9 +73,9 @@ def test_all_batches_since_a_time_are_listed_over_pages(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("url", ["http://127.0.0.2:9/v1/x", "https://127.0.0.1/v1/x", None])
 def test_the_key_goes_to_no_other_host_than_the_configured_one(url: str | None) -> None:
     async def work(wire: MessageBatches) -> None:
-        batch = ServerBatch("msgbatch_1", 1, True, 0.0, url)
+        batch = ServerBatch("msgbatch_1", 1, True, 0.0, (url,) if url else ())
         assert wire._results_url(batch) == "/v1/messages/batches/msgbatch_1/results"
-        own = ServerBatch("msgbatch_1", 1, True, 0.0, f"{server.url}/somewhere/else")
+        own = ServerBatch("msgbatch_1", 1, True, 0.0, (f"{server.url}/somewhere/else",))
         assert wire._results_url(own) == f"{server.url}/somewhere/else"
 
     with MessagesServer() as server:

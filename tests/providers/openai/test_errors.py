@@ -100,6 +100,15 @@ def test_a_refusal_says_how_long_to_wait() -> None:
     assert of(429, slow).retry_after is None
 
 
+def test_a_key_that_may_send_no_request_at_all_ends_the_run() -> None:
+    """Mistral says so of a plan that has none; 0 by another name has meant no limit."""
+    said = of(429, error("Rate limit exceeded", 1300), {"x-ratelimit-limit-req-minute": "0"})
+    assert type(said) is FatalProviderError
+    assert "allows this key no request" in str(said)
+    for other in ({"x-ratelimit-limit-req-minute": "60"}, {"x-ratelimit-limit-requests": "0"}):
+        assert type(of(429, error("Rate limit exceeded"), other)) is RateLimitedError
+
+
 def test_what_a_refusals_headers_tell_of_limits_is_told_on() -> None:
     headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0"}
     found = of(429, error("slow"), headers)

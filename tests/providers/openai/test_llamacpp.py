@@ -83,6 +83,23 @@ def test_without_a_schema_both_of_its_apis_answer(
     assert list(done.frame["response"].isna()).count(False) == answered
 
 
+def test_by_messages_a_run_says_that_its_schema_is_dropped_and_has_every_row_typed(
+    llamacpp: str, tmp_path: Path
+) -> None:
+    """It asks by its Chat Completions, whose answers whoever names them has for nothing."""
+    done = run(tmp_path, "smollm2", llamacpp, SCHEMA)
+    assert statuses(done) == ["answered"] * 2
+    assert set(done.frame["mood"]) <= {"qxz", "wvk"}
+    assert done.frame["sure"].dtype == "boolean"
+    assert "enforces no schema on its Messages API, as a probe told" in done.note
+    assert "asked by its Chat Completions" in done.note
+    assert done.costs.total_tokens > done.rows["tokens"].sum()  # the probes' are the run's
+    again = run(tmp_path, "anthropic:smollm2", llamacpp, SCHEMA)
+    assert statuses(again) == ["journal"] * 2
+    assert "asked by its Chat Completions" in again.note  # it is known by now
+    assert statuses(run(tmp_path, "llamacpp:smollm2", llamacpp, SCHEMA)) == ["journal"] * 2
+
+
 async def test_a_schema_is_enforced_by_the_one_and_dropped_by_the_other(llamacpp: str) -> None:
     """Which is why it is tried where nobody says it."""
     by_chat = OpenAIProvider("smollm2", row=KNOWN["llamacpp"], base_url=llamacpp)

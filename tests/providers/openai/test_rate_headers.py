@@ -94,3 +94,29 @@ def test_whatever_headers_hold_the_limiter_takes(headers: dict[str, str]) -> Non
     RateLimiter().learn(limits_told(headers))
     seconds = until_reset(headers)
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
+
+
+def test_mistral_names_its_limits_of_a_minute_otherwise() -> None:
+    """It tells no reset, and a limit of a month, which isn't one of how fast to go."""
+    headers = {
+        "x-ratelimit-limit-req-minute": "720",
+        "x-ratelimit-remaining-req-minute": "717",
+        "x-ratelimit-limit-tokens-minute": "50000",
+        "x-ratelimit-remaining-tokens-minute": "0",
+        "x-ratelimit-limit-tokens-month": "4000000",
+        "x-ratelimit-remaining-tokens-month": "12",
+        "x-ratelimit-tokens-query-cost": "52",
+    }
+    assert limits_told(headers) == {
+        "anthropic-ratelimit-requests-limit": "720",
+        "anthropic-ratelimit-requests-remaining": "717",
+        "anthropic-ratelimit-tokens-limit": "50000",
+        "anthropic-ratelimit-tokens-remaining": "0",
+    }
+    assert until_reset(headers) is None
+
+
+def test_cerebras_names_the_minute_too_and_when_it_is_over() -> None:
+    headers = told(requests_minute=(120, 84, "30s"), tokens_minute=(60_000, 0, "15s"))
+    assert limits_told(headers)["anthropic-ratelimit-requests-limit"] == "120"
+    assert until_reset(headers) == 15

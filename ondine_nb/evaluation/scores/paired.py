@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ..prompts import Field
+from ...prompts import Field
 from .intervals import Interval, wilson
 from .scores import NUMBERS, class_of, items_of
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from ondine_nb.evaluation.intervals import WeightedRows, around, student, wilson
+from ondine_nb.evaluation.scores.intervals import WeightedRows, around, student, wilson
 
 
 @given(st.integers(1, 5_000), st.data())

@@ -28,11 +28,11 @@ from dataclasses import dataclass, replace
 from dataclasses import field as with_default
 from typing import Any
 
-from ..prompts import Field
-from ..text import as_text
+from ...prompts import Field
+from ...text import as_text
+from ..labels import json_value
 from .intervals import Interval, WeightedRows, around, student
-from .labels import json_value
-from .score_text import score_html, score_text
+from .text import score_html, score_text
 
 __all__ = [
     "ClassScore",

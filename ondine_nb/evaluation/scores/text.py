@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..text import one_line
+from ...text import one_line
 from .intervals import Interval
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 from ondine_nb.evaluation import Pair, Scores, ScoresByField, class_of, score_pairs
-from ondine_nb.evaluation.scores import MOST_ITEMS, NO_VALUE
+from ondine_nb.evaluation.scores.scores import MOST_ITEMS, NO_VALUE
 from ondine_nb.prompts import Field
 
 MOOD = Field("mood", "choice", ("glad", "sad", "calm"))
