@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
-    from .media import Media, MediaReader, matches_files
+    from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
 
 __all__ = [
     "ENDINGS",
+    "MEDIA_ENDINGS",
     "Column",
+    "Fetched",
     "Frame",
     "FrameSource",
     "Media",
@@ -26,6 +28,7 @@ __all__ = [
     "Sink",
     "Source",
     "frames_in",
+    "is_installed",
     "is_nan_or_none",
     "joined",
     "kind_of",
@@ -43,13 +46,16 @@ __getattr__: Callable[[str], Any] = lazily(
     {
         "Column": "columns",
         "ENDINGS": "files",
+        "Fetched": "media",
         "Frame": "frames",
         "FrameSource": "source",
+        "MEDIA_ENDINGS": "media",
         "Media": "media",
         "MediaReader": "media",
         "Sink": "sinks",
         "Source": "source",
         "frames_in": "frames",
+        "is_installed": "media",
         "is_nan_or_none": "columns",
         "joined": "source",
         "kind_of": "frames",

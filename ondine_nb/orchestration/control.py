@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..models import ZERO, Failure, Savings
+from ..models import ZERO, Failure, MediaCounts, Savings
 
 __all__ = ["Control", "RowSample", "RunMetrics", "Sample"]
 
@@ -150,9 +150,11 @@ class RunMetrics:
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
     of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
-    the order in which rows failed; where a view tells of them (`shown`) the log does not.
+    the order in which rows failed; where a view tells of them (`shown`) the log does not. `media`
+    counts the pictures and documents in the prompts that were made.
     """
 
+    media: MediaCounts = field(default_factory=MediaCounts)
     state: str = "pending"
     message: str = ""
     message_until: float | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import MalformedAnswerError
 from ..evaluation import Examples
-from ..models import ZERO, CostEstimate, Prompt, Usage
+from ..models import ZERO, CostEstimate, MediaCounts, Part, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import Answer, ModelPrice
@@ -50,9 +50,10 @@ class Tally:
     """What rendering all prompts shows: rows by what would happen to them, and what goes out.
 
     `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
-    request for each would hold. Of each request, `sizes` has the bytes of its texts and `bounds`
-    the most input tokens. `ceiling` is the most USD that all can lead to, `first` what it is where
-    no answer breaks the schema.
+    request for each would hold. Of each request, `sizes` has the bytes of its texts, and `weights`
+    what else there is, too: what its input tokens go by. A token of a picture or document counts as
+    four bytes in both; `media` counts these. `ceiling` is the most USD that all can lead to,
+    `first` what it is where no answer breaks the schema.
     """
 
     rows: int = 0
@@ -67,7 +68,8 @@ class Tally:
     ceiling: Decimal = ZERO
     first: Decimal = ZERO
     sizes: array[int] = field(default_factory=lambda: array("Q"))
-    bounds: array[int] = field(default_factory=lambda: array("Q"))
+    weights: array[int] = field(default_factory=lambda: array("Q"))
+    media: MediaCounts = field(default_factory=MediaCounts)
     first_prompts: list[str] = field(default_factory=list)
     sample: list[tuple[Endpoint, str | Prompt]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -76,9 +78,10 @@ class Tally:
 class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    `asker` has the plan and looks the journal up, `examples` stand before the prompts, `quotes`
-    is how many fields of the schema have evidence, `times` how often a row may be paid for, and
-    `settings` what is recorded of the run: earlier runs of the same question are known by it.
+    `asker` has the plan and looks the journal up, `examples` stand before the prompts, and what is
+    `attached` before these; `quotes` is how many fields of the schema have evidence, `times` how
+    often a row may be paid for, and `settings` what is recorded of the run: earlier runs of the
+    same question are known by it.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Estimator:
         asker: InvokeStage,
         *,
         examples: Examples | None = None,
+        attached: Sequence[Part] = (),
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -101,7 +105,8 @@ class Estimator:
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
         self._examples = examples
-        self._prompts = PromptStage(template, examples)
+        self._attached = tuple(attached)
+        self._prompts = PromptStage(template, examples, attached)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -207,10 +212,11 @@ class Estimator:
             tally.packed += len(request.asked) if len(request.asked) > 1 else 0
             tally.ceiling += worst
             tally.first += worst - request.worst_case * again
-            size = request.prompt.size + constant[request.endpoint]
+            less = 0 if request.prompt.is_text else self._less(request.prompt)
+            size = request.prompt.size + constant[request.endpoint] - less
             tally.text_bytes += size
             tally.sizes.append(size)
-            tally.bounds.append(request.bound)
+            tally.weights.append(request.bound - less)
             sampled = (request.endpoint, request.given)
             if len(tally.sample) < _COUNTED:
                 tally.sample.append(sampled)
@@ -219,6 +225,11 @@ class Estimator:
             for _, row in request.asked if release else ():
                 row.release()
 
+    def _less(self, prompt: Prompt) -> int:
+        """By how much a prompt likely weighs less than its bound; its pictures are counted."""
+        self.tally.media.add(prompt, len(self._attached))
+        return _beyond_likely(prompt)
+
     async def _input_tokens(self) -> tuple[Counter[int], bool]:
         """How many requests have so many input tokens; whether it rests on counts of the API."""
         sample = self.tally.sample
@@ -226,7 +237,7 @@ class Estimator:
             *(line.provider.count_tokens(given) for line, given in sample)
         )
         known = [
-            (count, line.provider.request_bytes(given))
+            (count, line.provider.request_bytes(given) - _beyond_likely(given))
             for count, (line, given) in zip(counts, sample, strict=True)
             if count is not None
         ]
@@ -243,7 +254,7 @@ class Estimator:
         base = (sum(counts) - slope * sum(sizes)) / len(sizes)
         if slope <= 0:
             slope, base = sum(counts) / sum(sizes), 0.0
-        return Counter(max(1, round(base + slope * bound)) for bound in self.tally.bounds)
+        return Counter(max(1, round(base + slope * bound)) for bound in self.tally.weights)
 
     def _priced(self, tokens: Counter[int], counted: bool) -> CostEstimate:
         """`tokens` says how many requests have so many input tokens."""
@@ -259,6 +270,8 @@ class Estimator:
             confidence="estimate" if counted else "rough",
             requests=tally.requests,
             questions=tally.questions,
+            pictures=tally.media.pictures,
+            pages=tally.media.pages,
         )
         if price is not None and tally.requests:
             mean_out = likely_out // tally.requests
@@ -303,7 +316,9 @@ class Estimator:
         settings = self.answers.endpoints[-1].settings
         if not settings.caches:
             return 0
-        return round(_size(f"{settings.system or ''}{settings.cached_head}") * stretch / 4)
+        texts = _size(f"{settings.system or ''}{settings.cached_head}") * stretch / 4
+        others = sum(getattr(it, "likely", 0) for it in self._attached[: settings.cached_parts])
+        return round(texts) + others
 
     def _likely_output(self) -> int:
         """Tokens out that an answer usually has; the ceiling doesn't rest on it."""
@@ -326,6 +341,8 @@ class Estimator:
             else ("rough: a token for every 4 bytes")
         )
         notes = [f"input tokens {how}", self._output_note()]
+        if told := str(tally.media):
+            notes.append(f"the prompts to be sent hold {told}")
         if isinstance(self.answers, Batches):
             notes.append("at the price of Message Batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
@@ -407,6 +424,14 @@ class Estimator:
         if seen >= _ENOUGH:
             return f"output tokens by {seen:,} earlier answers to this prompt"
         return f"output tokens by a rule of thumb: {self._likely_output():,} an answer"
+
+
+def _beyond_likely(prompt: str | Prompt) -> int:
+    """The bound on pictures' and documents' tokens, without the bytes that they likely are."""
+    if isinstance(prompt, str) or prompt.is_text:
+        return 0
+    others = [part for part in prompt.parts if not isinstance(part, str)]
+    return sum(it.size - _BYTES_A_TOKEN * getattr(it, "likely", it.size) for it in others)
 
 
 def _size(text: str) -> int:

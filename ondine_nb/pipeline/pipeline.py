@@ -13,7 +13,7 @@ from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
 from ..evaluation.evidence import MATCHES
 from ..journal import Journal, shared
-from ..models import CostEstimate, ExecutionResult, Prompt
+from ..models import CostEstimate, ExecutionResult, Part, Prompt
 from ..orchestration import (
     ExecutionContext,
     ExecutionObserver,
@@ -41,6 +41,8 @@ from ..stages import (
 from .build import (
     RunPlan,
     asker_of,
+    attached_in,
+    before_text,
     budget_of,
     check_batches,
     check_media,
@@ -122,7 +124,9 @@ class Pipeline:
         self.clock: Callable[[], float] = time.monotonic
         self._journal = journal
         self._session: SessionBudget | None = None
-        self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
+        self.source: Source = open_source(
+            data, name, dtypes=self.options.dtypes, pages=self.options.pages
+        )
         self._check_not_read(data)
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
@@ -140,12 +144,15 @@ class Pipeline:
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.settings: Settings = settings_of(self.options, self.provider, self.asked, self.head)
+        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
+        self.settings: Settings = settings_of(
+            self.options, self.provider, self.asked, self.head, self.attached
+        )
         self._check_budget()
         self._check_executor()
         if self.template.forms:
             self._check_media()
-            self.template = reading(self.template, self.provider)
+            self.template = reading(self.template, self.provider, self.options)
         if self.options.batch:
             check_batches(self.provider)
         if self.options.pack > 1:
@@ -202,10 +209,15 @@ class Pipeline:
 
     @property
     def head(self) -> str:
-        """What the prompts begin with: the examples that all of them show, then the template's."""
+        """The text that prompts begin with, behind the pictures and documents attached to all.
+
+        That is texts that are attached, the examples that all of them show, then the template's.
+        """
+        behind = Prompt(*self.attached).parts[len(before_text(self.attached)) :]
+        head = "".join(part for part in behind if isinstance(part, str))
         if self.examples is None:
-            return self.template.head
-        return "" if self.examples.nearest else self.examples.head + self.template.head
+            return head + self.template.head
+        return head if self.examples.nearest else head + self.examples.head + self.template.head
 
     @property
     def journal(self) -> Journal:
@@ -229,10 +241,11 @@ class Pipeline:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
         return Estimator(
-            reading(self.template, self.provider),
+            reading(self.template, self.provider, self.options),
             rows or plan.rowset,
             plan.asker,
             examples=self.examples,
+            attached=self.attached,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
@@ -389,7 +402,9 @@ class Pipeline:
         )
         stages: list[PipelineStage] = [
             LoadStage(rows),
-            PromptStage(reading(self.template, self.provider), self.examples),
+            PromptStage(
+                reading(self.template, self.provider, options), self.examples, self.attached
+            ),
             *self._journal_only(invoke),
             invoke,
             ParseStage(
@@ -405,7 +420,13 @@ class Pipeline:
     def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
         if self._quoted is None:
             return []
-        return [evidence_stage(self.options, self._quoted, self.template.columns, invoke)]
+        return [evidence_stage(self.options, self._quoted, self._text_columns, invoke)]
+
+    @property
+    def _text_columns(self) -> tuple[str, ...]:
+        """The columns that the prompt names as texts, in order: those that quotes are found in."""
+        files = {column for _, column in self.template.forms}
+        return tuple(name for name in self.template.columns if name not in files)
 
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
@@ -494,13 +515,15 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        settings = settings_of(self.options, provider, self.asked, self.head)
+        settings = settings_of(self.options, provider, self.asked, self.template.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
-        template = reading(self.template, provider)
+        template = reading(self.template, provider, self.options)
+        attached = attached_in(self.options, provider)
         for chunk in rows.iter_rows(template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
                     if (prompt := self._prompt(template, values)) is not None:
+                        prompt = Prompt(*attached, *prompt.parts)
                         own = hasher.copy()
                         own.update(prompt.key_bytes)
                         keys += [own.digest(), own.digest() + PACK_MARK]
@@ -520,8 +543,13 @@ class Pipeline:
 
     def _check_media(self) -> None:
         """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
-        check_media(self.provider, self.template)
+        check_media(self.provider, self.template, self.options)
         form, column = self.template.forms[0]
+        if self.evidence and not self._text_columns:
+            raise ConfigurationError(
+                f"--evidence quotes the row's text, and the prompt has only {{{column}:{form}}}: "
+                "leave --evidence out, or name a column of text too"
+            )
         if self.examples is not None:
             raise ConfigurationError(
                 f"--examples shows labelled rows as text, and the prompt has {{{column}:{form}}}: "

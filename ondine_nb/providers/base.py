@@ -53,7 +53,8 @@ class Settings:
 
     `schema` is a JSON Schema that the answer has to meet, `timeout` seconds for one attempt.
     `cached_system` and `cached_head`, what every prompt begins with, ask for these texts to be
-    marked for the provider's cache: a price, not another question.
+    marked for the provider's cache, `cached_parts` for so many parts before the head, the last of
+    which is no text: a price, not another question.
     """
 
     model: str
@@ -65,11 +66,12 @@ class Settings:
     timeout: float = 120.0
     cached_system: bool = False
     cached_head: str = ""
+    cached_parts: int = 0
 
     @property
     def caches(self) -> bool:
         """Whether anything is marked for the provider's cache."""
-        return self.cached_system or bool(self.cached_head)
+        return self.cached_system or bool(self.cached_head) or self.cached_parts > 0
 
     def deciding(self) -> dict[str, Any]:
         """Everything here that decides an answer. `max_tokens` only cuts it, so isn't in it."""
@@ -373,11 +375,10 @@ class Capabilities:
     that aren't text alone are: it is called in a thread and makes of one what `send` is given in
     its place. `fetches` are the kinds of parts that the server fetches itself, by their URL.
     `read` makes an `Answer` of a body, or raises `MalformedAnswerError`: of a Messages API answer,
-    if it is left out.
-    `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its batches,
-    whose calls need it open; `models` asks what models the server offers, as dicts. Each of these
-    three is None where it can't be had. `media_rules` say how large the model looks at pictures,
-    and what pictures and documents come to in input tokens.
+    if it is left out. `clone` gives another provider like it, not open (see `Clonable`); `batches`
+    makes its batches, whose calls need it open; `models` asks what models the server offers, as
+    dicts. Each of these three is None where it can't be had. `media_rules` say how large the model
+    looks at pictures, and what pictures and documents come to in input tokens.
 
     `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).

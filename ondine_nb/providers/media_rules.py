@@ -97,10 +97,13 @@ _UNSEEN_CLAUDE = 2 * _PAGE_TOKENS  # twice what it scales the largest down to
 _MEBIBYTE = 1024 * 1024
 _SMALL = PictureLimits(1_568, 1_568)
 _LARGE = PictureLimits(2_576, 4_784)
+# Measured smaller than what is told of them; also the most where a request has over 20 pictures.
+_NEWEST = PictureLimits(2_000, 4_784)
 _CHAT = PictureLimits(2_048, most_bytes=15 * _MEBIBYTE)
 
 ANY_MODEL = MediaRules(_CHAT)
 _OLDER_CLAUDE = re.compile(r"claude-(\d|instant|[a-z]+-(3|4)(?!-[7-9]\b|\d))")
+_NEWEST_CLAUDE = re.compile(r"claude-[a-z]+-(5-[5-9]|[6-9])")
 _CHAT_RULES: tuple[tuple[str, MediaRules], ...] = (
     # By the model's name; the first that fits holds.
     (r"gpt-4o-mini", MediaRules(_CHAT, _MANY_TILES)),
@@ -118,8 +121,9 @@ _CHAT_RULES: tuple[tuple[str, MediaRules], ...] = (
 
 def claude_rules(model: str) -> MediaRules:
     """The rules of a model behind the Messages API."""
+    limits = _SMALL if _OLDER_CLAUDE.search(model) else _LARGE
     return MediaRules(
-        _SMALL if _OLDER_CLAUDE.search(model) else _LARGE,
+        _NEWEST if _NEWEST_CLAUDE.search(model) else limits,
         unseen=_UNSEEN_CLAUDE if "claude" in model else None,
     )
 

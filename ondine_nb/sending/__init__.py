@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .prompt_cache import CachePoints, cache_points, least_tokens
     from .question import PACK_MARK, Question, answer_in, question_key
     from .rate_limit import RateLimiter
-    from .request import AnswerShare, Endpoint, Request
+    from .request import AnswerShare, Endpoint, Request, body_bytes
     from .retry import Attempts, Backoff, Rejections
     from .sender import Sender
 
@@ -46,6 +46,7 @@ __all__ = [
     "Sender",
     "SessionBudget",
     "answer_in",
+    "body_bytes",
     "cache_points",
     "in_media_thread",
     "least_tokens",
@@ -80,6 +81,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Sender": "sender",
         "SessionBudget": "budget",
         "answer_in": "question",
+        "body_bytes": "request",
         "cache_points": "prompt_cache",
         "in_media_thread": "bytes_in_flight",
         "least_tokens": "prompt_cache",

@@ -24,8 +24,9 @@ from .prompt_cache import CacheWarmUp
 from .question import Question
 from .retry import Attempts
 
-__all__ = ["AnswerShare", "Endpoint", "Request"]
+__all__ = ["AnswerShare", "Endpoint", "Request", "body_bytes"]
 
+_SPARE_TOKENS = 64  # beside what the API has counted
 _UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 
 
@@ -132,8 +133,23 @@ class Request:
             if price is not None:
                 self.worst_case = price.ceiling(self.bound, endpoint.settings.max_tokens)
             if not self.prompt.is_text:
-                self.weight = _weight(self.prompt)
+                self.weight = body_bytes(self.prompt)
         return self
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a rule for the tokens of all that is in its prompt."""
+        return all(getattr(part, "is_measured", True) for part in self.prompt.parts)
+
+    async def measure_by_count(self) -> None:
+        """Take what the API counts for its bound, and a tenth more; where it counts nothing, none.
+
+        For prompts that hold what no rule is known for. A count is an estimate itself.
+        """
+        counted = await self.endpoint.provider.count_tokens(self.given)
+        if counted is not None:
+            self.bound = min(self.bound, counted + counted // 10 + _SPARE_TOKENS)
+            self.worst_case = self.endpoint.ceiling(self.bound)
 
     @property
     def divisible(self) -> bool:
@@ -147,10 +163,16 @@ class Request:
         return [AnswerShare(question, row, body, NO_USAGE, None, None)]
 
 
-def _weight(prompt: Prompt) -> int:
-    """The bytes of a body with this prompt; its pictures and documents are in base64 there."""
-    others = [part for part in prompt.parts if not isinstance(part, str)]
-    return prompt.size + sum(getattr(part, "length", 0) * 4 // 3 for part in others)
+def body_bytes(prompt: Prompt) -> int:
+    """About the bytes of a body with this prompt; pictures and documents are in base64 there."""
+    if prompt.is_text:
+        return prompt.size
+    return sum(
+        len(part.encode("utf-8", "replace"))
+        if isinstance(part, str)
+        else getattr(part, "length", 0) * 4 // 3
+        for part in prompt.parts
+    )
 
 
 @dataclass(frozen=True, slots=True)

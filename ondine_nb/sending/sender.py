@@ -68,6 +68,8 @@ class Sender:
             await request.endpoint.open(self.limits.concurrency.width)
         if not request.bound:
             request.measure()
+        if request.weight and self.limits.budget.room is not None and not request.is_measured:
+            await request.measure_by_count()
         while True:
             try:
                 async with self.limits.permit(request) as permit:

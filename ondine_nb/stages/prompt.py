@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from ..errors import ConfigurationError
-from ..models import Prompt
+from ..models import Part, Prompt
 from ..orchestration import (
     ExecutionContext,
     Row,
@@ -32,15 +32,22 @@ class Picker(Protocol):
 class PromptStage(RowStage):
     """Renders the prompt of each row; a row whose prompt columns are all missing is skipped.
 
-    Where there is a `picker`, the examples that it picks for a row stand before its prompt. The
-    files of a prompt with pictures or documents are read in threads. Where no row's can be sent,
-    the run ends by that, in one line, and nothing was sent.
+    Where there is a `picker`, the examples that it picks for a row stand before its prompt; what is
+    `attached` to all prompts stands before these. The files of a prompt with pictures or documents
+    are read in threads. Where no row's can be sent, the run ends by that, in one line, and nothing
+    was sent.
     """
 
-    def __init__(self, template: Template | JinjaTemplate, picker: Picker | None = None) -> None:
+    def __init__(
+        self,
+        template: Template | JinjaTemplate,
+        picker: Picker | None = None,
+        attached: Sequence[Part] = (),
+    ) -> None:
         super().__init__("prompt")
         self.template = template
         self.picker = picker
+        self.attached: tuple[Part, ...] = tuple(attached)
         self.columns: Sequence[str] | None = template.columns
         self._unsendable = 0
         self._kinds = set[str]()  # of the errors that these rows have
@@ -57,6 +64,14 @@ class PromptStage(RowStage):
             await self._put_before(
                 self.picker, [row for row in rows if row.prompt is not None], places
             )
+        if self.attached:
+            for row in rows:
+                if row.prompt is not None:
+                    row.prompt = Prompt(*self.attached, *row.prompt.parts)
+        if self.template.forms:
+            for row in rows:
+                if row.prompt is not None:
+                    context.metrics.media.add(row.prompt, len(self.attached))
 
     def _render(self, rows: Sequence[Row], places: Sequence[int]) -> None:
         for row in rows:

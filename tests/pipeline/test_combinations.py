@@ -26,6 +26,7 @@ PAIRS = [
     (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
 ]
 ROWS = texts(9)
+GUIDE = "What words mean is said here.\n\n"
 LABELLED = pd.DataFrame(
     {
         "text": ["the first of all", "something else", "words and numbers", "a last one of them"],
@@ -56,11 +57,18 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "PACE", quick)
 
 
+def _guide(folder: Path) -> Path:
+    guide = folder / "guide.txt"
+    guide.write_text(GUIDE, encoding="utf-8")
+    return guide
+
+
 def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The keywords that a pair stands for."""
     examples: dict[str, Any] = {
         "--batch": True,
         "--pack": 4,
+        "--attach": _guide(folder),
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
@@ -99,7 +107,9 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     before = asker.pipeline(ROWS, **given).examples
     cells = [(text,) for text in ROWS["text"]]
     shown = [""] * len(ROWS) if before is None else before.before(cells)
-    prompts = [f"{examples}Tell: {text}" for examples, (text,) in zip(shown, cells, strict=True)]
+    guide = GUIDE if "attach" in given else ""
+    asked = zip(shown, cells, strict=True)
+    prompts = [f"{guide}{examples}Tell: {text}" for examples, (text,) in asked]
     if "--evidence" in pair:
         assert list(frame["response"]) == [answer(prompt)["response"] for prompt in prompts]
         assert list(frame["response_evidence"]) == list(ROWS["text"])

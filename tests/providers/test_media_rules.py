@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from math import ceil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ondine_nb.providers import ANY_MODEL, OpenAIProvider, capabilities
+from ondine_nb.data import MediaReader
+from ondine_nb.models import Prompt
+from ondine_nb.providers import ANY_MODEL, OpenAIProvider, Settings, capabilities
 from ondine_nb.providers.anthropic import AnthropicProvider
-from ondine_nb.providers.media_rules import chat_rules, claude_rules
+from ondine_nb.providers.media_rules import MediaRules, chat_rules, claude_rules
+from tests.data.media.files import picture
 
 # Input tokens of a picture as they were measured or told, by model: width, height, tokens.
 TOLD = [
     ("claude-haiku-5-5", 256, 256, 100),
     ("claude-haiku-5-5", 1_920, 1_080, 2_691),
+    ("claude-opus-5-5", 3_840, 2_160, 2_992),
     ("claude-opus-4-8", 1_000, 1_000, 1_296),
     ("claude-haiku-4-5", 1_280, 720, 1_196),
     ("claude-haiku-4-5", 4_032, 3_024, 1_560),  # scaled down before
@@ -36,7 +42,7 @@ MODELS = (
 )
 
 
-def rules_of(model: str):  # type: ignore[no-untyped-def]
+def rules_of(model: str) -> MediaRules:
     return claude_rules(model) if model.startswith("claude") else chat_rules(model.split()[-1])
 
 
@@ -73,12 +79,25 @@ def test_what_nobody_has_seen_is_bound_by_the_largest_that_is_taken() -> None:
 
 
 def test_a_provider_says_by_which_rules_its_model_goes() -> None:
-    assert (
-        capabilities(AnthropicProvider("claude-haiku-4-5", api_key="k")).media_rules.limits.px
-        == 1_568
-    )
-    assert (
-        capabilities(AnthropicProvider("claude-opus-5-5", api_key="k")).media_rules.limits.px
-        == 2_576
-    )
-    assert capabilities(OpenAIProvider("gpt-5.4", api_key="k")).media_rules.limits.px == 2_048
+    for provider, px in (
+        (AnthropicProvider("claude-haiku-4-5", api_key="k"), 1_568),
+        (AnthropicProvider("claude-opus-4-8", api_key="k"), 2_576),
+        (AnthropicProvider("claude-opus-5-5", api_key="k"), 2_000),
+        (OpenAIProvider("gpt-5.4", api_key="k"), 2_048),
+    ):
+        assert capabilities(provider).media_rules.limits.px == px
+
+
+async def test_the_api_is_told_never_to_scale_a_picture_down_and_other_servers_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    prompt = Prompt(*MediaReader(tmp_path)("image", "a.png"), "what is it?")
+    told = []
+    for base_url in (None, "http://127.0.0.1:9"):
+        provider = AnthropicProvider("claude-haiku-5-5", api_key="k", base_url=base_url)
+        await provider.open(Settings("claude-haiku-5-5"), 1)
+        told.append(json.loads(provider.write(prompt).whole())["messages"][0]["content"][0])
+        await provider.close()
+    assert told[0].pop("transformations") == {"oversized_image": "error"}
+    assert told[0] == told[1]

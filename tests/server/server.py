@@ -155,8 +155,8 @@ class MessagesServer:
     "retry-after" with a 429. The APIs ("messages", "chat") in `drops_schema` let go of a schema
     without a word, those in `lacks` aren't there. A probe of schemas (`PROBE`) is answered at once,
     for nothing and beside the books (`probes` counts them), unless `bills_probes`. One that `sees`
-    answers by the pictures' pixels. Started again after `stop`, the server has the same URL and
-    the same books.
+    answers by the pictures' pixels. Started again after `stop`, the server has the same URL and the
+    same books.
     """
 
     def __init__(
@@ -179,10 +179,10 @@ class MessagesServer:
         usage: Usage | None = None,
         port: int = 0,
         batches: BatchRules | None = None,
-        sees: bool = False,
         drops_schema: Sequence[str] = (),
         lacks: Sequence[str] = (),
         bills_probes: bool = False,
+        sees: bool = False,
     ) -> None:
         answer = answer_seen if sees else answer
         self.ledger = Ledger()
@@ -488,7 +488,7 @@ class MessagesServer:
         message = compose(
             body,
             request_id,
-            billed_size(body, len(raw)),
+            billed_size(arrival.body, len(raw)),
             answer=self._answer,
             thinking=self._thinking,
             usage=self._usage,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .fetch import Fetched
 from .header import media_type_of, type_name
-from .listing import files_frame, is_pattern, matches_files
+from .listing import MEDIA_ENDINGS, files_frame, is_pattern, matches_files
 from .media import Measures, Media
 from .needs import is_installed
 from .pdf import page_as_picture
@@ -11,6 +12,8 @@ from .reader import FORMS, MediaReader
 
 __all__ = [
     "FORMS",
+    "MEDIA_ENDINGS",
+    "Fetched",
     "Measures",
     "Media",
     "MediaReader",

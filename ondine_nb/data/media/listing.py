@@ -12,9 +12,9 @@ from ..frames import NativeFrame, records_frame
 from .header import PDF, media_type_of
 from .pdf import pages_in
 
-__all__ = ["files_frame", "is_pattern", "matches_files"]
+__all__ = ["MEDIA_ENDINGS", "files_frame", "is_pattern", "matches_files"]
 
-_ENDINGS = (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".webp")
+MEDIA_ENDINGS = (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".webp")
 _HEAD = 1_024
 
 
@@ -23,12 +23,12 @@ def is_pattern(text: str) -> bool:
 
     That is a pattern, as `scans/*.png` or `contracts/**/*.pdf`, or one picture or PDF.
     """
-    return has_magic(text) or text.lower().endswith(_ENDINGS)
+    return has_magic(text) or text.lower().endswith(MEDIA_ENDINGS)
 
 
 def matches_files(text: str) -> bool:
     """Whether a text, which may be a Python expression too, is a pattern with a file behind it."""
-    if not ("*" in text or "?" in text or text.lower().endswith(_ENDINGS)):
+    if not ("*" in text or "?" in text or text.lower().endswith(MEDIA_ENDINGS)):
         return False
     return next(iglob(_expanded(text), recursive=True), None) is not None
 

@@ -87,6 +87,11 @@ class Media:
         return f"url:{self.url}".encode() if self.url else f"{self.sha256};{self.scaling}".encode()
 
     @property
+    def is_measured(self) -> bool:
+        """Whether size or pages are known, and its tokens by a rule; of a URL they aren't."""
+        return bool(self.width and self.height) if self.kind == "image" else self.pages is not None
+
+    @property
     def text(self) -> str:
         """A few words for it in views: `[image photo.png, 800 × 600]`."""
         name = one_line(self.name or self.url, _SHOWN)

@@ -26,7 +26,7 @@ from ...errors import (
     RejectedRequestError,
     RowError,
 )
-from ...models import MediaPart, Prompt
+from ...models import MediaPart, Part, Prompt
 from ..base import BatchApi, Reply, Settings, without_login
 from ..http import (
     CONNECTING,
@@ -67,6 +67,9 @@ _OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.anthropic\.com(/|$)")
 _SIGNED_BY = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 _PATH = "/v1/messages"
+_MARK = {"cache_control": {"type": "ephemeral"}}
+# A picture that is larger than the model looks at is refused: it would be scaled without a word.
+_NEVER_SCALED = {"transformations": {"oversized_image": "error"}}
 
 
 def sdk() -> Any:
@@ -165,7 +168,7 @@ class AnthropicProvider:
         self._max_tokens = 1
         self._timeout = 120.0
         self._constant_bytes = 0
-        self._head = ""
+        self._head, self._shared = "", 0
 
     @property
     def media_rules(self) -> MediaRules:
@@ -183,7 +186,7 @@ class AnthropicProvider:
             self.base_url, self._api_key = self._start()
         self._fixed = self._fixed_parameters(settings)
         self._max_tokens, self._timeout = settings.max_tokens, settings.timeout
-        self._head = settings.cached_head
+        self._head, self._shared = settings.cached_head, settings.cached_parts
         constant = json.dumps(self._fixed, ensure_ascii=False).encode("utf-8", "replace")
         format_tokens = _FORMAT_TOKENS if settings.schema is not None else 0
         self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
@@ -363,11 +366,20 @@ class AnthropicProvider:
         """The body of a request with pictures or documents. Raises `MediaError`."""
         assert self._templates is not None
         whole, _ = self._templates
-        parts, head = prompt.parts, self._head
-        if head and isinstance(text := parts[0], str) and text.startswith(head):
-            parts = (text[len(head) :], *parts[1:])
-            return whole.holding(content_pieces(parts, _block, [_marked(head)]))
-        return whole.holding(content_pieces(parts, _block))
+        shared, head = self._shared, self._head
+        parts: list[Part | dict[str, Any]] = list(prompt.parts)
+        last = parts[shared - 1] if shared else None
+
+        def block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
+            made = _block(part, media_type, data)
+            if self._is_anthropics and part.kind == "image":
+                made |= _NEVER_SCALED
+            return made | _MARK if part is last else made
+
+        behind = parts[shared] if len(parts) > shared else None
+        if head and isinstance(behind, str) and behind.startswith(head):
+            parts[shared : shared + 1] = [_marked(head), behind[len(head) :]]
+        return whole.holding(content_pieces(parts, block))
 
     def _new_templates(self) -> tuple[BodyTemplate, BodyTemplate]:
         """Of a request whose prompt is in one piece, and of one with its head apart."""
@@ -400,8 +412,19 @@ class AnthropicProvider:
             return None
         return int(counted.input_tokens)
 
-    def batch_request(self, custom_id: str, prompt: str) -> bytes:
-        """The JSON of what `send` would send, as one request of a batch."""
+    @property
+    def _is_anthropics(self) -> bool:
+        """Whether it is the API's own server that answers, and no other that speaks it."""
+        return self.base_url is None and not self.row.client
+
+    def batch_request(self, custom_id: str, prompt: str | Prompt) -> bytes:
+        """The JSON of what `send` would send, as one request of a batch.
+
+        With pictures or documents it is called in a thread. Raises `MediaError`.
+        """
+        if not isinstance(prompt, str):
+            name = json.dumps(custom_id).encode()
+            return b'{"custom_id": %b, "params": %b}' % (name, self.write(prompt).whole())
         params = self._parameters(_turn(prompt, self._head))
         whole = {"custom_id": custom_id, "params": params}
         return json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
@@ -522,7 +545,7 @@ def _parameters_in(body: RequestBody) -> dict[str, Any]:
 
 
 def _marked(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+    return {"type": "text", "text": text, **_MARK}
 
 
 async def _body(response: Any) -> bytes:

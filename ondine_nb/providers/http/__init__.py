@@ -1,4 +1,4 @@
-"""What every API over HTTP needs: addresses, errors read, answers bounded, batches, a fast path."""
+"""What every API over HTTP needs: its address, errors, answers bounded, batches, a fast path."""
 
 from __future__ import annotations
 

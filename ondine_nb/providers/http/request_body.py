@@ -50,20 +50,17 @@ class RequestBody:
         return b"".join(self.pieces)
 
 
-def content_pieces(
-    parts: Iterable[Part], block: MediaBlock, first: Iterable[dict[str, Any]] = ()
-) -> Iterator[bytes]:
-    """The JSON of a turn's content, a list of blocks: of the `first` ones, and of these parts.
+def content_pieces(parts: Iterable[Part | dict[str, Any]], block: MediaBlock) -> Iterator[bytes]:
+    """The JSON of a turn's content, a list of blocks: of these parts, dicts as they are.
 
     Every part's bytes are loaded here, one after another: in a thread. Blank texts are left out,
     which APIs refuse as blocks. Raises `MediaError` for a part that can't be loaded.
     """
     before = b"["
-    for known in first:
-        yield before + _json(known)
-        before = b","
     for part in parts:
-        if isinstance(part, str):
+        if isinstance(part, dict):
+            yield before + _json(part)
+        elif isinstance(part, str):
             if not part.strip():
                 continue
             yield before + _json({"type": "text", "text": part})

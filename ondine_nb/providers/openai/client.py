@@ -258,10 +258,15 @@ class OpenAIProvider:
 
         return ChatBatches(self)
 
-    def body(self, prompt: str) -> bytes:
-        """The JSON of what `send` would send."""
+    def body(self, prompt: str | Prompt) -> bytes:
+        """The JSON of what `send` would send; with pictures or documents it is called in a thread.
+
+        Raises `MediaError`.
+        """
         assert self._template is not None
-        return self._template.around(prompt)
+        if isinstance(prompt, str):
+            return self._template.around(prompt)
+        return self.write(prompt).whole()
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server offers, as it says. Raises what `send` raises."""
