@@ -65,6 +65,7 @@ from ..stages import (
     Plan,
     Route,
     SchemaRoutes,
+    VoteStage,
 )
 from .options import OPTIONS, Options
 from .records import digests, keeper
@@ -492,14 +493,32 @@ class RunPlan:
     records: StateManager | None
 
     @property
+    def askers(self) -> list[InvokeStage]:
+        """The stages that get the answers: one, or one for each of several models."""
+        for stage in self.stages:
+            if isinstance(stage, VoteStage):
+                return stage.askers
+        return [stage for stage in self.stages if isinstance(stage, InvokeStage)]
+
+    @property
     def asker(self) -> InvokeStage:
-        """The stage that gets the answers."""
-        return next(stage for stage in self.stages if isinstance(stage, InvokeStage))
+        """The stage that gets the answers, of several models those of the first."""
+        return self.askers[0]
 
     @property
     def columns(self) -> tuple[NewColumn, ...]:
         """The columns that the row stages add."""
         return produced(self.stages)
+
+    @property
+    def evidence(self) -> frozenset[str]:
+        """The names of those of the columns that say where answers stand in the texts."""
+        return frozenset(
+            column.name
+            for stage in self.stages
+            if isinstance(stage, EvidenceStage)
+            for column in stage.produces
+        )
 
     def record(self) -> None:
         """Record the run as it stands, if it is to be recorded."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from ..stages import (
     LoadStage,
     ParseStage,
     PromptStage,
+    VoteStage,
+    decided_columns,
     evidence_columns,
 )
 from .build import (
@@ -58,7 +62,7 @@ from .build import (
     routes_of,
     settings_of,
 )
-from .estimate import Estimator
+from .estimate import Estimator, JointEstimator
 from .option_kinds import Surface
 from .options import OPTIONS, Options, takes_options
 from .records import (
@@ -113,7 +117,7 @@ class Pipeline:
     ) -> None:
         options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
-        self._model_named = options.get("model") is not None
+        self._model_named = (options.get("model"), options.get("models")) != (None, None)
         self._given_provider = provider
         self.prompt = prompt
         self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
@@ -145,18 +149,34 @@ class Pipeline:
         )
         self.provider: Provider = self._provider()
         self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
-        self.settings: Settings = settings_of(
-            self.options, self.provider, self.asked, self.head, self.attached
-        )
+        self.settings: Settings = self._settings_of(self.provider)
+        self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check_budget()
         self._check_executor()
         if self.template.forms:
             self._check_media()
             self.template = reading(self.template, self.provider, self.options)
-        if self.options.batch:
-            check_batches(self.provider)
-        if self.options.pack > 1:
-            check_packs(self.provider)
+        for voter, _ in self.voters:
+            if self.options.batch:
+                check_batches(voter)
+            if self.options.pack > 1:
+                check_packs(voter)
+
+    def _voters(self) -> tuple[tuple[Provider, Settings], ...]:
+        """Who is asked each row, and how: one provider, or one for each of `models`."""
+        models, options = self.options.models, self.options
+        if models is None:
+            return ((self.provider, self.settings),)
+        if self._given_provider is not None:
+            raise ConfigurationError(
+                f"--models is {','.join(models)}, and provider= is an object that answers: leave "
+                "one of them out"
+            )
+        others = [provider_of(replace(options, models=None, model=name)) for name in models[1:]]
+        return ((self.provider, self.settings), *((it, self._settings_of(it)) for it in others))
+
+    def _settings_of(self, provider: Provider) -> Settings:
+        return settings_of(self.options, provider, self.asked, self.head, self.attached)
 
     def _check_not_read(self, data: Any) -> None:
         target = self.options.to
@@ -190,6 +210,8 @@ class Pipeline:
         """The names of the columns that the answers go into."""
         if self.schema is None:
             return (self.options.column,)
+        if self.options.decided:
+            return tuple(column.name for column in decided_columns(self.schema))
         return tuple(known.name for known in self.schema.fields)
 
     @property
@@ -201,6 +223,11 @@ class Pipeline:
     def evidence(self) -> tuple[str, ...]:
         """The names of the fields with evidence."""
         return () if self._quoted is None else tuple(it.name for it in self._quoted.fields)
+
+    @property
+    def votes(self) -> int:
+        """How many answers decide a row's fields: one for each vote of each model."""
+        return self.options.votes * len(self.voters)
 
     @property
     def examples(self) -> Examples | None:
@@ -237,18 +264,25 @@ class Pipeline:
         """`estimate` on the running loop."""
         return await self.estimator().estimate()
 
-    def estimator(self, plan: RunPlan | None = None, rows: RowSet | None = None) -> Estimator:
+    def estimator(
+        self, plan: RunPlan | None = None, rows: RowSet | None = None
+    ) -> Estimator | JointEstimator:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
+        each = [self._estimator(plan, asker, rows) for asker in plan.askers]
+        return each[0] if len(each) == 1 else JointEstimator(each)
+
+    def _estimator(self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None) -> Estimator:
         return Estimator(
             reading(self.template, self.provider, self.options),
             rows or plan.rowset,
-            plan.asker,
+            asker,
             examples=self.examples,
             attached=self.attached,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
+            votes=self.options.votes,
             settings=plan.context.settings,
         )
 
@@ -259,8 +293,8 @@ class Pipeline:
         """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
             return
-        if len(self.frame) <= RowSet.CHUNK:
-            estimator = self.estimator(plan)
+        estimator = self.estimator(plan)
+        if len(self.frame) <= RowSet.CHUNK and isinstance(estimator, Estimator):
 
             async def prepared(rows: Sequence[Row]) -> None:
                 with contextlib.suppress(OndineError):  # the run itself will say so
@@ -383,39 +417,68 @@ class Pipeline:
         records = state_manager(self.journal.folder) if self.recorded and not rowset else None
         budget = budget_of(options, context, self._session, records)
         rows = rowset or (RowStream(self.source) if self.streams else RowSet(self.frame))
-        invoke = asker_of(
+        asker = partial(
+            asker_of,
             options,
-            self._own_provider(),
-            self.settings,
             head=self.head,
             tail=self.template.tail,
             journal=self.journal,
             budget=budget,
             run_id=run_id(context.session_id),
             concurrency=width,
-            grows=options.concurrency == "auto" and most is None,
             fresh=options.fresh if fresh is None else fresh,
             resumed=earlier is not None,
             retries=rowset is not None,
             accepted=rowset is not None and rowset.any_answered(),
             clock=self.clock,
         )
+        grows = options.concurrency == "auto" and most is None
+        askers = [asker(self._own(each), how, grows=grows) for each, how in self.voters]
         stages: list[PipelineStage] = [
             LoadStage(rows),
             PromptStage(
                 reading(self.template, self.provider, options), self.examples, self.attached
             ),
-            *self._journal_only(invoke),
-            invoke,
-            ParseStage(
-                self.asked, invoke, column=options.column, in_prose=invoke.routes is not None
-            ),
-            *self._evidence_stages(invoke),
+            *self._journal_only(askers),
+            *self._answering(askers),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
+
+    def _answering(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
+        """What gets a row's answer and parses it, or decides by several of them."""
+        schema, column = self.schema, self.options.column
+        voters = [
+            (
+                asker,
+                ParseStage(self.asked, asker, column=column, in_prose=asker.routes is not None),
+            )
+            for asker in askers
+        ]
+        if schema is None or not self.options.decided:
+            return [*voters[0], *self._evidence_stages(voters[0][0])]
+        return [VoteStage(voters, schema, votes=self.options.votes)]
+
+    def _journal_only(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
+        """What stands before those that ask where nothing new can be answered, or may be asked."""
+        stages = list[PipelineStage]()
+        for (provider, settings), asker in zip(self.voters, askers, strict=True):
+            lookup = asker.lookup
+            if why := capabilities(provider).unable or self.nothing_new:
+                stages.append(
+                    JournalOnlyStage(
+                        why,
+                        self.journal,
+                        lookup.keys,
+                        lookup.read,
+                        max_tokens=settings.max_tokens,
+                        run=lookup.run_id if lookup.fresh else None,
+                        votes=self.options.votes,
+                    )
+                )
+        return stages
 
     def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
         if self._quoted is None:
@@ -430,16 +493,6 @@ class Pipeline:
 
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
-
-    def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
-        """What stands before `invoke` where nothing new can be answered, or may be asked."""
-        why = capabilities(self.provider).unable or self.nothing_new
-        if not why:
-            return []
-        most = self.settings.max_tokens
-        lookup = invoke.lookup
-        keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
-        return [JournalOnlyStage(why, self.journal, keys, lookup.read, max_tokens=most, run=run)]
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
@@ -503,10 +556,10 @@ class Pipeline:
             journaled=self._in_journal,
         )
 
-    def _own_provider(self) -> Provider:
+    def _own(self, provider: Provider) -> Provider:
         """One for a run of its own, which closes it; an object of the user's is always that one."""
-        clone = capabilities(self.provider).clone
-        return self.provider if self._given_provider or clone is None else clone()
+        clone = capabilities(provider).clone
+        return provider if self._given_provider or clone is None else clone()
 
     def _in_journal(self, provider: Provider) -> bool:
         """Whether the journal has an answer of `provider` to any of (the first) rows."""
@@ -543,7 +596,8 @@ class Pipeline:
 
     def _check_media(self) -> None:
         """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
-        check_media(self.provider, self.template, self.options)
+        for voter, _ in self.voters:
+            check_media(voter, self.template, self.options)
         form, column = self.template.forms[0]
         if self.evidence and not self._text_columns:
             raise ConfigurationError(
@@ -569,7 +623,8 @@ class Pipeline:
                 "--executor out, or read it into a DataFrame first"
             )
         if executor == "dask":
-            check_dask(self.provider)
+            for voter, _ in self.voters:
+                check_dask(voter)
         if self.options.to is not None:
             self._check_target(self.options.to)
         if self.options.report is not None:
@@ -592,15 +647,18 @@ class Pipeline:
     def _produced(self) -> list[NewColumn]:
         """What is known of the new columns."""
         plain = Column(self.options.column, "str", ())
-        own = [plain] if self.schema is None else list(self.schema.fields)
+        own: list[NewColumn] = [plain] if self.schema is None else list(self.schema.fields)
+        if self.schema is not None and self.options.decided:
+            own = list(decided_columns(self.schema))
         return [*own, *self._evidence_columns(), *produced(self.extra_stages)]
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None
-        if (self.options.budget is not None or shared) and self.provider.price is None:
+        unknown = [voter.model for voter, _ in self.voters if voter.price is None]
+        if (self.options.budget is not None or shared) and unknown:
             name = "session_budget" if self.options.budget is None else "--budget"
             raise ConfigurationError(
-                f"the price of model '{self.provider.model}' is not known, so a budget can't be "
+                f"the price of model '{unknown[0]}' is not known, so a budget can't be "
                 f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
             )
 

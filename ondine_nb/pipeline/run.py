@@ -378,9 +378,10 @@ class Run:
         (default: those that the prompt names). `reviewer` says who reviews. `rows` (positions)
         draws from these only. `queue` is where to begin: "least sure" (there where an answer has a
         numeric field called `confidence`, or the one that `confidence` names), "differ" (there with
-        `other`, a run over the same frame), "random", "one of each FIELD", "failed". Only random
-        and one of each measure the run. Gives the view. Raises `ConfigurationError` for a queue,
-        column or field that isn't there, or where the run keeps no rows.
+        `other`, a run over the same frame), "in doubt" (there with evidence: what is missing or
+        only approximate), "random", "one of each FIELD", "failed". Only random and one of each
+        measure the run. Gives the view. Raises `ConfigurationError` for a queue, column or field
+        that isn't there, or where the run keeps no rows.
         """
         from ..notebook.results import show_review  # a run shows itself: one of the listed ways up
 

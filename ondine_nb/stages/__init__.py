@@ -1,4 +1,4 @@
-"""The stages of a run over a frame: load, prompt, invoke (alone, in packs, in batches), parse."""
+"""The stages of a run over a frame: load, prompt, invoke, or pack, or batch, parse, vote."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
 from .schema_routes import Route, SchemaRoutes
+from .vote import VoteStage, agree_name, ballots_of, decided_columns
 
 __all__ = [
     "REASKS",
@@ -42,5 +43,9 @@ __all__ = [
     "RowSet",
     "RowStage",
     "SchemaRoutes",
+    "VoteStage",
+    "agree_name",
+    "ballots_of",
+    "decided_columns",
     "evidence_columns",
 ]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from ..errors import BudgetExceededError, MediaError, RowError
 from ..models import Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
 from ..sending import Budget, Endpoint, Lookup, Question, Sender
-from .plan import Asked, Plan
+from .plan import Asked, Plan, gathered
 from .schema_routes import Route, SchemaRoutes
 
 __all__ = ["InvokeStage"]
-
-_PORTION = 100  # rows that are let go at once: more would hold the loop up
 
 
 class InvokeStage(RowStage):
@@ -40,7 +38,7 @@ class InvokeStage(RowStage):
         self.plan = plan
         self.routes = routes
         self._plan_of = plan_of
-        self._undecided = routes is not None and not routes.decided
+        self._undecided = routes is not None  # until the first row has to be sent
         self._left: list[Plan] = []  # what was planned before the route was found
         self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
@@ -163,41 +161,14 @@ class InvokeStage(RowStage):
             raise
         return new
 
-    async def gather(
-        self, chunks: AsyncIterator[Sequence[Row]], context: ExecutionContext
+    def gather(
+        self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext
     ) -> AsyncGenerator[Sequence[Row], None]:
         """Keep the rows back that wait for others by the plan, until it lets them go."""
-        plan, held = self.plan, list[Row]()
-        async for chunk in chunks:
-            if not plan.gathers:
-                yield chunk
-                continue
-            yield self._ready(chunk, held)
-            while held and plan.full and not context.control.stopping:
-                async for portion in self._let_go(held):
-                    yield portion
-        while held and not context.control.stopping:
-            async for portion in self._let_go(held):
-                yield portion
+        return gathered(chunks, context, lambda: (self.plan,), self._waits)
 
-    def _ready(self, rows: Sequence[Row], held: list[Row]) -> list[Row]:
-        """Those that can go on; the others are added to `held`."""
-        ready = list[Row]()
-        for row in rows:
-            waits = not row.settled and row.question is not None and self.plan.waits(row)
-            (held if waits else ready).append(row)
-        return ready
-
-    async def _let_go(self, held: list[Row]) -> AsyncIterator[Sequence[Row]]:
-        """Flush the plan, and give the rows that can go on by now, some at a time."""
-        await asyncio.sleep(0)
-        await self.plan.flush()
-        rows = list(held)
-        held.clear()
-        ready = self._ready(rows, held)
-        for start in range(0, len(ready), _PORTION):
-            await asyncio.sleep(0)
-            yield ready[start : start + _PORTION]
+    def _waits(self, row: Row) -> bool:
+        return row.question is not None and self.plan.waits(row)
 
     # -- a row on its way
 

@@ -14,11 +14,12 @@ import pytest
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.pipeline import COMBINED, OPTIONS, conflict
+from ondine_nb.prompts import parse_schema
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch_job import BatchPolicy
 from tests.asking import Asker, texts
 from tests.docs.generate import PARTS
-from tests.server import MessagesServer, echo_of
+from tests.server import MessagesServer, echo_of, value_of
 from tests.server.answers import default_answer, prompt_of, schema_of
 from tests.server.batches import BatchRules
 
@@ -27,6 +28,8 @@ PAIRS = [
 ]
 ROWS = texts(9)
 GUIDE = "What words mean is said here.\n\n"
+NEEDY = frozenset({"--evidence", "--votes", "--models"})  # of a schema
+SCHEMA = parse_schema("response: str").json_schema
 LABELLED = pd.DataFrame(
     {
         "text": ["the first of all", "something else", "words and numbers", "a last one of them"],
@@ -42,7 +45,9 @@ def answer(prompt: str) -> dict[str, str]:
 
 def reply(body: Any) -> str:
     prompt = prompt_of(body)
-    return default_answer(body) if schema_of(body) is None else json.dumps(answer(prompt))
+    schema = schema_of(body)
+    alone = schema is not None and "response" in schema["properties"]
+    return json.dumps(answer(prompt)) if alone else default_answer(body)
 
 
 @pytest.fixture
@@ -72,8 +77,10 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
+        "--votes": 3,
+        "--models": "claude-haiku-5-5,claude-sonnet-5-5",
     }
-    given: dict[str, Any] = {"schema": "response: str"} if "--evidence" in pair else {}
+    given: dict[str, Any] = {"schema": "response: str"} if NEEDY.intersection(pair) else {}
     if "--examples-by nearest" in pair:
         given["examples"] = LABELLED
     for flag, _, value in (each.partition(" ") for each in pair):
@@ -110,11 +117,17 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     guide = GUIDE if "attach" in given else ""
     asked = zip(shown, cells, strict=True)
     prompts = [f"{guide}{examples}Tell: {text}" for examples, (text,) in asked]
-    if "--evidence" in pair:
-        assert list(frame["response"]) == [answer(prompt)["response"] for prompt in prompts]
-        assert list(frame["response_evidence"]) == list(ROWS["text"])
+    if not NEEDY.intersection(pair):
+        assert list(frame["response"]) == list(map(echo_of, prompts))
         return
-    assert list(frame["response"]) == list(map(echo_of, prompts))
+    alone = [answer(prompt)["response"] for prompt in prompts]
+    packed = [value_of(SCHEMA, prompt)["response"] for prompt in prompts]
+    assert list(frame["response"]) == (packed if "--pack" in pair else alone)
+    if "--evidence" in pair:
+        assert list(frame["response_evidence"]) == list(ROWS["text"])
+    votes = given.get("votes", 1) * (2 if "models" in given else 1)
+    if votes > 1:
+        assert list(frame["response_agree"]) == [votes] * len(ROWS)
 
 
 def test_the_table_of_the_docs_has_every_pair() -> None:

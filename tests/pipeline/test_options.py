@@ -153,6 +153,7 @@ EXAMPLES: dict[str, Any] = {
     "attach": "a.txt",
     **{"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"},
     **{"schema": "a: int", "evidence": "all", "require_evidence": True, "shots": 3},
+    **{"votes": 3, "models": "a,b"},
 }
 
 

@@ -85,7 +85,8 @@ def _counted(run: Any) -> Answers | None:
     answered = [row for row in asked if row.status != "failed"]
     if not answered:
         return None
-    columns = list(run.plan.columns)
+    quotes = run.plan.evidence
+    columns = [it for it in run.plan.columns if it.name not in quotes or it.name.endswith("_match")]
     plots = [_plot(column, asked) for column in columns[:MOST_PLOTS]]
     return Answers(tuple(plots), len(columns) - len(plots), _some(run, answered), len(answered))
 
@@ -111,7 +112,8 @@ def _some(run: Any, answered: Sequence[Row]) -> Table:
     """Always the same rows of a number of them, in the order of the input."""
     picked = sorted(_CHANCE(0).sample(range(len(answered)), min(SHOWN, len(answered))))
     rows = [answered[at] for at in picked]
-    frame, columns = run.pipeline.frame, list(run.columns)
+    frame, quotes = run.pipeline.frame, run.plan.evidence
+    columns = [name for name in run.columns if name not in quotes]
     named = [name for name in run.pipeline.template.columns if name in frame.columns]
     inputs = named[:MOST_INPUTS]
     positions = [row.position for row in rows]

@@ -149,7 +149,7 @@ class Card:
             paid=paid(run),
             facts=_closing(run, answers) if run.state in ENDED else (),
             answers=answers,
-            table=last_rows(metrics.recent.copy(), run.columns, partial(label_of, run)),
+            table=last_rows(metrics.recent.copy(), _answer_columns(run), partial(label_of, run)),
             kinds=kinds,
             other_kinds=other_kinds,
             last_error=_last_error(run),
@@ -383,6 +383,12 @@ def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
     lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE)]
     return tuple(line for line in lines if line)
+
+
+def _answer_columns(run: RunLike) -> list[str]:
+    """The new columns without those that say where answers stand in the texts."""
+    aside = getattr(getattr(run, "plan", None), "evidence", ())
+    return [name for name in run.columns if name not in aside]
 
 
 def _closing(run: RunLike, answers: Answers | None) -> tuple[str, ...]:

@@ -262,7 +262,7 @@ def all_from_journal(run: RunLike) -> bool:
 
 
 def in_batches(run: RunLike) -> bool:
-    """Whether its requests go by Message Batches: answers come all at once, who knows when."""
+    """Whether its requests go in batches: answers come all at once, who knows when."""
     options = getattr(getattr(run, "pipeline", None), "options", None)
     return bool(getattr(options, "batch", False))
 

@@ -17,7 +17,7 @@ from ..card import latencies_of, latency_figure, source_of
 from ..ui import MISSING, clean, css, money, row_count, short, span, template
 from .column import value_text
 from .query import Query, Selection, facet_of, plotted
-from .table import REVIEW, STREAMED, Head, Results, status_word
+from .table import EVIDENCE, REVIEW, STREAMED, Head, Results, status_word
 
 __all__ = ["Summary", "cell_text", "plain", "reason_of", "static", "summary_of"]
 
@@ -122,7 +122,7 @@ def number_or_text(value: Any) -> str:
 
 def fact_text(name: str, value: Any) -> str:
     """What the run has to say of a row: status, cost, tokens, seconds, attempts."""
-    if name == REVIEW:
+    if name in (REVIEW, EVIDENCE):
         return clean(value)
     if name == "status":
         return status_word(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from ...models import Prompt
 from ...orchestration import Row, run_in_thread
 from ...providers import Answer
 from ...sending import answer_in
-from ..ui import MESSAGE, clean, lines, money, safe, short, span
+from ..ui import MESSAGE, RowEvidence, clean, evidence_of, lines, money, safe, short, span
 from .column import value_text
 from .table import Results, status_word
 
@@ -39,7 +39,8 @@ class Detail:
     """A row in full, as texts: `label` is its index, `note` what can't be told; "" for none.
 
     `texts` are the columns that are read, `parsed` the answers (a text, or a list of texts; None
-    for a missing one), `inputs` what else the row has.
+    for a missing one), `inputs` what else the row has. `evidence` has the quotes of each field with
+    some, `marks` where they stand in the texts, by column.
     """
 
     position: int
@@ -54,6 +55,8 @@ class Detail:
     parsed: tuple[tuple[str, str | list[str] | None], ...]
     inputs: tuple[tuple[str, str | list[str] | None], ...]
     note: str
+    evidence: tuple[dict[str, Any], ...] = ()
+    marks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def detail_of(results: Results, position: int) -> Detail:
@@ -69,6 +72,9 @@ def detail_of(results: Results, position: int) -> Detail:
             note = note or problem
     status = results.status(position)
     read = Answer.read if run is None else run.plan.asker.lookup.read
+    quoted = evidence_of(run, None if row is None else row.outputs)
+    marks = dict[str, list[dict[str, Any]]]()
+    texts = list(_texts(results, position, quoted, marks))
     answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     return Detail(
         position=position,
@@ -77,13 +83,29 @@ def detail_of(results: Results, position: int) -> Detail:
         word=status_word(status) if run is not None else "",
         facts=_facts(row, run.priced) if run is not None else (),
         error=_error(row),
-        texts=tuple((name, _plain(value)) for name, value in _values(results, position, "text")),
+        texts=tuple(texts),
         prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
         parsed=_parsed(results, row, position),
         inputs=tuple(_values(results, position, "input")),
         note=note,
+        evidence=quoted.fields,
+        marks=marks,
     )
+
+
+def _texts(
+    results: Results, position: int, quoted: RowEvidence, marks: dict[str, list[dict[str, Any]]]
+) -> Iterator[tuple[str, str]]:
+    """The columns that are read, and into `marks` where quotes stand in them."""
+    names = [head.name for head in results.named("text")]
+    (cells,) = results.cells([position], names)
+    for name, cell in zip(names, cells, strict=True):
+        if not isinstance(cell, str) or not cell:
+            yield name, _plain(_value(cell))
+            continue
+        text, marks[name] = quoted.text(name, cell, LONGEST)
+        yield name, text
 
 
 def _parsed(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         vacate,
         view_of,
     )
+    from .evidence import RowEvidence, evidence_of
     from .templates import css, template
     from .text import (
         MESSAGE,
@@ -66,6 +67,7 @@ __all__ = [
     "Kit",
     "LiveView",
     "Place",
+    "RowEvidence",
     "ViewWorker",
     "at_cell_ends",
     "bin_edges",
@@ -78,6 +80,7 @@ __all__ = [
     "date_bin_edges",
     "display_bundle",
     "edge_date",
+    "evidence_of",
     "has_key",
     "in_marimo",
     "in_notebook",
@@ -134,6 +137,8 @@ __getattr__: Callable[[str], Any] = lazily(
         "clean": "text",
         "css": "templates",
         "display_bundle": "display",
+        "RowEvidence": "evidence",
+        "evidence_of": "evidence",
         "has_key": "text",
         "in_notebook": "display",
         "lines": "text",

@@ -710,7 +710,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const named = h("span", { class: "name", dir: "auto" }, name);
     if (form && S.edit?.name === name && S.edit.at === it.position) return h("li", { class: "editing", data: { field: name } }, named, editor(form));
     const said = form?.label;
-    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null),
+    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null, quotesOf(it.evidence.find((each) => each.field === name), toQuote)),
       form ? h("button", { type: "button", class: "link edit", "data-key": `edit ${name}`, "aria-label": `edit ${name}`, onclick: () => edit(name) }, icon("pen", 9), "edit") : null);
   }
 
@@ -811,13 +811,18 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     pane.querySelector(".editing [data-key=control]")?.focus();
   }
 
-  /** The texts of a row. `spans` of a text are where a quote would be marked. */
+  const toQuote = pointing(pane, {
+    fieldOf: (name) => [...pane.querySelectorAll(".fields > li")].find((it) => it.dataset.field === name),
+    chosen: (name) => [...pane.querySelectorAll(".fields > li")].find((it) => it.dataset.field === name)?.scrollIntoView({ block: "nearest" }),
+  });
+
+  /** The texts of a row, with what the search finds in them and the quotes of its fields. */
   function textTab(it) {
-    const spans = (text) => hits(text, S.needle);
+    const spans = (name, text) => [...quoteSpans(it.marks[name]), ...hits(text, S.needle)];
     const fields = (pairs, label) => pairs.length ? h("ul", { class: "fields", "aria-label": label }, pairs.map(([name, value]) => field(it, name, value))) : null;
     const lacking = it.parsed.length ? [] : it.forms.map((form) => [form.name, null]); // of a row without an answer
     return [it.error ? h("p", { class: "error" }, h("span", { class: "sign" }, icon("close")), it.error) : null,
-      it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(text))) : nothing()]),
+      it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(name, text))) : nothing()]),
       fields([...it.parsed, ...lacking], "answer"), fields(it.inputs, "other columns"),
       it.note && !it.texts.length ? h("p", { class: "small muted" }, it.note) : null,
       it.facts.length ? h("p", { class: "small muted facts-line" }, it.facts.join(" · ")) : null];

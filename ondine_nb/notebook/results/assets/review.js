@@ -116,6 +116,12 @@ function draw({ root, model, kernel, note }) {
   for (const each of "123456789") known[each] = digit;
   keys(root, known, { Enter: accept, Escape: leave });
 
+  const toQuote = pointing(box, {
+    fieldOf: (name) => [...box.querySelectorAll(".form .q")].find((it) => it.dataset.field === name),
+    near: (quote) => quote.closest(".pane"),
+    chosen: (name) => { const at = state.fields.findIndex((it) => it.name === name); if (state.fields[at]?.judged) focusField(at); },
+  });
+
   // -- what shows
 
   function head() {
@@ -180,7 +186,7 @@ function draw({ root, model, kernel, note }) {
   function pane(now) {
     if (tab === "Text")
       return now.texts.map((it) => [now.texts.length > 1 && h("p", { class: "label" }, it.name),
-        h("div", { class: "text", data: { column: it.name } }, it.text ? prose(it.text) : h("p", { class: "muted" }, "empty"))]);
+        h("div", { class: "text", data: { column: it.name } }, it.text ? prose(it.text, quoteSpans(it.marks)) : h("p", { class: "muted" }, "empty"))]);
     if (tab.startsWith("Other"))
       return now.others.map((it) => [h("p", { class: "label" }, it.name), h("div", { class: "text" }, it.text ? prose(it.text) : h("p", { class: "muted" }, "empty"))]);
     const found = details.get(now.position);
@@ -223,6 +229,7 @@ function draw({ root, model, kernel, note }) {
       h("p", { class: "name" }, field.name,
         h("span", { class: "hint" }, hint && [h("kbd", {}, hint), more, " choose, "], h("kbd", {}, "Tab"), " next field")),
       field.control === "choices" ? choices(field, at, value) : entry(field, value),
+      quotesOf(row().evidence.find((each) => each.field === field.name), toQuote),
       wrong?.field === field.name && h("p", { class: "bad small", role: "alert" }, wrong.text));
   }
 
