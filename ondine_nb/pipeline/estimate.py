@@ -50,10 +50,10 @@ class Tally:
     """What rendering all prompts shows: rows by what would happen to them, and what goes out.
 
     `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
-    request for each would hold, `body_bytes` about what all bodies have. Of each request, `sizes` has the bytes of its texts, and `weights`
-    what else there is, too: what its input tokens go by. A token of a picture or document counts as
-    four bytes in both; `media` counts these. `ceiling` is the most USD that all can lead to,
-    `first` what it is where no answer breaks the schema.
+    request for each would hold, `body_bytes` about what all bodies have. Of each request, `sizes`
+    has the bytes of its texts, and `weights` what else there is, too: what its input tokens go by.
+    A token of a picture or document counts as four bytes in both; `media` counts these. `ceiling`
+    is the most USD that all can lead to, `first` what it is where no answer breaks the schema.
     """
 
     rows: int = 0
