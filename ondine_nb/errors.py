@@ -18,13 +18,16 @@ __all__ = [
     "BatchExpiredError",
     "BatchRequestError",
     "BatchResultMissingError",
+    "BrokenFileError",
     "BudgetExceededError",
+    "ChangedFileError",
     "CheckpointError",
     "ColumnError",
     "ConfigurationError",
     "ConnectionLostError",
     "CutAnswerError",
     "EmptyAnswerError",
+    "EmptyFileError",
     "EvidenceMissingError",
     "FatalProviderError",
     "ForbiddenError",
@@ -32,6 +35,8 @@ __all__ = [
     "JournalError",
     "LocalModelError",
     "MalformedAnswerError",
+    "MediaError",
+    "MissingFileError",
     "NoKeyError",
     "OndineError",
     "OverloadedError",
@@ -46,10 +51,12 @@ __all__ = [
     "ServerError",
     "TimedOutError",
     "TooLargeAnswerError",
+    "TooLargeFileError",
     "TransientError",
     "UnfinishedAnswerError",
     "UnknownEncodingError",
     "UnreadAnswerError",
+    "UnsupportedFileError",
     "nearest",
 ]
 
@@ -120,6 +127,48 @@ class RowError(OndineError):
     """A failure of one row, kept as a value. `label` is its short name in views."""
 
     label = "failed"
+
+
+class MediaError(RowError):
+    """A row's picture or document can't be sent; nothing was sent of the row."""
+
+    label = "file not sent"
+
+
+class MissingFileError(MediaError):
+    """There is no file at the path, or it can't be opened."""
+
+    label = "file missing"
+
+
+class EmptyFileError(MediaError):
+    """The file has no bytes."""
+
+    label = "file empty"
+
+
+class BrokenFileError(MediaError):
+    """The file is of a known type by its first bytes, and the rest can't be read: cut, locked."""
+
+    label = "file broken"
+
+
+class UnsupportedFileError(MediaError):
+    """By its content the file is of a type that isn't sent in this place of the prompt."""
+
+    label = "type not taken"
+
+
+class TooLargeFileError(MediaError):
+    """The file, or all files of the row together, are larger or more than a request may hold."""
+
+    label = "file too large"
+
+
+class ChangedFileError(MediaError):
+    """The file's bytes changed between the look-up in the journal and the request."""
+
+    label = "file changed"
 
 
 class AnswerError(RowError):

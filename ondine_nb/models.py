@@ -24,6 +24,9 @@ __all__ = [
     "CostEstimate",
     "ExecutionResult",
     "Failure",
+    "MediaCounts",
+    "MediaPart",
+    "PictureLimits",
     "ProcessingStats",
     "Prompt",
     "PromptPart",
@@ -134,6 +137,115 @@ class PromptPart(Protocol):
     def text(self) -> str:
         """A few words for it in views."""
         ...
+
+
+class MediaPart(PromptPart, Protocol):
+    """A picture or a document in a prompt: what a provider needs to know to send it.
+
+    Its bytes are not held: `load` reads them, each time it is called. Where there is a `url`, the
+    server fetches it itself, and there is nothing to read.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the server fetches it, or ""."""
+        ...
+
+    @property
+    def pages(self) -> int | None:
+        """Pages of a document, where they are known."""
+        ...
+
+    @property
+    def scaling(self) -> str:
+        """In what way its bytes are changed before they are sent, or ""."""
+        ...
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a rule for its tokens; else its `size` is what anything may come to."""
+        ...
+
+    @property
+    def likely(self) -> int:
+        """About how many input tokens it comes to."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """About how many bytes it is sent with: those of its file; 0 of a URL."""
+        ...
+
+    def load(self) -> tuple[str, bytes]:
+        """Media type and bytes to send, read now: in a thread. Raises `MediaError`."""
+        ...
+
+
+@dataclass(slots=True)
+class MediaCounts:
+    """How many pictures and documents there were in prompts, and pages in those whose are known.
+
+    `changed` of them are scaled down, or otherwise changed, before they are sent.
+    """
+
+    pictures: int = 0
+    documents: int = 0
+    pages: int = 0
+    changed: int = 0
+
+    def add(self, prompt: Prompt, beside: int = 0) -> None:
+        """Count those of one more prompt, but for so many parts that all prompts begin with."""
+        for part in prompt.parts[beside:]:
+            kind = getattr(part, "kind", "")
+            self.pictures += kind == "image"
+            self.documents += kind == "document"
+            self.pages += getattr(part, "pages", None) or 0
+            self.changed += bool(getattr(part, "scaling", ""))
+
+    def __str__(self) -> str:
+        """In words: `1,200 pictures (34 changed to fit), 3 PDFs with 120 pages`; "" of none."""
+        told = []
+        if self.pictures:
+            told.append("1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures")
+        if self.documents:
+            pages = "1 page" if self.pages == 1 else f"{self.pages:,} pages"
+            told.append("1 PDF" if self.documents == 1 else f"{self.documents:,} PDFs")
+            told[-1] += f" with {pages}" if self.pages else ""
+        changed = f" ({self.changed:,} scaled down or cut out to fit)" if self.changed else ""
+        return ", ".join(told) + changed
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """The largest picture that a model looks at as it is; a larger one is to be scaled down.
+
+    `px` are pixels of the longer side, `patches` squares of `patch` pixels that it may cover (None:
+    any number), `most_bytes` those of its file.
+    """
+
+    px: int
+    patches: int | None = None
+    patch: int = 28
+    most_bytes: int = 3_932_160  # 5 MiB in base64
+
+    def of_px(self, px: int) -> PictureLimits:
+        """The same with so many pixels of the longer side, also where the model's are fewer."""
+        return replace(self, px=px, patches=self.patches if px <= self.px else None)
+
+    def fit(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height as large as the model looks at, in the same proportions."""
+        share, size = min(1.0, self.px / max(width, height)), (width, height)
+        while share < 1.0 or self._passed_by(*size):  # patches at the edges count whole
+            size = max(1, round(width * share)), max(1, round(height * share))
+            if not self._passed_by(*size):
+                return size
+            share *= 0.998
+        return size
+
+    def _passed_by(self, width: int, height: int) -> bool:
+        """Whether a picture is larger than the model looks at."""
+        covered = -(-width // self.patch) * -(-height // self.patch)
+        return max(width, height) > self.px or (self.patches is not None and covered > self.patches)
 
 
 Part: TypeAlias = "str | PromptPart"
@@ -313,7 +425,7 @@ class CostEstimate:
     `low` and `high` bound an estimate: `high` is a ceiling by `max_tokens`. All three prices are
     None where the model's price is unknown, never 0. `notes` says how the figures came about.
     `requests` are those that would be sent, for `questions`: each is a row's, and a pack holds
-    several of them.
+    several of them. `pictures` and `pages` (of documents) are those in the requests.
     What a run has cost is broken down in USD: by stage, by kind of token (input, output,
     cache_read, cache_write), and by attempt: 1 for first answers, from 2 on for those that were
     asked again because they broke the schema. `saved` is what it didn't have to pay.
@@ -330,6 +442,8 @@ class CostEstimate:
     high: Decimal | None = None
     requests: int | None = None
     questions: int | None = None
+    pictures: int = 0
+    pages: int = 0
     notes: tuple[str, ...] = ()
     breakdown_by_kind: dict[str, Decimal] = field(default_factory=dict)
     breakdown_by_attempt: dict[int, Decimal] = field(default_factory=dict)
@@ -343,7 +457,7 @@ class CostEstimate:
         def all_of(value: Any) -> Any:
             return None if value is None else type(value)(Decimal(value) * rows / self.rows)
 
-        counts = ("input_tokens", "output_tokens", "requests", "questions")
+        counts = ("input_tokens", "output_tokens", "requests", "questions", "pictures", "pages")
         names = (*counts, "total_cost", "low", "high")
         grown = replace(self, rows=rows, **{name: all_of(getattr(self, name)) for name in names})
         grown.total_tokens = grown.input_tokens + grown.output_tokens

@@ -12,22 +12,29 @@ if TYPE_CHECKING:
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
     from .groups import Groups
+    from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
 
 __all__ = [
     "ENDINGS",
+    "MEDIA_ENDINGS",
     "Column",
+    "Fetched",
     "Frame",
     "FrameSource",
     "Groups",
+    "Media",
+    "MediaReader",
     "Sink",
     "Source",
     "frames_in",
+    "is_installed",
     "is_nan_or_none",
     "joined",
     "kind_of",
+    "matches_files",
     "named_dtypes",
     "open_source",
     "open_target",
@@ -41,15 +48,21 @@ __getattr__: Callable[[str], Any] = lazily(
     {
         "Column": "columns",
         "ENDINGS": "files",
+        "Fetched": "media",
         "Frame": "frames",
         "FrameSource": "source",
         "Groups": "groups",
+        "MEDIA_ENDINGS": "media",
+        "Media": "media",
+        "MediaReader": "media",
         "Sink": "sinks",
         "Source": "source",
         "frames_in": "frames",
+        "is_installed": "media",
         "is_nan_or_none": "columns",
         "joined": "source",
         "kind_of": "frames",
+        "matches_files": "media",
         "named_dtypes": "open",
         "open_source": "open",
         "open_target": "sinks",

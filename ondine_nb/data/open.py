@@ -1,9 +1,10 @@
 """The front door for data: whatever a run can read its rows from, as a `Source`.
 
 `open_source` takes a pandas or polars DataFrame, a polars LazyFrame, a Dask DataFrame, the path of
-a CSV, TSV, Parquet or JSONL file (.gz too, but for Parquet) or of a folder of Parquet files, a list
-of dicts, or an iterator of dicts or of DataFrames. All but the frame and the list are streamed:
-only a few thousand rows, or one partition, are in memory.
+a CSV, TSV, Parquet or JSONL file (.gz too, but for Parquet) or of a folder of Parquet files, a
+pattern of pictures or PDFs (a row for each file), a list of dicts, or an iterator of dicts or of
+DataFrames. All but frames, lists and patterns are streamed: only a few thousand rows, or one
+partition, are in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .columns import Kind, holds, kind_of_value, listed, merged, native_rows
 from .dask import DaskSource, is_dask
 from .files import ENDINGS, needs, open_file, plan_stream
 from .frames import Frame, NativeFrame, kind_of, text_names, wrap
+from .media import files_frame, is_pattern
 from .parquet import open_folder
 from .source import BLOCK_ROWS, FrameBlocks, FrameSource, Source, recast
 
@@ -38,6 +40,7 @@ def open_source(
     name: str = "data",
     kind: str | None = None,
     dtypes: Mapping[str, str | type] | str | None = None,
+    pages: bool = False,
 ) -> Source:
     """`data` as a `Source` that messages call `name`; a file by its path.
 
@@ -65,6 +68,15 @@ def open_source(
         return plan_stream(data, name)
     if is_dask(data):
         return DaskSource(data, name)
+    if _names_files(data):
+        if named:
+            raise ConfigurationError(f"{data} names files, which have no dtypes: leave dtypes out")
+        return FrameSource(wrap(files_frame(str(data), _library(kind), pages=pages), name))
+    if pages:
+        raise ConfigurationError(
+            f"--pages makes a row of each page of the PDFs that -i names, and {name} names none: "
+            "write -i 'folder/*.pdf', or leave --pages out"
+        )
     if isinstance(data, (str, Path)):
         path = _found(data, name)
         if not path.is_dir():
@@ -141,6 +153,14 @@ def _installed(library: str) -> bool:
 
 
 # --- files
+
+
+def _names_files(data: Any) -> bool:
+    """Whether `data` is a pattern of pictures or PDFs, and no table's path."""
+    if not isinstance(data, (str, Path)) or "://" in (text := str(data)):
+        return False
+    of_tables = text.lower().removesuffix(".gz").endswith(tuple(ENDINGS))
+    return is_pattern(text) and not of_tables and not Path(text).expanduser().is_dir()
 
 
 def _found(data: str | Path, name: str) -> Path:

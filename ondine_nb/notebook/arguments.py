@@ -246,14 +246,16 @@ def resolve_frame(
         near = nearest(text, frames)
         hint = f" Did you mean -i {near}?" if near else ""
         raise ConfigurationError(f"-i: there is no variable '{text}'.{listed}{hint}")
+    from ..data import MEDIA_ENDINGS, matches_files  # not at %load_ext
+
     path = Path(text).expanduser()
-    if path.is_file() or ("/" in text and path.is_dir()):
+    if path.is_file() or ("/" in text and path.is_dir()) or matches_files(text):
         return text
     try:
         # The user's own expression in the user's own namespace, as if typed into a cell.
         return eval(text, namespace)  # noqa: S307
     except Exception as error:
-        if text.endswith(tuple(ENDINGS)):
+        if text.lower().endswith((*ENDINGS, *MEDIA_ENDINGS)):
             return text  # a file that isn't there: whoever opens it says so
         raise ConfigurationError(
             f"-i: '{text}' can't be evaluated ({type(error).__name__}: {error}).{listed}"

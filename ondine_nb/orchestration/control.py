@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..models import ZERO, Failure, Savings
+from ..models import ZERO, Failure, MediaCounts, Savings
 
 __all__ = ["Control", "GroupProgress", "RowSample", "RunMetrics", "Sample"]
 
@@ -180,9 +180,11 @@ class RunMetrics:
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
     of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
     the order in which rows failed; where a view tells of them (`shown`) the log does not. `groups`
-    is how far the trees of groups are, None where rows stand for themselves.
+    is how far the trees of groups are, None where rows stand for themselves. `media` counts the
+    pictures and documents in the prompts that were made.
     """
 
+    media: MediaCounts = field(default_factory=MediaCounts)
     state: str = "pending"
     message: str = ""
     message_until: float | None = None

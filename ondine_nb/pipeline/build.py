@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-from ..data import Frame, FrameSource, Groups, Source
-from ..errors import ConfigurationError
+from ..data import Fetched, Frame, FrameSource, Groups, MediaReader, Source, is_installed
+from ..errors import ConfigurationError, MediaError
 from ..evaluation import Examples, examples_of
 from ..evaluation.evidence import MATCHES, Finder
 from ..journal import Journal, home
-from ..models import ZERO
+from ..models import ZERO, Part, Prompt
 from ..orchestration import (
     AsyncExecutor,
     DaskExecutor,
@@ -86,9 +87,12 @@ from .records import digests, keeper
 __all__ = [
     "RunPlan",
     "asker_of",
+    "attached_in",
+    "before_text",
     "budget_of",
     "check_batches",
     "check_group_batches",
+    "check_media",
     "check_packs",
     "evidence_in",
     "evidence_stage",
@@ -99,6 +103,7 @@ __all__ = [
     "own_provider",
     "produced",
     "provider_of",
+    "reading",
     "routes_of",
     "row_stages",
     "settings_of",
@@ -259,6 +264,7 @@ def row_stages(
     askers: Sequence[InvokeStage],
     *,
     examples: Examples | None,
+    attached: Sequence[Part],
     groups: Groups | None,
     gates: Sequence[JournalOnlyStage] = (),
     again: bool = False,
@@ -273,7 +279,7 @@ def row_stages(
         answering: Sequence[PipelineStage] = voters[0]
         if options.decided and schema is not None:
             answering = [VoteStage(voters, schema, votes=options.votes)]
-        return [PromptStage(template, examples), *gates, *answering]
+        return [PromptStage(template, examples, attached), *gates, *answering]
     (asker,) = askers
     parser = _parser(GroupParseStage, options, schema, asker)
     grouping = grouping_of(options, template, groups, asker.plan.alone)
@@ -332,12 +338,19 @@ def _context_of(provider: Provider) -> int | None:
     return own or (None if model is None else model.max_input_tokens)
 
 
-def settings_of(options: Options, provider: Provider, schema: Schema | None, head: str) -> Settings:
-    """How every row of a run is asked; `head` is what all of its prompts begin with.
+def settings_of(
+    options: Options,
+    provider: Provider,
+    schema: Schema | None,
+    head: str,
+    attached: Sequence[Part] = (),
+) -> Settings:
+    """How every row of a run is asked; `head` is what all of its prompts begin with, behind the
+    pictures and documents among what is `attached` to all.
 
     Raises `ConfigurationError` for what the model is known not to take.
     """
-    marks = _marks(options, provider, head)
+    marks = _marks(options, provider, head, attached)
     settings = Settings(
         model=provider.model,
         max_tokens=options.answer_tokens(capabilities(provider).default_max_tokens, provider.model),
@@ -348,15 +361,26 @@ def settings_of(options: Options, provider: Provider, schema: Schema | None, hea
         timeout=options.timeout,
         cached_system=marks.system,
         cached_head=marks.head,
+        cached_parts=len(before_text(attached)) if marks.attached else 0,
     )
     return _within_model(settings, provider, chosen=options.max_tokens is not None)
 
 
-def _marks(options: Options, provider: Provider, head: str) -> CachePoints:
+def before_text(attached: Sequence[Part]) -> tuple[Part, ...]:
+    """What is attached up to the last picture or document; behind it, texts join the head."""
+    parts = Prompt(*attached).parts
+    last = max((at for at, part in enumerate(parts, 1) if not isinstance(part, str)), default=0)
+    return parts[:last]
+
+
+def _marks(
+    options: Options, provider: Provider, head: str, attached: Sequence[Part] = ()
+) -> CachePoints:
     """What is marked for the cache. What a cache costs at a given price isn't known."""
     if options.cache == "off" or options.price_in is not None:
         return CachePoints()
-    return cache_points(provider.model, options.system, head)
+    tokens = sum(getattr(part, "likely", 0) for part in attached)
+    return cache_points(provider.model, options.system, head, tokens)
 
 
 def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Settings:
@@ -378,6 +402,79 @@ def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Se
 def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]:
     known = kept(home(), provider.identity)
     return known, None if known is None else known.find(provider.model)
+
+
+def reading(
+    template: Template | JinjaTemplate, provider: Provider, options: Options
+) -> Template | JinjaTemplate:
+    """The template with a reader of its own for the files of its rows, as `provider` takes them.
+
+    What the reader learns of a file holds for as long as it does: one run.
+    """
+    return template.reading(_reader(options, provider)) if template.forms else template
+
+
+def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
+    """What `--attach` puts before every prompt: pictures and documents, and texts by themselves.
+
+    Raises `ConfigurationError` for what can't be sent.
+    """
+    given = options.attach
+    if given is None:
+        return ()
+    each = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(path, str | os.PathLike) for path in each):
+        raise ConfigurationError(f"--attach is {given!r}: give a file's path, or a list of them")
+    try:
+        parts = _reader(options, provider)("file", each)
+    except MediaError as error:
+        raise ConfigurationError(f"--attach: {error}") from error
+    return tuple(f"{it.rstrip()}\n\n" if isinstance(it, str) else it for it in parts)
+
+
+def _reader(options: Options, provider: Provider) -> MediaReader:
+    can = capabilities(provider)
+    rules = can.media_rules
+    if options.image_px is not None:
+        rules = replace(rules, limits=rules.limits.of_px(options.image_px))
+    return MediaReader(
+        takes=can.parts,
+        fetches=can.fetches,
+        title=can.title,
+        measures=rules,
+        fetched=Fetched() if options.fetch else None,
+    )
+
+
+def check_media(provider: Provider, template: Template | JinjaTemplate, options: Options) -> None:
+    """Raises `ConfigurationError` where the model is known not to see what the prompt shows it, and
+    for what doesn't go with pictures and documents.
+    """
+    form, column = template.forms[0]
+    if options.pack > 1:
+        raise ConfigurationError(
+            f"--pack asks of many rows in one text, and the prompt has {{{column}:{form}}}, a "
+            "file of each row: leave --pack out"
+        )
+    pdfs = [column for form, column in template.forms if form == "pdf"]
+    if pdfs and options.budget is not None and not is_installed("pypdfium2"):
+        raise ConfigurationError(
+            f"--budget needs the pages of {{{pdfs[0]}:pdf}} counted: pip install 'ondine-nb[media]'"
+        )
+    can, (known, model) = capabilities(provider), _known_model(provider)
+    sees = {"image": model and model.images, "document": model and model.documents}
+    for form, column in template.forms:
+        kind = {"pdf": "document", "image": "image", "images": "image"}.get(form)
+        if kind is None or (kind in can.parts and sees[kind] is not False):
+            continue
+        what = "pictures" if kind == "image" else "PDFs"
+        asked = f"{{{column}:{form}}}" if isinstance(template, Template) else f"the filter '{form}'"
+        others = [it.id for it in (known.models if known else ()) if it.images and it.writes]
+        named = ", ".join(others[:3]) or "claude-haiku-5-5"
+        raise ConfigurationError(
+            f"{asked} asks for a model that is known to take {what}, and {can.title} with "
+            f"'{provider.model}' is not: name one with -m, such as {named}"
+        )
 
 
 def check_batches(provider: Provider) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import MalformedAnswerError
 from ..evaluation import Examples
-from ..models import ZERO, CostEstimate, Prompt, Usage
+from ..models import ZERO, CostEstimate, MediaCounts, Part, Prompt, Usage
 from ..orchestration import ExecutionContext, Row, RowSet, RowStage, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import Answer, BatchLimits, ModelPrice
@@ -59,10 +59,12 @@ class Tally:
     """What rendering all prompts shows: rows by what would happen to them, and what goes out.
 
     `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
-    request for each would hold. Of each request, `sizes` has the bytes of its texts and `bounds`
-    the most input tokens. `ceiling` is the most USD that all can lead to, `first` what it is where
-    no answer breaks the schema. Of groups, `rows` are their number, and `levels` how many questions
-    the tallest one takes, one after another.
+    request for each would hold, `body_bytes` about what all bodies have. Of each request, `sizes`
+    has the bytes of its texts, and `weights` what else there is, too: what its input tokens go by.
+    A token of a picture or document counts as four bytes in both; `media` counts these. `ceiling`
+    is the most USD that all can lead to, `first` what it is where no answer breaks the schema. Of
+    groups, `rows` are their number, and `levels` how many questions the tallest one takes, one
+    after another.
     """
 
     rows: int = 0
@@ -75,10 +77,12 @@ class Tally:
     requests: int = 0
     text_bytes: int = 0
     unpacked_bytes: int = 0
+    body_bytes: int = 0
     ceiling: Decimal = ZERO
     first: Decimal = ZERO
     sizes: array[int] = field(default_factory=lambda: array("Q"))
-    bounds: array[int] = field(default_factory=lambda: array("Q"))
+    weights: array[int] = field(default_factory=lambda: array("Q"))
+    media: MediaCounts = field(default_factory=MediaCounts)
     first_prompts: list[str] = field(default_factory=list)
     sample: list[tuple[Endpoint, str | Prompt]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -87,10 +91,10 @@ class Tally:
 class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    `asker` has the plan and looks the journal up, `examples` stand before the prompts, `quotes`
-    is how many fields of the schema have evidence, `times` how often an answer may be paid for,
-    `votes` how many answers each row has, and `settings` what is recorded of the run: earlier runs
-    of the same question are known by it.
+    `asker` has the plan and looks the journal up, `examples` stand before the prompts, and what is
+    `attached` before these; `quotes` is how many fields of the schema have evidence, `times` how
+    often an answer may be paid for, `votes` how many answers each row has, and `settings` what is
+    recorded of the run: earlier runs of the same question are known by it.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Estimator:
         *,
         examples: Examples | None = None,
         groups: GroupStage | None = None,
+        attached: Sequence[Part] = (),
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -117,7 +122,8 @@ class Estimator:
         self.tally: Tally = Tally()
         self._examples = examples
         self._groups = groups
-        self._prompts: RowStage = groups or PromptStage(template, examples)
+        self._attached = tuple(attached)
+        self._prompts: RowStage = groups or PromptStage(template, examples, attached)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -215,7 +221,7 @@ class Estimator:
         tally.unpacked_bytes += size
         tally.text_bytes += size
         tally.sizes.append(size)
-        tally.bounds.append(request.bound + likely)
+        tally.weights.append(request.bound + likely)
 
     def _count(
         self, chunk: Sequence[Row], seen: set[bytes], *, release: bool = True
@@ -257,10 +263,12 @@ class Estimator:
             tally.packed += len(request.asked) if len(request.asked) > 1 else 0
             tally.ceiling += worst
             tally.first += worst - request.worst_case * again
-            size = request.prompt.size + constant[request.endpoint]
+            less = 0 if request.prompt.is_text else self._less(request.prompt)
+            size = request.prompt.size + constant[request.endpoint] - less
             tally.text_bytes += size
             tally.sizes.append(size)
-            tally.bounds.append(request.bound)
+            tally.weights.append(request.bound - less)
+            tally.body_bytes += request.weight or request.bound
             sampled = (request.endpoint, request.given)
             if len(tally.sample) < _COUNTED:
                 tally.sample.append(sampled)
@@ -269,6 +277,11 @@ class Estimator:
             for _, row in request.asked if release else ():
                 row.release()
 
+    def _less(self, prompt: Prompt) -> int:
+        """By how much a prompt likely weighs less than its bound; its pictures are counted."""
+        self.tally.media.add(prompt, len(self._attached))
+        return _beyond_likely(prompt)
+
     async def _input_tokens(self) -> tuple[Counter[int], bool]:
         """How many requests have so many input tokens; whether it rests on counts of the API."""
         sample = self.tally.sample
@@ -276,7 +289,7 @@ class Estimator:
             *(line.provider.count_tokens(given) for line, given in sample)
         )
         known = [
-            (count, line.provider.request_bytes(given))
+            (count, line.provider.request_bytes(given) - _beyond_likely(given))
             for count, (line, given) in zip(counts, sample, strict=True)
             if count is not None
         ]
@@ -293,7 +306,7 @@ class Estimator:
         base = (sum(counts) - slope * sum(sizes)) / len(sizes)
         if slope <= 0:
             slope, base = sum(counts) / sum(sizes), 0.0
-        return Counter(max(1, round(base + slope * bound)) for bound in self.tally.bounds)
+        return Counter(max(1, round(base + slope * bound)) for bound in self.tally.weights)
 
     def _priced(self, tokens: Counter[int], counted: bool) -> CostEstimate:
         """`tokens` says how many requests have so many input tokens."""
@@ -309,6 +322,8 @@ class Estimator:
             confidence="estimate" if counted else "rough",
             requests=tally.requests,
             questions=tally.questions,
+            pictures=tally.media.pictures,
+            pages=tally.media.pages,
         )
         if price is not None and tally.requests:
             mean_out = likely_out // tally.requests
@@ -358,7 +373,9 @@ class Estimator:
         settings = self.answers.endpoints[-1].settings
         if not settings.caches:
             return 0
-        return round(_size(f"{settings.system or ''}{settings.cached_head}") * stretch / 4)
+        texts = _size(f"{settings.system or ''}{settings.cached_head}") * stretch / 4
+        others = sum(getattr(it, "likely", 0) for it in self._attached[: settings.cached_parts])
+        return round(texts) + others
 
     def _likely_output(self) -> int:
         """Tokens out that an answer usually has; the ceiling doesn't rest on it."""
@@ -381,6 +398,8 @@ class Estimator:
             else ("rough: a token for every 4 bytes")
         )
         notes = [f"input tokens {how}", self._output_note()]
+        if told := str(tally.media):
+            notes.append(f"the prompts to be sent hold {told}")
         if self.votes > 1:
             notes.append(f"each row is asked {self.votes} times, and its fields are decided")
         if isinstance(self.answers, Batches):
@@ -460,9 +479,9 @@ class Estimator:
         ]
 
     def _size_note(self, limits: BatchLimits) -> str:
-        """How many batches the limits of the API make, by bounds of the requests' sizes."""
+        """How many batches the limits of the API make, by about the bytes of the requests."""
         tally = self.tally
-        by_size = math.ceil(sum(tally.bounds) / limits.size)
+        by_size = math.ceil(tally.body_bytes / limits.size)
         batches = max(1, math.ceil(tally.requests / limits.requests), by_size)
         said = "in one batch" if batches == 1 else f"in about {batches:,} batches"
         return f"{said} (each takes {limits.requests:,} requests, {limits.size // 10**6:,} MB)"
@@ -490,6 +509,14 @@ class Estimator:
         if seen >= _ENOUGH:
             return f"output tokens by {seen:,} earlier answers to this prompt"
         return f"output tokens by a rule of thumb: {self._likely_output():,} an answer"
+
+
+def _beyond_likely(prompt: str | Prompt) -> int:
+    """The bound on pictures' and documents' tokens, without the bytes that they likely are."""
+    if isinstance(prompt, str) or prompt.is_text:
+        return 0
+    others = [part for part in prompt.parts if not isinstance(part, str)]
+    return sum(it.size - _BYTES_A_TOKEN * getattr(it, "likely", it.size) for it in others)
 
 
 class JointEstimator:
@@ -520,7 +547,8 @@ class JointEstimator:
             values = [getattr(part, name) for part in parts]
             return None if None in values else sum(values[1:], values[0])
 
-        counts = ("total_tokens", "input_tokens", "output_tokens", "requests", "questions")
+        media = ("pictures", "pages")
+        counts = ("total_tokens", "input_tokens", "output_tokens", "requests", "questions", *media)
         money = ("total_cost", "low", "high")
         models = " and ".join(each.asker.plan.alone.settings.model for each in self.estimators)
         said = dict.fromkeys(note for part in parts for note in part.notes)

@@ -149,6 +149,33 @@ class Options:
         decides=True,
         group=_ASKED,
     )
+    attach: Any = option(
+        None,
+        "a file that stands before every prompt: a path, or $a_list of them",
+        Kind.OBJECT,
+        metavar="PATH",
+        decides=True,
+        group=_ASKED,
+    )
+    image_px: int | None = option(
+        None,
+        "longer side that larger pictures are scaled down to, instead of the model's best",
+        Kind.WHOLE,
+        metavar="N",
+        unit="pixels",
+        least=28,
+        most=8_000,
+        hint="No model takes larger ones",
+        decides=True,
+        group=_ASKED,
+    )
+    fetch: bool = option(
+        False,
+        "fetch pictures and PDFs at URLs here; otherwise the provider does",
+        Kind.SWITCH,
+        decides=True,
+        group=_ASKED,
+    )
     evidence: Any = option(
         None,
         "quotes of the row's text for these fields: where their values stand",
@@ -319,6 +346,13 @@ class Options:
         "how columns of a CSV or JSONL path are read: 'zip: str, n: int'",
         Kind.OBJECT,
         metavar="SPEC",
+        surfaces=_WHOLE_RUN,
+        group=_ROWS,
+    )
+    pages: bool = option(
+        False,
+        "a row for each page of the PDFs that -i 'folder/*.pdf' names",
+        Kind.SWITCH,
         surfaces=_WHOLE_RUN,
         group=_ROWS,
     )
@@ -562,6 +596,16 @@ CONFLICTS: tuple[Conflict, ...] = (
     ),
     Conflict(
         "--pack",
+        "--attach",
+        "A pack is one text that asks of many rows, and each of them is asked with the file",
+    ),
+    Conflict(
+        "--attach",
+        "--executor dask",
+        "Dask's workers are sent texts, and the file is read on this machine",
+    ),
+    Conflict(
+        "--pack",
         "--evidence",
         "The rows of a pack share a request, and a quote may come from another row's text",
     ),
@@ -572,6 +616,11 @@ CONFLICTS: tuple[Conflict, ...] = (
             "Examples are labels without quotes, and would show the model answers that have none",
         )
         for shown in ("--examples-by nearest", "--examples")
+    ),
+    Conflict(
+        "--by",
+        "--attach",
+        "Every question of a group's tree would be asked with the file",
     ),
     *(
         Conflict(
@@ -611,6 +660,7 @@ COMBINED: tuple[str, ...] = tuple(
     for name in (
         "batch",
         "pack",
+        "attach",
         "votes",
         "models",
         "by",

@@ -24,7 +24,7 @@ from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
 from ..evaluation.evidence import MATCHES
 from ..journal import Journal, shared
-from ..models import CostEstimate, ExecutionResult, Prompt
+from ..models import CostEstimate, ExecutionResult, Part, Prompt
 from ..orchestration import (
     ExecutionContext,
     ExecutionObserver,
@@ -52,9 +52,12 @@ from ..stages import (
 from .build import (
     RunPlan,
     asker_of,
+    attached_in,
+    before_text,
     budget_of,
     check_batches,
     check_group_batches,
+    check_media,
     check_packs,
     evidence_in,
     evidence_stage,
@@ -65,6 +68,7 @@ from .build import (
     own_provider,
     produced,
     provider_of,
+    reading,
     routes_of,
     row_stages,
     settings_of,
@@ -135,7 +139,9 @@ class Pipeline:
         self.clock: Callable[[], float] = time.monotonic
         self._journal = journal
         self._session: SessionBudget | None = None
-        self.source: Source = open_source(data, name, dtypes=self.options.dtypes)
+        self.source: Source = open_source(
+            data, name, dtypes=self.options.dtypes, pages=self.options.pages
+        )
         self._check_not_read(data)
         columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
@@ -157,10 +163,14 @@ class Pipeline:
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.settings: Settings = settings_of(self.options, self.provider, self.asked, self.head)
+        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
+        self.settings: Settings = self._settings_of(self.provider)
         self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check_budget()
         self._check_executor()
+        if self.template.forms:
+            self._check_media()
+            self.template = reading(self.template, self.provider, self.options)
         for voter, _ in self.voters:
             if self.options.batch:
                 check_batches(voter)
@@ -180,8 +190,10 @@ class Pipeline:
                 "one of them out"
             )
         others = [provider_of(replace(options, models=None, model=name)) for name in models[1:]]
-        asked = [(each, settings_of(options, each, self.asked, self.head)) for each in others]
-        return ((self.provider, self.settings), *asked)
+        return ((self.provider, self.settings), *((it, self._settings_of(it)) for it in others))
+
+    def _settings_of(self, provider: Provider) -> Settings:
+        return settings_of(self.options, provider, self.asked, self.head, self.attached)
 
     def _check_groups(self, groups: Groups) -> None:
         alone = Endpoint(self.provider, self.settings)
@@ -280,10 +292,15 @@ class Pipeline:
 
     @property
     def head(self) -> str:
-        """What the prompts begin with: the examples that all of them show, then the template's."""
+        """The text that prompts begin with, behind the pictures and documents attached to all.
+
+        That is texts that are attached, the examples that all of them show, then the template's.
+        """
+        behind = Prompt(*self.attached).parts[len(before_text(self.attached)) :]
+        head = "".join(part for part in behind if isinstance(part, str))
         if self.examples is None:
-            return self.template.head
-        return "" if self.examples.nearest else self.examples.head + self.template.head
+            return head + self.template.head
+        return head if self.examples.nearest else head + self.examples.head + self.template.head
 
     @property
     def journal(self) -> Journal:
@@ -318,11 +335,12 @@ class Pipeline:
         self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
     ) -> Estimator:
         return Estimator(
-            self.template,
+            reading(self.template, self.provider, self.options),
             rows or plan.rowset,
             asker,
             examples=self.examples,
             groups=first if isinstance(first, GroupStage) else None,
+            attached=self.attached,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
@@ -519,7 +537,13 @@ class Pipeline:
     def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
         if self._quoted is None:
             return []
-        return [evidence_stage(self.options, self._quoted, self.template.columns, invoke)]
+        return [evidence_stage(self.options, self._quoted, self._text_columns, invoke)]
+
+    @property
+    def _text_columns(self) -> tuple[str, ...]:
+        """The columns that the prompt names as texts, in order: those that quotes are found in."""
+        files = {column for _, column in self.template.forms}
+        return tuple(name for name in self.template.columns if name not in files)
 
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
@@ -527,10 +551,11 @@ class Pipeline:
     def _row_stages(self, askers: Sequence[InvokeStage], *, again: bool) -> list[PipelineStage]:
         return row_stages(
             self.options,
-            self.template,
+            reading(self.template, self.provider, self.options),
             self.asked,
             askers,
             examples=self.examples,
+            attached=self.attached,
             groups=self.groups,
             gates=self._journal_only(askers),
             again=again,
@@ -607,7 +632,7 @@ class Pipeline:
         """Whether the journal has an answer of `provider` to any of (the first) rows."""
         if self.options.fresh or not self.journal.folder.is_dir():
             return False
-        settings = settings_of(self.options, provider, self.asked, self.head)
+        settings = settings_of(self.options, provider, self.asked, self.template.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
         for prompt in self._some_prompts(Endpoint(provider, settings)):
             own = hasher.copy()
@@ -630,18 +655,46 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        for chunk in rows.iter_rows(self.template.columns):
+        template = reading(self.template, alone.provider, self.options)
+        attached = attached_in(self.options, alone.provider)
+        for chunk in rows.iter_rows(template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
-                    if (prompt := self._prompt(values)) is not None:
-                        yield prompt
+                    if (prompt := self._prompt(template, values)) is not None:
+                        yield Prompt(*attached, *prompt.parts) if attached else prompt
 
-    def _prompt(self, values: Sequence[Any]) -> Prompt | None:
+    def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""
-        prompt = self.template.render(values)
+        prompt = template.render(values)
         if prompt is None or self.examples is None:
             return prompt
         return Prompt(*self.examples.before([values]), *prompt.parts)
+
+    def _check_media(self) -> None:
+        """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
+        for voter, _ in self.voters:
+            check_media(voter, self.template, self.options)
+        form, column = self.template.forms[0]
+        if self.evidence and not self._text_columns:
+            raise ConfigurationError(
+                f"--evidence quotes the row's text, and the prompt has only {{{column}:{form}}}: "
+                "leave --evidence out, or name a column of text too"
+            )
+        if self.groups is not None:
+            raise ConfigurationError(
+                f"--by puts the rows of a group into one prompt as text, and the prompt has "
+                f"{{{column}:{form}}}: leave --by out, or that column"
+            )
+        if self.examples is not None:
+            raise ConfigurationError(
+                f"--examples shows labelled rows as text, and the prompt has {{{column}:{form}}}: "
+                "leave --examples out, or ask without pictures and documents"
+            )
+        if self.options.executor_name == "dask":
+            raise ConfigurationError(
+                f"--executor dask sends text, and the prompt has {{{column}:{form}}}, whose files "
+                "are read on this machine: leave --executor out"
+            )
 
     def _check_executor(self) -> None:
         executor = self.options.executor_name

@@ -167,6 +167,8 @@ def _plain(name: str, value: Any) -> Any:
         return value.name
     if name == "params":
         return {key: as_text(each) for key, each in value.items()}
+    if name == "attach":
+        return [str(each) for each in value] if isinstance(value, list | tuple) else str(value)
     if name == "dtypes":
         return named_dtypes(value)
     if name == "schema" and isinstance(value, type):

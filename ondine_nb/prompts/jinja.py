@@ -3,18 +3,23 @@
 A column is a variable; one whose name is no identifier is ``row["the name"]``. A missing value is
 None, so that ``{% if note %}`` holds alike for pandas and polars; what `{{ }}` shows has the text
 that it has in the usual templates. Nothing by chance: the filter `random` would ask anew at every
-run. No file is read: there is nothing to include.
+run. No template is read from a file: there is nothing to include.
+
+The filters `image`, `images`, `pdf` and `file` put what a path, bytes or a URL lead to in their
+place: `{{ photo | image }}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PromptError, nearest
-from ..models import Prompt
+from ..errors import MediaError, PromptError, nearest
+from ..models import Part, Prompt
 from ..text import as_text, is_missing, prompt_text
+from .forms import FORMS, MediaOf, as_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["JinjaTemplate"]
 
 _ROW = "row"
+_PARTS = " parts"  # in a rendering's variables: no name in a template has a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class JinjaTemplate:
     """A Jinja2 prompt, compiled against a frame's columns; `render` as `Template.render`.
 
     `columns` are those that the prompt names, `head` and `tail` what every rendered prompt begins
-    and ends with.
+    and ends with, `forms` the filters for pictures and documents in it, each with a name or "".
     """
 
     columns: tuple[str, ...]
@@ -38,6 +44,8 @@ class JinjaTemplate:
     _render: Any
     _fixed: Mapping[str, Any]
     _by_row: bool
+    forms: tuple[tuple[str, str], ...] = ()
+    _media: MediaOf = as_words
 
     @classmethod
     def compile(
@@ -73,12 +81,18 @@ class JinjaTemplate:
             used = list(dict.fromkeys([*used, *_of_row(tree, columns, frame_name)]))
         _check(named, used, columns, params, frame_name)
         fixed = {name: value for name, value in params.items() if name in named}
-        return cls(tuple(used), _edge(tree, 0), _edge(tree, -1), render, fixed, by_row)
+        edges = _edge(tree, 0), _edge(tree, -1)
+        return cls(tuple(used), *edges, render, fixed, by_row, _forms(tree))
+
+    def reading(self, media: MediaOf) -> JinjaTemplate:
+        """The same template, whose pictures and documents are read by `media`, not only named."""
+        return replace(self, _media=media)
 
     def render(self, values: Sequence[Any]) -> Prompt | None:
         """One row's prompt, or None if every column that the prompt names is missing.
 
-        Raises PromptError where the template can't be rendered for these values.
+        Raises PromptError where the template can't be rendered for these values, and MediaError for
+        what can't be sent as a picture or document.
         """
         if len(values) != len(self.columns):
             raise ValueError(f"{len(values)} values for {len(self.columns)} columns")
@@ -87,11 +101,56 @@ class JinjaTemplate:
             return None
         row = dict(zip(self.columns, known, strict=True))
         names = {_ROW: row, **row} if self._by_row else row
+        found = _Found(self._media) if self.forms else None
         try:
-            return Prompt(as_text(self._render({**self._fixed, **names})))
+            text = as_text(self._render({**self._fixed, **names, _PARTS: found}))
+            return Prompt(text) if found is None else found.prompt(text)
+        except MediaError:
+            raise
         except Exception as error:  # whatever an expression of the user's raises
             said = " ".join(str(error).split())
             raise PromptError(f"The prompt can't be rendered for this row: {said}") from error
+
+
+class _Found:
+    """The pictures and documents of one rendering: each leaves a mark in its text.
+
+    What the mark is nobody knows beforehand, so that no value can pass for one.
+    """
+
+    def __init__(self, media: MediaOf) -> None:
+        self._media = media
+        self._mark = secrets.token_hex(16)
+        self._parts: list[Sequence[Part]] = []
+
+    def add(self, form: str, value: Any) -> str:
+        """The mark for what `value` stands for."""
+        self._parts.append(self._media(form, None if is_missing(value) else value))
+        return f"{self._mark}:{len(self._parts) - 1};"
+
+    def prompt(self, text: str) -> Prompt:
+        """The text with the parts in the places of their marks."""
+        first, *others = text.split(f"{self._mark}:")
+        parts: list[Part] = [first]
+        for other in others:
+            at, _, behind = other.partition(";")
+            parts += [*self._parts[int(at)], behind]
+        if any(isinstance(part, str) and self._mark in part.lower() for part in parts):
+            raise ValueError("something was made of a picture or document: let it be as it is")
+        return Prompt(*parts)
+
+
+def _filter(form: str) -> Callable[[Any, Any], str]:
+    from jinja2 import pass_context
+
+    @pass_context
+    def placed(context: Any, value: Any) -> str:
+        found = context.get(_PARTS)
+        if found is None:  # while a constant is folded
+            raise ValueError(f"the filter '{form}' is for a column's value")
+        return str(found.add(form, value))
+
+    return placed
 
 
 class _Struct(dict[Any, Any]):
@@ -131,6 +190,7 @@ def _environment() -> Environment:
         autoescape=False,
     )
     del made.filters["random"], made.globals["lipsum"]
+    made.filters |= {form: _filter(form) for form in FORMS}
     return made
 
 
@@ -143,6 +203,26 @@ def _refuse_includes(tree: nodes.Template) -> None:
             f"Line {found.lineno} of the prompt wants another template, and there is no other: "
             "write its text into the prompt."
         )
+
+
+def _forms(tree: nodes.Template) -> tuple[tuple[str, str], ...]:
+    """The filters for pictures and documents, each with the variable that it stands behind."""
+    from jinja2 import nodes
+
+    found: list[tuple[str, str]] = []
+    for each in tree.find_all(nodes.Filter):
+        inner, first = each.node, each.args[0] if each.args else None
+        name = str(getattr(inner, "name", ""))
+        if each.name in FORMS:
+            found.append((each.name, name))
+        elif each.name == "map" and isinstance(first, nodes.Const) and first.value in FORMS:
+            found.append((first.value, name))
+        elif isinstance(inner, nodes.Filter) and inner.name in FORMS:
+            raise PromptError(
+                f"The filter {each.name!r} stands behind {inner.name!r} in line {each.lineno} of "
+                f"the prompt: {inner.name!r} has to be the last, for there is no text behind it."
+            )
+    return tuple(found)
 
 
 def _of_row(tree: nodes.Template, columns: Sequence[str], frame_name: str) -> list[str]:

@@ -7,6 +7,8 @@ How braces are read, from left to right:
 - `{{` is a literal `{`. `}}` is a literal `}` where it closes a `{{`, or where no brace is
   open. Where it closes braces that were opened singly it stays `}}`, so that JSON in a prompt,
   `{"a": {"b": {text}}}`, keeps every brace.
+- `{photo:image}`, `{photos:images}`, `{contract:pdf}`, `{scan:file}`: what the cell's path, bytes
+  or URL leads to, as a part of the prompt beside its texts. These are the only forms.
 - `{price:.2f}`, `{x!r}`, `{a.b}`, `{a[0]}` on a column or parameter (or on what is nearly one)
   are errors, never literals that somebody pays for.
 - Anything else, `{"a": 1}`, `{}`, `{ text }`, `\\d{3}`, stays as it is.
@@ -19,13 +21,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import PromptError, nearest
-from ..models import Prompt
+from ..models import Part, Prompt
 from ..text import as_text, encodable, is_missing, prompt_text
+from .forms import FORMS, MediaOf, as_words, media_for
 
 __all__ = ["Template", "as_text", "escape", "is_missing"]
 
@@ -38,6 +41,8 @@ _FORMATTING = re.compile(
     r"|![rsa](?::.*)?"
     r"|:(?!\d*$)(?:.?[<>=^])?[-+ ]?z?#?0?\d*[,_]?(?:\.\d+)?[bcdeEfFgGnosxX%]?"
 )
+_FORM = re.compile(rf":({'|'.join(FORMS)})\}}")
+_Slot: TypeAlias = Any  # a text, a column's place, or its form and place
 _LONGEST_LIST = 120  # characters of column names that an error shows
 
 
@@ -46,11 +51,14 @@ class Template:
     """A prompt, compiled against a frame's columns.
 
     `columns` are those that the prompt names, in order of first use; `render` takes one row's
-    values in that order.
+    values in that order. `forms` are those of pictures and documents in it, as `{photo:image}`,
+    with their columns.
     """
 
     columns: tuple[str, ...]
-    _parts: tuple[str | int, ...]
+    _parts: tuple[_Slot, ...]
+    forms: tuple[tuple[str, str], ...] = ()
+    _media: MediaOf = as_words
 
     @classmethod
     def compile(
@@ -73,7 +81,11 @@ class Template:
             )
         compiler = _Compiler(text, columns, params, frame_name)
         compiler.run()
-        return cls(tuple(compiler.used), tuple(compiler.parts))
+        return cls(tuple(compiler.used), tuple(compiler.parts), tuple(compiler.forms))
+
+    def reading(self, media: MediaOf) -> Template:
+        """The same template, whose pictures and documents are read by `media`, not only named."""
+        return replace(self, _media=media)
 
     @staticmethod
     def scan(text: str, names: Collection[str]) -> list[tuple[int, int, str]]:
@@ -82,7 +94,7 @@ class Template:
         `names` are the columns and parameters; an identifier that is none of them is given too.
         """
         named = (piece for piece in _pieces(text, names) if piece.kind == "name")
-        return [(it.start, it.start + len(it.text) + 2, it.text) for it in named]
+        return [(it.start, it.start + len(it.inner) + 2, it.text) for it in named]
 
     @property
     def head(self) -> str:
@@ -99,14 +111,31 @@ class Template:
 
         `values` are the row's values in the order of `columns`. The text can be encoded as
         UTF-8. Raises ValueError if the number of values is wrong, PromptError for bytes that are no
-        text.
+        text, and MediaError for what can't be sent as a picture or document.
         """
         if len(values) != len(self.columns):
             raise ValueError(f"{len(values)} values for {len(self.columns)} columns")
+        if self.forms:
+            return self._with_media(values)
         texts = [prompt_text(value) for value in values]
         if not any(texts) and all(is_missing(value) for value in values):
             return None
         return Prompt("".join([it if isinstance(it, str) else texts[it] for it in self._parts]))
+
+    def _with_media(self, values: Sequence[Any]) -> Prompt | None:
+        """As `render`, where some of the columns aren't texts."""
+        parts: list[Part] = []
+        asks = False
+        for slot in self._parts:
+            if isinstance(slot, str):
+                parts.append(slot)
+                continue
+            form, at = slot if isinstance(slot, tuple) else ("", slot)
+            value = values[at]
+            found = media_for(self._media, form, value, self.columns[at]) if form else ()
+            parts += found if form else [prompt_text(value)]
+            asks = asks or bool(found) or not (form or is_missing(value))
+        return Prompt(*parts) if asks else None
 
 
 def escape(text: str) -> str:
@@ -124,8 +153,9 @@ class _Compiler:
         self.names = dict.fromkeys(columns)
         self.params = params
         self.frame_name = frame_name
-        self.parts: list[str | int] = []
+        self.parts: list[_Slot] = []
         self.used: dict[str, int] = {}
+        self.forms: list[tuple[str, str]] = []
         self._columns = columns
         self._filled: set[str] = set()
 
@@ -133,16 +163,21 @@ class _Compiler:
         self._check_params()
         for piece in _pieces(self.text, [*self.names, *self.params]):
             if piece.kind == "name":
-                self._fill(piece.text)
+                self._fill(piece.text, piece.form)
                 continue
             if piece.kind == "brace":
                 self._refuse_formatting(piece.start)
             self._literal(piece.text)
         self._check_use()
 
-    def _fill(self, name: str) -> None:
+    def _fill(self, name: str, form: str) -> None:
         if name not in self.names and name not in self.params:
-            raise PromptError(self._unknown(name))
+            raise PromptError(self._unknown(name, form))
+        if name in self.params and form:
+            raise PromptError(
+                f"{{{name}:{form}}}: {name!r} is a parameter, which is a text. A file for all rows "
+                f"is given by --attach; a column of files by its name, as {{column:{form}}}."
+            )
         if name in self.params:
             self._filled.add(name)
             try:
@@ -152,7 +187,10 @@ class _Compiler:
             return
         if name not in self.used and Counter(self._columns)[name] > 1:
             raise PromptError(f"Column {name!r} stands twice in `{self.frame_name}`: rename one.")
-        self.parts.append(self.used.setdefault(name, len(self.used)))
+        at = self.used.setdefault(name, len(self.used))
+        self.parts.append((form, at) if form else at)
+        if form:
+            self.forms.append((form, name))
 
     def _literal(self, text: str) -> None:
         text = encodable(text)
@@ -198,11 +236,11 @@ class _Compiler:
                 "{{…}} stands for literal braces."
             )
 
-    def _unknown(self, name: str) -> str:
-        near = nearest(name, [*self.names, *self.params])
-        hint = f" Did you mean {{{near}}}?" if near is not None else ""
+    def _unknown(self, name: str, form: str = "") -> str:
+        near, behind = nearest(name, [*self.names, *self.params]), f":{form}" if form else ""
+        hint = f" Did you mean {{{near}{behind}}}?" if near is not None else ""
         what = f"Column {name!r} is not in {self._frame()}.{hint}"
-        return f"{what} For literal braces write {{{{{name}}}}}."
+        return f"{what} For literal braces write {{{{{name}{behind}}}}}."
 
     def _frame(self) -> str:
         return f"`{self.frame_name}` ({_listed(self.names)})"
@@ -210,11 +248,20 @@ class _Compiler:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A piece of a prompt from `start` on. `kind`: text, brace (a `{` that stays) or name."""
+    """A piece of a prompt from `start` on. `kind`: text, brace (a `{` that stays) or name.
+
+    A name may have a `form` behind it, as in `{photo:image}`.
+    """
 
     kind: str
     text: str
     start: int
+    form: str = ""
+
+    @property
+    def inner(self) -> str:
+        """What stands between the braces."""
+        return f"{self.text}:{self.form}" if self.form else self.text
 
 
 def _pieces(text: str, names: Collection[str]) -> Iterator[_Piece]:
@@ -238,8 +285,9 @@ def _pieces(text: str, names: Collection[str]) -> Iterator[_Piece]:
             at += 1
             yield _Piece("text", "{", start)
         elif name := _name_at(text, at, known, braced):
-            at += len(name) + 1
-            yield _Piece("name", name, start)
+            piece = _Piece("name", name, start, _form_at(text, at + len(name)))
+            at += len(piece.inner) + 1
+            yield piece
         else:
             opened.append("{")
             yield _Piece("brace", "{", start)
@@ -247,21 +295,37 @@ def _pieces(text: str, names: Collection[str]) -> Iterator[_Piece]:
 
 
 def _name_at(text: str, at: int, known: Collection[str], braced: Iterable[str]) -> str:
-    """What stands between the brace before `at` and its `}`, if it is a name, or may be one."""
+    """What stands between the brace before `at` and its `}` or a form, if it is or may be a name.
+
+    A column's whole name goes before a name with a form.
+    """
     end = _BRACE.search(text, at)
     inner = text[at : end.start()] if end and end.group() == "}" else ""
     if inner and inner in known:
         return inner
     for name in braced:
-        if text.startswith(name + "}", at):
+        if text.startswith(name + "}", at) or (
+            text.startswith(name, at) and _form_at(text, at + len(name))
+        ):
             return name
+    head, colon, form = inner.rpartition(":")
+    if colon and form in FORMS and (head in known or head.isidentifier()):
+        return head
     return inner if inner.isidentifier() else ""
 
 
+def _form_at(text: str, at: int) -> str:
+    """The form of a picture or document that stands at `at`, before the closing brace; or ""."""
+    found = _FORM.match(text, at)
+    return found.group(1) if found else ""
+
+
 def _formatted(name: str, inner: str) -> str:
+    forms = " ".join(f":{form}" for form in FORMS)
     return (
         f"{{{inner}}} asks for a format, conversion, attribute or index, and a template has none: "
-        f"write {{{name}}} for the value, or {{{{{inner}}}}} for literal braces."
+        f"write {{{name}}} for the value, with {forms} behind the name for a picture or document, "
+        f"or {{{{{inner}}}}} for literal braces."
     )
 
 

@@ -17,10 +17,11 @@ from .base import (
     off_wire,
     without_login,
 )
-from .base_url import BaseUrl
 from .catalog import Model, ModelCatalog, keep, kept, model_names
 from .choose import check_provider, choose, embedded, ready
+from .http import BaseUrl
 from .known import KNOWN, LOCAL, KnownProvider, packaged, split_model
+from .media_rules import ANY_MODEL, MediaRules
 from .openai import OpenAIProvider
 from .pricing import FREE, Charge, ModelPrice, find_batch_price, find_price
 from .probe import (
@@ -37,6 +38,7 @@ from .probe import (
 )
 
 __all__ = [
+    "ANY_MODEL",
     "FREE",
     "KNOWN",
     "LOCAL",
@@ -50,6 +52,7 @@ __all__ = [
     "Charge",
     "Clonable",
     "KnownProvider",
+    "MediaRules",
     "Model",
     "ModelCatalog",
     "ModelPrice",

@@ -23,7 +23,8 @@ from ..errors import (
     RefusalError,
     UnfinishedAnswerError,
 )
-from ..models import Usage
+from ..models import Prompt, Usage
+from .media_rules import ANY_MODEL, MediaRules
 from .pricing import ModelPrice
 
 __all__ = [
@@ -52,7 +53,8 @@ class Settings:
 
     `schema` is a JSON Schema that the answer has to meet, `timeout` seconds for one attempt.
     `cached_system` and `cached_head`, what every prompt begins with, ask for these texts to be
-    marked for the provider's cache: a price, not another question.
+    marked for the provider's cache, `cached_parts` for so many parts before the head, the last of
+    which is no text: a price, not another question.
     """
 
     model: str
@@ -64,11 +66,12 @@ class Settings:
     timeout: float = 120.0
     cached_system: bool = False
     cached_head: str = ""
+    cached_parts: int = 0
 
     @property
     def caches(self) -> bool:
         """Whether anything is marked for the provider's cache."""
-        return self.cached_system or bool(self.cached_head)
+        return self.cached_system or bool(self.cached_head) or self.cached_parts > 0
 
     def deciding(self) -> dict[str, Any]:
         """Everything here that decides an answer. `max_tokens` only cuts it, so isn't in it."""
@@ -368,11 +371,14 @@ class Capabilities:
     """What a provider can do, by attributes that it may leave out; `capabilities` reads them.
 
     `parts` are the kinds of a prompt's parts that it takes. With more than `text` among them, its
-    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`. `read` makes an `Answer`
-    of a body, or raises `MalformedAnswerError`: of a Messages API answer, if it is left out.
-    `clone` gives another provider like it, not open (see `Clonable`); `batches` makes its batches,
-    whose calls need it open; `models` asks what models the server offers, as dicts. Each of these
-    three is None where it can't be had.
+    methods are given a `Prompt` (`ondine_nb.models`) instead of a `str`. With `write` only prompts
+    that aren't text alone are: it is called in a thread and makes of one what `send` is given in
+    its place. `fetches` are the kinds of parts that the server fetches itself, by their URL.
+    `read` makes an `Answer` of a body, or raises `MalformedAnswerError`: of a Messages API answer,
+    if it is left out. `clone` gives another provider like it, not open (see `Clonable`); `batches`
+    makes its batches, whose calls need it open; `models` asks what models the server offers, as
+    dicts. Each of these three is None where it can't be had. `media_rules` say how large the model
+    looks at pictures, and what pictures and documents come to in input tokens.
 
     `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones),
@@ -387,6 +393,9 @@ class Capabilities:
     """
 
     parts: frozenset[str] = _TEXT
+    media_rules: MediaRules = ANY_MODEL
+    write: Callable[[Prompt], Any] | None = None
+    fetches: frozenset[str] = frozenset()
     read: Callable[[bytes], Answer] = Answer.read
     clone: Callable[[], Provider] | None = None
     batches: Callable[[], BatchApi] | None = None
@@ -402,9 +411,9 @@ class Capabilities:
     earlier_identities: tuple[str, ...] = ()
 
     @property
-    def takes_text_only(self) -> bool:
-        """Whether prompts are given as `str`."""
-        return self.parts <= _TEXT
+    def takes_text_as_str(self) -> bool:
+        """Whether prompts that are text alone are given as `str`."""
+        return self.parts <= _TEXT or self.write is not None
 
 
 def capabilities(provider: Any) -> Capabilities:
@@ -414,7 +423,9 @@ def capabilities(provider: Any) -> Capabilities:
         for each in fields(Capabilities)
         if hasattr(provider, each.name)
     }
-    said["parts"] = frozenset(said.get("parts", _TEXT))
+    for kinds in ("parts", "fetches"):
+        if kinds in said:
+            said[kinds] = frozenset(said[kinds])
     if "read" in said:
         said["read"] = _safely(said["read"])
     return Capabilities(**{"title": provider.identity, **said})

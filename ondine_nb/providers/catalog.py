@@ -42,6 +42,7 @@ class Model:
     efforts: frozenset[str] | None = None
     structured: bool | None = None
     images: bool | None = None
+    documents: bool | None = None
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Model:
@@ -59,6 +60,7 @@ class Model:
                 efforts=_efforts(can.get("effort")),
                 structured=_supported(can.get("structured_outputs")),
                 images=_images(said, can),
+                documents=_supported(can.get("pdf_input")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a model: {str(said)[:60]}") from error

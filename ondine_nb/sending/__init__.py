@@ -9,6 +9,7 @@ from .. import lazily
 
 if TYPE_CHECKING:
     from .budget import Budget, Reservation, SessionBudget
+    from .bytes_in_flight import BytesInFlight, in_media_thread
     from .circuit_breaker import CircuitBreaker, Outage
     from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
     from .limits import Limits, Permit
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .prompt_cache import CachePoints, cache_points, least_tokens
     from .question import PACK_MARK, Question, answer_in, question_key
     from .rate_limit import RateLimiter
-    from .request import AnswerShare, Endpoint, Request
+    from .request import AnswerShare, Endpoint, Request, body_bytes
     from .retry import Attempts, Backoff, Rejections
     from .sender import Sender
 
@@ -27,6 +28,7 @@ __all__ = [
     "Attempts",
     "Backoff",
     "Budget",
+    "BytesInFlight",
     "CachePoints",
     "CircuitBreaker",
     "ConcurrencyLimit",
@@ -44,7 +46,9 @@ __all__ = [
     "Sender",
     "SessionBudget",
     "answer_in",
+    "body_bytes",
     "cache_points",
+    "in_media_thread",
     "least_tokens",
     "question_key",
     "reader_of",
@@ -58,6 +62,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Attempts": "retry",
         "Backoff": "retry",
         "Budget": "budget",
+        "BytesInFlight": "bytes_in_flight",
         "CachePoints": "prompt_cache",
         "CircuitBreaker": "circuit_breaker",
         "ConcurrencyLimit": "concurrency",
@@ -76,7 +81,9 @@ __getattr__: Callable[[str], Any] = lazily(
         "Sender": "sender",
         "SessionBudget": "budget",
         "answer_in": "question",
+        "body_bytes": "request",
         "cache_points": "prompt_cache",
+        "in_media_thread": "bytes_in_flight",
         "least_tokens": "prompt_cache",
         "question_key": "question",
         "reader_of": "lookup",

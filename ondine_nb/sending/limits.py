@@ -22,6 +22,7 @@ from ..models import ZERO
 from ..orchestration import ExecutionContext, Halted
 from ..providers import Reply
 from .budget import Budget, Reservation
+from .bytes_in_flight import MOST_BYTES, BytesInFlight
 from .circuit_breaker import CircuitBreaker, Outage
 from .concurrency import AdaptiveConcurrency, ConcurrencyLimit, FairAdmission
 from .rate_limit import RateLimiter
@@ -77,6 +78,7 @@ class Permit:
 class Limits:
     """What all requests of a run share: concurrency, rate, budget, circuit breaker, single flight.
 
+    Bodies with pictures or documents take `most_bytes` at a time, all together.
     `note` is how a view words why the concurrency is what it is, `look_again` says whether another
     run has answered a request meanwhile. `clock` gives seconds, and runs as the loop's own time.
     """
@@ -90,6 +92,7 @@ class Limits:
         grows: bool = False,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self.budget = budget
         self.single_flight = single_flight
@@ -98,6 +101,7 @@ class Limits:
         )
         self.rate: RateLimiter = RateLimiter(clock)
         self.admission: FairAdmission = FairAdmission()
+        self.bytes: BytesInFlight = BytesInFlight(most_bytes)
         self.breaker: CircuitBreaker = CircuitBreaker(backoff or Backoff(), clock)
         self.note: Callable[[str], str] = lambda note: note
         self.look_again: Callable[[Request], Awaitable[bool]] | None = None
@@ -125,10 +129,10 @@ class Limits:
     async def permit(self, request: Request) -> AsyncIterator[Permit]:
         """Wait until this request may go, hold what it needs meanwhile, learn what comes of it.
 
-        In this order: cache warm-up, concurrency, single flight, fair turn, rate, budget. The slot
-        and the question are free again only after the block, in which the answer is made durable.
-        Raises `NotNow`, `AnsweredElsewhere`, `Halted` and `BudgetExceededError` before anything is
-        sent, and what the block raises.
+        In this order: cache warm-up, concurrency, single flight, fair turn, bytes in flight, rate,
+        budget. The slot and the question are free again only after the block, in which the answer
+        is made durable. Raises `NotNow`, `AnsweredElsewhere`, `Halted`, `BudgetExceededError` and
+        `MediaError` before anything is sent, and what the block raises.
         """
         warm_up, control = request.endpoint.warm_up, self._context.control
         leads = warm_up.wanted and await warm_up.turn()
@@ -143,6 +147,8 @@ class Limits:
                         raise request.attempts.error
                     if self.beside_others:
                         await self._check_others(request)
+                    if request.weight:
+                        await self.bytes.load(request)
                     usual = request.endpoint.usual_output
                     turn = await self.rate.turn(request.bound / 4, usual)
                     permit = Permit(request, await self.budget.reserve(request.worst_case))
@@ -163,6 +169,8 @@ class Limits:
                         if permit.sent:
                             self._end(request)
                 finally:
+                    if request.held:
+                        self.bytes.release(request)
                     if probing and self._outage is not None:
                         self._outage.update()
         finally:

@@ -36,14 +36,19 @@ def least_tokens(model: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class CachePoints:
-    """What is marked: the system text, and this beginning of every prompt ("": none)."""
+    """What is marked: the system text, what is `attached` to every prompt, and this text that
+    stands behind it, or begins every prompt ("": none).
+    """
 
     system: bool = False
     head: str = ""
+    attached: bool = False
 
 
-def cache_points(model: str, system: str | None, head: str) -> CachePoints:
+def cache_points(model: str, system: str | None, head: str, attached: int = 0) -> CachePoints:
     """The marks for a run whose prompts all begin with `head`; none where it is too short.
+
+    Before it stand the same pictures and documents, of about so many tokens.
 
     A head is cut before the white space at its end, so that a word is split from the blank before
     it as little as in one piece of text.
@@ -54,8 +59,10 @@ def cache_points(model: str, system: str | None, head: str) -> CachePoints:
     head = head.rstrip()
     of_system, of_head = _tokens(system or ""), _tokens(head)
     marks_system = of_system >= least
-    marks_head = of_system + of_head >= least and of_head >= (_WORTH_A_MARK if marks_system else 1)
-    return CachePoints(marks_system, head if marks_head else "")
+    marks_attached = attached > 0 and of_system + attached >= least
+    worth = _WORTH_A_MARK if marks_system or marks_attached else 1
+    marks_head = of_system + attached + of_head >= least and of_head >= worth
+    return CachePoints(marks_system, head if marks_head else "", marks_attached)
 
 
 def _tokens(text: str) -> int:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from ..errors import FatalProviderError
 from ..models import NO_USAGE, ZERO, Prompt, Usage
@@ -23,8 +24,9 @@ from .prompt_cache import CacheWarmUp
 from .question import Question
 from .retry import Attempts
 
-__all__ = ["AnswerShare", "Endpoint", "Request"]
+__all__ = ["AnswerShare", "Endpoint", "Request", "body_bytes"]
 
+_SPARE_TOKENS = 64  # beside what the API has counted
 _UNOPENED_BYTES = 768  # at most what a provider that isn't open yet will add to its bounds
 
 
@@ -39,7 +41,7 @@ class Endpoint:
         self.provider = provider
         self.settings = settings
         self.can: Capabilities = capabilities(provider)
-        self._as_text = self.can.takes_text_only
+        self._as_text = self.can.takes_text_as_str
         self.sets_pace: bool = sets_pace
         self.warm_up: CacheWarmUp = CacheWarmUp(wanted=settings.caches)
         self.usual_output: float = 64.0
@@ -70,15 +72,17 @@ class Endpoint:
         return len(f"{settings.system or ''}{schema}".encode("utf-8", "replace"))
 
     def given(self, prompt: Prompt) -> str | Prompt:
-        """The prompt as the provider takes it: its text, unless it declares other parts too.
+        """The prompt as the provider takes it: its text, or all of it where it has other parts.
 
         Raises `FatalProviderError` where the prompt has a part that the provider doesn't take.
         """
-        if self._as_text:
-            if prompt.is_text:
-                return prompt.text
+        if prompt.is_text:
+            return prompt.text if self._as_text else prompt
+        takes = self.can.parts
+        if not all(isinstance(part, str) or part.kind in takes for part in prompt.parts):
             raise FatalProviderError(
-                f"{self.provider.identity} takes text, and the prompt has more: {prompt.text[:200]}"
+                f"{self.provider.identity} takes {' and '.join(sorted(takes))}, and the prompt has "
+                f"more: {prompt.text[:200]}"
             )
         return prompt
 
@@ -100,7 +104,9 @@ class Request:
     `ids` name the questions where there are several, in their order; `divide` gives each its share
     of the answer (None: all of it is the first one's). One that `is_probe` is no row's: its cost is
     the run's. `given` is the prompt as the provider takes it, `bound` the most input tokens that it
-    can have, and `worst_case` the most USD that it can cost, once it was measured.
+    can have, and `worst_case` the most USD that it can cost, once it was measured. `weight` are the
+    bytes that it takes while it is under way, 0 of one that is text alone, and `held` those that
+    are held for it now; `body` is what was written of it.
     """
 
     endpoint: Endpoint
@@ -113,6 +119,9 @@ class Request:
     bound: int = 0
     worst_case: Decimal = ZERO
     given: str | Prompt = ""
+    weight: int = 0
+    held: int = 0
+    body: Any = None
 
     def measure(self) -> Request:
         """Work out bound and worst case, once: its endpoint should be open."""
@@ -123,7 +132,24 @@ class Request:
             price = endpoint.provider.price
             if price is not None:
                 self.worst_case = price.ceiling(self.bound, endpoint.settings.max_tokens)
+            if not self.prompt.is_text:
+                self.weight = body_bytes(self.prompt)
         return self
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is a rule for the tokens of all that is in its prompt."""
+        return all(getattr(part, "is_measured", True) for part in self.prompt.parts)
+
+    async def measure_by_count(self) -> None:
+        """Take what the API counts for its bound, and a tenth more; where it counts nothing, none.
+
+        For prompts that hold what no rule is known for. A count is an estimate itself.
+        """
+        counted = await self.endpoint.provider.count_tokens(self.given)
+        if counted is not None:
+            self.bound = min(self.bound, counted + counted // 10 + _SPARE_TOKENS)
+            self.worst_case = self.endpoint.ceiling(self.bound)
 
     @property
     def divisible(self) -> bool:
@@ -135,6 +161,18 @@ class Request:
         question, row = self.asked[0]
         body = reply.body if isinstance(reply.body, bytes) else str(reply.body).encode()
         return [AnswerShare(question, row, body, NO_USAGE, None, None)]
+
+
+def body_bytes(prompt: Prompt) -> int:
+    """About the bytes of a body with this prompt; pictures and documents are in base64 there."""
+    if prompt.is_text:
+        return prompt.size
+    return sum(
+        len(part.encode("utf-8", "replace"))
+        if isinstance(part, str)
+        else getattr(part, "length", 0) * 4 // 3
+        for part in prompt.parts
+    )
 
 
 @dataclass(frozen=True, slots=True)

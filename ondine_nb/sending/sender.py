@@ -68,10 +68,13 @@ class Sender:
             await request.endpoint.open(self.limits.concurrency.width)
         if not request.bound:
             request.measure()
+        if request.weight and self.limits.budget.room is not None and not request.is_measured:
+            await request.measure_by_count()
         while True:
             try:
                 async with self.limits.permit(request) as permit:
-                    reply = await request.endpoint.provider.send(request.given)
+                    given = request.given if request.body is None else request.body
+                    reply = await request.endpoint.provider.send(given)
                     await self._keep(request, permit, reply)
                 return True
             except AnsweredElsewhere:

@@ -16,6 +16,7 @@ from ..errors import (
     ConfigurationError,
     FatalProviderError,
     MalformedAnswerError,
+    MediaError,
     RowError,
     RunError,
 )
@@ -23,7 +24,15 @@ from ..journal import ENDED, BatchRecord
 from ..models import NO_USAGE, ZERO, Prompt
 from ..orchestration import ExecutionContext, Row
 from ..providers import BatchApi, BatchResult, ModelPrice
-from ..sending import AnswerShare, Endpoint, Question, Request, Sender
+from ..sending import (
+    AnswerShare,
+    Endpoint,
+    Question,
+    Request,
+    Sender,
+    body_bytes,
+    in_media_thread,
+)
 from .batch_job import (
     Batch,
     BatchedQuestion,
@@ -102,7 +111,7 @@ class Batches(Plan):
 
     def add(self, question: Question, row: Row) -> None:
         assert row.prompt is not None  # it has a question
-        self._bytes += row.prompt.size
+        self._bytes += row.prompt.size if row.prompt.is_text else body_bytes(row.prompt)
         self._wanted[question.key] = BatchedQuestion(question, row.prompt, ZERO, row)
 
     def waits(self, row: Row) -> bool:
@@ -132,7 +141,9 @@ class Batches(Plan):
             await self._adopt()
             try:
                 while self._may_send and (items := self._sendable()):
-                    if not await self._start(*await self._next_requests(items)):
+                    chosen, requests, prefix = await self._next_requests(items)
+                    # Nothing is chosen where no file of theirs can be sent: these rows have failed.
+                    if chosen and not await self._start(chosen, requests, prefix):
                         break
             except BudgetExceededError as error:  # none of them fits, and nothing is in flight
                 for item in self._sendable():
@@ -203,7 +214,8 @@ class Batches(Plan):
     ) -> tuple[list[BatchedQuestion], list[bytes], str]:
         """The next of these items that fit one batch and the budget, and its prefix.
 
-        At least one, even where none fits, the cheapest: whoever reserves for it says so.
+        At least one, even where none fits, the cheapest: whoever reserves for it says so. One whose
+        picture or document can't be sent any more has failed by that.
         """
         prefix, room, size, total = secrets.token_hex(8), self.budget.room, 0, ZERO
         api, chosen, requests = self.api, list[BatchedQuestion](), list[bytes]()
@@ -216,8 +228,15 @@ class Batches(Plan):
                 if chosen and total + least > room:
                     break
                 continue
-            given = self.alone.given(item.prompt)
-            request = api.request(f"{prefix}-{len(requests)}", given)
+            name = f"{prefix}-{len(requests)}"
+            if item.prompt.is_text:
+                request = api.request(name, self.alone.given(item.prompt))
+            elif chosen and size + body_bytes(item.prompt) > api.limits.size:
+                break
+            elif (written := await self._written(name, item)) is None:
+                continue
+            else:
+                request = written
             size, total = size + len(request) + 1, total + priced.ceiling
             if chosen and (len(requests) >= self._at_most or size > api.limits.size):
                 break
@@ -226,9 +245,21 @@ class Batches(Plan):
             if len(requests) % _AT_ONCE == 0:  # the loop has others to serve
                 await asyncio.sleep(0)
         if dear is not None and not chosen:
-            requests = [api.request(f"{prefix}-0", self.alone.given(dear.prompt))]
-            return [dear], requests, prefix
+            only = await self._written(f"{prefix}-0", dear)
+            return ([dear], [only], prefix) if only else ([], [], prefix)
         return chosen, requests, prefix
+
+    async def _written(self, name: str, item: BatchedQuestion) -> bytes | None:
+        """A request's JSON; None where its picture or document can't be sent."""
+        given = self.alone.given(item.prompt)
+        if item.prompt.is_text:
+            return self.api.request(name, given)
+        try:
+            return await in_media_thread(self.api.request, name, given)
+        except MediaError as error:
+            item.question.failure = error
+            del self._wanted[item.question.key]
+            return None
 
     def _ceiling(self, prompt: Prompt) -> Decimal:
         if self.price is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from ..errors import BudgetExceededError, RowError
+from ..errors import BudgetExceededError, MediaError, RowError
 from ..models import Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
 from ..sending import Budget, Endpoint, Lookup, Question, Sender
@@ -193,6 +193,8 @@ class InvokeStage(RowStage):
             question.underway = asyncio.get_running_loop().create_future()
             try:
                 await self.plan.ask(question, row)
+            except MediaError:  # an equal row's file may still be there
+                raise
             except RowError as error:
                 question.failure = error
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -256,3 +257,14 @@ def test_help_alone_is_a_wish_for_help() -> None:
 def test_where_there_is_no_frame_yet_that_is_said() -> None:
     with pytest.raises(ConfigurationError, match="There is no DataFrame yet"):
         resolve_frame("df", {})
+
+
+def test_a_pattern_of_files_is_left_to_whoever_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a b.PDF").write_bytes(b"%PDF-")
+    for text in ("scans/*", "**/*.PDF", "scans/a b.PDF", "nowhere/*.png"):
+        assert resolve_frame(text, {}) == text
+    assert resolve_frame("two * 3", {"two": 2}) == 6

@@ -27,6 +27,7 @@ PAIRS = [
     (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
 ]
 ROWS = texts(9).assign(said=texts(9)["text"])
+GUIDE = "What words mean is said here.\n\n"
 NEEDY = frozenset({"--evidence", "--votes", "--models"})  # of a schema
 SCHEMA = parse_schema("response: str").json_schema
 LABELLED = pd.DataFrame(
@@ -61,12 +62,19 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "PACE", quick)
 
 
+def _guide(folder: Path) -> Path:
+    guide = folder / "guide.txt"
+    guide.write_text(GUIDE, encoding="utf-8")
+    return guide
+
+
 def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The keywords that a pair stands for."""
     examples: dict[str, Any] = {
         "--batch": True,
         "--pack": 4,
         "--by": "text",
+        "--attach": _guide(folder),
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
@@ -110,8 +118,10 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     examples = asker.pipeline(ROWS, prompt, **given).examples
     cells = [(text,) for text in ROWS["text"]]
     shown = [""] * len(ROWS) if examples is None else examples.before(cells)
+    guide = GUIDE if "attach" in given else ""
     tell = "Tell: 1. " if "by" in given else "Tell: "
-    prompts = [f"{before}{tell}{text}" for before, (text,) in zip(shown, cells, strict=True)]
+    asked = zip(shown, cells, strict=True)
+    prompts = [f"{guide}{before}{tell}{text}" for before, (text,) in asked]
     if not NEEDY.intersection(pair):
         assert list(frame["response"]) == list(map(echo_of, prompts))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .chat import CHAT_MODELS
 from .ledger import Arrival, Billed, Ledger
+from .media import Seen, seen_in
 from .rules import MODELS
 from .server import FAULTS, THINKING_TOKENS, MessagesServer, Servers, echo_of, value_of
 
@@ -16,7 +17,9 @@ __all__ = [
     "Billed",
     "Ledger",
     "MessagesServer",
+    "Seen",
     "Servers",
     "echo_of",
+    "seen_in",
     "value_of",
 ]

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from .cache import UNCACHED, Hit
+from .media import sign_of
 from .packs import packed_answer, questions_of
 from .rules import ERRORS
 
@@ -37,6 +38,7 @@ Latency = float | tuple[float, float] | str | Callable[[random.Random], float]
 
 THINKING_TOKENS = 40
 CHARS_A_TOKEN = 4
+SHOWN = ("image", "document", "image_url", "file")
 BILLED_FAULTS = frozenset(
     ("reset_after", "half", "malformed", "refusal", "refusal_text", "empty", "cut", "bad_schema")
 )
@@ -61,9 +63,16 @@ def _text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     blocks = content if isinstance(content, list) else []
-    texts = (block.get("text") for block in blocks if isinstance(block, dict))
     # Blocks are read on as one text: a prompt in two blocks is the same prompt.
-    return "".join(text for text in texts if isinstance(text, str))
+    return "".join(_word_of(block) for block in blocks if isinstance(block, dict))
+
+
+def _word_of(block: Mapping[str, Any]) -> str:
+    text = block.get("text")
+    if isinstance(text, str):
+        return text
+    # What the model thinks is no part of a prompt; a picture is, by its content.
+    return sign_of(block) if block.get("type") in SHOWN else ""
 
 
 def echo_of(prompt: str) -> str:

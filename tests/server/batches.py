@@ -19,6 +19,7 @@ from aiohttp import web
 
 from .answers import compose, prompt_of
 from .ledger import Arrival
+from .media_bill import billed_size
 from .rules import Problem
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Batches:
         message = compose(
             same,
             request_id,
-            len(json.dumps(body)),
+            billed_size(body, len(json.dumps(body))),
             answer=server._answer,
             thinking=server._thinking,
             usage=server._usage,

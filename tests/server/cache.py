@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from .media import sign_of
+from .media_bill import block_tokens
+
 __all__ = ["UNCACHED", "Hit", "PromptCache", "cache_problem"]
 
 Body = Mapping[str, Any]
@@ -72,8 +75,8 @@ def _prefixes(body: Body) -> Iterator[tuple[bytes, int]]:
     size = 0
     for where, block in _blocks(body):
         text = str(block.get("text", ""))
-        seen.update(f"\0{where}\0{text}".encode())
-        size += len(text.encode())
+        seen.update(f"\0{where}\0{text or sign_of(block)}".encode())
+        size += len(text.encode()) + CHARS_A_TOKEN * block_tokens(block)
         if block.get("cache_control"):
             yield seen.digest(), size // CHARS_A_TOKEN
 

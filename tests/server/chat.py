@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from .cache import CHARS_A_TOKEN
+from .media import media_problem, sign_of
 from .rules import MAX_TOKENS, Limits, Problem
 
 __all__ = [
@@ -83,6 +84,7 @@ FORMATS = frozenset(
     ("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid")
 )
 DEEPEST = 10
+PARTS = ("text", "image_url", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +175,12 @@ def _turns(body: Body) -> Found:
         content = turn.get("content")
         if isinstance(content, list):
             for part in content:
-                if not isinstance(part, dict) or part.get("type") not in ("text", "image_url"):
+                if not isinstance(part, dict) or part.get("type") not in PARTS:
                     return f"{at}.content", f"Invalid part in '{at}.content'.", "invalid_value"
         elif not isinstance(content, str):
             return f"{at}.content", f"Invalid type for '{at}.content'.", "invalid_type"
-    return None
+    wrong = media_problem(body)
+    return ("messages", wrong, "invalid_image") if wrong else None
 
 
 def _most(body: Body) -> Found:
@@ -293,7 +296,7 @@ def _text(turn: Body) -> str:
     content = turn["content"]
     if isinstance(content, str):
         return content
-    return "".join(part["text"] for part in content if part["type"] == "text")
+    return "".join(part["text"] if part["type"] == "text" else sign_of(part) for part in content)
 
 
 _REASONS = {"end_turn": "stop", "max_tokens": "length", "refusal": "stop"}

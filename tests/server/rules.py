@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from .cache import cache_problem
+from .media import media_problem
 
 __all__ = ["ERRORS", "MODELS", "Limits", "Problem", "model_page", "problem_of"]
 
@@ -178,7 +179,8 @@ def _turn(turn: Any) -> str | None:
     texts = (block.get("text") for block in content if block["type"] == "text")
     if any(not isinstance(text, str) or not text.strip() for text in texts):
         return ": text content blocks must be non-empty"
-    return None
+    kinds = {block["type"] for block in content} - BLOCKS
+    return f".content: Input tag {min(kinds)!r} is not expected" if kinds else None
 
 
 def _thinking(body: Body) -> str | None:
@@ -238,11 +240,13 @@ def _stream(body: Body) -> str | None:
     return "stream: this server answers without streaming" if body.get("stream") else None
 
 
+BLOCKS = frozenset({"text", "image", "document", "thinking", "tool_use", "tool_result"})
 CHECKS: tuple[Callable[[Body], str | None], ...] = (
     _sampling,
     _fields,
     _model,
     _messages,
+    media_problem,
     cache_problem,
     _thinking,
     _output_config,

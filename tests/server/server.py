@@ -51,7 +51,7 @@ from .answers import (
     value_of,
 )
 from .batches import Batches, BatchRules
-from .cache import Hit, PromptCache
+from .cache import CHARS_A_TOKEN, Hit, PromptCache
 from .chat import (
     CHAT_ERRORS,
     CHAT_MODELS,
@@ -65,6 +65,8 @@ from .chat import (
 )
 from .clouds import cloud_body, cloud_model, cloud_problem
 from .ledger import Arrival, Billed, Ledger
+from .media import answer_seen, without_media
+from .media_bill import billed_size
 from .rules import ERRORS, MODELS, Limits, Problem, model_page, problem_of
 
 __all__ = [
@@ -84,6 +86,7 @@ Plan = Callable[[Any, int], str | None]
 
 HTML = b"<!DOCTYPE html><html><head><title>Gateway</title></head><body>Sign in</body></html>"
 MAX_BYTES = 32 * 1024 * 1024
+KEPT_BYTES = 1024 * 1024  # of a body: of a larger one the pictures are let go once it is answered
 SLOW_DOWN = ("429", "529")
 
 
@@ -151,8 +154,9 @@ class MessagesServer:
     fixed windows of so many seconds instead. `tells` is what it says of them: "limits" in headers,
     "retry-after" with a 429. The APIs ("messages", "chat") in `drops_schema` let go of a schema
     without a word, those in `lacks` aren't there. A probe of schemas (`PROBE`) is answered at once,
-    for nothing and beside the books (`probes` counts them), unless `bills_probes`. Started again
-    after `stop`, the server has the same URL and the same books.
+    for nothing and beside the books (`probes` counts them), unless `bills_probes`. One that `sees`
+    answers by the pictures' pixels. Started again after `stop`, the server has the same URL and the
+    same books.
     """
 
     def __init__(
@@ -178,7 +182,9 @@ class MessagesServer:
         drops_schema: Sequence[str] = (),
         lacks: Sequence[str] = (),
         bills_probes: bool = False,
+        sees: bool = False,
     ) -> None:
+        answer = answer_seen if sees else answer
         self.ledger = Ledger()
         self.requests: list[Arrival] = []
         self.calls: Counter[str] = Counter()
@@ -362,8 +368,10 @@ class MessagesServer:
 
     def _count(self, raw: bytes) -> web.Response:
         problem = problem_of(_parsed(raw), self._models, counting=True)
-        tokens = {"input_tokens": max(1, len(raw) // 4)}
-        return self._fail(problem) if problem else self._reply(tokens)
+        if problem:
+            return self._fail(problem)
+        size = billed_size(_parsed(raw), len(raw))
+        return self._reply({"input_tokens": max(1, size // CHARS_A_TOKEN)})
 
     async def _messages(self, request: web.BaseRequest, api: Api) -> web.StreamResponse:
         raw = await request.content.read()
@@ -387,6 +395,8 @@ class MessagesServer:
             self._mistakes.append(error)
             raise
         finally:
+            if len(raw) > KEPT_BYTES and arrival.body is not None:
+                arrival.body = without_media(arrival.body)
             with self._changed:
                 self.in_flight -= 1
                 self._changed.notify_all()
@@ -478,7 +488,7 @@ class MessagesServer:
         message = compose(
             body,
             request_id,
-            len(raw),
+            billed_size(arrival.body, len(raw)),
             answer=self._answer,
             thinking=self._thinking,
             usage=self._usage,
@@ -610,6 +620,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry-after", type=float)
     parser.add_argument("--retry-after-ms", type=int)
     parser.add_argument("--thinking", action="store_true")
+    parser.add_argument("--sees", action="store_true", help="answers by the pictures' pixels")
     parser.add_argument("--batches", type=lambda text: BatchRules(**_pairs(text, float)))
     return parser
 

@@ -363,12 +363,15 @@ def _last_error(run: RunLike) -> str:
 
 
 def _tokens(run: RunLike) -> str:
+    """Tokens, retries, and the pictures and documents that were read; "" of none."""
     usage, retries = usage_of(run), run.context.metrics.retries
+    media = str(run.context.metrics.media)
     if not usage.total_tokens and not retries:
-        return ""
+        return media
     cached = f" ({short(usage.cache_read_tokens)} cached)" if usage.cache_read_tokens else ""
     text = f"tokens {short(usage.prompt_tokens)} in{cached} · {short(usage.output_tokens)} out"
-    return text + (f" · {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else "")
+    text += f" · {retries:,} {'retry' if retries == 1 else 'retries'}" if retries else ""
+    return f"{text} · {media}" if media else text
 
 
 def _remarks(run: RunLike, error: str) -> tuple[str, ...]:

@@ -26,20 +26,24 @@ from ...errors import (
     RejectedRequestError,
     RowError,
 )
+from ...models import MediaPart, Part, Prompt
 from ..base import BatchApi, Reply, Settings, without_login
-from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
+    BaseUrl,
     BodyTemplate,
     FastPath,
+    RequestBody,
     TimeLimit,
     connections,
+    content_pieces,
     not_answered,
     time_bounds,
     timed_out,
     transient,
 )
 from ..known import KNOWN, KnownProvider
+from ..media_rules import MediaRules, claude_rules
 from ..pricing import FREE, ModelPrice, find_batch_price, find_price
 from . import clouds
 from .errors import is_spent, said
@@ -62,6 +66,10 @@ _OWN_HOST = re.compile(r"https://([a-z0-9-]+\.)?api\.anthropic\.com(/|$)")
 # What a cloud's client signs with, or sends beside it.
 _SIGNED_BY = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
+_PATH = "/v1/messages"
+_MARK = {"cache_control": {"type": "ephemeral"}}
+# A picture that is larger than the model looks at is refused: it would be scaled without a word.
+_NEVER_SCALED = {"transformations": {"oversized_image": "error"}}
 
 
 def sdk() -> Any:
@@ -109,6 +117,8 @@ class AnthropicProvider:
     the journal's keys. The embedded model is this provider with another URL and the price 0; a
     cloud is it with the cloud's `row`, whose credentials the SDK finds.
     """
+
+    parts = frozenset({"text", "image", "document"})
 
     def __init__(
         self,
@@ -158,7 +168,12 @@ class AnthropicProvider:
         self._max_tokens = 1
         self._timeout = 120.0
         self._constant_bytes = 0
-        self._head = ""
+        self._head, self._shared = "", 0
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """How the model takes pictures and documents."""
+        return claude_rules(self.model)
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get the client ready in a thread; it connects on the loop of its first request."""
@@ -171,7 +186,7 @@ class AnthropicProvider:
             self.base_url, self._api_key = self._start()
         self._fixed = self._fixed_parameters(settings)
         self._max_tokens, self._timeout = settings.max_tokens, settings.timeout
-        self._head = settings.cached_head
+        self._head, self._shared = settings.cached_head, settings.cached_parts
         constant = json.dumps(self._fixed, ensure_ascii=False).encode("utf-8", "replace")
         format_tokens = _FORMAT_TOKENS if settings.schema is not None else 0
         self._constant_bytes = len(constant) + _FRAME_BYTES + format_tokens
@@ -275,8 +290,16 @@ class AnthropicProvider:
             parameters["output_config"] = output
         return parameters
 
-    async def send(self, prompt: str) -> Reply:
-        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
+    @property
+    def fetches(self) -> frozenset[str]:
+        """What the API fetches by its URL; clouds take bytes only."""
+        return frozenset() if self.row.client else self.parts - {"text"}
+
+    async def send(self, prompt: str | RequestBody) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says.
+
+        `prompt` is a text, or what `write` made.
+        """
         started = time.perf_counter()
         reply = (
             None if self._fast_path is None else await self._by_fast_path(self._fast_path, prompt)
@@ -284,9 +307,9 @@ class AnthropicProvider:
         body, headers = reply or await self._by_sdk(prompt)
         return Reply(body, headers, time.perf_counter() - started)
 
-    async def _by_fast_path(self, path: FastPath, prompt: str) -> _Got | None:
+    async def _by_fast_path(self, path: FastPath, prompt: str | RequestBody) -> _Got | None:
         """The body and headers of the answer; None for a redirect, which the SDK follows."""
-        body = self._rendered(prompt)
+        body = self._rendered(prompt) if isinstance(prompt, str) else prompt
         try:
             async with TimeLimit(self._timeout):
                 taken = await path.post(body)
@@ -299,16 +322,12 @@ class AnthropicProvider:
             raise self._of_status(self._client._make_status_error_from_response(response))
         return (taken.body, taken.headers) if taken.status < 300 else None
 
-    async def _by_sdk(self, prompt: str) -> _Got:
+    async def _by_sdk(self, prompt: str | RequestBody) -> _Got:
         anthropic, timeout = sdk(), self._timeout
         try:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with TimeLimit(timeout):
-                response = await self._client.messages.with_raw_response.create(
-                    **self._parameters(_turn(prompt, self._head)),
-                    **clouds.body_of(self.row, self.model),
-                )
-                body = await _body(response)
+                body, response = await self._asked_by_sdk(prompt)
         except (TimeoutError, anthropic.APITimeoutError) as error:
             raise timed_out(timeout, error) from None
         except anthropic.APIStatusError as error:
@@ -322,8 +341,45 @@ class AnthropicProvider:
             self._fast_path = FastPath.of(self._client, self._http, response, connecting)
         return body, {name.lower(): value for name, value in response.headers.items()}
 
+    async def _asked_by_sdk(self, prompt: str | RequestBody) -> tuple[bytes, Any]:
+        """The body of an answer, and the response that it came in."""
+        if isinstance(prompt, RequestBody) and not self.row.client:
+            httpx2 = importlib.import_module("httpx2")
+            response = await self._client.post(
+                _PATH, cast_to=httpx2.Response, content=prompt, options={"headers": prompt.headers}
+            )
+            return await response.aread(), response
+        parameters = (
+            self._parameters(_turn(prompt, self._head))
+            if isinstance(prompt, str)
+            else await asyncio.to_thread(_parameters_in, prompt)  # which a cloud's client rewrites
+        )
+        raw = await self._client.messages.with_raw_response.create(
+            **parameters, **clouds.body_of(self.row, self.model)
+        )
+        return await _body(raw), raw.http_response
+
     def _parameters(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         return {"max_tokens": self._max_tokens, "messages": messages, **self._fixed}
+
+    def write(self, prompt: Prompt) -> RequestBody:
+        """The body of a request with pictures or documents. Raises `MediaError`."""
+        assert self._templates is not None
+        whole, _ = self._templates
+        shared, head = self._shared, self._head
+        parts: list[Part | dict[str, Any]] = list(prompt.parts)
+        last = parts[shared - 1] if shared else None
+
+        def block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
+            made = _block(part, media_type, data)
+            if self._is_anthropics and part.kind == "image":
+                made |= _NEVER_SCALED
+            return made | _MARK if part is last else made
+
+        behind = parts[shared] if len(parts) > shared else None
+        if head and isinstance(behind, str) and behind.startswith(head):
+            parts[shared : shared + 1] = [_marked(head), behind[len(head) :]]
+        return whole.holding(content_pieces(parts, block))
 
     def _new_templates(self) -> tuple[BodyTemplate, BodyTemplate]:
         """Of a request whose prompt is in one piece, and of one with its head apart."""
@@ -341,27 +397,46 @@ class AnthropicProvider:
             return behind_head.around(prompt[len(self._head) :])
         return whole.around(prompt)
 
-    async def count_tokens(self, prompt: str) -> int | None:
+    async def count_tokens(self, prompt: str | Prompt) -> int | None:
         """The input tokens of a request by the API's own count; None where it can't be had."""
         anthropic = sdk()
         try:
+            messages = (
+                _turn(prompt, self._head)
+                if isinstance(prompt, str)
+                else (await asyncio.to_thread(self._written, prompt))["messages"]
+            )
             async with asyncio.timeout(min(self._timeout, 20)):
-                counted = await self._client.messages.count_tokens(
-                    messages=_turn(prompt, self._head), **self._fixed
-                )
+                counted = await self._client.messages.count_tokens(messages=messages, **self._fixed)
         except (anthropic.AnthropicError, OndineError, TimeoutError, OSError, ValueError):
             return None
         return int(counted.input_tokens)
 
-    def batch_request(self, custom_id: str, prompt: str) -> bytes:
-        """The JSON of what `send` would send, as one request of a batch."""
+    @property
+    def _is_anthropics(self) -> bool:
+        """Whether it is the API's own server that answers, and no other that speaks it."""
+        return self.base_url is None and not self.row.client
+
+    def batch_request(self, custom_id: str, prompt: str | Prompt) -> bytes:
+        """The JSON of what `send` would send, as one request of a batch.
+
+        With pictures or documents it is called in a thread. Raises `MediaError`.
+        """
+        if not isinstance(prompt, str):
+            name = json.dumps(custom_id).encode()
+            return b'{"custom_id": %b, "params": %b}' % (name, self.write(prompt).whole())
         params = self._parameters(_turn(prompt, self._head))
         whole = {"custom_id": custom_id, "params": params}
         return json.dumps(whole, ensure_ascii=False).encode("utf-8", "replace")
 
-    def request_bytes(self, prompt: str) -> int:
+    def _written(self, prompt: Prompt) -> dict[str, Any]:
+        return _parameters_in(self.write(prompt))
+
+    def request_bytes(self, prompt: str | Prompt) -> int:
         """A bound on input tokens: one token holds at least one byte of the request's texts."""
-        return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        if isinstance(prompt, str):
+            return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        return self._constant_bytes + prompt.size
 
     def _of_status(self, error: Any) -> RowError | FatalProviderError:
         """Which of our errors an HTTP status means."""
@@ -453,8 +528,24 @@ def _is_split(prompt: str, head: str) -> bool:
     return bool(head) and prompt.startswith(head) and bool(prompt[len(head) :].strip())
 
 
+def _block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
+    """A picture or document as a block of the Messages API."""
+    source = (
+        {"type": "url", "url": part.url}
+        if part.url
+        else {"type": "base64", "media_type": media_type, "data": data}
+    )
+    return {"type": part.kind, "source": source}
+
+
+def _parameters_in(body: RequestBody) -> dict[str, Any]:
+    """What a body was written of, for the SDK's own way; in a thread."""
+    parameters: dict[str, Any] = json.loads(body.whole())
+    return parameters
+
+
 def _marked(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
+    return {"type": "text", "text": text, **_MARK}
 
 
 async def _body(response: Any) -> bytes:

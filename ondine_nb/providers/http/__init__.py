@@ -1,7 +1,8 @@
-"""What every API over HTTP needs: errors read, answers bounded, batches, a fast path."""
+"""What every API over HTTP needs: its address, errors, answers bounded, batches, a fast path."""
 
 from __future__ import annotations
 
+from .base_url import BaseUrl
 from .batch_calls import (
     CALL_SECONDS,
     CREATE_SECONDS,
@@ -14,6 +15,7 @@ from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
 from .connections import CONNECTING, connections, time_bounds
 from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
 from .fast_path import BodyTemplate, FastPath, RawResponse, TimeLimit
+from .request_body import RequestBody, content_pieces
 
 __all__ = [
     "CALL_SECONDS",
@@ -21,16 +23,19 @@ __all__ = [
     "CREATE_SECONDS",
     "ENCODINGS",
     "MOST_BYTES",
+    "BaseUrl",
     "BatchCalls",
     "BodyTemplate",
     "FastPath",
     "NoSuchBatchError",
     "RawResponse",
+    "RequestBody",
     "TimeLimit",
     "Unpacking",
     "causes",
     "check_redirect",
     "connections",
+    "content_pieces",
     "failed",
     "guard",
     "not_answered",

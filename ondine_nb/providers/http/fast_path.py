@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from .bounded import MOST_BYTES, Unpacking
+from .request_body import RequestBody
 
 __all__ = ["BodyTemplate", "FastPath", "RawResponse", "TimeLimit"]
 
@@ -40,6 +41,10 @@ class BodyTemplate:
     def around(self, prompt: str) -> bytes:
         """The body of the request with this prompt."""
         return self._before + _utf8(json.dumps(prompt, ensure_ascii=False)) + self._behind
+
+    def holding(self, content: Iterable[bytes]) -> RequestBody:
+        """The body of the request whose prompt is this JSON, in pieces."""
+        return RequestBody((self._before, *content, self._behind))
 
 
 def _utf8(text: str) -> bytes:
@@ -76,16 +81,16 @@ class FastPath:
     def of(
         cls, client: Any, http: Any, response: Any, connecting: float | None = None
     ) -> FastPath | None:
-        """The short way beside `client`, whose request over `http` got the raw `response`.
+        """The short way beside `client`, whose request over `http` got this `response`.
 
         A new connection may take `connecting` seconds (None: any time).
 
         None where each request needs the SDK: tokens that expire, redirects, a proxy, tracing,
         another transport than the one that is known here.
         """
-        if client.credentials is not None or response.http_response.history:
+        if client.credentials is not None or response.history:
             return None
-        return cls.like(http, response.http_request, connecting)
+        return cls.like(http, response.request, connecting)
 
     @classmethod
     def like(cls, http: Any, request: Any, connecting: float | None = None) -> FastPath | None:
@@ -96,9 +101,14 @@ class FastPath:
         session = _plain_session(find(request.url))
         return None if session is None else cls(session, request, connecting)
 
-    async def post(self, body: bytes) -> RawResponse:
+    async def post(self, body: bytes | RequestBody) -> RawResponse:
         """Post `body`. Raises what aiohttp raises."""
-        async with self._session.post(self._url, data=body, **self._options) as response:
+        options = self._options
+        if isinstance(body, RequestBody):
+            headers = options["headers"].copy()
+            headers.update(body.headers)
+            options = {**options, "headers": headers}
+        async with self._session.post(self._url, data=body, **options) as response:
             status, headers = response.status, response.headers
             encoding = headers.get("content-encoding")
             if encoding is None and (response.content_length or MOST_BYTES) < MOST_BYTES:

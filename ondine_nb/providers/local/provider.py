@@ -22,7 +22,8 @@ class LocalProvider(AnthropicProvider):
     max_concurrency = 4
     default_max_tokens = 256
     context_tokens = 1024
-    batches = models = None  # type: ignore[assignment]
+    batches = models = write = None  # type: ignore[assignment]
+    parts = frozenset({"text"})
     keeps_rows_apart = travels = False
 
     def __init__(self, *, asked: bool = True) -> None:

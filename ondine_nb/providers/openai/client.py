@@ -21,20 +21,24 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
+from ...models import MediaPart, Prompt
 from ..base import Answer, BatchApi, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
-from ..base_url import BaseUrl
 from ..http import (
     CONNECTING,
+    BaseUrl,
     BodyTemplate,
     FastPath,
+    RequestBody,
     TimeLimit,
     causes,
     connections,
+    content_pieces,
     not_answered,
     time_bounds,
     timed_out,
 )
 from ..known import KNOWN, KnownProvider
+from ..media_rules import MediaRules, chat_rules
 from ..pricing import ModelPrice, find_batch_price, find_price
 from .answers import error_in, read_chat
 from .errors import ErrorBody, error_of
@@ -57,6 +61,7 @@ _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
 _MAY_NOT_REASON = re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
+_TAKE_DOCUMENTS = ("openai", "azure", "openrouter")
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
 # A server of which nothing is known but that it is one of Chat Completions.
 _UNKNOWN = KnownProvider(name="chat", title="Chat Completions", wire="chat", extra="openai")
@@ -151,6 +156,17 @@ class OpenAIProvider:
         return made
 
     @property
+    def parts(self) -> frozenset[str]:
+        """What is known to be taken: pictures, where the model has eyes; PDFs by few."""
+        documents = self.row.name in _TAKE_DOCUMENTS
+        return frozenset({"text", "image", "document"} if documents else {"text", "image"})
+
+    @property
+    def fetches(self) -> frozenset[str]:
+        """What the server fetches by its URL."""
+        return frozenset() if self.row.local or self.row.name == "gemini" else frozenset({"image"})
+
+    @property
     def unable(self) -> str:
         """Why it can answer nothing but what the journal has; "" where it can."""
         if importlib.util.find_spec("openai") is None:
@@ -166,6 +182,11 @@ class OpenAIProvider:
         if wire not in ("", WIRE):
             raise unknown_wire(wire)
         return read_chat(raw)
+
+    @property
+    def media_rules(self) -> MediaRules:
+        """How the model takes pictures and documents."""
+        return chat_rules(self.model)
 
     async def open(self, settings: Settings, concurrency: int) -> None:
         """Get the client ready in a thread; it connects on the loop of its first request."""
@@ -237,10 +258,15 @@ class OpenAIProvider:
 
         return ChatBatches(self)
 
-    def body(self, prompt: str) -> bytes:
-        """The JSON of what `send` would send."""
+    def body(self, prompt: str | Prompt) -> bytes:
+        """The JSON of what `send` would send; with pictures or documents it is called in a thread.
+
+        Raises `MediaError`.
+        """
         assert self._template is not None
-        return self._template.around(prompt)
+        if isinstance(prompt, str):
+            return self._template.around(prompt)
+        return self.write(prompt).whole()
 
     async def models(self) -> list[dict[str, Any]]:
         """What the server offers, as it says. Raises what `send` raises."""
@@ -271,12 +297,22 @@ class OpenAIProvider:
         if client is not None:
             await client.close()
 
-    async def send(self, prompt: str) -> Reply:
-        """One attempt, by the short way where there is one. Raises what `Provider.send` says."""
+    def write(self, prompt: Prompt) -> RequestBody:
+        """The body of a request with pictures or documents. Raises `MediaError`."""
+        if self._template is None:
+            raise RowError(self.unable or "the provider isn't open")
+        return self._template.holding(content_pieces(prompt.parts, _block))
+
+    async def send(self, prompt: str | RequestBody) -> Reply:
+        """One attempt, by the short way where there is one. Raises what `Provider.send` says.
+
+        `prompt` is a text, or what `write` made.
+        """
         if self._template is None:
             raise RowError(self.unable or "the provider isn't open")
         started = time.perf_counter()
-        body, path = self._template.around(prompt), self._fast_path
+        body = self._template.around(prompt) if isinstance(prompt, str) else prompt
+        path = self._fast_path
         taken = None if path is None else await self._by_fast_path(path, body)
         raw, headers = taken or await self._by_sdk(body)
         latency = time.perf_counter() - started
@@ -284,7 +320,7 @@ class OpenAIProvider:
             raise self._of_body(raw, headers)
         return Reply(on_wire(WIRE, raw), limits_told(headers), latency)
 
-    async def _by_fast_path(self, path: FastPath, body: bytes) -> _Got | None:
+    async def _by_fast_path(self, path: FastPath, body: bytes | RequestBody) -> _Got | None:
         """The body and headers of the answer; None for a redirect, which the SDK follows."""
         try:
             async with TimeLimit(self._timeout):
@@ -299,12 +335,15 @@ class OpenAIProvider:
             raise self._of_response(response)
         return (taken.body, taken.headers) if taken.status < 300 else None
 
-    async def _by_sdk(self, body: bytes) -> _Got:
+    async def _by_sdk(self, body: bytes | RequestBody) -> _Got:
         openai, httpx2 = importlib.import_module("openai"), importlib.import_module("httpx2")
+        options = {"headers": body.headers} if isinstance(body, RequestBody) else {}
         try:
             # The SDK's time-out bounds the gap between two reads; this one bounds the attempt.
             async with TimeLimit(self._timeout):
-                response = await self._client.post(_PATH, cast_to=httpx2.Response, content=body)
+                response = await self._client.post(
+                    _PATH, cast_to=httpx2.Response, content=body, options=options
+                )
                 content = await response.aread()
         except TimeoutError as error:
             raise timed_out(self._timeout, error) from None
@@ -320,13 +359,15 @@ class OpenAIProvider:
             self._fast_path = FastPath.like(self._http, response.request, connecting)
         return content, response.headers
 
-    async def count_tokens(self, prompt: str) -> int | None:
+    async def count_tokens(self, prompt: str | Prompt) -> int | None:
         """None: Chat Completions count no tokens beforehand."""
         return None
 
-    def request_bytes(self, prompt: str) -> int:
+    def request_bytes(self, prompt: str | Prompt) -> int:
         """A bound on input tokens: one token holds at least one byte of the request's texts."""
-        return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        if isinstance(prompt, str):
+            return self._constant_bytes + len(prompt.encode("utf-8", "replace"))
+        return self._constant_bytes + prompt.size
 
     def _of_response(self, response: Any) -> RowError | FatalProviderError:
         """Which of our errors an HTTP status means."""
@@ -399,6 +440,17 @@ def _versioned(at: BaseUrl, row: KnownProvider) -> BaseUrl:
     path = "/openai/v1" if row.name == "azure" else "/v1"
     bare_is_its_own = row.base_url == at.identity  # a row that has no path there
     return at if bare_is_its_own else BaseUrl(at.identity + path, (), at.login, at.secret)
+
+
+def _block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
+    """A picture or document as a part of a turn. A file's own name isn't told: it decides nothing
+    that is in the key.
+    """
+    if part.kind == "image":
+        url = part.url or f"data:{media_type};base64,{data}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    held = {"filename": "document.pdf", "file_data": f"data:{media_type};base64,{data}"}
+    return {"type": "file", "file": held}
 
 
 def _of_openai_only() -> list[str]:

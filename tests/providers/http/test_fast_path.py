@@ -169,15 +169,16 @@ async def test_what_needs_the_sdk_each_time_goes_by_it(
     server: MessagesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(server.url) as provider:
-        response = await provider._client.messages.with_raw_response.create(
+        raw = await provider._client.messages.with_raw_response.create(
             max_tokens=5, messages=_turn("hi", ""), model=HAIKU
         )
+        response = raw.http_response
         client, http = provider._client, provider._http
         assert FastPath.of(client, http, response) is not None
         with_tokens = SimpleNamespace(credentials=object())
         assert FastPath.of(with_tokens, http, response) is None
         assert FastPath.of(client, SimpleNamespace(), response) is None
-        transport = http._transport_for_url(response.http_request.url)
+        transport = http._transport_for_url(response.request.url)
         monkeypatch.setattr(transport, "proxy", object())
         assert FastPath.of(client, http, response) is None
         monkeypatch.setattr(transport, "proxy", None)

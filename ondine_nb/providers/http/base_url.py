@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ..errors import ConfigurationError
+from ...errors import ConfigurationError
 
 __all__ = ["BaseUrl"]
 

@@ -15,7 +15,7 @@ from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.providers import Settings
 from ondine_nb.providers.anthropic.client import AnthropicProvider
-from ondine_nb.providers.base_url import BaseUrl
+from ondine_nb.providers.http.base_url import BaseUrl
 from tests.asking import ended, texts
 from tests.server import MessagesServer
 
