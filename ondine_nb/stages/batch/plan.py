@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from ..errors import (
+from ...errors import (
     BatchExpiredError,
     BatchResultMissingError,
     BudgetExceededError,
@@ -19,12 +19,13 @@ from ..errors import (
     RowError,
     RunError,
 )
-from ..journal import ENDED, BatchRecord
-from ..models import NO_USAGE, ZERO, Prompt
-from ..orchestration import ExecutionContext, Row
-from ..providers import BatchApi, BatchResult, ModelPrice
-from ..sending import AnswerShare, Endpoint, Question, Request, Sender
-from .batch_job import (
+from ...journal import ENDED, BatchRecord
+from ...models import NO_USAGE, ZERO, Prompt
+from ...orchestration import ExecutionContext, Row
+from ...providers import BatchApi, BatchResult, ModelPrice
+from ...sending import AnswerShare, Endpoint, Question, Request, Sender
+from ..plan import Asked, Plan
+from .job import (
     Batch,
     BatchedQuestion,
     BatchJob,
@@ -33,7 +34,6 @@ from .batch_job import (
     error_of,
     left_behind,
 )
-from .plan import Asked, Plan
 
 __all__ = ["PACE", "Batches"]
 
