@@ -530,6 +530,7 @@ class JointEstimator:
 
     @property
     def tally(self) -> Tally:
+        """The counts of the first one's rows, with the requests of all."""
         first, *others = (each.tally for each in self.estimators)
         requests = first.requests + sum(each.requests for each in others)
         return replace(first, requests=requests)
