@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
+    from .groups import Groups
     from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
@@ -23,6 +24,7 @@ __all__ = [
     "Fetched",
     "Frame",
     "FrameSource",
+    "Groups",
     "Media",
     "MediaReader",
     "Sink",
@@ -49,6 +51,7 @@ __getattr__: Callable[[str], Any] = lazily(
         "Fetched": "media",
         "Frame": "frames",
         "FrameSource": "source",
+        "Groups": "groups",
         "MEDIA_ENDINGS": "media",
         "Media": "media",
         "MediaReader": "media",

@@ -17,11 +17,20 @@ from typing import Any
 from ..errors import MalformedAnswerError
 from ..evaluation import Examples
 from ..models import ZERO, CostEstimate, MediaCounts, Part, Prompt, Usage
-from ..orchestration import ExecutionContext, Row, RowSet, RowStream
+from ..orchestration import ExecutionContext, Row, RowSet, RowStage, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
 from ..providers import Answer, BatchLimits, ModelPrice
-from ..sending import Endpoint, answer_in, least_tokens
-from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage, ballots_of
+from ..sending import Endpoint, Question, Request, answer_in, least_tokens
+from ..stages import (
+    Asked,
+    Batches,
+    GroupStage,
+    InvokeStage,
+    MergeDraft,
+    Plan,
+    PromptStage,
+    ballots_of,
+)
 from ..text import dollars
 from .records import same_question
 
@@ -53,10 +62,13 @@ class Tally:
     request for each would hold, `body_bytes` about what all bodies have. Of each request, `sizes`
     has the bytes of its texts, and `weights` what else there is, too: what its input tokens go by.
     A token of a picture or document counts as four bytes in both; `media` counts these. `ceiling`
-    is the most USD that all can lead to, `first` what it is where no answer breaks the schema.
+    is the most USD that all can lead to, `first` what it is where no answer breaks the schema. Of
+    groups, `rows` are their number, and `levels` how many questions the tallest one takes, one
+    after another.
     """
 
     rows: int = 0
+    levels: int = 1
     skipped: int = 0
     from_journal: int = 0
     duplicates: int = 0
@@ -93,6 +105,7 @@ class Estimator:
         *,
         examples: Examples | None = None,
         attached: Sequence[Part] = (),
+        groups: GroupStage | None = None,
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -109,7 +122,8 @@ class Estimator:
         self.tally: Tally = Tally()
         self._examples = examples
         self._attached = tuple(attached)
-        self._prompts = PromptStage(template, examples, attached)
+        self._groups = groups
+        self._prompts: RowStage = groups or PromptStage(template, examples, attached)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -172,10 +186,43 @@ class Estimator:
         seen: set[bytes] = set()
         for chunk in self.rows.chunks(self._prompts.columns):
             await self._prompts.prepare(chunk, self._context)
+            if self._groups is not None:
+                await self._count_trees(self._groups, chunk, seen)
+                chunk = [row for row in chunk if row.prompt is not None or row.settled]
             asked = chunk if self.votes == 1 else ballots_of(chunk, self.votes)
             await self.asker.meet(asked)
             self._count_requests(self._count(asked, seen), more=True)
         self._count_requests([], more=False)
+
+    async def _count_trees(self, groups: GroupStage, rows: Sequence[Row], seen: set[bytes]) -> None:
+        """Count the groups that take several requests, and what these are."""
+        tally = self.tally
+        worded, drafts = await groups.forecast(rows)
+        climbing = [row for row in rows if row.prompt is None and not row.settled]
+        asked = self._count(worded, seen)
+        tally.rows += len(climbing) - len(worded)  # they are questions of these groups
+        tally.levels = max(tally.levels, groups.levels)
+        self._count_requests(asked, more=True)
+        for draft in drafts:
+            self._count_draft(draft)
+
+    def _count_draft(self, draft: MergeDraft) -> None:
+        """Count a question that merges answers that aren't there yet: as long as answers are."""
+        tally, alone = self.tally, self.answers.alone
+        likely = self._likely_output() * _BYTES_A_TOKEN * draft.answers
+        longest = alone.settings.max_tokens * _BYTES_A_TOKEN * draft.answers
+        request = Request(alone, draft.prompt, ((Question(b""), draft.row),)).measure()
+        worst = alone.ceiling(request.bound + max(likely, longest))
+        tally.questions += 1
+        tally.requests += 1
+        tally.ceiling += worst * self.times
+        tally.first += worst
+        size = request.prompt.size + likely + alone.constant_bytes
+        tally.unpacked_bytes += size
+        tally.text_bytes += size
+        tally.sizes.append(size)
+        tally.weights.append(request.bound + likely)
+        tally.body_bytes += request.bound + likely
 
     def _count(
         self, chunk: Sequence[Row], seen: set[bytes], *, release: bool = True
@@ -359,6 +406,8 @@ class Estimator:
         if isinstance(self.answers, Batches):
             notes.append("at the price of batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
+        if self._groups is not None:
+            notes.insert(0, self._groups_note(self._groups))
         if self._examples is not None:
             notes += [self._examples.line, self._examples_note(self._examples)]
         if tally.packed:
@@ -373,6 +422,18 @@ class Estimator:
                 f", asked again {self.times - 1} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _groups_note(self, groups: GroupStage) -> str:
+        """How many groups there are, and what the trees over large ones come to."""
+        leaves, merges = groups.leaves, groups.merges
+        said = f"{len(groups.groups):,} groups of {groups.groups.rows:,} rows"
+        if not merges:
+            return f"{said}, each in one request"
+        requests = f"{leaves + merges:,} requests"
+        return (
+            f"{said}: {requests}, {leaves:,} about rows and {merges:,} that merge answers, on "
+            f"{groups.levels} levels at most"
+        )
 
     def _examples_note(self, shown: Examples) -> str:
         """What the examples add to each request and to the bill, and whether they are cached."""
@@ -470,6 +531,7 @@ class JointEstimator:
 
     @property
     def tally(self) -> Tally:
+        """The counts of the first one's rows, with the requests of all."""
         first, *others = (each.tally for each in self.estimators)
         requests = first.requests + sum(each.requests for each in others)
         return replace(first, requests=requests)
@@ -520,6 +582,7 @@ def projected(
     """
     metrics, spent = context.metrics, context.accumulated_cost
     left = max(0, context.total_rows - context.done_rows)
+    left += 0 if metrics.groups is None else metrics.groups.left
     if metrics.paid_questions > metrics.paid:
         left = math.ceil(left * metrics.paid / metrics.paid_questions)
     if requests is not None:

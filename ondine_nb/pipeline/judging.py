@@ -69,7 +69,7 @@ class JudgedRun:
             rows = list(rowset.rows)
             self.frame = run.pipeline.frame
             self._outputs = [{} if row is None else row.outputs for row in rows]
-        columns = run.pipeline.template.columns if on is None else on
+        columns = run.pipeline.key_columns if on is None else on
         self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
         labels = LabelSet(run.name, run.pipeline.journal.folder)
         self.rows: RowLabels = RowLabels(labels, self.frame, self.on)

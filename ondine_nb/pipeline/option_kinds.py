@@ -30,6 +30,7 @@ class Kind(Enum):
     PATH = auto()
     PAIRS = auto()  # names with values
     NAMES = auto()  # several names, with commas between them on the line
+    COLUMNS = auto()  # names of columns, kept as a tuple; none of them is a value, too
     OBJECT = auto()  # whoever takes it checks it
 
 
@@ -244,6 +245,19 @@ def _names(option: Option, value: Any) -> tuple[str, ...]:
     return kept
 
 
+def _columns(option: Option, value: Any) -> tuple[str, ...]:
+    """By commas from a text; a name that has one stands in a list."""
+    names = value.split(",") if isinstance(value, str) and value.strip() else value or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            f"{option.long} has to be columns by name, like {option.usage}, not {value!r}"
+        )
+    names = tuple(name.strip() for name in names) if isinstance(value, str) else tuple(names)
+    if "" in names:
+        raise ConfigurationError(f"{option.long} is {value!r}: a name is missing beside a comma")
+    return names
+
+
 _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.TEXT: _text,
     Kind.NAME: _name,
@@ -256,4 +270,5 @@ _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.PATH: lambda option, value: os.fspath(value),
     Kind.PAIRS: _pairs,
     Kind.NAMES: _names,
+    Kind.COLUMNS: _columns,
 }

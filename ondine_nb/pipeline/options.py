@@ -314,6 +314,25 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_SENT,
     )
+    by: tuple[str, ...] | None = option(
+        None,
+        "one answer for each group of rows with equal values there; bare: one for all rows",
+        Kind.COLUMNS,
+        metavar="COLUMN[,COLUMN]",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
+    group_tokens: int | None = option(
+        None,
+        "a group with more tokens, about, is asked in parts; else one that doesn't fit the model",
+        Kind.WHOLE,
+        metavar="N",
+        unit="tokens",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
     sample: int | None = option(
         None,
         "only N rows, always the same ones",
@@ -541,6 +560,7 @@ NEEDS: dict[str, str] = {
     "require_evidence": "evidence",
     "votes": "schema",
     "models": "schema",
+    "group_tokens": "by",
 }
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -557,9 +577,32 @@ CONFLICTS: tuple[Conflict, ...] = (
         remedy="leave one of them out, or take --examples-by stratified",
     ),
     Conflict(
+        "--by",
+        "--pack",
+        "A group is many rows in one request already",
+    ),
+    Conflict(
+        "--by",
+        "--evidence",
+        "A quote is looked for in a row's own text: have the answer name its rows, by list[row]",
+    ),
+    *(
+        Conflict(
+            "--by",
+            shown,
+            "An example shows one row and its answer, and here a prompt has all rows of a group",
+        )
+        for shown in ("--examples-by nearest", "--examples")
+    ),
+    Conflict(
         "--pack",
         "--attach",
         "A pack is one text that asks of many rows, and each of them is asked with the file",
+    ),
+    Conflict(
+        "--by",
+        "--attach",
+        "A group may be asked in parts that are merged, and the file would go with each of them",
     ),
     Conflict(
         "--attach",
@@ -578,6 +621,14 @@ CONFLICTS: tuple[Conflict, ...] = (
             "Examples are labels without quotes, and would show the model answers that have none",
         )
         for shown in ("--examples-by nearest", "--examples")
+    ),
+    *(
+        Conflict(
+            several,
+            "--by",
+            "A group's tree is asked node by node, and each vote would be another tree",
+        )
+        for several in ("--votes", "--models")
     ),
     *(
         Conflict(
@@ -612,6 +663,7 @@ COMBINED: tuple[str, ...] = tuple(
         "attach",
         "votes",
         "models",
+        "by",
         "evidence",
         "examples",
         "examples_by",

@@ -10,7 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, Frame, FrameSource, Source, open_source, open_target, reads_from
+from ..data import (
+    Column,
+    Frame,
+    FrameSource,
+    Groups,
+    Source,
+    open_source,
+    open_target,
+    reads_from,
+)
 from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
 from ..evaluation.evidence import MATCHES
@@ -30,15 +39,13 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
-from ..sending import PACK_MARK, SessionBudget, question_key, reader_of
+from ..sending import PACK_MARK, Endpoint, SessionBudget, question_key, reader_of
 from ..stages import (
     REASKS,
+    GroupStage,
     InvokeStage,
     JournalOnlyStage,
     LoadStage,
-    ParseStage,
-    PromptStage,
-    VoteStage,
     decided_columns,
     evidence_columns,
 )
@@ -49,17 +56,21 @@ from .build import (
     before_text,
     budget_of,
     check_batches,
+    check_group_batches,
     check_media,
     check_packs,
     evidence_in,
     evidence_stage,
     examples_in,
     executor_of,
+    grouping_of,
+    groups_in,
     own_provider,
     produced,
     provider_of,
     reading,
     routes_of,
+    row_stages,
     settings_of,
 )
 from .estimate import Estimator, JointEstimator
@@ -142,7 +153,11 @@ class Pipeline:
         added = [
             column.name for column in (*self._evidence_columns(), *produced(self.extra_stages))
         ]
-        self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
+        self.groups: Groups | None = groups_in(
+            self.options, self.source, self.template, self.schema
+        )
+        heads = self.source.empty() if self.groups is None else self.groups.heads
+        heads.check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
         self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
@@ -161,6 +176,8 @@ class Pipeline:
                 check_batches(voter)
             if self.options.pack > 1:
                 check_packs(voter)
+        if self.groups is not None:
+            self._check_groups(self.groups)
 
     def _voters(self) -> tuple[tuple[Provider, Settings], ...]:
         """Who is asked each row, and how: one provider, or one for each of `models`."""
@@ -178,6 +195,12 @@ class Pipeline:
     def _settings_of(self, provider: Provider) -> Settings:
         return settings_of(self.options, provider, self.asked, self.head, self.attached)
 
+    def _check_groups(self, groups: Groups) -> None:
+        alone = Endpoint(self.provider, self.settings)
+        grouping = grouping_of(self.options, self.template, groups, alone)
+        if self.options.batch:
+            check_group_batches(grouping)
+
     def _check_not_read(self, data: Any) -> None:
         target = self.options.to
         if target is not None and reads_from(data, target):
@@ -192,8 +215,10 @@ class Pipeline:
         return self.options.sample is None and not isinstance(self.source, FrameSource)
 
     def _rows_in_memory(self) -> Frame:
-        """The frame whose rows are asked; of a stream, one without rows."""
+        """The frame whose rows are asked, one for each group; of a stream, one without rows."""
         source, sample = self.source, self.options.sample
+        if self.groups is not None:
+            return self.groups.heads
         if not isinstance(source, FrameSource):
             return source.empty() if sample is None else source.head(sample)
         frame = source.frame
@@ -228,6 +253,37 @@ class Pipeline:
     def votes(self) -> int:
         """How many answers decide a row's fields: one for each vote of each model."""
         return self.options.votes * len(self.voters)
+
+    @property
+    def given(self) -> Frame:
+        """The frame that was given; without `by` that is the one whose rows are asked."""
+        return self.frame if self.groups is None else self.groups.frame
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns of the asked frame by which its rows are told apart: those of the prompt."""
+        return self.template.columns if self.groups is None else self.groups.by
+
+    def prompt_at(self, position: int) -> Prompt | None:
+        """What the row at this position is asked, rendered again; None where nothing is.
+
+        Of a group it is the last question: None while answers that it merges aren't there. Usable
+        with or without a running loop. Raises what a cell's own text raises.
+        """
+        if self.groups is None:
+            ((values,),) = self.frame.iter_rows(self.template.columns, positions=[position])
+            return self.template.render(values)
+        rows = RowSet(self.frame, rerun=[position])
+        stage = self.plan(rows).stages[1]
+        assert isinstance(stage, GroupStage)
+        ((row,),) = rows.chunks(stage.columns)
+        return run_in_thread(lambda: stage.prompt_of(row))
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns of the given frame that decide what is asked."""
+        by = self.options.by or ()
+        return tuple(dict.fromkeys([*by, *self.template.columns]))
 
     @property
     def examples(self) -> Examples | None:
@@ -269,16 +325,22 @@ class Pipeline:
     ) -> Estimator | JointEstimator:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
-        each = [self._estimator(plan, asker, rows) for asker in plan.askers]
+        first = None
+        if self.groups is not None:  # one of its own: the run's makes each group once
+            first = self._row_stages(plan.askers, again=plan.rowset.rerun is not None)[0]
+        each = [self._estimator(plan, asker, rows, first) for asker in plan.askers]
         return each[0] if len(each) == 1 else JointEstimator(each)
 
-    def _estimator(self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None) -> Estimator:
+    def _estimator(
+        self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
+    ) -> Estimator:
         return Estimator(
             reading(self.template, self.provider, self.options),
             rows or plan.rowset,
             asker,
             examples=self.examples,
             attached=self.attached,
+            groups=first if isinstance(first, GroupStage) else None,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
@@ -292,6 +354,12 @@ class Pipeline:
         Of a small frame, when the run has prepared its rows; else by 200 of them, now.
         """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
+            return
+        if self.groups is not None:
+            with contextlib.suppress(OndineError):  # the run itself will say so
+                some = RowSet(self.frame, rerun=self.frame.sample_positions(200))
+                share = await self.estimator(plan, some).quick()
+                tell(share.scaled(len(self.frame)) if len(self.frame) > 200 else share)
             return
         estimator = self.estimator(plan)
         if len(self.frame) <= RowSet.CHUNK and isinstance(estimator, Estimator):
@@ -309,9 +377,12 @@ class Pipeline:
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
 
-        Of a stream, its first `n` rows.
+        Of a stream, its first `n` rows; with `by`, of `n` groups.
         """
         frame = self.frame
+        if self.groups is not None:
+            by = {"by": self.options.by, "group_tokens": self.options.group_tokens}
+            return self._over(self.groups.frame.native, sample=n, **by).execute().data
         some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
         return self._over(some).execute().data
 
@@ -386,7 +457,7 @@ class Pipeline:
         """Raises `ConfigurationError` where this isn't the recorded run once more."""
         check_stages(settings, [stage.name for stage in self.extra_stages])
         if not self.streams:
-            check_frame(settings, self.frame)
+            check_frame(settings, self.given)
         here = self.provider.identity
         names = (here, *capabilities(self.provider).earlier_identities)
         questions = {without_login(name): self._question(name) for name in names}
@@ -436,34 +507,17 @@ class Pipeline:
         askers = [asker(self._own(each), how, grows=grows) for each, how in self.voters]
         stages: list[PipelineStage] = [
             LoadStage(rows),
-            PromptStage(
-                reading(self.template, self.provider, options), self.examples, self.attached
-            ),
-            *self._journal_only(askers),
-            *self._answering(askers),
+            *self._row_stages(askers, again=rowset is not None),
+            *self._evidence_stages(askers[0]),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
 
-    def _answering(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
-        """What gets a row's answer and parses it, or decides by several of them."""
-        schema, column = self.schema, self.options.column
-        voters = [
-            (
-                asker,
-                ParseStage(self.asked, asker, column=column, in_prose=asker.routes is not None),
-            )
-            for asker in askers
-        ]
-        if schema is None or not self.options.decided:
-            return [*voters[0], *self._evidence_stages(voters[0][0])]
-        return [VoteStage(voters, schema, votes=self.options.votes)]
-
-    def _journal_only(self, askers: Sequence[InvokeStage]) -> list[PipelineStage]:
+    def _journal_only(self, askers: Sequence[InvokeStage]) -> list[JournalOnlyStage]:
         """What stands before those that ask where nothing new can be answered, or may be asked."""
-        stages = list[PipelineStage]()
+        stages = list[JournalOnlyStage]()
         for (provider, settings), asker in zip(self.voters, askers, strict=True):
             lookup = asker.lookup
             if why := capabilities(provider).unable or self.nothing_new:
@@ -494,12 +548,25 @@ class Pipeline:
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
 
+    def _row_stages(self, askers: Sequence[InvokeStage], *, again: bool) -> list[PipelineStage]:
+        return row_stages(
+            self.options,
+            reading(self.template, self.provider, self.options),
+            self.asked,
+            askers,
+            examples=self.examples,
+            attached=self.attached,
+            groups=self.groups,
+            gates=self._journal_only(askers),
+            again=again,
+        )
+
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
         context.settings = record(
             name=self.name,
-            frame=self.frame,
-            columns=self.template.columns,
+            frame=self.given,
+            columns=self.read_columns,
             prompt=self.prompt,
             options=self.options,
             question=self._question(self.provider.identity),
@@ -518,8 +585,8 @@ class Pipeline:
     def _run(self, streaming: bool = False) -> Run:
         return Run(self, plan=self.plan(streaming=streaming))
 
-    def _over(self, data: Any) -> Pipeline:
-        """The same pipeline over other rows of the same frame."""
+    def _over(self, data: Any, **more: Any) -> Pipeline:
+        """The same pipeline over other rows of the same frame, with more options."""
         options = {
             name: value
             for name, value in vars(self.options).items()
@@ -537,7 +604,7 @@ class Pipeline:
             journal=self.journal,
             name=self.name,
             provider=self._given_provider,
-            **options,
+            **(options | more),
         )
         pipeline.recorded = False
         return pipeline if self._session is None else pipeline.within(self._session)
@@ -565,27 +632,36 @@ class Pipeline:
         """Whether the journal has an answer of `provider` to any of (the first) rows."""
         if self.options.fresh or not self.journal.folder.is_dir():
             return False
-        rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
-        if len(rows) > _LOOKED_UP:
-            rows = rows.take(rows.sample_positions(_LOOKED_UP))
         settings = settings_of(self.options, provider, self.asked, self.template.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
-        template = reading(self.template, provider, self.options)
-        attached = attached_in(self.options, provider)
-        for chunk in rows.iter_rows(template.columns):
-            for values in chunk:
-                with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
-                    if (prompt := self._prompt(template, values)) is not None:
-                        prompt = Prompt(*attached, *prompt.parts)
-                        own = hasher.copy()
-                        own.update(prompt.key_bytes)
-                        keys += [own.digest(), own.digest() + PACK_MARK]
+        for prompt in self._some_prompts(Endpoint(provider, settings)):
+            own = hasher.copy()
+            own.update(prompt.key_bytes)
+            keys += [own.digest(), own.digest() + PACK_MARK]
 
         async def found() -> bool:
             await self.journal.refresh()
             return bool(await self.journal.lookup(keys))
 
         return run_in_thread(found)
+
+    def _some_prompts(self, alone: Endpoint) -> Iterator[Prompt]:
+        """The prompts of (the first) rows; of groups, of their first leaves."""
+        if self.groups is not None:
+            yield from grouping_of(self.options, self.template, self.groups, alone).first_leaves(
+                _LOOKED_UP
+            )
+            return
+        rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
+        if len(rows) > _LOOKED_UP:
+            rows = rows.take(rows.sample_positions(_LOOKED_UP))
+        template = reading(self.template, alone.provider, self.options)
+        attached = attached_in(self.options, alone.provider)
+        for chunk in rows.iter_rows(template.columns):
+            for values in chunk:
+                with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
+                    if (prompt := self._prompt(template, values)) is not None:
+                        yield Prompt(*attached, *prompt.parts)
 
     def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""
@@ -603,6 +679,11 @@ class Pipeline:
             raise ConfigurationError(
                 f"--evidence quotes the row's text, and the prompt has only {{{column}:{form}}}: "
                 "leave --evidence out, or name a column of text too"
+            )
+        if self.groups is not None:
+            raise ConfigurationError(
+                f"--by writes a group's rows as texts, and the prompt has {{{column}:{form}}}: leave "
+                "--by out"
             )
         if self.examples is not None:
             raise ConfigurationError(
@@ -636,7 +717,7 @@ class Pipeline:
         sink = open_target(path, kind, self._produced())
         try:
             if not self._reshaped():
-                sink.accepts(self.source.look().native)
+                sink.accepts((self.groups.heads if self.groups else self.source.look()).native)
         finally:
             sink.discard()
 

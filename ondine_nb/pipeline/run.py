@@ -93,6 +93,8 @@ class Run:
     def sample_of(self) -> int | None:
         """How many rows there are of which only a sample is asked; None where all are."""
         rows, asked = self.pipeline.source.rows, len(self.pipeline.frame)
+        if self.pipeline.groups is not None:
+            return None
         sampled = self.pipeline.options.sample is not None and rows is not None and rows > asked
         return rows if sampled else None
 
@@ -515,7 +517,7 @@ class Run:
         """Record the run before anything is sent, and its frame's fingerprint beside it."""
         await asyncio.to_thread(self.plan.record)
         await asyncio.to_thread(self._fold_records)
-        fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.frame)
+        fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.given)
         self._fingerprint = asyncio.create_task(fingerprint)
 
     def _fold_records(self) -> None:

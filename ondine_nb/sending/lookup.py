@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
@@ -56,6 +57,12 @@ class Lookup:
         self.settings: Settings = self._ways[way][1]
         self._hash, *self._earlier = self._hashes[way]
         self._earlier += self._hashes[0] if way else ()
+
+    def whole(self) -> Lookup:
+        """The same over all that the journal has, whichever run it is of."""
+        made = copy.copy(self)
+        made.fresh = False
+        return made
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""

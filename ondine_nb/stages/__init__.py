@@ -6,6 +6,7 @@ from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
 from .evidence import EvidenceStage, Finds, Found, evidence_columns
+from .groups import Grouping, GroupParseStage, GroupStage, MergeDraft
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -27,9 +28,13 @@ __all__ = [
     "Finds",
     "Form",
     "Found",
+    "GroupParseStage",
+    "GroupStage",
+    "Grouping",
     "InvokeStage",
     "JournalOnlyStage",
     "LoadStage",
+    "MergeDraft",
     "NewColumn",
     "OneByOne",
     "Packs",

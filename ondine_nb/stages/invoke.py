@@ -136,13 +136,14 @@ class InvokeStage(RowStage):
                 if not question.answers:
                     self.plan.add(question, row)
 
-    async def meet(self, rows: Sequence[Row]) -> list[Asked]:
-        """Give each row its question, with what the journal has.
+    async def meet(self, rows: Sequence[Row], lookup: Lookup | None = None) -> list[Asked]:
+        """Give each row its question, with what the journal has, by another `lookup` if given.
 
         Gives those that are new, with the row that asks first.
         """
         new: list[Asked] = []
-        known, key_of = self._questions, self.lookup.key
+        lookup = lookup or self.lookup
+        known, key_of = self._questions, lookup.key
         for row in rows:
             if row.prompt is None or row.settled:
                 continue
@@ -154,7 +155,7 @@ class InvokeStage(RowStage):
             question.rows += 1
             row.question = question
         try:
-            await self.lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
+            await lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
         except BaseException:  # who meets them next has to look, too
             for question, _ in new:
                 known.pop(question.key, None)

@@ -58,9 +58,7 @@ class JournalOnlyStage(RowStage):
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         keys = {row.position: self._asked(row.prompt) for row in rows if row.prompt is not None}
-        wanted = list({key for asked in keys.values() for each in asked for key in each})
-        found = await self._journal.lookup(wanted, self._run)
-        good = {key for key, entries in found.items() if not self._is_cut(entries)}
+        good = await self._good({key for asked in keys.values() for it in asked for key in it})
         for row in rows:
             if not all(good.intersection(each) for each in keys.get(row.position, ())):
                 row.pass_over()
@@ -70,6 +68,15 @@ class JournalOnlyStage(RowStage):
     def _asked(self, prompt: Prompt) -> list[Sequence[bytes]]:
         """The keys of each of its answers."""
         return [self._keys(prompt.again(vote)) for vote in range(1, self._votes + 1)]
+
+    async def lacks(self, prompt: Prompt) -> bool:
+        """Whether the journal has no answer to this prompt."""
+        return not await self._good(set(self._keys(prompt)))
+
+    async def _good(self, keys: set[bytes]) -> set[bytes]:
+        """Those of the keys under which there is an answer."""
+        found = await self._journal.lookup(list(keys), self._run)
+        return {key for key, entries in found.items() if not self._is_cut(entries)}
 
     def _is_cut(self, entries: Sequence[Entry]) -> bool:
         shorter = [entry for entry in entries if entry.max_tokens < self._max_tokens]

@@ -26,7 +26,7 @@ from tests.server.batches import BatchRules
 PAIRS = [
     (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
 ]
-ROWS = texts(9)
+ROWS = texts(9).assign(said=texts(9)["text"])
 GUIDE = "What words mean is said here.\n\n"
 NEEDY = frozenset({"--evidence", "--votes", "--models"})  # of a schema
 SCHEMA = parse_schema("response: str").json_schema
@@ -74,6 +74,7 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
         "--batch": True,
         "--pack": 4,
         "--attach": _guide(folder),
+        "--by": "text",
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
@@ -100,23 +101,27 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     request: pytest.FixtureRequest,
 ) -> None:
     asker, given = Asker(server, home), _given(pair, tmp_path, request)
+    prompt = "Tell: {text}"
+    if "by" in given:  # a group for each text, of which another column is asked
+        prompt = "Tell: {said}"
     if conflict(*pair) is not None:
         with pytest.raises(ConfigurationError, match="can't go together: leave ") as caught:
-            asker.pipeline(ROWS, **given)
+            asker.pipeline(ROWS, prompt, **given)
         assert all(each in str(caught.value) for each in pair)
         assert server.arrived == 0
         return
-    run = asker.run(ROWS, **given)
+    run = asker.run(ROWS, prompt, **given)
     assert run.error is None
     assert run.state == "done"
     frame = pd.read_csv(given["to"]) if "to" in given else run.frame
     assert list(frame["text"]) == list(ROWS["text"])
-    before = asker.pipeline(ROWS, **given).examples
+    examples = asker.pipeline(ROWS, prompt, **given).examples
     cells = [(text,) for text in ROWS["text"]]
-    shown = [""] * len(ROWS) if before is None else before.before(cells)
+    shown = [""] * len(ROWS) if examples is None else examples.before(cells)
     guide = GUIDE if "attach" in given else ""
+    tell = "Tell: 1. " if "by" in given else "Tell: "
     asked = zip(shown, cells, strict=True)
-    prompts = [f"{guide}{examples}Tell: {text}" for examples, (text,) in asked]
+    prompts = [f"{guide}{before}{tell}{text}" for before, (text,) in asked]
     if not NEEDY.intersection(pair):
         assert list(frame["response"]) == list(map(echo_of, prompts))
         return

@@ -28,6 +28,7 @@ from .figures import (
     closing_facts,
     cost_of,
     counts_of,
+    groups_of,
     in_batches,
     label_of,
     live_figures,
@@ -233,7 +234,8 @@ def plain(card: Card) -> str:
 def _about(run: RunLike) -> tuple[str, ...]:
     columns = ", ".join(clean(name, 40) for name in tuple(run.columns)[:12])
     more = f" and {len(run.columns) - 12} more" if len(run.columns) > 12 else ""
-    return tuple(part for part in (source_of(run), clean(run.model), columns + more) if part)
+    parts = (source_of(run), groups_of(run), clean(run.model), columns + more)
+    return tuple(part for part in parts if part)
 
 
 def _pill(run: RunLike) -> str:

@@ -704,13 +704,32 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   const formOf = (it, name) => it.forms.find((form) => form.name === name);
 
+  /** The rows of the data that an answer about a group names, each to be opened. */
+  function cited(it) {
+    if (!it.cited.length) return null;
+    const first = (text) => text.split("\n")[0];
+    return [h("p", { class: "label" }, `rows it rests on: ${count(it.cited.length)}`), h("div", { class: "cited" }, it.cited.map((row) =>
+      h("details", { data: { cited: row.position } }, h("summary", { dir: "auto" }, h("b", {}, row.label || `row ${count(row.position)}`), " ", h("span", { class: "muted" }, first(row.text))),
+        h("div", { class: "text" }, prose(row.text, hits(row.text, S.needle))))))];
+  }
+
+  function openCited(number) {
+    const row = pane.querySelector(`[data-cited="${number}"]`) ?? body.querySelector(`[data-cited="${number}"]`);
+    if (!row) return;
+    row.open = true;
+    row.scrollIntoView({ block: "nearest" });
+    row.querySelector("summary").focus();
+  }
+
+  const linked = (value) => h("ul", { class: "list-value" }, value.map((item) => h("li", {}, link(item, () => openCited(Number(item)), { "aria-label": `row ${item}` }))));
+
   /** A field of the row in full: its value, what was said of it, and the way to correct it. */
   function field(it, name, value) {
     const form = column(name)?.role === "answer" ? formOf(it, name) : null;
     const named = h("span", { class: "name", dir: "auto" }, name);
     if (form && S.edit?.name === name && S.edit.at === it.position) return h("li", { class: "editing", data: { field: name } }, named, editor(form));
     const said = form?.label;
-    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null, quotesOf(it.evidence.find((each) => each.field === name), toQuote)),
+    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, it.citing.includes(name) && Array.isArray(value) && value.length ? linked(value) : fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null, quotesOf(it.evidence.find((each) => each.field === name), toQuote)),
       form ? h("button", { type: "button", class: "link edit", "data-key": `edit ${name}`, "aria-label": `edit ${name}`, onclick: () => edit(name) }, icon("pen", 9), "edit") : null);
   }
 
@@ -823,7 +842,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const lacking = it.parsed.length ? [] : it.forms.map((form) => [form.name, null]); // of a row without an answer
     return [it.error ? h("p", { class: "error" }, h("span", { class: "sign" }, icon("close")), it.error) : null,
       it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(name, text))) : nothing()]),
-      fields([...it.parsed, ...lacking], "answer"), fields(it.inputs, "other columns"),
+      fields([...it.parsed, ...lacking], "answer"), cited(it), fields(it.inputs, "other columns"),
       it.note && !it.texts.length ? h("p", { class: "small muted" }, it.note) : null,
       it.facts.length ? h("p", { class: "small muted facts-line" }, it.facts.join(" · ")) : null];
   }
