@@ -682,8 +682,8 @@ class Pipeline:
             )
         if self.groups is not None:
             raise ConfigurationError(
-                f"--by writes a group's rows as texts, and the prompt has {{{column}:{form}}}: leave "
-                "--by out"
+                f"--by writes a group's rows as text, and the prompt has {{{column}:{form}}}: "
+                "leave --by out"
             )
         if self.examples is not None:
             raise ConfigurationError(
