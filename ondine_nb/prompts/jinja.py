@@ -101,7 +101,7 @@ class JinjaTemplate:
             return None
         row = dict(zip(self.columns, known, strict=True))
         names = {_ROW: row, **row} if self._by_row else row
-        found = _FoundMedia(self._media) if self.forms else None
+        found = _PlacedParts(self._media) if self.forms else None
         try:
             text = as_text(self._render({**self._fixed, **names, _PARTS: found}))
             return Prompt(text) if found is None else found.prompt(text)
@@ -112,7 +112,7 @@ class JinjaTemplate:
             raise PromptError(f"The prompt can't be rendered for this row: {said}") from error
 
 
-class _FoundMedia:
+class _PlacedParts:
     """The pictures and documents of one rendering: each leaves a mark in its text.
 
     What the mark is nobody knows beforehand, so that no value can pass for one.

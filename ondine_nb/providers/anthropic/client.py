@@ -37,6 +37,7 @@ from ..http import (
     TimeLimit,
     connections,
     content_pieces,
+    no_eyes,
     not_answered,
     time_bounds,
     timed_out,
@@ -442,6 +443,8 @@ class AnthropicProvider:
         """Which of our errors an HTTP status means."""
         status = int(error.status_code)
         told = self._hidden(said(error))
+        if blind := no_eyes(status, told, self._where(), self.model):
+            return blind
         if is_spent(status, error):
             return FatalProviderError(
                 f"the account can't pay for more ({status}: {told}). Nothing further is sent"

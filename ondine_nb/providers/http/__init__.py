@@ -13,7 +13,7 @@ from .batch_calls import (
 )
 from .bounded import ENCODINGS, MOST_BYTES, Unpacking, check_redirect, guard
 from .connections import CONNECTING, connections, time_bounds
-from .errors import causes, not_answered, retry_after, says_spent, timed_out, transient
+from .errors import causes, no_eyes, not_answered, retry_after, says_spent, timed_out, transient
 from .fast_path import BodyTemplate, FastPath, RawResponse, TimeLimit
 from .request_body import RequestBody, content_pieces
 
@@ -38,6 +38,7 @@ __all__ = [
     "content_pieces",
     "failed",
     "guard",
+    "no_eyes",
     "not_answered",
     "retry_after",
     "says_spent",

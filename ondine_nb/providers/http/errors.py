@@ -20,9 +20,23 @@ from ...errors import (
     UnreadAnswerError,
 )
 
-__all__ = ["causes", "not_answered", "retry_after", "says_spent", "timed_out", "transient"]
+__all__ = [
+    "causes",
+    "no_eyes",
+    "not_answered",
+    "retry_after",
+    "says_spent",
+    "timed_out",
+    "transient",
+]
 
 # At the beginning of what the server says: further on it may repeat a row's text.
+# Both at the beginning of what the server says: further on it may repeat a row's text.
+_NO_EYES = re.compile(
+    r".{0,60}?(image input is not supported|not a multimodal model|missing data required for image"
+    r"|not support (image|vision|multimodal)|image_url.{0,20} is only supported by)",
+    re.IGNORECASE,
+)
 _SPENT_WORDS = re.compile(
     r".{0,80}?((credit|account|prepaid) balance (is |was )?(too low|insufficient|exhausted|used up)"
     r"|(insufficient|not enough|no (more )?|out of) ((prepaid|account|remaining) )?"
@@ -124,3 +138,15 @@ def causes(error: BaseException) -> list[BaseException]:
     while found[-1].__cause__ is not None:
         found.append(found[-1].__cause__)
     return found
+
+
+def no_eyes(status: int, told: str, where: str, model: str) -> FatalProviderError | None:
+    """What ends the run where the server says that its model sees no pictures; else None.
+
+    Some say so by a 500, which would be tried again and again.
+    """
+    if status not in (400, 415, 422, 500, 501) or not _NO_EYES.match(told):
+        return None
+    return FatalProviderError(
+        f"{where} takes no pictures for '{model}' ({status}: {told}): name a model with eyes by -m"
+    )

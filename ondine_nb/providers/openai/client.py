@@ -20,7 +20,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias
 
-from ...errors import ConfigurationError, FatalProviderError, RowError, TransientError
+from ...errors import (
+    ConfigurationError,
+    FatalProviderError,
+    RowError,
+    TransientError,
+    UnsupportedFileError,
+)
 from ...models import MediaPart, Prompt
 from ..base import Answer, BatchApi, Reply, Settings, off_wire, on_wire, unknown_wire, without_login
 from ..http import (
@@ -61,7 +67,7 @@ _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
 _MAY_NOT_REASON = re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
-_TAKE_DOCUMENTS = ("openai", "azure", "openrouter")
+_TAKE_DOCUMENTS = ("openai", "azure", "openrouter", "chat")  # of the last nothing is known
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
 # A server of which nothing is known but that it is one of Chat Completions.
 _UNKNOWN = KnownProvider(name="chat", title="Chat Completions", wire="chat", extra="openai")
@@ -449,6 +455,10 @@ def _block(part: MediaPart, media_type: str, data: str) -> dict[str, Any]:
     if part.kind == "image":
         url = part.url or f"data:{media_type};base64,{data}"
         return {"type": "image_url", "image_url": {"url": url}}
+    if part.url:
+        raise UnsupportedFileError(
+            f"{part.text} is a URL, and PDFs are taken as bytes: give --fetch"
+        )
     held = {"filename": "document.pdf", "file_data": f"data:{media_type};base64,{data}"}
     return {"type": "file", "file": held}
 

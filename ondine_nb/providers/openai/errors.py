@@ -14,7 +14,7 @@ from ...errors import (
     RejectedRequestError,
     RowError,
 )
-from ..http import retry_after, says_spent, transient
+from ..http import no_eyes, retry_after, says_spent, transient
 from .rate_headers import allows_nothing, limits_told, until_reset
 
 __all__ = ["ErrorBody", "error_of"]
@@ -94,6 +94,8 @@ def error_of(
     address that was asked.
     """
     told, kinds = said.message, said.kinds
+    if blind := no_eyes(status, told, where, model):
+        return blind
     if status == 429 and allows_nothing(headers):
         return FatalProviderError(
             f"{where} allows this key no request a minute ({status}: {told}): its plan has none, "

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ondine_nb import Pipeline, Run
+from ondine_nb.errors import FatalProviderError
 from ondine_nb.providers import KNOWN, OpenAIProvider, enforces_schema
 from ondine_nb.providers.anthropic import AnthropicProvider
 from ondine_nb.providers.local import process as local
 from tests.asking import statuses, texts
+from tests.data.media.drawings import png
 
 pytestmark = pytest.mark.slow
 
@@ -117,3 +120,18 @@ def test_what_is_too_long_for_it_is_that_rows_error(llamacpp: str, tmp_path: Pat
     done = Run(pipeline)
     done.execute()
     assert list(done.errors["error_type"]) == ["RejectedRequestError"]
+
+
+@pytest.mark.parametrize("model", ["llamacpp:smollm2", "smollm2"], ids=["chat", "messages"])
+def test_a_picture_for_a_model_without_eyes_ends_the_run_in_one_line(
+    llamacpp: str, tmp_path: Path, model: str
+) -> None:
+    """It says so by a 500, which nothing would come of however often it were asked."""
+    data = pd.DataFrame({"photo": [png(1), png(2)]})
+    made = Run(
+        Pipeline(data, "What? {photo:image}", model=model, base_url=llamacpp, journal=tmp_path)
+    )
+    with pytest.raises(FatalProviderError) as caught:
+        made.execute()
+    assert "takes no pictures" in str(caught.value)
+    assert "\n" not in str(caught.value)
