@@ -179,9 +179,9 @@ class RunMetrics:
     says that more rows may come than `total_rows` has counted by now. `later` are failures of rows
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
     of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
-    the order in which rows failed; where a view tells of them (`shown`) the log does not. `groups`
-    is how far the trees of groups are, None where rows stand for themselves. `media` counts the
-    pictures and documents in the prompts that were made.
+    the order in which rows failed; where a view tells of them (`shown`) the log does not. `media`
+    counts the pictures and documents in the prompts that were made, `groups` is how far the trees
+    of groups are, None where rows stand for themselves.
     """
 
     media: MediaCounts = field(default_factory=MediaCounts)

@@ -104,8 +104,8 @@ class Estimator:
         asker: InvokeStage,
         *,
         examples: Examples | None = None,
-        groups: GroupStage | None = None,
         attached: Sequence[Part] = (),
+        groups: GroupStage | None = None,
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -121,8 +121,8 @@ class Estimator:
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
         self._examples = examples
-        self._groups = groups
         self._attached = tuple(attached)
+        self._groups = groups
         self._prompts: RowStage = groups or PromptStage(template, examples, attached)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
@@ -222,6 +222,7 @@ class Estimator:
         tally.text_bytes += size
         tally.sizes.append(size)
         tally.weights.append(request.bound + likely)
+        tally.body_bytes += request.bound + likely
 
     def _count(
         self, chunk: Sequence[Row], seen: set[bytes], *, release: bool = True

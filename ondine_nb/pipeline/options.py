@@ -600,6 +600,11 @@ CONFLICTS: tuple[Conflict, ...] = (
         "A pack is one text that asks of many rows, and each of them is asked with the file",
     ),
     Conflict(
+        "--by",
+        "--attach",
+        "A group may be asked in parts that are merged, and the file would go with each of them",
+    ),
+    Conflict(
         "--attach",
         "--executor dask",
         "Dask's workers are sent texts, and the file is read on this machine",
@@ -616,11 +621,6 @@ CONFLICTS: tuple[Conflict, ...] = (
             "Examples are labels without quotes, and would show the model answers that have none",
         )
         for shown in ("--examples-by nearest", "--examples")
-    ),
-    Conflict(
-        "--by",
-        "--attach",
-        "Every question of a group's tree would be asked with the file",
     ),
     *(
         Conflict(

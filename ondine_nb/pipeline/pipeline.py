@@ -339,8 +339,8 @@ class Pipeline:
             rows or plan.rowset,
             asker,
             examples=self.examples,
-            groups=first if isinstance(first, GroupStage) else None,
             attached=self.attached,
+            groups=first if isinstance(first, GroupStage) else None,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
@@ -661,7 +661,7 @@ class Pipeline:
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
                     if (prompt := self._prompt(template, values)) is not None:
-                        yield Prompt(*attached, *prompt.parts) if attached else prompt
+                        yield Prompt(*attached, *prompt.parts)
 
     def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""
@@ -682,8 +682,8 @@ class Pipeline:
             )
         if self.groups is not None:
             raise ConfigurationError(
-                f"--by puts the rows of a group into one prompt as text, and the prompt has "
-                f"{{{column}:{form}}}: leave --by out, or that column"
+                f"--by writes a group's rows as text, and the prompt has {{{column}:{form}}}: "
+                "leave --by out"
             )
         if self.examples is not None:
             raise ConfigurationError(

@@ -73,8 +73,8 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
     examples: dict[str, Any] = {
         "--batch": True,
         "--pack": 4,
-        "--by": "text",
         "--attach": _guide(folder),
+        "--by": "text",
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
