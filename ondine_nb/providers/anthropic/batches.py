@@ -92,9 +92,9 @@ class MessageBatches:
             stream=True,
             options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
         )
-        async with aclosing(self._calls.lines(read)) as lines:
-            async for several in lines:
-                yield [_outcome(line) for line in several]
+        async with aclosing(self._calls.results(read, _outcome)) as results:
+            async for several in results:
+                yield several
 
     def _results_url(self, batch: ServerBatch) -> str:
         """The batch's `results_url` where it leads to the configured host, else that host's own.
@@ -122,6 +122,7 @@ class MessageBatches:
         return BatchCalls(
             mine._of_status,
             mine._of_connection,
+            mine._hidden,
             mine._where(),
             "Message Batches",
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ...errors import ConnectionLostError, FatalProviderError, OndineError, TimedOutError
@@ -38,12 +39,13 @@ class NoSuchBatchError(ConnectionLostError):
 class BatchCalls:
     """The calls of one provider.
 
-    `of_status` and `of_connection` are its own readings of errors; `where` is what the server is
-    called, `called` what its batches are.
+    `of_status` and `of_connection` are its own readings of errors, `hide` takes keys out of a text;
+    `where` is what the server is called, `called` what its batches are.
     """
 
     of_status: Callable[[Any], Exception]
     of_connection: Callable[[BaseException], Exception]
+    hide: Callable[[str], str]
     where: str
     called: str
 
@@ -81,8 +83,18 @@ class BatchCalls:
             )
         return self.of_status(error)
 
-    async def lines(self, call: Awaitable[Any]) -> AsyncGenerator[list[bytes], None]:
-        """The lines of a streamed answer, some at a time, without those that are blank."""
+    async def results(
+        self, call: Awaitable[Any], read: Callable[[bytes], BatchResult]
+    ) -> AsyncGenerator[list[BatchResult], None]:
+        """What `read` makes of the lines of a streamed answer, some at a time."""
+        async with aclosing(self._lines(call)) as lines:
+            async for several in lines:
+                found = [read(line) for line in several]
+                yield [replace(each, said=self.hide(each.said)) if each.said else each
+                       for each in found]  # fmt: skip
+
+    async def _lines(self, call: Awaitable[Any]) -> AsyncGenerator[list[bytes], None]:
+        """The lines as they come, without those that are blank."""
         response, rest = await self.made(call), b""
         try:
             chunks = aiter(response.aiter_bytes(_CHUNK_BYTES))

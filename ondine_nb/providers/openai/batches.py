@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...errors import FatalProviderError, RejectedRequestError
@@ -111,9 +112,10 @@ class ChatBatches:
     async def retrieve(self, batch_id: str) -> ServerBatch | None:
         """The batch as it is now; None where the account has none of this name."""
         try:
-            return await self._calls.made(_batch(self._client.batches.retrieve(batch_id)))
+            found = await self._calls.made(_batch(self._client.batches.retrieve(batch_id)))
         except NoSuchBatchError:
             return None
+        return replace(found, refused=self._provider._hidden(found.refused))
 
     async def created_since(self, at: float) -> list[ServerBatch]:
         """The account's batches that were created at or after `at` (POSIX), oldest first."""
@@ -145,9 +147,9 @@ class ChatBatches:
                 options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
             )
             with contextlib.suppress(NoSuchBatchError):
-                async with contextlib.aclosing(self._calls.lines(read)) as lines:
-                    async for several in lines:
-                        yield [_outcome(line) for line in several]
+                async with contextlib.aclosing(self._calls.results(read, _outcome)) as results:
+                    async for several in results:
+                        yield several
 
     @property
     def _client(self) -> Any:
@@ -159,6 +161,7 @@ class ChatBatches:
         return BatchCalls(
             lambda error: mine._of_response(error.response),
             mine._of_connection,
+            mine._hidden,
             mine.title,
             "Batch API",
         )

@@ -217,3 +217,20 @@ def test_any_line_of_a_batchs_results_is_one_result_and_none_is_lost(
         else:
             assert result.kind in ("errored", "rejected", "canceled", "expired")
             assert "\n" not in result.said
+
+
+def test_what_is_said_of_a_request_in_a_batch_has_no_key_in_it(
+    answering: Answering, providers: dict[str, AnthropicProvider]
+) -> None:
+    provider = providers["fast"]
+    error = {"type": "api_error", "message": f"bad key {provider._api_key}"}
+    line = {"custom_id": "p-0", "result": {"type": "errored", "error": {"error": error}}}
+    answering.says(200, {}, json.dumps(line).encode())
+    batch = ServerBatch("batch_1", 1, True, 0.0, ("/v1/results",))
+
+    async def read() -> list[BatchResult]:
+        async with contextlib.aclosing(MessageBatches(provider).results(batch)) as results:
+            return [each async for several in results for each in several]
+
+    (told,) = answering.told(read())
+    assert told.said == "bad key …"

@@ -179,3 +179,20 @@ def test_whatever_is_said_of_a_batch_is_a_batch_or_an_error_of_ours(
     answering.says(status, {"content-type": "application/json"}, json.dumps(page).encode())
     told = answering.told(ChatBatches(providers["sdk"]).created_since(0.0))
     assert isinstance(told, list | OndineError), told
+
+
+def test_what_is_said_of_a_request_in_a_batch_has_no_key_in_it(
+    answering: Answering, providers: dict[str, OpenAIProvider]
+) -> None:
+    provider = providers["sdk"]
+    body = {"error": {"message": f"bad key {provider._api_key}"}}
+    line = {"custom_id": "p-0", "response": {"status_code": 401, "body": body}}
+    answering.says(200, {}, json.dumps(line).encode())
+    batch = ServerBatch("batch_1", 1, True, 0.0, ("file-1",))
+
+    async def read() -> list[BatchResult]:
+        async with contextlib.aclosing(ChatBatches(provider).results(batch)) as results:
+            return [each async for several in results for each in several]
+
+    (told,) = answering.told(read())
+    assert told.said == "bad key …"
