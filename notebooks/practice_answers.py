@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -274,6 +275,45 @@ def _reply(question: Question) -> str:
     return f"Hello, thank you for your message. {REPLIES[_topic(question)]} Kettle & Crumb"
 
 
+def _listed(question: Question) -> list[str]:
+    """What is numbered in a question about many: rows, or the answers about parts of them."""
+    return re.findall(r"^\d+\. (.*(?:\n   .*)*)", question.text, re.MULTILINE)
+
+
+def _parts(question: Question) -> list[dict[str, Any]]:
+    """The answers that are to be merged; none where the question is about rows."""
+    merges = "</request>" in question.ask
+    return [json.loads(item) for item in _listed(question)] if merges else []
+
+
+def _counted(question: Question) -> Counter[str]:
+    """How often each remark stands in the rows, or how often the parts have it by what they say."""
+    parts = _parts(question)
+    if not parts:
+        remarks = [re.search(r"Well, ([^.]+)\.", item) for item in _listed(question)]
+        return Counter(found[1] for found in remarks if found)
+    counts = Counter[str]()
+    for part in parts:
+        for remark, times in re.findall(r"([^;]+) \((\d+)\);?", part["says"]):
+            counts[remark.strip()] += int(times)
+    return counts
+
+
+def _says(question: Question) -> str:
+    counted = _counted(question).most_common()
+    return "; ".join(f"{remark} ({times})" for remark, times in counted)
+
+
+def _examples(question: Question) -> list[int]:
+    """The first rows that make the commonest remark; of parts, the first that each has named."""
+    parts = _parts(question)
+    if parts:
+        return [row for part in parts for row in part["rows"][:1]][:5]
+    commonest = _counted(question).most_common(1)
+    rows = enumerate(_listed(question), 1)
+    return [number for number, item in rows if commonest and commonest[0][0] in item][:5]
+
+
 RULES: dict[str, Callable[[Question], Any]] = {
     "topic": _topic,
     "guess": _topic,
@@ -299,4 +339,6 @@ RULES: dict[str, Callable[[Question], Any]] = {
     "per": _per,
     "start": _start,
     "languages": _languages,
+    "says": _says,
+    "rows": _examples,
 }

@@ -36,6 +36,7 @@ STORIES = {  # in the order in which they are listed
     "tune-a-prompt": "A slider for what counts as urgent, two variants side by side.",
     "extract": "Job adverts become a table with types, by a pydantic model.",
     "cheap-first": "A small model sorts all tickets, a better one the rows it was unsure of.",
+    "findings": "From 800 reviews to five findings, each with the rows it rests on.",
     "failed-rows": "Refused, cut, against the schema: what failed, why, and how to mend it.",
     "budget-stop-resume": "Leases within a ceiling, stopped in the middle, and gone on with.",
     "batches": "Reviews sorted overnight, for half the price.",

@@ -22,6 +22,7 @@ PAGES = ROOT / "docs" / "gallery"
 PICTURES = ROOT / "docs" / "pictures" / "gallery"
 # What a notebook is known by: the first such element of its page, or the one of that number.
 SHOWN = {
+    "findings": (".ondine-run", 1),
     "tune-a-prompt": (".ondine-panel-static", 0),
     "budget-stop-resume": (".ondine-run", 1),
 }

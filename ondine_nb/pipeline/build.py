@@ -197,8 +197,13 @@ def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
 
     Raises `ConfigurationError` for names that are no fields.
     """
-    if schema is None or options.evidence in (None, ""):
+    if options.evidence in (None, ""):
         return None
+    if schema is None:
+        raise ConfigurationError(
+            "--evidence asks for quotes for the fields of a schema, and it is empty: give "
+            f"{OPTIONS['schema'].usage}, or leave --evidence out"
+        )
     return quoted_schema(schema, options.evidence, OPTIONS["evidence"].long)
 
 
@@ -514,9 +519,10 @@ def routes_of(options: Options, provider: Provider, settings: Settings) -> list[
     to be asked twice, as an object of the user's own).
     """
     can, given = capabilities(provider), Route(provider, settings)
+    if settings.schema is None or can.enforces_schemas or can.clone is None:
+        return [given]
     _, model = _known_model(provider)
-    held = can.enforces_schemas or (model is not None and model.structured)
-    if settings.schema is None or held or can.clone is None:
+    if model is not None and model.structured:
         return [given]
     words = system_in_words(settings.schema, settings.system)
     in_words = replace(settings, schema=None, system=words)

@@ -116,8 +116,8 @@ class Run:
     @property
     def note(self) -> str:
         """A line on who answers and how, where that needs saying; else ""."""
-        routes = self.plan.asker.routes
-        return self.pipeline.provider.note or ("" if routes is None else routes.note)
+        routes = [asker.routes.note for asker in self.plan.askers if asker.routes is not None]
+        return "; ".join(dict.fromkeys(filter(None, [self.pipeline.provider.note, *routes])))
 
     # -- how it stands
 

@@ -20,8 +20,8 @@ class InvokeStage(RowStage):
 
     `sender` sends what `plan` asks it to. Where it isn't known how a schema is to be asked for,
     `routes` has the ways, and `plan_of` makes the plan of the one that is found before the first
-    row is sent. `when_prepared` is called with the first chunk of rows,
-    once the journal was asked for them and before any is sent.
+    row is sent. `when_prepared` is called with the first chunk of rows, once the journal was asked
+    for them and before any is sent.
     """
 
     columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
@@ -39,6 +39,7 @@ class InvokeStage(RowStage):
         self.routes = routes
         self._plan_of = plan_of
         self._undecided = routes is not None  # until the first row has to be sent
+        self._planned = 0 if routes is None else routes.taken
         self._left: list[Plan] = []  # what was planned before the route was found
         self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
@@ -80,12 +81,11 @@ class InvokeStage(RowStage):
         """Find the route, and take it from here on. Raises what ends the run."""
         assert self.routes is not None
         assert self._plan_of is not None
-        before = self.routes.taken
         found = await self.routes.decide(self.sender, self._context)
         if not self._undecided:
             return
         self._undecided = False
-        if found != before:
+        if found != self._planned:
             self._left.append(self.plan)
             self.lookup.turn_to(found)
             self.plan = self._plan_of(self.routes.route)
@@ -103,7 +103,7 @@ class InvokeStage(RowStage):
             row.question = None
         return await self.meet(again)
 
-    def _asked_now(self, question: Question, row: Row) -> Question:
+    async def _asked_now(self, question: Question, row: Row) -> Question:
         """The question of a row that is to be asked again, as the route found has it."""
         assert row.prompt is not None  # it is on its way
         known, key = self._questions, self.lookup.key(row.prompt)
@@ -111,10 +111,16 @@ class InvokeStage(RowStage):
         if key in known:
             question.rows -= 1
             row.question, known[key].rows = known[key], known[key].rows + 1
-        else:
-            known.pop(question.key, None)
-            question.key, known[key] = key, question
-        return row.question  # type: ignore[no-any-return]
+            return known[key]
+        known.pop(question.key, None)
+        question.key, known[key] = key, question
+        question.underway = asyncio.get_running_loop().create_future()
+        try:
+            await self.lookup.recall([question], [row.prompt])
+        finally:
+            underway, question.underway = question.underway, None
+            underway.set_result(None)
+        return question
 
     # -- a chunk of rows
 
@@ -178,7 +184,7 @@ class InvokeStage(RowStage):
         if self._undecided and row.reasks >= len(question.answers):
             await self._decide()
         if question in self._met_before and row.reasks >= len(question.answers):
-            question = self._asked_now(question, row)
+            question = await self._asked_now(question, row)
         while row.reasks >= len(question.answers) and question.underway is not None:
             await asyncio.shield(question.underway)  # an equal row has it asked
         if row.reasks >= len(question.answers):

@@ -24,6 +24,7 @@ from ondine_nb.providers import (
     KNOWN,
     PROBE,
     OpenAIProvider,
+    keep,
     keep_probed,
     probe_settings,
     probed,
@@ -207,6 +208,16 @@ def test_what_earlier_versions_were_answered_is_found_whatever_the_way_is_now(
 def test_a_server_that_is_known_to_enforce_is_not_tried(tmp_path: Path, model: str) -> None:
     with MessagesServer() as server:
         assert statuses(done(run_of(server, tmp_path, model=model))) == ["answered"] * 4
+        assert server.probes.total() == 0
+
+
+def test_a_model_whose_list_says_that_it_is_held_to_schemas_is_not_tried(
+    tmp_path: Path, home: Path
+) -> None:
+    offered = {"id": "m", "capabilities": {"structured_outputs": {"supported": True}}}
+    with MessagesServer() as server:
+        keep(home, AnthropicProvider("m", base_url=server.url).identity, [offered])
+        assert statuses(done(run_of(server, tmp_path))) == ["answered"] * 4
         assert server.probes.total() == 0
 
 
@@ -419,6 +430,31 @@ def test_batches_are_asked_in_words_where_the_other_api_has_none(tmp_path: Path)
         run = done(run_of(server, tmp_path, batch=True))
         assert (statuses(run), typed(run)) == (["answered"] * 4, True)
         assert run.report()["schema"] == "by words"
+
+
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_votes_of_two_models_find_the_way_of_each(tmp_path: Path, drops: list[str]) -> None:
+    with MessagesServer(drops_schema=drops) as server:
+        run = done(run_of(server, tmp_path, model=None, models="m,n", votes=2))
+        assert not run.frame["mood"].isna().any()
+        assert list(run.frame["mood_agree"]) == [4] * 4
+        assert server.probes == {"messages": 2, "chat": 2}
+        assert run.report()["schema"] == ("by words" if "chat" in drops else "by the server")
+
+
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_groups_and_their_trees_are_asked_the_way_that_is_found(
+    tmp_path: Path, drops: list[str]
+) -> None:
+    data = pd.DataFrame({"who": ["a"] * 40 + ["b"] * 2, "text": [f"text {at}" for at in range(42)]})
+    with MessagesServer(drops_schema=drops, bills_probes=True) as server:
+        run = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert list(run.frame["mood"].isna()) == [False] * 2
+        assert probes(server) == ["messages", "chat"]
+        assert server.ledger.requests > 5  # a tree of leaves, and what merges them
+        assert run.costs.total_cost == billed(server)
+        again = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert again.costs.total_cost == 0
 
 
 def test_a_row_asked_again_first_of_all_goes_the_way_that_is_found(tmp_path: Path) -> None:
