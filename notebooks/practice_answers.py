@@ -6,6 +6,7 @@ a schema has a rule of its name here; the "larger" models know more words than t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 __all__ = ["answer", "said", "trouble"]
@@ -110,9 +112,20 @@ class Question:
 def said(body: Mapping[str, Any]) -> str:
     """The answer to a request, as the server wants it."""
     turn = body["messages"][-1]["content"]
-    prompt = turn if isinstance(turn, str) else "".join(block.get("text", "") for block in turn)
+    prompt = turn if isinstance(turn, str) else "".join(map(_words, turn))
     form = (body.get("output_config") or {}).get("format")
     return answer(prompt, form["schema"] if form else None, body["model"])
+
+
+def _words(block: Mapping[str, Any]) -> str:
+    """The text of a block of the prompt; of a picture what its pixels say."""
+    if block["type"] != "image":
+        return str(block.get("text", ""))
+    import receipts
+    from PIL import Image
+
+    content = base64.b64decode(block["source"]["data"])
+    return receipts.read(Image.open(BytesIO(content)))
 
 
 def answer(prompt: str, schema: Mapping[str, Any] | None, model: str) -> str:
@@ -246,8 +259,38 @@ def _number(text: str) -> float:
 
 
 def _currency(question: Question) -> str | None:
+    if receipt := re.search(r"TOTAL (\w{3})", question.text):
+        return receipt[1]
     found = re.search("|".join(SIGNS), question.text)
     return SIGNS[found[0]] if found and _pay(question) else None
+
+
+def _shop(question: Question) -> str:
+    return question.text.partition("\n")[0]
+
+
+def _day(question: Question) -> str | None:
+    found = re.search(r"Date: (\d\d)\.(\d\d)\.(\d{4})", question.text)
+    return "-".join(reversed(found.groups())) if found else None
+
+
+def _items(question: Question) -> int:
+    return sum(map(int, re.findall(r"(?m)^(\d) .*\d$", question.text)))
+
+
+def _total(question: Question) -> float | None:
+    """What can be read of it; a larger model adds the items up where something is in the way."""
+    _, _, line = question.text.partition("TOTAL")
+    read = line.partition("\n")[0]
+    if "?" in read and question.large:
+        prices = re.findall(r"(?m)^\d .* (\d+\.\d\d)$", question.text)
+        return round(sum(map(float, prices)), 2)
+    found = re.search(r"\d+(?:\.\d\d)?", read)
+    return float(found[0]) if found else None
+
+
+def _paid(question: Question) -> str:
+    return "cash" if "Paid by cash" in question.text else "card"
 
 
 def _per(question: Question) -> str | None:
@@ -341,4 +384,10 @@ RULES: dict[str, Callable[[Question], Any]] = {
     "languages": _languages,
     "says": _says,
     "rows": _examples,
+    "shop": _shop,
+    "day": _day,
+    "items": _items,
+    "total": _total,
+    "paid": _paid,
+    "legible": lambda question: "?" not in question.text,
 }

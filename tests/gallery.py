@@ -35,6 +35,7 @@ STORIES = {  # in the order in which they are listed
     "quickstart": "A hundred reviews and a prompt, on the embedded model.",
     "tune-a-prompt": "A slider for what counts as urgent, two variants side by side.",
     "extract": "Job adverts become a table with types, by a pydantic model.",
+    "receipts": "Photos of receipts become a table; what the coffee hides is reviewed.",
     "cheap-first": "A small model sorts all tickets, a better one the rows it was unsure of.",
     "findings": "From 800 reviews to five findings, each with the rows it rests on.",
     "failed-rows": "Refused, cut, against the schema: what failed, why, and how to mend it.",

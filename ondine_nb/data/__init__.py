@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
     from .groups import Groups
-    from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
+    from .media import (
+        MEDIA_ENDINGS,
+        Fetched,
+        Media,
+        MediaReader,
+        Thumbnail,
+        cell_name,
+        is_installed,
+        matches_files,
+        thumbnail,
+        type_name,
+    )
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
@@ -29,6 +40,8 @@ __all__ = [
     "MediaReader",
     "Sink",
     "Source",
+    "Thumbnail",
+    "cell_name",
     "frames_in",
     "is_installed",
     "is_nan_or_none",
@@ -40,6 +53,8 @@ __all__ = [
     "open_target",
     "reads_from",
     "records_frame",
+    "thumbnail",
+    "type_name",
     "wrap",
 ]
 
@@ -57,6 +72,8 @@ __getattr__: Callable[[str], Any] = lazily(
         "MediaReader": "media",
         "Sink": "sinks",
         "Source": "source",
+        "Thumbnail": "media",
+        "cell_name": "media",
         "frames_in": "frames",
         "is_installed": "media",
         "is_nan_or_none": "columns",
@@ -68,6 +85,8 @@ __getattr__: Callable[[str], Any] = lazily(
         "open_target": "sinks",
         "reads_from": "open",
         "records_frame": "frames",
+        "thumbnail": "media",
+        "type_name": "media",
         "wrap": "frames",
     },
 )

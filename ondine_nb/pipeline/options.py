@@ -373,6 +373,9 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_ROWS,
     )
+    no_thumbs: bool = option(
+        False, "save no thumbnails of pictures in the notebook", Kind.SWITCH, group=_SHOWN
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:

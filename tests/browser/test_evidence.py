@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
-from .conftest import Jupyter, Opener
+from .conftest import Opener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +22,6 @@ RUN = (
     "%%ondine sales --schema 'price: int, paid: bool, delivery: free|charged' --evidence all "
     f"-i frame(9,{WORD!r})\nWhat does it say? {{text}}"
 )
-THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
 def answer(body: Any) -> str:
@@ -47,11 +45,9 @@ def lit(view: Locator) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("theme", THEMES)
 def test_a_value_shows_its_quote_and_a_quote_its_value(
-    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer, shots: Path, theme: str
+    open_notebook: Opener, server: MessagesServer, shots: Shots
 ) -> None:
-    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
     notebook = open_notebook(
         RUN, "sales_run.show()", "sales_run.review(queue='in doubt')", server=server
     )
@@ -78,9 +74,11 @@ def test_a_value_shows_its_quote_and_a_quote_its_value(
     assert results.locator(".facets").evaluate("it => getComputedStyle(it).display") == "grid", (
         "the sheet of one view has taken the other's away"
     )
-    for width in (1280, 600):
-        for name, view in (("results", results), ("review", review)):
-            notebook.fit(view, width)
-            assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (name, width)
-            view.screenshot(path=shots / f"evidence-lab-{name}-{theme}-{width}.png")
-    assert notebook.page.evaluate(CONTRAST) == []
+    for theme in notebook.themes():
+        for width in (1280, 600):
+            for name, view in (("results", results), ("review", review)):
+                notebook.fit(view, width)
+                fits = view.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
+                assert fits, (name, theme, width)
+                shots(view, f"evidence-lab-{name}-{theme}-{width}.png")
+        assert notebook.page.evaluate(CONTRAST) == [], theme

@@ -53,7 +53,7 @@ def test_rows_in_bad_weather_with_a_worker_killed_in_mid_run(
     handed: dict[str, int] = {}
 
     async def work() -> Run:
-        run = Run(asker.pipeline(data, executor=DaskExecutor(cluster), timeout=2, concurrency=100))
+        run = Run(asker.pipeline(data, executor=DaskExecutor(cluster), timeout=15, concurrency=100))
         going = asyncio.create_task(ended(run))
         await seen(lambda: server.ledger.requests >= 500)
         handed.update(in_flight(run))

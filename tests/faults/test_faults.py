@@ -63,7 +63,7 @@ def test_in_bad_weather_every_row_gets_its_own_answer(tmp_path: Path, schema: st
     data = texts(1_500).sample(frac=1, random_state=5)
     with MessagesServer(faults=WEATHER, latency=(0, 0.05), retry_after=0.01) as server:
         asker = Asker(server, tmp_path)
-        run = asker.run(data, schema=schema, concurrency=100, timeout=5)
+        run = asker.run(data, schema=schema, concurrency=100, timeout=10)
         billed = server.ledger.entries
         met = Counter(arrival.fault for arrival in server.requests)
     assert set(WEATHER) <= set(met)

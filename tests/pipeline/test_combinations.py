@@ -15,8 +15,8 @@ from ondine_nb.errors import ConfigurationError
 from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.pipeline import COMBINED, OPTIONS, conflict
 from ondine_nb.prompts import parse_schema
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import Asker, texts
 from tests.docs.generate import PARTS
 from tests.server import MessagesServer, echo_of, value_of

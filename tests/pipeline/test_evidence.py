@@ -17,8 +17,8 @@ import pytest
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.evaluation.evidence import Finder
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import HAIKU, Asker, ended, statuses
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of

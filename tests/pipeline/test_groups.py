@@ -342,8 +342,8 @@ def test_a_sample_and_a_preview_are_of_groups_and_a_whole_run_has_them_for_nothi
 def test_a_batch_takes_groups_of_one_request_and_names_one_that_takes_more(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ondine_nb.stages import batch as batching
-    from ondine_nb.stages.batch_job import BatchPolicy
+    from ondine_nb.stages.batch import BatchPolicy
+    from ondine_nb.stages.batch import plan as batching
     from tests.server.batches import BatchRules
 
     quick = BatchPolicy(first=0.02, longest=0.1, grace=0.3, patience=5)

@@ -15,8 +15,8 @@ from ondine_nb import Run
 from ondine_nb.journal.journal import shared
 from ondine_nb.pipeline.spending import read_spending
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import CHAT, MESSAGES, Asker, ended, texts
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ...data import cell_name
 from ...orchestration import Row
-from ..ui import clean
+from ..ui import Pictures, Shown, clean
 from .distributions import Distribution, distribution
 from .figures import ENDED
-from .table import Table, table_of
+from .table import MOST_PICTURES, Table, table_of
 
-__all__ = ["QUICKLY", "Answers", "answers_of", "counted", "rows_kept"]
+__all__ = ["QUICKLY", "Answers", "answers_of", "counted", "media_of", "rows_kept"]
 
 QUICKLY = 5_000  # rows whose answers are counted while a loop waits
 SHOWN = 5  # rows
@@ -77,7 +78,14 @@ def answers_of(run: Any) -> Answers | None:
 
 def counted(run: Any) -> bool:
     """Whether `answers_of` is at hand, or takes next to no time."""
-    return run in _COUNTED or run.state not in ENDED or (rows_kept(run) or 0) <= QUICKLY
+    quick = (rows_kept(run) or 0) <= QUICKLY and not media_of(run)
+    return run in _COUNTED or run.state not in ENDED or quick
+
+
+def media_of(run: Any) -> tuple[str, ...]:
+    """The columns that the prompt takes as pictures or documents."""
+    template = getattr(getattr(run, "pipeline", None), "template", None)
+    return tuple(dict.fromkeys(name for _, name in getattr(template, "forms", ()) if name))
 
 
 def _counted(run: Any) -> Answers | None:
@@ -127,4 +135,18 @@ def _some(run: Any, answered: Sequence[Row]) -> Table:
          *(rows[at].outputs.get(name) for name in columns[:MOST_OUTPUTS])]
         for at, label in enumerate(labels)
     ]  # fmt: skip
-    return table_of(heads, lines)
+    return table_of(heads, lines, _pictured(run, inputs, lines, positions))
+
+
+def _pictured(
+    run: Any, inputs: Sequence[str], lines: list[list[Any]], positions: Sequence[int]
+) -> dict[tuple[int, int], list[Shown]]:
+    """The small pictures of the table's media cells; in `lines` their names stand for them."""
+    known = Pictures.of(run.pipeline)
+    made: dict[tuple[int, int], list[Shown]] = {}
+    for column, name in enumerate(inputs, 1):
+        for at, position in enumerate(positions if known and name in known else ()):
+            lines[at][column] = cell_name(lines[at][column])
+            if known is not None and known.saved:
+                made[at, column] = known.small(position, name)[:MOST_PICTURES]
+    return made

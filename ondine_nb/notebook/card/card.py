@@ -18,7 +18,7 @@ from ...models import Failure
 from ...orchestration import RowStream
 from ...pipeline import shown_path
 from ..ui import MESSAGE, clean, css, money, row_count, safe, short, span, template, time_left
-from .answers import Answers
+from .answers import Answers, media_of
 from .figures import (
     ENDED,
     Figure,
@@ -150,7 +150,12 @@ class Card:
             paid=paid(run),
             facts=_closing(run, answers) if run.state in ENDED else (),
             answers=answers,
-            table=last_rows(metrics.recent.copy(), _answer_columns(run), partial(label_of, run)),
+            table=last_rows(
+                metrics.recent.copy(),
+                _answer_columns(run),
+                partial(label_of, run),
+                media_of(run),
+            ),
             kinds=kinds,
             other_kinds=other_kinds,
             last_error=_last_error(run),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
 
-from ...data import Frame
+from ...data import Frame, cell_name
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Draw, Drawn, Label, RowLabels, json_value
 from ...pipeline import JudgedRun
@@ -98,7 +98,9 @@ class Review(LiveView):
 
     @property
     def actions(self) -> Mapping[str, Callable[..., Any]]:
+        known = {} if self.results.pictures is None else self.results.pictures.actions
         return {
+            **known,
             "accept": self.accept,
             "skip": self.skip,
             "undo": self.undo,
@@ -292,8 +294,11 @@ class Review(LiveView):
         if not names:
             return []
         ((cells,),) = self.frame.iter_rows(list(names), positions=[position])
-        found = []
+        found: list[dict[str, Any]] = []
         for name, cell in zip(names, cells, strict=True):
+            if name in (self.results.pictures or ()):
+                found.append({"name": name, "text": cell_name(cell), "media": True})
+                continue
             text, marks = _cut(cell), list[dict[str, Any]]()
             if quoted is not None and isinstance(cell, str):
                 text, marks = quoted.text(name, cell, LONGEST)

@@ -13,11 +13,11 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, cell_name, wrap
 from ...evaluation.evidence import MATCHES, row_match
 from ...models import ZERO
 from ...orchestration import Row
-from ..ui import clean, safe
+from ..ui import Pictures, clean, safe
 from .column import ColumnIndex, value_text
 from .corrections import Corrections
 
@@ -81,6 +81,9 @@ class Results:
         self.rows: list[Row | None] = known or []
         self.name: str = run.name if run is not None else name
         self._frame = None if run is not None else wrap(frame, name or "frame")
+        self.pictures: Pictures | None = (
+            None if run is None or self.streamed else Pictures.of(run.pipeline)
+        )
         self._indexes: dict[str, ColumnIndex] = {}
         self._texts: dict[str, list[str]] = {}
         self.heads: tuple[Head, ...] = ()
@@ -191,7 +194,7 @@ class Results:
             at = self.named("label").index(head)
             return [labels[at] for part in parts for labels in self._labels(part)]
         read = self.frame.iter_rows([name], size=STEP)
-        return [cells[0] for part in read for cells in part]
+        return self._named(head, [cells[0] for part in read for cells in part])
 
     def cells(self, positions: Sequence[int], names: Sequence[str]) -> list[list[Any]]:
         """The values of the named columns at `positions`."""
@@ -208,7 +211,17 @@ class Results:
             at = self.named("label").index(head)
             return [labels[at] for labels in self._labels(positions)]
         read = self.frame.iter_rows([head.name], size=STEP, positions=positions)
-        return [cells[0] for part in read for cells in part]
+        return self._named(head, [cells[0] for part in read for cells in part])
+
+    def has_pictures(self, head: Head) -> bool:
+        """Whether the prompt takes what the column's cells lead to, not their text."""
+        return self.pictures is not None and head.role == "text" and head.name in self.pictures
+
+    def _named(self, head: Head, values: list[Any]) -> list[Any]:
+        """The cells of a media column by what they are called: their bytes are no text."""
+        if not self.has_pictures(head):
+            return values
+        return [cell_name(value) or None for value in values]
 
     def _labels(self, positions: Sequence[int]) -> list[tuple[Any, ...]]:
         if not self.frame.index_names:

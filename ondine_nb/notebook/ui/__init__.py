@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         view_of,
     )
     from .evidence import RowEvidence, evidence_of
+    from .pictures import Pictures, Shown
     from .templates import css, template
     from .text import (
         MESSAGE,
@@ -66,8 +67,10 @@ __all__ = [
     "Drawing",
     "Kit",
     "LiveView",
+    "Pictures",
     "Place",
     "RowEvidence",
+    "Shown",
     "ViewWorker",
     "at_cell_ends",
     "bin_edges",
@@ -130,7 +133,9 @@ __getattr__: Callable[[str], Any] = lazily(
         "LiveView": "view",
         "MESSAGE": "text",
         "MISSING": "text",
+        "Pictures": "pictures",
         "Place": "display",
+        "Shown": "pictures",
         "ViewWorker": "worker",
         "at_cell_ends": "display",
         "cell_number": "display",
