@@ -40,7 +40,7 @@ LABELLED = pd.DataFrame(
 
 def answer(prompt: str) -> dict[str, str]:
     """An answer with evidence: it quotes all that it was asked about."""
-    return {"response": echo_of(prompt), "response_evidence": prompt.removeprefix("Tell: ")}
+    return {"response": echo_of(prompt), "response_evidence": prompt.rpartition("Tell: ")[2]}
 
 
 def reply(body: Any) -> str:

@@ -24,7 +24,7 @@ from tests.data.media.files import encrypted_pdf, pdf, picture
 from tests.server import MessagesServer
 
 HAIKU_IN, HAIKU_OUT = "0.10", "0.50"  # USD per million tokens, up to 100,000 of them
-SIZES = [(40, 30), (900, 700), (3_000, 400), (2_100, 2_100), (64, 64), (300, 2_400)]
+SIZES = [(40, 30), (900, 700), (3_000, 400), (2_050, 900), (64, 64), (300, 2_400)]
 
 
 @pytest.fixture(scope="module")
