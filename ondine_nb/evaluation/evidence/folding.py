@@ -13,9 +13,10 @@ from functools import cached_property
 
 __all__ = ["Folded", "SourceText", "folded"]
 
-# ASCII with single blanks in it, which only the case changes; other white space; a character.
-_RUN = r"[\x21-\x5f\x61-\x7e]+"
-_PIECES = re.compile(rf"({_RUN}(?: {_RUN})*)|(\s+)|(.)", re.DOTALL)
+# ASCII with single blanks in it, which only the case changes; other white space; a character. A
+# piece has an end: the interpreter is held for as long as one is made.
+_RUN = r"[\x21-\x5f\x61-\x7e]{1,200}"
+_PIECES = re.compile(rf"({_RUN}(?: {_RUN}){{0,50}})|(\s+)|(.)", re.DOTALL)
 _ASCII, _SPACE = 1, 2
 # Letters and digits; of scripts that write vowels as marks, the marks too.
 _LETTERS = re.compile(r"(?:[^\W_]|[\u0900-\u0eff\u1000-\u109f\u1780-\u17ff])+")

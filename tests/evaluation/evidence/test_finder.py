@@ -37,7 +37,7 @@ def match(quote: str, text: str = TEXT) -> str:
     [
         ("verbatim", {"exact": 1.0}, {}),
         ("reformatted", {"exact near": 1.0}, {}),
-        ("misspelt", {"exact near approximate": 0.96, "exact near": 0.4}, {}),
+        ("misspelt", {"exact near approximate": 0.96, "exact near": 0.3}, {}),
         ("invented", {}, {"exact near": 0.005, "approximate": 0.05}),
         ("turned", {"approximate missing": 0.99}, {"exact near": 0.01}),
     ],
