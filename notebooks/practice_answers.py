@@ -6,12 +6,15 @@ a schema has a rule of its name here; the "larger" models know more words than t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 __all__ = ["answer", "said", "trouble"]
@@ -109,9 +112,20 @@ class Question:
 def said(body: Mapping[str, Any]) -> str:
     """The answer to a request, as the server wants it."""
     turn = body["messages"][-1]["content"]
-    prompt = turn if isinstance(turn, str) else "".join(block.get("text", "") for block in turn)
+    prompt = turn if isinstance(turn, str) else "".join(map(_words, turn))
     form = (body.get("output_config") or {}).get("format")
     return answer(prompt, form["schema"] if form else None, body["model"])
+
+
+def _words(block: Mapping[str, Any]) -> str:
+    """The text of a block of the prompt; of a picture what its pixels say."""
+    if block["type"] != "image":
+        return str(block.get("text", ""))
+    import receipts
+    from PIL import Image
+
+    content = base64.b64decode(block["source"]["data"])
+    return receipts.read(Image.open(BytesIO(content)))
 
 
 def answer(prompt: str, schema: Mapping[str, Any] | None, model: str) -> str:
@@ -245,8 +259,38 @@ def _number(text: str) -> float:
 
 
 def _currency(question: Question) -> str | None:
+    if receipt := re.search(r"TOTAL (\w{3})", question.text):
+        return receipt[1]
     found = re.search("|".join(SIGNS), question.text)
     return SIGNS[found[0]] if found and _pay(question) else None
+
+
+def _shop(question: Question) -> str:
+    return question.text.partition("\n")[0]
+
+
+def _day(question: Question) -> str | None:
+    found = re.search(r"Date: (\d\d)\.(\d\d)\.(\d{4})", question.text)
+    return "-".join(reversed(found.groups())) if found else None
+
+
+def _items(question: Question) -> int:
+    return sum(map(int, re.findall(r"(?m)^(\d) .*\d$", question.text)))
+
+
+def _total(question: Question) -> float | None:
+    """What can be read of it; a larger model adds the items up where something is in the way."""
+    _, _, line = question.text.partition("TOTAL")
+    read = line.partition("\n")[0]
+    if "?" in read and question.large:
+        prices = re.findall(r"(?m)^\d .* (\d+\.\d\d)$", question.text)
+        return round(sum(map(float, prices)), 2)
+    found = re.search(r"\d+(?:\.\d\d)?", read)
+    return float(found[0]) if found else None
+
+
+def _paid(question: Question) -> str:
+    return "cash" if "Paid by cash" in question.text else "card"
 
 
 def _per(question: Question) -> str | None:
@@ -274,6 +318,45 @@ def _reply(question: Question) -> str:
     return f"Hello, thank you for your message. {REPLIES[_topic(question)]} Kettle & Crumb"
 
 
+def _listed(question: Question) -> list[str]:
+    """What is numbered in a question about many: rows, or the answers about parts of them."""
+    return re.findall(r"^\d+\. (.*(?:\n   .*)*)", question.text, re.MULTILINE)
+
+
+def _parts(question: Question) -> list[dict[str, Any]]:
+    """The answers that are to be merged; none where the question is about rows."""
+    merges = "</request>" in question.ask
+    return [json.loads(item) for item in _listed(question)] if merges else []
+
+
+def _counted(question: Question) -> Counter[str]:
+    """How often each remark stands in the rows, or how often the parts have it by what they say."""
+    parts = _parts(question)
+    if not parts:
+        remarks = [re.search(r"Well, ([^.]+)\.", item) for item in _listed(question)]
+        return Counter(found[1] for found in remarks if found)
+    counts = Counter[str]()
+    for part in parts:
+        for remark, times in re.findall(r"([^;]+) \((\d+)\);?", part["says"]):
+            counts[remark.strip()] += int(times)
+    return counts
+
+
+def _says(question: Question) -> str:
+    counted = _counted(question).most_common()
+    return "; ".join(f"{remark} ({times})" for remark, times in counted)
+
+
+def _examples(question: Question) -> list[int]:
+    """The first rows that make the commonest remark; of parts, the first that each has named."""
+    parts = _parts(question)
+    if parts:
+        return [row for part in parts for row in part["rows"][:1]][:5]
+    commonest = _counted(question).most_common(1)
+    rows = enumerate(_listed(question), 1)
+    return [number for number, item in rows if commonest and commonest[0][0] in item][:5]
+
+
 RULES: dict[str, Callable[[Question], Any]] = {
     "topic": _topic,
     "guess": _topic,
@@ -299,4 +382,12 @@ RULES: dict[str, Callable[[Question], Any]] = {
     "per": _per,
     "start": _start,
     "languages": _languages,
+    "says": _says,
+    "rows": _examples,
+    "shop": _shop,
+    "day": _day,
+    "items": _items,
+    "total": _total,
+    "paid": _paid,
+    "legible": lambda question: "?" not in question.text,
 }

@@ -6,7 +6,7 @@ Money is `Decimal` in USD, durations are seconds, tokens and rows are counts.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -259,16 +259,18 @@ class Prompt:
     the prompt where it `is_text` only, else its texts with a word for each other part: for views.
     `size` is its UTF-8 bytes, with the other parts' sizes: it has no more input tokens than that.
     `key_bytes` stand for it in the journal's keys: of a text alone, the text in UTF-8. Several
-    parts are framed by kind and length, so that no two prompts are alike.
+    parts are framed by kind and length, so that no two prompts are alike. `vote` counts from 1 how
+    often the same is asked: only from the second time on it stands in the key.
     """
 
-    __slots__ = ("is_text", "key_bytes", "parts", "size", "text")
+    __slots__ = ("is_text", "key_bytes", "parts", "size", "text", "vote")
 
     is_text: bool
     key_bytes: bytes
     parts: tuple[Part, ...]
     size: int
     text: str
+    vote: int
 
     def __init__(self, *parts: Part) -> None:
         if len(parts) != 1:
@@ -287,18 +289,33 @@ class Prompt:
         _put(self, "parts", parts)
         _put(self, "size", size)
         _put(self, "text", text)
+        _put(self, "vote", 1)
+
+    def again(self, vote: int) -> Prompt:
+        """The same prompt, asked for the `vote`-th time: its answer is another one."""
+        if vote == self.vote:
+            return self
+        other = Prompt(*self.parts)
+        if vote > 1:
+            number = str(vote).encode()
+            framed = b"%bvote:%d:%b" % (_FRAMED, len(number), number)
+            _put(other, "key_bytes", framed + other.key_bytes)
+            _put(other, "vote", vote)
+        return other
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Prompt doesn't change: make another one, not with {name} set")
 
     def __eq__(self, other: object) -> bool:
-        return self.parts == other.parts if isinstance(other, Prompt) else NotImplemented
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        return self.parts == other.parts and self.vote == other.vote
 
     def __hash__(self) -> int:
         return hash(self.parts)
 
-    def __reduce__(self) -> tuple[type[Prompt], tuple[Part, ...]]:
-        return Prompt, self.parts
+    def __reduce__(self) -> tuple[Callable[..., Prompt], tuple[Any, ...]]:
+        return _made_again, (self.parts, self.vote)
 
     def __str__(self) -> str:
         return self.text
@@ -308,6 +325,10 @@ class Prompt:
 
 
 _put = object.__setattr__
+
+
+def _made_again(parts: tuple[Part, ...], vote: int) -> Prompt:
+    return Prompt(*parts).again(vote)
 
 
 def _size(part: Part) -> int:

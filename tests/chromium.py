@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext, BrowserType
 
-__all__ = ["launched"]
+__all__ = ["kept", "launched"]
 
 FLAGS = (
     "--no-sandbox",
@@ -29,14 +30,26 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 @contextlib.contextmanager
 def launched() -> Iterator[Browser]:
     """A browser without a window. Raises `FileNotFoundError` where none is installed."""
+    with _chromium() as (chromium, options), chromium.launch(**options) as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def kept(profile: Path) -> Iterator[BrowserContext]:
+    """The same with a folder for its cache, compiled scripts included, which others don't keep."""
+    with (
+        _chromium() as (chromium, options),
+        chromium.launch_persistent_context(profile, **options) as context,
+    ):
+        yield context
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator[tuple[BrowserType, dict[str, Any]]]:
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         raise FileNotFoundError(f"no Chromium on PATH ({', '.join(BROWSERS)})")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
+        yield playwright.chromium, {"executable_path": path, "args": list(FLAGS)}

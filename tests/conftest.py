@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
+import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,12 @@ settings.register_profile("untimed", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=10_000)  # --hypothesis-profile
 settings.load_profile("untimed")
 
-_LONG = ("browser", "faults")
-_LONG_TOO = ("test_demo.py", "test_front_ends.py", "test_resume_in_kernel.py")
 # What `-m "not slow"` leaves out: tests with kernels, browsers, Dask's workers or processes that
 # are killed, and all else of which a file takes more than ten seconds of CPU.
-_SLOW_FOLDERS = {*_LONG, "bench", "forks", "typing"}
+_SLOW_FOLDERS = {"browser", "faults", "bench", "forks", "typing"}
 _SLOW_FILES = {
-    *_LONG_TOO,
+    *("notebook/test_demo.py", "notebook/test_front_ends.py"),
+    "notebook/test_resume_in_kernel.py",
     "notebook/card/test_view_load.py",
     "notebook/results/test_live.py",
     "notebook/test_dask_in_kernel.py",
@@ -49,10 +51,13 @@ _SLOW_FILES = {
 }
 
 
+_NOTED = 2.0  # seconds of CPU of a test, from which on it is said that it isn't marked as slow
+
+
+@functools.cache
 def _is_slow(path: Path) -> bool:
     inside = path.relative_to(Path(__file__).parent)
-    named = path.name in _SLOW_FILES or inside.as_posix() in _SLOW_FILES
-    return named or not _SLOW_FOLDERS.isdisjoint(inside.parts)
+    return inside.as_posix() in _SLOW_FILES or not _SLOW_FOLDERS.isdisjoint(inside.parts)
 
 
 # Files that share what takes long to start, a JupyterLab with its browser or a cluster, run in one
@@ -69,33 +74,70 @@ _TOGETHER = {
 }
 
 
-_SHARED = {*_TOGETHER.values(), "browser 2"}
+# Seconds of CPU, where they are many: what takes longest begins first.
+_SECONDS = {
+    **{"browser 1": 250, "browser 2": 250, "dask": 90},
+    **{"faults/test_outage.py": 60, "faults/test_batches.py": 40, "faults/test_disk.py": 15},
+    **{"notebook/test_front_ends.py": 45, "notebook/test_kernel.py": 40},
+    **{"notebook/workbench/test_panel.py": 30, "notebook/test_resume_in_kernel.py": 20},
+    **{"notebook/test_loop_holds.py": 20, "notebook/test_demo.py": 20},
+    **{"docs/test_blocks.py": 40, "data/test_sinks.py": 30, "typing/test_typing.py": 30},
+    **{"simulation/test_worlds.py": 30, "test_gallery.py": 20, "test_gallery_engine.py": 20},
+}
+_OF_OTHERS = {True: 5, False: 0}  # by whether they are slow
 
 
+@functools.cache
 def _group(path: Path) -> str:
     inside = path.relative_to(Path(__file__).parent)
     rest = "browser 2" if inside.parts[0] == "browser" else inside.as_posix()
     return _TOGETHER.get(inside.as_posix(), rest)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected stays: to look for garbage in it takes a fifth of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is slow is marked, what is shared stands together, what takes long comes first.
 
-    Else a worker would be left alone with it at the end; and what needs the processor runs beside
-    tests of faults, which mostly wait.
+    Else a worker would be left alone with it at the end.
     """
-    order: dict[str, int] = {}
+    seconds: dict[str, float] = {}
     for item in items:
         group = _group(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
         if slow := _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-        if group not in order:
-            long = item.path.parent.name in _LONG or item.path.name in _LONG_TOO
-            shared = group in _SHARED
-            order[group] = 0 if shared else 1 if long else 2 if slow else 3
-    items.sort(key=lambda item: (order[group := _group(item.path)], group))
+        seconds.setdefault(group, _SECONDS.get(group, _OF_OTHERS[slow]))
+    items.sort(key=lambda item: (-seconds[group := _group(item.path)], group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    begun = time.process_time()
+    try:
+        return (yield)
+    finally:
+        if (took := time.process_time() - begun) > _NOTED and not item.get_closest_marker("slow"):
+            item.user_properties.append(("not slow", took))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what the inner loop waits for; as it tells a time, nothing fails of it."""
+    for report in terminalreporter.getreports("passed"):
+        for name, took in getattr(report, "user_properties", ()):
+            if name == "not slow":
+                terminalreporter.write_line(
+                    f"{report.nodeid}: {took:.1f} s of CPU, and not marked as slow in conftest.py"
+                )
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,9 @@
-"""A local Dask cluster for tests: two workers in processes of their own."""
+"""A local Dask cluster for tests: two workers in processes of their own.
+
+They are forked from a process that has imported what a worker does: else each of them needs three
+seconds of CPU for it, one that a test has killed too. How workers start that import it themselves
+is proven where a run has no cluster (`tests/orchestration/executors/test_dask.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 
 from tests.patience import PATIENCE
 
@@ -19,23 +25,25 @@ __all__ = ["both_there", "kill", "pids", "two_workers"]
 
 # Else a cluster gives a killed worker up that isn't back after 15 seconds, on a busy machine too.
 LOST_LATE = {"distributed.deploy.lost-worker-timeout": "5 minutes"}
+FORKED = {"distributed.worker.multiprocessing-method": "forkserver"} if os.name == "posix" else {}
+IMPORTED = ("distributed.nanny", "pandas", "anthropic", "ondine_nb.providers.dask.worker")
 
 
 @contextlib.contextmanager
 def two_workers(workers: int = 2) -> Iterator[LocalCluster]:
     """A cluster that listens on this machine only; its logs are quiet."""
-    with (
-        dask.config.set(LOST_LATE),
-        LocalCluster(
+    with dask.config.set({**LOST_LATE, **FORKED}):
+        if FORKED:
+            get_mp_context().set_forkserver_preload(list(IMPORTED))
+        with LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
-        yield cluster
+        ) as cluster:
+            yield cluster
 
 
 def both_there(cluster: LocalCluster) -> None:

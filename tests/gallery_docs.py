@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from tests.chromium import launched
 from tests.gallery import FACTS, ROOT, STORIES
 from tests.gallery_pages import is_dead, page
@@ -20,16 +22,20 @@ __all__ = ["PAGES", "PICTURES", "markdown", "picture", "write"]
 
 PAGES = ROOT / "docs" / "gallery"
 PICTURES = ROOT / "docs" / "pictures" / "gallery"
-# What a notebook is known by: the first such element of its page, or the one of that number.
+# What a notebook is known by: the first such element of its page, or the one of that number, from
+# where in it there is something of that kind.
 SHOWN = {
-    "tune-a-prompt": (".ondine-panel-static", 0),
-    "budget-stop-resume": (".ondine-run", 1),
+    "findings": (".ondine-run", 1, ""),
+    "tune-a-prompt": (".ondine-panel-static", 0, ""),
+    "budget-stop-resume": (".ondine-run", 1, ""),
+    "receipts": (".ondine-results-static", 0, ".r-scroll"),
 }
 WIDTH, HEIGHT = 640, 360  # of a picture, in pixels of the page
-_ALONE = """([selector, number]) => {
+_ALONE = """([selector, number, from]) => {
   const element = document.querySelectorAll(selector)[number];
   document.body.replaceChildren(...document.querySelectorAll("style"), element);
   document.body.style = "margin: 0; padding: 8px; max-width: none";
+  if (from) element.querySelector(from).scrollIntoView();
 }"""
 _STYLE = re.compile(r"<style(?: type=\"text/css\")?>.*?</style>", re.DOTALL)
 
@@ -100,5 +106,7 @@ def picture(name: str, notebook: Any, file: Path) -> None:
         size: Any = {"width": WIDTH, "height": HEIGHT}
         shown = browser.new_page(viewport=size, device_scale_factor=2)
         shown.goto(html.as_uri())
-        shown.evaluate(_ALONE, list(SHOWN.get(name, (".ondine-run", 0))))
+        shown.evaluate(_ALONE, list(SHOWN.get(name, (".ondine-run", 0, ""))))
         shown.screenshot(path=file)
+    with Image.open(file) as drawn:
+        drawn.convert("RGB").quantize(256).save(file, optimize=True)

@@ -208,3 +208,29 @@ def test_failed_rows_are_told_and_mended(tmp_path: Path) -> None:
     assert statuses["skipped"] == 1
     assert 0 < statuses["answered"] < 47
     assert statuses["answered"] + statuses["journal"] == 47
+
+
+def test_photos_become_a_table_and_what_the_coffee_hides_is_reviewed(tmp_path: Path) -> None:
+    ask = [
+        "(len(table_run.errors), table_run.rows['status'].value_counts().to_dict())",
+        "[scores[name].accuracy for name in ('shop', 'day', 'currency', 'paid')]",
+        "(doubtful, table.index[wrong].tolist())",
+        "table_run.corrected['total'].tolist() == drawn['total'].tolist()",
+        "table_run.corrected['total_source'].value_counts().to_dict()",
+        "(again_run.rows['status'].value_counts().to_dict(), server.books())",
+        "table_run.estimate.low <= table_run.cost <= table_run.estimate.high",
+    ]
+    executed = execute("receipts", tmp_path, ask=ask)
+    (failed, statuses), right, (doubtful, wrong), mended, sources, (again, books), in_range = facts(
+        executed
+    )
+    assert (failed, statuses) == (0, {"answered": 24})
+    assert right == [1.0] * 4
+    assert doubtful == wrong == [5, 11, 17, 23]  # each sixth has a spot of coffee
+    assert mended
+    assert sources == {"model": 20, "what was drawn": 4}
+    assert (again, books) == ({"journal": 24}, {"arrived": 24, "billed": 24})
+    assert in_range
+    html = page("receipts", executed)
+    assert len(re.findall('src="data:image/jpeg;base64,', html)) == 5 + 20 + 5
+    assert not re.search(r'src="data:[^"]{8000}', html)

@@ -43,6 +43,22 @@ def test_a_batch_costs_half_and_the_next_one_has_only_what_is_new(tmp_path: Path
     assert found[8] == 104
 
 
+def test_the_reviews_of_each_theme_become_one_finding_that_names_its_rows(tmp_path: Path) -> None:
+    ask = [
+        "len(reviews), len(findings), list(findings.columns)",
+        "list(themed['theme'].iloc[named['rows']]) == list(named['theme'])",
+        "int(findings['says'].str.findall('[0-9]+').explode().astype(int).sum())",
+        "themed_run.context.metrics.requests, findings_run.context.metrics.requests",
+        "findings_run.rows['status'].value_counts().to_dict()",
+    ]
+    found = facts(execute("findings", tmp_path, ask=ask))
+    assert found[:3] == (800, 5, ["theme", "says", "rows"])
+    assert found[4] == 801  # every review is counted once, through parts and merges
+    assert found[5] == 1
+    assert found[6] <= 3
+    assert found[7] == {"journal": 4, "answered": 1}
+
+
 def test_a_file_streams_into_another_while_the_memory_stays_flat(tmp_path: Path) -> None:
     ask = [
         "ROWS, result.metrics.processed_rows, pl.scan_parquet('all.parquet').collect().height",

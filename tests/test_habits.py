@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -90,6 +91,54 @@ def test_every_form_asks_for_what_the_doctor_prints_and_is_one_that_can_be_shown
         assert all(each["attributes"]["label"] for each in asked)
         assert len({each["id"] for each in asked}) == len(asked)
         assert any("%ondine doctor" in each["attributes"]["label"] for each in asked)
+
+
+CLOCKS = {"monotonic", "perf_counter", "time"}
+
+
+def is_clock(node: ast.AST) -> bool:
+    """`time.monotonic()`, or of another name that tells the time of a wall."""
+    if not isinstance(node, ast.Call) or node.args:
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+    return name in CLOCKS and not ast.unparse(node.func).startswith("loop")
+
+
+def took(node: ast.AST) -> bool:
+    """Whether it is what has passed since then: `time.monotonic() - begun`."""
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and is_clock(node.left)
+
+
+def timed(tree: ast.AST) -> list[int]:
+    """The lines that want something to have taken less than some seconds."""
+    spans = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and took(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        and isinstance(node.ops[0], ast.Lt | ast.LtE)
+        and (took(node.left) or (isinstance(node.left, ast.Name) and node.left.id in spans))
+    ]
+
+
+def test_no_test_wants_anything_to_take_less_than_a_time() -> None:
+    """A busy machine takes any time; what must come is waited for (`tests/patience.py`)."""
+    assert timed(ast.parse("assert monotonic() - begun < 3"))
+    assert timed(ast.parse("seconds = time.perf_counter() - begun\nassert seconds <= limit"))
+    texts = {path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    found = {
+        f"{path.relative_to(ROOT)}:{line}"
+        for path, text in texts.items()
+        if any(f"{clock}()" in text for clock in CLOCKS)
+        for line in timed(ast.parse(text))
+    }
+    assert found == set()
 
 
 def matrix() -> dict[str, Any]:

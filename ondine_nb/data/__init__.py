@@ -11,7 +11,19 @@ if TYPE_CHECKING:
     from .columns import Column, is_nan_or_none
     from .files import ENDINGS
     from .frames import Frame, frames_in, kind_of, records_frame, wrap
-    from .media import MEDIA_ENDINGS, Fetched, Media, MediaReader, is_installed, matches_files
+    from .groups import Groups
+    from .media import (
+        MEDIA_ENDINGS,
+        Fetched,
+        Media,
+        MediaReader,
+        Thumbnail,
+        cell_name,
+        is_installed,
+        matches_files,
+        thumbnail,
+        type_name,
+    )
     from .open import named_dtypes, open_source, reads_from
     from .sinks import Sink, open_target
     from .source import FrameSource, Source, joined
@@ -23,10 +35,13 @@ __all__ = [
     "Fetched",
     "Frame",
     "FrameSource",
+    "Groups",
     "Media",
     "MediaReader",
     "Sink",
     "Source",
+    "Thumbnail",
+    "cell_name",
     "frames_in",
     "is_installed",
     "is_nan_or_none",
@@ -38,6 +53,8 @@ __all__ = [
     "open_target",
     "reads_from",
     "records_frame",
+    "thumbnail",
+    "type_name",
     "wrap",
 ]
 
@@ -49,11 +66,14 @@ __getattr__: Callable[[str], Any] = lazily(
         "Fetched": "media",
         "Frame": "frames",
         "FrameSource": "source",
+        "Groups": "groups",
         "MEDIA_ENDINGS": "media",
         "Media": "media",
         "MediaReader": "media",
         "Sink": "sinks",
         "Source": "source",
+        "Thumbnail": "media",
+        "cell_name": "media",
         "frames_in": "frames",
         "is_installed": "media",
         "is_nan_or_none": "columns",
@@ -65,6 +85,8 @@ __getattr__: Callable[[str], Any] = lazily(
         "open_target": "sinks",
         "reads_from": "open",
         "records_frame": "frames",
+        "thumbnail": "media",
+        "type_name": "media",
         "wrap": "frames",
     },
 )

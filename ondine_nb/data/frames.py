@@ -99,6 +99,10 @@ class Frame(ABC):
         """A frame of the rows at `positions`, in that order; the rest as it was."""
         return type(self)(self._taken(list(positions)), self.name)
 
+    def picked(self, positions: Sequence[int], columns: Sequence[str]) -> Frame:
+        """A frame of these columns of the rows at `positions`, which it counts anew from 0."""
+        return self.take(positions)._of_columns([self._slot(column) for column in columns])
+
     def align(self, series: Any) -> list[Any]:
         """A Python value of `series` for each row, by position; missing ones are None.
 
@@ -173,6 +177,8 @@ class Frame(ABC):
     def _taken(self, positions: list[int]) -> NativeFrame: ...
     @abstractmethod
     def _extended(self, new: Sequence[Column]) -> NativeFrame: ...
+    @abstractmethod
+    def _of_columns(self, slots: list[int]) -> Frame: ...
 
 
 class PandasFrame(Frame):
@@ -211,6 +217,9 @@ class PandasFrame(Frame):
 
     def _taken(self, positions: list[int]) -> NativeFrame:
         return self._held.take(positions)
+
+    def _of_columns(self, slots: list[int]) -> Frame:
+        return PandasFrame(self._held.iloc[:, slots].reset_index(drop=True), self.name)
 
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
         result = self._held.copy(deep=False)
@@ -261,6 +270,9 @@ class PolarsFrame(Frame):
 
     def _taken(self, positions: list[int]) -> NativeFrame:
         return self._held[positions]
+
+    def _of_columns(self, slots: list[int]) -> Frame:
+        return PolarsFrame(self.native[:, slots], self.name)
 
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
         frame = self.native if self._kinds else self._held

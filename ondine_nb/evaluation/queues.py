@@ -14,9 +14,20 @@ from itertools import zip_longest
 from typing import Any
 
 from ..text import as_text, is_missing
+from .evidence import DOUBTFUL, MATCHES
 from .labels import Draw
 
-__all__ = ["Drawn", "at_random", "failed", "in_order", "least_sure", "one_of_each", "where_differ"]
+__all__ = [
+    "Drawn",
+    "at_random",
+    "failed",
+    "in_doubt",
+    "in_order",
+    "least_agreed",
+    "least_sure",
+    "one_of_each",
+    "where_differ",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,21 @@ def least_sure(
     return _by_no_chance("least sure", sorted(places, key=order))
 
 
+def least_agreed(
+    agreed: Sequence[int | None], votes: int, *, among: Sequence[int] | None = None
+) -> list[Drawn]:
+    """The rows on which votes differ, those with the fewest that agree first.
+
+    `agreed` is how many of the `votes` agree on a row (None where it has no answer).
+    """
+    found = [
+        (count, at)
+        for at in _places(len(agreed), among)
+        if (count := agreed[at]) is not None and count < votes
+    ]
+    return _by_no_chance("votes differ", [at for _, at in sorted(found)])
+
+
 def where_differ(
     one: Sequence[Any], other: Sequence[Any], *, among: Sequence[int] | None = None
 ) -> list[Drawn]:
@@ -62,6 +88,16 @@ def failed(statuses: Sequence[str], *, among: Sequence[int] | None = None) -> li
     """The rows that failed, as they stand in the frame."""
     places = _places(len(statuses), among)
     return _by_no_chance("failed", [at for at in places if statuses[at] == "failed"])
+
+
+def in_doubt(matches: Sequence[str | None], *, among: Sequence[int] | None = None) -> list[Drawn]:
+    """The rows whose evidence is missing or only approximate, the missing first.
+
+    `matches` has for each row how the worst of its evidence matches.
+    """
+    places = [at for at in _places(len(matches), among) if matches[at] in DOUBTFUL]
+    order = {word: -rank for rank, word in enumerate(MATCHES)}
+    return _by_no_chance("in doubt", sorted(places, key=lambda at: order[matches[at] or ""]))
 
 
 def at_random(rows: int, *, seed: int = 0, among: Sequence[int] | None = None) -> list[Drawn]:

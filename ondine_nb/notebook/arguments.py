@@ -92,9 +92,11 @@ def _add(to: Any, option: Option) -> None:
             *option.flags, dest=option.name, action="store_true", default=None, help=text
         )
     else:
-        action = "append" if option.kind is Kind.PAIRS else "store"
+        more: dict[str, Any] = {"action": "append"} if option.kind is Kind.PAIRS else {}
+        if option.kind is Kind.COLUMNS:  # the bare flag names none of them
+            more = {"nargs": "?", "const": ""}
         to.add_argument(
-            *option.flags, dest=option.name, action=action, metavar=option.value_name, help=text
+            *option.flags, dest=option.name, metavar=option.value_name, help=text, **more
         )
 
 

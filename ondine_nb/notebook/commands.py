@@ -423,18 +423,22 @@ def _counted(tokens: int | None) -> str:
 
 
 async def _listed(provider: Provider) -> dict[str, str]:
-    """What the list of models says of it; nothing where there is none."""
+    """What the list of models says of it, where there is one."""
     told = await _list_of(provider)
+    unsaid = {"longest prompt": _NOT_SAID, "images": _NOT_SAID}
     if not isinstance(told, list):
-        return {}
+        return unsaid
     listed = keep(home(), provider.identity, told)
     found = listed.find(provider.model)
     if found is None:
         near = nearest(provider.model, [model.id for model in listed.models])
-        return {"listed": "no" + (f", but {near}" if near else "")}
-    longest = f"{found.max_input_tokens:,} tokens" if found.max_input_tokens else "it doesn't say"
-    images = {True: "yes", False: "no", None: "it doesn't say"}[found.images]
+        return {"listed": "no" + (f", but {near}" if near else ""), **unsaid}
+    longest = f"{found.max_input_tokens:,} tokens" if found.max_input_tokens else _NOT_SAID
+    images = {True: "yes", False: "no", None: _NOT_SAID}[found.images]
     return {"listed": f"yes {found.end}".rstrip(), "longest prompt": longest, "images": images}
+
+
+_NOT_SAID = "it doesn't say"
 
 
 def _heard(provider: Provider, reply: Reply, other: Usage = NO_USAGE) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .context import ExecutionContext
-from .control import Control, RowSample, RunMetrics, Sample
+from .control import Control, GroupProgress, RowSample, RunMetrics, Sample
 from .dispatcher import ObserverDispatcher
 from .executors import (
     AsyncExecutor,
@@ -32,6 +32,7 @@ __all__ = [
     "ExecutionContext",
     "ExecutionObserver",
     "ExecutionStrategy",
+    "GroupProgress",
     "Halted",
     "LocalFileCheckpointStorage",
     "LoggingObserver",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..models import ZERO, Failure, MediaCounts, Savings
 
-__all__ = ["Control", "RowSample", "RunMetrics", "Sample"]
+__all__ = ["Control", "GroupProgress", "RowSample", "RunMetrics", "Sample"]
 
 logger = logging.getLogger("ondine_nb.run")
 
@@ -136,6 +136,35 @@ def _no_wait() -> None:
     """Nothing waits for a rate limit."""
 
 
+@dataclass(slots=True)
+class GroupProgress:
+    """How far a run over groups of rows is, below the question of each group that is its row's own.
+
+    `groups` of `rows` rows; of the trees that were made by now the `levels` of the tallest, how
+    many `questions` there are below the roots, and how many of them are `done`.
+    """
+
+    groups: int
+    rows: int
+    levels: int = 1
+    questions: int = 0
+    done: int = 0
+
+    def found(self, levels: int, questions: int) -> None:
+        """Another tree is there."""
+        self.levels = max(self.levels, levels)
+        self.questions += questions
+
+    def dropped(self, questions: int) -> None:
+        """So many questions of a tree won't be asked."""
+        self.questions -= questions
+
+    @property
+    def left(self) -> int:
+        """Questions below the roots that aren't done."""
+        return max(0, self.questions - self.done)
+
+
 @dataclass
 class RunMetrics:
     """What a view shows beside the counts; not part of a checkpoint.
@@ -151,7 +180,8 @@ class RunMetrics:
     behind a table stage, where `row` is the position in what that stage gave; `warnings` are those
     of stages about their input, which are logged once. `failed` are the first 10,000 failures, in
     the order in which rows failed; where a view tells of them (`shown`) the log does not. `media`
-    counts the pictures and documents in the prompts that were made.
+    counts the pictures and documents in the prompts that were made, `groups` is how far the trees
+    of groups are, None where rows stand for themselves.
     """
 
     media: MediaCounts = field(default_factory=MediaCounts)
@@ -184,6 +214,7 @@ class RunMetrics:
     open_ended: bool = False
     later: list[Failure] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
+    groups: GroupProgress | None = None
     _waits_until: datetime | None = None  # what `message` says of a rate limit
     _wait_told: str = ""
     _odd_told: str = ""

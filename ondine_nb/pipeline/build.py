@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from ..data import Fetched, Frame, FrameSource, MediaReader, Source, is_installed
+from ..data import Fetched, Frame, FrameSource, Groups, MediaReader, Source, is_installed
 from ..errors import ConfigurationError, MediaError
 from ..evaluation import Examples, examples_of
 from ..evaluation.evidence import MATCHES, Finder
@@ -28,7 +28,15 @@ from ..orchestration import (
     StreamingExecutor,
     SyncExecutor,
 )
-from ..prompts import JinjaTemplate, QuotedSchema, Schema, Template, quoted_schema, system_in_words
+from ..prompts import (
+    JinjaTemplate,
+    QuotedSchema,
+    RowNumbers,
+    Schema,
+    Template,
+    quoted_schema,
+    system_in_words,
+)
 from ..providers import (
     KNOWN,
     Model,
@@ -59,12 +67,19 @@ from ..stages import (
     Batches,
     EvidenceStage,
     Form,
+    Grouping,
+    GroupParseStage,
+    GroupStage,
     InvokeStage,
+    JournalOnlyStage,
     OneByOne,
     Packs,
+    ParseStage,
     Plan,
+    PromptStage,
     Route,
     SchemaRoutes,
+    VoteStage,
 )
 from .options import OPTIONS, Options
 from .records import digests, keeper
@@ -76,23 +91,33 @@ __all__ = [
     "before_text",
     "budget_of",
     "check_batches",
+    "check_group_batches",
     "check_media",
     "check_packs",
     "evidence_in",
     "evidence_stage",
     "examples_in",
     "executor_of",
+    "grouping_of",
+    "groups_in",
     "own_provider",
     "produced",
     "provider_of",
     "reading",
     "routes_of",
+    "row_stages",
     "settings_of",
 ]
 
 
 # Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
 _PACK_TOKENS = 32_000
+# UTF-8 bytes of a group's rows in one request, where nobody said how many tokens. No text has more
+# tokens than bytes, so it stays below what any large model takes, and below its dearer tier.
+_GROUP_BYTES = 100_000
+_BYTES_A_TOKEN = 4  # of what a user counts in tokens
+_LEAST_BYTES = 400
+_MERGED = 24  # answers in one request: sixteen, as a rule, for they are cut by content
 
 
 def own_provider(
@@ -172,8 +197,13 @@ def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
 
     Raises `ConfigurationError` for names that are no fields.
     """
-    if schema is None or options.evidence in (None, ""):
+    if options.evidence in (None, ""):
         return None
+    if schema is None:
+        raise ConfigurationError(
+            "--evidence asks for quotes for the fields of a schema, and it is empty: give "
+            f"{OPTIONS['schema'].usage}, or leave --evidence out"
+        )
     return quoted_schema(schema, options.evidence, OPTIONS["evidence"].long)
 
 
@@ -189,6 +219,123 @@ def evidence_stage(
         matches=MATCHES,
         required=options.require_evidence,
     )
+
+
+def groups_in(
+    options: Options,
+    source: Source,
+    template: Template | JinjaTemplate,
+    schema: Schema | None,
+) -> Groups | None:
+    """The groups of rows that the options ask for; None where each row is asked by itself.
+
+    Raises `ConfigurationError` where a prompt, a schema or the data can't be asked so.
+    """
+    numbers = RowNumbers(schema).any
+    if options.by is None:
+        if numbers:
+            raise ConfigurationError(
+                "the schema asks for the numbers of rows (`row`), and a prompt has one row only: "
+                "give --by COLUMN, or leave that field out"
+            )
+        return None
+    if not isinstance(source, FrameSource):
+        raise ConfigurationError(
+            f"--by needs all rows of a group together, and {source.name} streams: read it into a "
+            "DataFrame first"
+        )
+    groups = Groups.of(source.frame, options.by)
+    if set(template.columns) <= set(options.by):
+        raise ConfigurationError(
+            f"the prompt names only columns of --by ({', '.join(template.columns)}), so the rows "
+            "of a group aren't in it: write another column in braces"
+        )
+    return groups if options.sample is None else _some(groups, options.sample)
+
+
+def _some(groups: Groups, wanted: int) -> Groups:
+    return groups.take(groups.heads.sample_positions(wanted))
+
+
+def row_stages(
+    options: Options,
+    template: Template | JinjaTemplate,
+    schema: Schema | None,
+    askers: Sequence[InvokeStage],
+    *,
+    examples: Examples | None,
+    attached: Sequence[Part],
+    groups: Groups | None,
+    gates: Sequence[JournalOnlyStage] = (),
+    again: bool = False,
+) -> list[PipelineStage]:
+    """What makes a row's prompt, asks it and reads the answer, behind the `gates`.
+
+    Where several answers are asked, its fields are decided by them. With `groups` a row stands for
+    one of them. `again` says that failed rows are asked again.
+    """
+    if groups is None:
+        voters = [(asker, _parser(ParseStage, options, schema, asker)) for asker in askers]
+        answering: Sequence[PipelineStage] = voters[0]
+        if options.decided and schema is not None:
+            answering = [VoteStage(voters, schema, votes=options.votes)]
+        return [PromptStage(template, examples, attached), *gates, *answering]
+    (asker,) = askers
+    parser = _parser(GroupParseStage, options, schema, asker)
+    grouping = grouping_of(options, template, groups, asker.plan.alone)
+    gate = gates[0] if gates else None
+    return [GroupStage(grouping, asker, parser, again=again, gate=gate), *gates, asker, parser]
+
+
+Parser = TypeVar("Parser", bound=ParseStage)
+
+
+def _parser(
+    kind: type[Parser], options: Options, schema: Schema | None, asker: InvokeStage
+) -> Parser:
+    return kind(schema, asker, column=options.column, in_prose=asker.routes is not None)
+
+
+def grouping_of(
+    options: Options, template: Template | JinjaTemplate, groups: Groups, alone: Endpoint
+) -> Grouping:
+    """How groups are asked: as much in a request as the options say, or as fits the model.
+
+    Raises `ConfigurationError` for more tokens than the model is known to take.
+    """
+    context, wanted = _context_of(alone.provider), options.group_tokens
+    most = _GROUP_BYTES if wanted is None else wanted * _BYTES_A_TOKEN
+    if context is None:
+        return Grouping(template, groups, most=most, fan_in=_MERGED)
+    if wanted is not None and wanted > context:
+        raise ConfigurationError(
+            f"--group-tokens is {wanted}, and '{alone.provider.model}' takes {context:,} tokens: "
+            f"give {context // 2} or less"
+        )
+    answer = alone.settings.max_tokens
+    room = max(_LEAST_BYTES, context - answer - alone.constant_bytes)
+    most = min(most, room) if wanted is None else most
+    return Grouping(template, groups, most=most, fan_in=min(_MERGED, max(1, room // answer)))
+
+
+def check_group_batches(grouping: Grouping) -> None:
+    """Raises `ConfigurationError` where a group takes several requests, one after another."""
+    trees = grouping.trees()
+    if trees:
+        groups = grouping.groups
+        rows, group = max((len(groups.members[at]), at) for at in trees)
+        raise ConfigurationError(
+            f"--batch takes up to a day for each level of requests, and {groups.name(group)} has "
+            f"{rows:,} rows, which take more than one: leave --batch out, or give a larger "
+            "--group-tokens"
+        )
+
+
+def _context_of(provider: Provider) -> int | None:
+    """Tokens that a prompt of this model may have; None where it isn't known."""
+    own = capabilities(provider).context_tokens
+    _, model = _known_model(provider)
+    return own or (None if model is None else model.max_input_tokens)
 
 
 def settings_of(
@@ -372,9 +519,10 @@ def routes_of(options: Options, provider: Provider, settings: Settings) -> list[
     to be asked twice, as an object of the user's own).
     """
     can, given = capabilities(provider), Route(provider, settings)
+    if settings.schema is None or can.enforces_schemas or can.clone is None:
+        return [given]
     _, model = _known_model(provider)
-    held = can.enforces_schemas or (model is not None and model.structured)
-    if settings.schema is None or held or can.clone is None:
+    if model is not None and model.structured:
         return [given]
     words = system_in_words(settings.schema, settings.system)
     in_words = replace(settings, schema=None, system=words)
@@ -492,14 +640,32 @@ class RunPlan:
     records: StateManager | None
 
     @property
+    def askers(self) -> list[InvokeStage]:
+        """The stages that get the answers: one, or one for each of several models."""
+        for stage in self.stages:
+            if isinstance(stage, VoteStage):
+                return stage.askers
+        return [stage for stage in self.stages if isinstance(stage, InvokeStage)]
+
+    @property
     def asker(self) -> InvokeStage:
-        """The stage that gets the answers."""
-        return next(stage for stage in self.stages if isinstance(stage, InvokeStage))
+        """The stage that gets the answers, of several models those of the first."""
+        return self.askers[0]
 
     @property
     def columns(self) -> tuple[NewColumn, ...]:
         """The columns that the row stages add."""
         return produced(self.stages)
+
+    @property
+    def evidence(self) -> frozenset[str]:
+        """The names of those of the columns that say where answers stand in the texts."""
+        return frozenset(
+            column.name
+            for stage in self.stages
+            if isinstance(stage, EvidenceStage)
+            for column in stage.produces
+        )
 
     def record(self) -> None:
         """Record the run as it stands, if it is to be recorded."""

@@ -9,7 +9,7 @@ import random
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from statistics import fmean, linear_regression, stdev
 from typing import Any
@@ -17,15 +17,24 @@ from typing import Any
 from ..errors import MalformedAnswerError
 from ..evaluation import Examples
 from ..models import ZERO, CostEstimate, MediaCounts, Part, Prompt, Usage
-from ..orchestration import ExecutionContext, Row, RowSet, RowStream
+from ..orchestration import ExecutionContext, Row, RowSet, RowStage, RowStream
 from ..prompts import JinjaTemplate, Schema, Template
-from ..providers import Answer, ModelPrice
-from ..sending import Endpoint, answer_in, least_tokens
-from ..stages import Asked, Batches, InvokeStage, Plan, PromptStage
+from ..providers import Answer, BatchLimits, ModelPrice
+from ..sending import Endpoint, Question, Request, answer_in, least_tokens
+from ..stages import (
+    Asked,
+    Batches,
+    GroupStage,
+    InvokeStage,
+    MergeDraft,
+    Plan,
+    PromptStage,
+    ballots_of,
+)
 from ..text import dollars
 from .records import same_question
 
-__all__ = ["Estimator", "Tally", "by_answers", "duration", "projected"]
+__all__ = ["Estimator", "JointEstimator", "Tally", "by_answers", "duration", "projected"]
 
 _COUNTED = 8
 _BYTES_A_TOKEN = 4
@@ -50,13 +59,16 @@ class Tally:
     """What rendering all prompts shows: rows by what would happen to them, and what goes out.
 
     `questions` are asked by `requests`, `packed` of them in packs; `unpacked_bytes` is what a
-    request for each would hold. Of each request, `sizes` has the bytes of its texts, and `weights`
-    what else there is, too: what its input tokens go by. A token of a picture or document counts as
-    four bytes in both; `media` counts these. `ceiling` is the most USD that all can lead to,
-    `first` what it is where no answer breaks the schema.
+    request for each would hold, `body_bytes` about what all bodies have. Of each request, `sizes`
+    has the bytes of its texts, and `weights` what else there is, too: what its input tokens go by.
+    A token of a picture or document counts as four bytes in both; `media` counts these. `ceiling`
+    is the most USD that all can lead to, `first` what it is where no answer breaks the schema. Of
+    groups, `rows` are their number, and `levels` how many questions the tallest one takes, one
+    after another.
     """
 
     rows: int = 0
+    levels: int = 1
     skipped: int = 0
     from_journal: int = 0
     duplicates: int = 0
@@ -65,6 +77,7 @@ class Tally:
     requests: int = 0
     text_bytes: int = 0
     unpacked_bytes: int = 0
+    body_bytes: int = 0
     ceiling: Decimal = ZERO
     first: Decimal = ZERO
     sizes: array[int] = field(default_factory=lambda: array("Q"))
@@ -80,8 +93,8 @@ class Estimator:
 
     `asker` has the plan and looks the journal up, `examples` stand before the prompts, and what is
     `attached` before these; `quotes` is how many fields of the schema have evidence, `times` how
-    often a row may be paid for, and `settings` what is recorded of the run: earlier runs of the
-    same question are known by it.
+    often an answer may be paid for, `votes` how many answers each row has, and `settings` what is
+    recorded of the run: earlier runs of the same question are known by it.
     """
 
     def __init__(
@@ -92,9 +105,11 @@ class Estimator:
         *,
         examples: Examples | None = None,
         attached: Sequence[Part] = (),
+        groups: GroupStage | None = None,
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
+        votes: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.rows = rows
@@ -102,11 +117,13 @@ class Estimator:
         self.schema = schema
         self.quotes = quotes
         self.times = times
+        self.votes = votes
         self.settings: dict[str, Any] = dict(settings or {})
         self.tally: Tally = Tally()
         self._examples = examples
         self._attached = tuple(attached)
-        self._prompts = PromptStage(template, examples, attached)
+        self._groups = groups
+        self._prompts: RowStage = groups or PromptStage(template, examples, attached)
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -169,9 +186,43 @@ class Estimator:
         seen: set[bytes] = set()
         for chunk in self.rows.chunks(self._prompts.columns):
             await self._prompts.prepare(chunk, self._context)
-            await self.asker.meet(chunk)
-            self._count_requests(self._count(chunk, seen), more=True)
+            if self._groups is not None:
+                await self._count_trees(self._groups, chunk, seen)
+                chunk = [row for row in chunk if row.prompt is not None or row.settled]
+            asked = chunk if self.votes == 1 else ballots_of(chunk, self.votes)
+            await self.asker.meet(asked)
+            self._count_requests(self._count(asked, seen), more=True)
         self._count_requests([], more=False)
+
+    async def _count_trees(self, groups: GroupStage, rows: Sequence[Row], seen: set[bytes]) -> None:
+        """Count the groups that take several requests, and what these are."""
+        tally = self.tally
+        worded, drafts = await groups.forecast(rows)
+        climbing = [row for row in rows if row.prompt is None and not row.settled]
+        asked = self._count(worded, seen)
+        tally.rows += len(climbing) - len(worded)  # they are questions of these groups
+        tally.levels = max(tally.levels, groups.levels)
+        self._count_requests(asked, more=True)
+        for draft in drafts:
+            self._count_draft(draft)
+
+    def _count_draft(self, draft: MergeDraft) -> None:
+        """Count a question that merges answers that aren't there yet: as long as answers are."""
+        tally, alone = self.tally, self.answers.alone
+        likely = self._likely_output() * _BYTES_A_TOKEN * draft.answers
+        longest = alone.settings.max_tokens * _BYTES_A_TOKEN * draft.answers
+        request = Request(alone, draft.prompt, ((Question(b""), draft.row),)).measure()
+        worst = alone.ceiling(request.bound + max(likely, longest))
+        tally.questions += 1
+        tally.requests += 1
+        tally.ceiling += worst * self.times
+        tally.first += worst
+        size = request.prompt.size + likely + alone.constant_bytes
+        tally.unpacked_bytes += size
+        tally.text_bytes += size
+        tally.sizes.append(size)
+        tally.weights.append(request.bound + likely)
+        tally.body_bytes += request.bound + likely
 
     def _count(
         self, chunk: Sequence[Row], seen: set[bytes], *, release: bool = True
@@ -179,13 +230,14 @@ class Estimator:
         """Count the rows by what would happen to them; gives those that would be asked."""
         tally, asked = self.tally, list[Asked]()
         for row in chunk:
-            tally.rows += 1
+            first = row.prompt is None or row.prompt.vote == 1
+            tally.rows += first
             if row.prompt is None or row.question is None:
                 tally.skipped += 1
                 if release:
                     row.release()
                 continue
-            if len(tally.first_prompts) < _FIRST_PROMPTS:
+            if first and len(tally.first_prompts) < _FIRST_PROMPTS:
                 tally.first_prompts.append(row.prompt.text)
             if row.question.answers:
                 tally.from_journal += 1
@@ -217,6 +269,7 @@ class Estimator:
             tally.text_bytes += size
             tally.sizes.append(size)
             tally.weights.append(request.bound - less)
+            tally.body_bytes += request.weight or request.bound
             sampled = (request.endpoint, request.given)
             if len(tally.sample) < _COUNTED:
                 tally.sample.append(sampled)
@@ -280,11 +333,16 @@ class Estimator:
             share = 0.9 if counted else 0.6
             low = self._cost(price, tokens, least_out, share=share, stretch=1.3)
             estimate.low = min(low, estimate.total_cost)
-            estimate.high = tally.ceiling
+            estimate.high = tally.ceiling + self._probes()
         elif price is not None:
             estimate.total_cost = estimate.low = estimate.high = ZERO
         estimate.notes = self._notes(estimate, counted)
         return estimate
+
+    def _probes(self) -> Decimal:
+        """The most that it can cost to find out how a schema is asked for, in USD."""
+        routes = self.asker.routes
+        return ZERO if routes is None or routes.decided else routes.worst_case
 
     def _cost(
         self,
@@ -343,21 +401,39 @@ class Estimator:
         notes = [f"input tokens {how}", self._output_note()]
         if told := str(tally.media):
             notes.append(f"the prompts to be sent hold {told}")
+        if self.votes > 1:
+            notes.append(f"each row is asked {self.votes} times, and its fields are decided")
         if isinstance(self.answers, Batches):
-            notes.append("at the price of Message Batches; answers come within 24 hours")
+            notes.append("at the price of batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
+        if self._groups is not None:
+            notes.insert(0, self._groups_note(self._groups))
         if self._examples is not None:
             notes += [self._examples.line, self._examples_note(self._examples)]
         if tally.packed:
             notes.append(self._packing_note())
         if settings.caches:
             notes.append("what every request begins with is cached: written once, then read")
+        if self.asker.routes is not None and estimate.requests:
+            notes += filter(None, [self.asker.routes.outlook])
         notes.append(self._ceiling_note())
         if self.times > 1:
             notes[-1] += (
                 f", asked again {self.times - 1} times because its answer breaks the schema"
             )
         return tuple(notes)
+
+    def _groups_note(self, groups: GroupStage) -> str:
+        """How many groups there are, and what the trees over large ones come to."""
+        leaves, merges = groups.leaves, groups.merges
+        said = f"{len(groups.groups):,} groups of {groups.groups.rows:,} rows"
+        if not merges:
+            return f"{said}, each in one request"
+        requests = f"{leaves + merges:,} requests"
+        return (
+            f"{said}: {requests}, {leaves:,} about rows and {merges:,} that merge answers, on "
+            f"{groups.levels} levels at most"
+        )
 
     def _examples_note(self, shown: Examples) -> str:
         """What the examples add to each request and to the bill, and whether they are cached."""
@@ -384,10 +460,12 @@ class Estimator:
         return f"{said}, not cached{too_short}"
 
     def _batches_note(self, plan: Batches, estimate: CostEstimate) -> list[str]:
-        """How many batches a budget makes, one after another, and what budget makes one."""
+        """How many batches there will be: by the API's limits, or fewer at a time by a budget."""
         room, tally = plan.budget.room, self.tally
-        if room is None or not tally.requests or tally.first <= room:
+        if not tally.requests:
             return []
+        if room is None or tally.first <= room:
+            return [self._size_note(plan.api.limits)]
         worst = tally.first / tally.requests
         likely = (estimate.total_cost or ZERO) / tally.requests
         batches, left = 0, tally.requests
@@ -400,6 +478,14 @@ class Estimator:
             f"a batch reserves the worst case of all its requests, so this budget makes {said} "
             f"batches, one after another, each within a day: {one} makes one"
         ]
+
+    def _size_note(self, limits: BatchLimits) -> str:
+        """How many batches the limits of the API make, by about the bytes of the requests."""
+        tally = self.tally
+        by_size = math.ceil(tally.body_bytes / limits.size)
+        batches = max(1, math.ceil(tally.requests / limits.requests), by_size)
+        said = "in one batch" if batches == 1 else f"in about {batches:,} batches"
+        return f"{said} (each takes {limits.requests:,} requests, {limits.size // 10**6:,} MB)"
 
     def _ceiling_note(self) -> str:
         alone = f"{self.answers.alone.settings.max_tokens:,} tokens out for every"
@@ -434,6 +520,48 @@ def _beyond_likely(prompt: str | Prompt) -> int:
     return sum(it.size - _BYTES_A_TOKEN * getattr(it, "likely", it.size) for it in others)
 
 
+class JointEstimator:
+    """The estimates of several models, each of which is asked every row, as one.
+
+    `tally` has the counts of the first one's rows, with the requests of all.
+    """
+
+    def __init__(self, estimators: Sequence[Estimator]) -> None:
+        self.estimators = estimators
+
+    @property
+    def tally(self) -> Tally:
+        """The counts of the first one's rows, with the requests of all."""
+        first, *others = (each.tally for each in self.estimators)
+        requests = first.requests + sum(each.requests for each in others)
+        return replace(first, requests=requests)
+
+    async def estimate(self) -> CostEstimate:
+        """As `Estimator.estimate`."""
+        return self._joined([await each.estimate() for each in self.estimators])
+
+    async def quick(self) -> CostEstimate:
+        """As `Estimator.quick`."""
+        return self._joined([await each.quick() for each in self.estimators])
+
+    def _joined(self, parts: Sequence[CostEstimate]) -> CostEstimate:
+        def total(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if None in values else sum(values[1:], values[0])
+
+        media = ("pictures", "pages")
+        counts = ("total_tokens", "input_tokens", "output_tokens", "requests", "questions", *media)
+        money = ("total_cost", "low", "high")
+        models = " and ".join(each.asker.plan.alone.settings.model for each in self.estimators)
+        said = dict.fromkeys(note for part in parts for note in part.notes)
+        return replace(
+            parts[0],
+            **{name: total(name) for name in (*counts, *money)},
+            confidence=max(part.confidence for part in parts),  # "rough" where any is
+            notes=(f"each row is asked of {models}", *said),
+        )
+
+
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
@@ -454,6 +582,7 @@ def projected(
     """
     metrics, spent = context.metrics, context.accumulated_cost
     left = max(0, context.total_rows - context.done_rows)
+    left += 0 if metrics.groups is None else metrics.groups.left
     if metrics.paid_questions > metrics.paid:
         left = math.ceil(left * metrics.paid / metrics.paid_questions)
     if requests is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -33,6 +34,8 @@ from ..evaluation import (
     take_in,
     typed,
 )
+from ..evaluation.evidence import worst
+from ..evaluation.scores import MatchScore, by_match
 from ..journal import Journal, home
 from ..orchestration import RowStream
 from ..prompts import Field
@@ -66,7 +69,7 @@ class JudgedRun:
             rows = list(rowset.rows)
             self.frame = run.pipeline.frame
             self._outputs = [{} if row is None else row.outputs for row in rows]
-        columns = run.pipeline.template.columns if on is None else on
+        columns = run.pipeline.key_columns if on is None else on
         self.on: tuple[str, ...] = (columns,) if isinstance(columns, str) else tuple(columns)
         labels = LabelSet(run.name, run.pipeline.journal.folder)
         self.rows: RowLabels = RowLabels(labels, self.frame, self.on)
@@ -86,6 +89,13 @@ class JudgedRun:
             return list(map(bool, self._outputs))
         cells = zip(*self.answers.values(), strict=True)
         return [any(cell is not None for cell in row) for row in cells]
+
+    def matches(self, name: str | None = None) -> list[str | None]:
+        """How each row's evidence matches: that of a field, or the worst of all; None without."""
+        fields = [name] if name is not None else self.run.pipeline.evidence
+        cells = [self.answers.get(f"{field}_evidence_match") for field in fields]
+        rows = zip(*filter(None, cells), strict=True)
+        return [worst(row) for row in rows] or [None] * len(self.frame)
 
     def _streamed(self) -> Frame:
         found = self.run.frame
@@ -278,7 +288,8 @@ class JudgedRun:
         scores = score_pairs(field, pairs)
         unanswered = len(labelled) - len(pairs)
         told = {"scope": scope, "unanswered": unanswered, "notes": (*notes.lines(), *scores.notes)}
-        return score_pairs(field, pairs, **told)
+        found = score_pairs(field, pairs, **told)
+        return replace(found, by_match=self._by_match(field, labelled))
 
     def _by_review(self, field: str | None) -> Scores | dict[str, Scores]:
         lines = self.rows.lines()
@@ -301,6 +312,7 @@ class JudgedRun:
         that differ."""
         field, notes = self.field(name), _Notes()
         units: dict[tuple[str, str, bool], Reviewed] = {}
+        places: dict[tuple[str, str, bool], tuple[int, Any]] = {}
         lines = self.rows.lines()
         about = [at for at, labels in lines.items() if any(name in it.fields for it in labels)]
         served = self.served(about)
@@ -319,8 +331,27 @@ class JudgedRun:
             notes.look(field, truth)
             answer, answered = self.answers[name][position], self.answered[position]
             unit = Reviewed(truth, answer, answered, frozenset(label.draw for label in own))
-            units.setdefault((own[-1].id, class_of(answer), answered), unit)
-        return score_reviewed(field, list(units.values()), len(self.frame), notes.lines())
+            unit_of = (own[-1].id, class_of(answer), answered)
+            units.setdefault(unit_of, unit)
+            places.setdefault(unit_of, (position, truth))
+        found = score_reviewed(field, list(units.values()), len(self.frame), notes.lines())
+        return replace(found, by_match=self._by_match(field, places.values()))
+
+    def _by_match(
+        self, field: Field, labelled: Iterable[tuple[int, Any]]
+    ) -> Mapping[str, MatchScore]:
+        """How right the labelled rows (position, truth) are, by how their evidence matches."""
+        if field.name not in self.run.pipeline.evidence:
+            return {}
+        matches, answers = self.matches(field.name), self.answers[field.name]
+        return by_match(
+            field,
+            [
+                (matches[at], Pair(truth, answers[at]))
+                for at, truth in labelled
+                if self.answered[at]
+            ],
+        )
 
 
 class _Notes:

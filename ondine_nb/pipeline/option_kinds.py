@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import Enum, auto
@@ -29,6 +29,8 @@ class Kind(Enum):
     URL = auto()
     PATH = auto()
     PAIRS = auto()  # names with values
+    NAMES = auto()  # several names, with commas between them on the line
+    COLUMNS = auto()  # names of columns, kept as a tuple; none of them is a value, too
     OBJECT = auto()  # whoever takes it checks it
 
 
@@ -116,7 +118,7 @@ class Option:
     @property
     def can_be_emptied(self) -> bool:
         """Whether an empty text on the line takes back what the session has set."""
-        return self.default is None and self.kind in (Kind.TEXT, Kind.USD, Kind.OBJECT)
+        return self.default is None and self.kind in (Kind.TEXT, Kind.USD, Kind.OBJECT, Kind.NAMES)
 
     def on(self, surface: Surface) -> bool:
         """Whether it can be given there."""
@@ -228,6 +230,34 @@ def _pairs(option: Option, value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _names(option: Option, value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            f"{option.long} has to be names with commas between them, not {value!r}"
+        )
+    kept = tuple(name.strip() for name in names)
+    if not all(kept) or len(set(kept)) < max(len(kept), option.least):
+        raise ConfigurationError(
+            f"{option.long} is {','.join(kept)!r}: it has to be {option.least} or more different "
+            "names, with commas between them"
+        )
+    return kept
+
+
+def _columns(option: Option, value: Any) -> tuple[str, ...]:
+    """By commas from a text; a name that has one stands in a list."""
+    names = value.split(",") if isinstance(value, str) and value.strip() else value or ()
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(
+            f"{option.long} has to be columns by name, like {option.usage}, not {value!r}"
+        )
+    names = tuple(name.strip() for name in names) if isinstance(value, str) else tuple(names)
+    if "" in names:
+        raise ConfigurationError(f"{option.long} is {value!r}: a name is missing beside a comma")
+    return names
+
+
 _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.TEXT: _text,
     Kind.NAME: _name,
@@ -239,4 +269,6 @@ _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.URL: _url,
     Kind.PATH: lambda option, value: os.fspath(value),
     Kind.PAIRS: _pairs,
+    Kind.NAMES: _names,
+    Kind.COLUMNS: _columns,
 }

@@ -191,6 +191,24 @@ class Options:
         Kind.SWITCH,
         group=_ASKED,
     )
+    votes: int = option(
+        1,
+        "ask each row N times: the majority decides each field, the median a number",
+        Kind.WHOLE,
+        metavar="N",
+        most=25,
+        unit="votes",
+        hint="More agree with what they have agreed on by then",
+        group=_ASKED,
+    )
+    models: Any = option(
+        None,
+        "ask each row of all these models, and decide as by --votes",
+        Kind.NAMES,
+        metavar="A,B",
+        least=2,
+        group=_ASKED,
+    )
     budget: Decimal | None = option(
         None,
         "a ceiling that is never passed",
@@ -202,7 +220,7 @@ class Options:
     )
     batch: bool = option(
         False,
-        "Message Batches: half the price, answers within 24 hours",
+        "asks in batches: half the price, answers within 24 hours",
         Kind.SWITCH,
         surfaces=_WHOLE_RUN,
         group=_COST,
@@ -296,6 +314,25 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_SENT,
     )
+    by: tuple[str, ...] | None = option(
+        None,
+        "one answer for each group of rows with equal values there; bare: one for all rows",
+        Kind.COLUMNS,
+        metavar="COLUMN[,COLUMN]",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
+    group_tokens: int | None = option(
+        None,
+        "a group with more tokens, about, is asked in parts; else one that doesn't fit the model",
+        Kind.WHOLE,
+        metavar="N",
+        unit="tokens",
+        surfaces=_WHOLE_RUN,
+        decides=True,
+        group=_ROWS,
+    )
     sample: int | None = option(
         None,
         "only N rows, always the same ones",
@@ -336,6 +373,9 @@ class Options:
         surfaces=_WHOLE_RUN,
         group=_ROWS,
     )
+    no_thumbs: bool = option(
+        False, "save no thumbnails of pictures in the notebook", Kind.SWITCH, group=_SHOWN
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -359,13 +399,21 @@ class Options:
         for needy, needed in NEEDS.items():
             if self.given(needy) and not self.given(needed):
                 one, other = OPTIONS[needy], OPTIONS[needed]
-                value = getattr(self, needy)
-                what = one.long if value is True else f"{one.long} is {value}"
+                held = getattr(self, needy)
+                value = ",".join(held) if isinstance(held, tuple) else held
+                what = one.long if held is True else f"{one.long} is {value}"
                 is_no = "are no" if needed.endswith("s") else "is no"
                 raise ConfigurationError(
                     f"{what}, and there {is_no} {needed}: give {other.usage}, or leave {one.long} "
                     "out"
                 )
+        if self.models is not None:
+            if self.given("model") and self.model != self.models[0]:
+                raise ConfigurationError(
+                    f"--model is {self.model} and --models is {','.join(self.models)}: leave "
+                    "--model out, for --models names all that are asked"
+                )
+            object.__setattr__(self, "model", self.models[0])
 
     def given(self, name: str) -> bool:
         """Whether the option is more than its default."""
@@ -385,6 +433,11 @@ class Options:
         if self.concurrency == "auto":
             return max(width, min(width * self.pack, _MOST_PACKED))
         return width * self.pack
+
+    @property
+    def decided(self) -> bool:
+        """Whether a row has several answers, of which its fields are decided."""
+        return self.votes > 1 or self.models is not None
 
     @property
     def executor_name(self) -> str | None:
@@ -508,6 +561,9 @@ NEEDS: dict[str, str] = {
     "examples_by": "examples",
     "evidence": "schema",
     "require_evidence": "evidence",
+    "votes": "schema",
+    "models": "schema",
+    "group_tokens": "by",
 }
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -524,9 +580,32 @@ CONFLICTS: tuple[Conflict, ...] = (
         remedy="leave one of them out, or take --examples-by stratified",
     ),
     Conflict(
+        "--by",
+        "--pack",
+        "A group is many rows in one request already",
+    ),
+    Conflict(
+        "--by",
+        "--evidence",
+        "A quote is looked for in a row's own text: have the answer name its rows, by list[row]",
+    ),
+    *(
+        Conflict(
+            "--by",
+            shown,
+            "An example shows one row and its answer, and here a prompt has all rows of a group",
+        )
+        for shown in ("--examples-by nearest", "--examples")
+    ),
+    Conflict(
         "--pack",
         "--attach",
         "A pack is one text that asks of many rows, and each of them is asked with the file",
+    ),
+    Conflict(
+        "--by",
+        "--attach",
+        "A group may be asked in parts that are merged, and the file would go with each of them",
     ),
     Conflict(
         "--attach",
@@ -545,6 +624,22 @@ CONFLICTS: tuple[Conflict, ...] = (
             "Examples are labels without quotes, and would show the model answers that have none",
         )
         for shown in ("--examples-by nearest", "--examples")
+    ),
+    *(
+        Conflict(
+            several,
+            "--by",
+            "A group's tree is asked node by node, and each vote would be another tree",
+        )
+        for several in ("--votes", "--models")
+    ),
+    *(
+        Conflict(
+            several,
+            "--evidence",
+            "Votes that agree on a value may quote different places, and a median has none",
+        )
+        for several in ("--votes", "--models")
     ),
     Conflict(
         "--batch",
@@ -565,7 +660,19 @@ CONFLICTS: tuple[Conflict, ...] = (
 # What changes how rows become requests and results, as on the line: docs have a table of all pairs.
 COMBINED: tuple[str, ...] = tuple(
     " ".join(filter(None, [OPTIONS[name].long, value]))
-    for name in ("batch", "pack", "attach", "evidence", "examples", "examples_by", "to", "executor")
+    for name in (
+        "batch",
+        "pack",
+        "attach",
+        "votes",
+        "models",
+        "by",
+        "evidence",
+        "examples",
+        "examples_by",
+        "to",
+        "executor",
+    )
     for value in OPTIONS[name].choices or [""]
     if not value or value != OPTIONS[name].usual
 )

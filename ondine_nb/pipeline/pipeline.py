@@ -5,10 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data import Column, Frame, FrameSource, Source, open_source, open_target, reads_from
+from ..data import (
+    Column,
+    Frame,
+    FrameSource,
+    Groups,
+    Source,
+    open_source,
+    open_target,
+    reads_from,
+)
 from ..errors import ConfigurationError, OndineError
 from ..evaluation import Examples
 from ..evaluation.evidence import MATCHES
@@ -28,14 +39,14 @@ from ..orchestration import (
 from ..prompts import JinjaTemplate, Schema, Template, parse_schema
 from ..providers import Provider, Settings, capabilities, without_login
 from ..providers.dask import check_dask
-from ..sending import PACK_MARK, SessionBudget, question_key, reader_of
+from ..sending import PACK_MARK, Endpoint, SessionBudget, question_key, reader_of
 from ..stages import (
     REASKS,
+    GroupStage,
     InvokeStage,
     JournalOnlyStage,
     LoadStage,
-    ParseStage,
-    PromptStage,
+    decided_columns,
     evidence_columns,
 )
 from .build import (
@@ -45,20 +56,24 @@ from .build import (
     before_text,
     budget_of,
     check_batches,
+    check_group_batches,
     check_media,
     check_packs,
     evidence_in,
     evidence_stage,
     examples_in,
     executor_of,
+    grouping_of,
+    groups_in,
     own_provider,
     produced,
     provider_of,
     reading,
     routes_of,
+    row_stages,
     settings_of,
 )
-from .estimate import Estimator
+from .estimate import Estimator, JointEstimator
 from .option_kinds import Surface
 from .options import OPTIONS, Options, takes_options
 from .records import (
@@ -113,7 +128,7 @@ class Pipeline:
     ) -> None:
         options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
-        self._model_named = options.get("model") is not None
+        self._model_named = (options.get("model"), options.get("models")) != (None, None)
         self._given_provider = provider
         self.prompt = prompt
         self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
@@ -138,25 +153,53 @@ class Pipeline:
         added = [
             column.name for column in (*self._evidence_columns(), *produced(self.extra_stages))
         ]
-        self.source.empty().check_new([*self.new_columns, *added], self.options.overwrite)
+        self.groups: Groups | None = groups_in(
+            self.options, self.source, self.template, self.schema
+        )
+        heads = self.source.empty() if self.groups is None else self.groups.heads
+        heads.check_new([*self.new_columns, *added], self.options.overwrite)
         self.frame: Frame = self._rows_in_memory()
         self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
         self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
-        self.settings: Settings = settings_of(
-            self.options, self.provider, self.asked, self.head, self.attached
-        )
+        self.settings: Settings = self._settings_of(self.provider)
+        self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check_budget()
         self._check_executor()
         if self.template.forms:
             self._check_media()
             self.template = reading(self.template, self.provider, self.options)
+        for voter, _ in self.voters:
+            if self.options.batch:
+                check_batches(voter)
+            if self.options.pack > 1:
+                check_packs(voter)
+        if self.groups is not None:
+            self._check_groups(self.groups)
+
+    def _voters(self) -> tuple[tuple[Provider, Settings], ...]:
+        """Who is asked each row, and how: one provider, or one for each of `models`."""
+        models, options = self.options.models, self.options
+        if models is None:
+            return ((self.provider, self.settings),)
+        if self._given_provider is not None:
+            raise ConfigurationError(
+                f"--models is {','.join(models)}, and provider= is an object that answers: leave "
+                "one of them out"
+            )
+        others = [provider_of(replace(options, models=None, model=name)) for name in models[1:]]
+        return ((self.provider, self.settings), *((it, self._settings_of(it)) for it in others))
+
+    def _settings_of(self, provider: Provider) -> Settings:
+        return settings_of(self.options, provider, self.asked, self.head, self.attached)
+
+    def _check_groups(self, groups: Groups) -> None:
+        alone = Endpoint(self.provider, self.settings)
+        grouping = grouping_of(self.options, self.template, groups, alone)
         if self.options.batch:
-            check_batches(self.provider)
-        if self.options.pack > 1:
-            check_packs(self.provider)
+            check_group_batches(grouping)
 
     def _check_not_read(self, data: Any) -> None:
         target = self.options.to
@@ -172,8 +215,10 @@ class Pipeline:
         return self.options.sample is None and not isinstance(self.source, FrameSource)
 
     def _rows_in_memory(self) -> Frame:
-        """The frame whose rows are asked; of a stream, one without rows."""
+        """The frame whose rows are asked, one for each group; of a stream, one without rows."""
         source, sample = self.source, self.options.sample
+        if self.groups is not None:
+            return self.groups.heads
         if not isinstance(source, FrameSource):
             return source.empty() if sample is None else source.head(sample)
         frame = source.frame
@@ -190,6 +235,8 @@ class Pipeline:
         """The names of the columns that the answers go into."""
         if self.schema is None:
             return (self.options.column,)
+        if self.options.decided:
+            return tuple(column.name for column in decided_columns(self.schema))
         return tuple(known.name for known in self.schema.fields)
 
     @property
@@ -201,6 +248,42 @@ class Pipeline:
     def evidence(self) -> tuple[str, ...]:
         """The names of the fields with evidence."""
         return () if self._quoted is None else tuple(it.name for it in self._quoted.fields)
+
+    @property
+    def votes(self) -> int:
+        """How many answers decide a row's fields: one for each vote of each model."""
+        return self.options.votes * len(self.voters)
+
+    @property
+    def given(self) -> Frame:
+        """The frame that was given; without `by` that is the one whose rows are asked."""
+        return self.frame if self.groups is None else self.groups.frame
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns of the asked frame by which its rows are told apart: those of the prompt."""
+        return self.template.columns if self.groups is None else self.groups.by
+
+    def prompt_at(self, position: int) -> Prompt | None:
+        """What the row at this position is asked, rendered again; None where nothing is.
+
+        Of a group it is the last question: None while answers that it merges aren't there. Usable
+        with or without a running loop. Raises what a cell's own text raises.
+        """
+        if self.groups is None:
+            ((values,),) = self.frame.iter_rows(self.template.columns, positions=[position])
+            return self.template.render(values)
+        rows = RowSet(self.frame, rerun=[position])
+        stage = self.plan(rows).stages[1]
+        assert isinstance(stage, GroupStage)
+        ((row,),) = rows.chunks(stage.columns)
+        return run_in_thread(lambda: stage.prompt_of(row))
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns of the given frame that decide what is asked."""
+        by = self.options.by or ()
+        return tuple(dict.fromkeys([*by, *self.template.columns]))
 
     @property
     def examples(self) -> Examples | None:
@@ -237,18 +320,31 @@ class Pipeline:
         """`estimate` on the running loop."""
         return await self.estimator().estimate()
 
-    def estimator(self, plan: RunPlan | None = None, rows: RowSet | None = None) -> Estimator:
+    def estimator(
+        self, plan: RunPlan | None = None, rows: RowSet | None = None
+    ) -> Estimator | JointEstimator:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
+        first = None
+        if self.groups is not None:  # one of its own: the run's makes each group once
+            first = self._row_stages(plan.askers, again=plan.rowset.rerun is not None)[0]
+        each = [self._estimator(plan, asker, rows, first) for asker in plan.askers]
+        return each[0] if len(each) == 1 else JointEstimator(each)
+
+    def _estimator(
+        self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
+    ) -> Estimator:
         return Estimator(
             reading(self.template, self.provider, self.options),
             rows or plan.rowset,
-            plan.asker,
+            asker,
             examples=self.examples,
             attached=self.attached,
+            groups=first if isinstance(first, GroupStage) else None,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
+            votes=self.options.votes,
             settings=plan.context.settings,
         )
 
@@ -259,8 +355,14 @@ class Pipeline:
         """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
             return
-        if len(self.frame) <= RowSet.CHUNK:
-            estimator = self.estimator(plan)
+        if self.groups is not None:
+            with contextlib.suppress(OndineError):  # the run itself will say so
+                some = RowSet(self.frame, rerun=self.frame.sample_positions(200))
+                share = await self.estimator(plan, some).quick()
+                tell(share.scaled(len(self.frame)) if len(self.frame) > 200 else share)
+            return
+        estimator = self.estimator(plan)
+        if len(self.frame) <= RowSet.CHUNK and isinstance(estimator, Estimator):
 
             async def prepared(rows: Sequence[Row]) -> None:
                 with contextlib.suppress(OndineError):  # the run itself will say so
@@ -275,9 +377,12 @@ class Pipeline:
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
 
-        Of a stream, its first `n` rows.
+        Of a stream, its first `n` rows; with `by`, of `n` groups.
         """
         frame = self.frame
+        if self.groups is not None:
+            by = {"by": self.options.by, "group_tokens": self.options.group_tokens}
+            return self._over(self.groups.frame.native, sample=n, **by).execute().data
         some = self.source.head(n) if self.streams else frame.take(frame.sample_positions(n))
         return self._over(some).execute().data
 
@@ -352,7 +457,7 @@ class Pipeline:
         """Raises `ConfigurationError` where this isn't the recorded run once more."""
         check_stages(settings, [stage.name for stage in self.extra_stages])
         if not self.streams:
-            check_frame(settings, self.frame)
+            check_frame(settings, self.given)
         here = self.provider.identity
         names = (here, *capabilities(self.provider).earlier_identities)
         questions = {without_login(name): self._question(name) for name in names}
@@ -383,39 +488,51 @@ class Pipeline:
         records = state_manager(self.journal.folder) if self.recorded and not rowset else None
         budget = budget_of(options, context, self._session, records)
         rows = rowset or (RowStream(self.source) if self.streams else RowSet(self.frame))
-        invoke = asker_of(
+        asker = partial(
+            asker_of,
             options,
-            self._own_provider(),
-            self.settings,
             head=self.head,
             tail=self.template.tail,
             journal=self.journal,
             budget=budget,
             run_id=run_id(context.session_id),
             concurrency=width,
-            grows=options.concurrency == "auto" and most is None,
             fresh=options.fresh if fresh is None else fresh,
             resumed=earlier is not None,
             retries=rowset is not None,
             accepted=rowset is not None and rowset.any_answered(),
             clock=self.clock,
         )
+        grows = options.concurrency == "auto" and most is None
+        askers = [asker(self._own(each), how, grows=grows) for each, how in self.voters]
         stages: list[PipelineStage] = [
             LoadStage(rows),
-            PromptStage(
-                reading(self.template, self.provider, options), self.examples, self.attached
-            ),
-            *self._journal_only(invoke),
-            invoke,
-            ParseStage(
-                self.asked, invoke, column=options.column, in_prose=invoke.routes is not None
-            ),
-            *self._evidence_stages(invoke),
+            *self._row_stages(askers, again=rowset is not None),
+            *self._evidence_stages(askers[0]),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
         executor = executor_of(options, width, records, streams=streams, again=rowset is not None)
         return RunPlan(run_id(context.session_id), stages, context, executor, rows, budget, records)
+
+    def _journal_only(self, askers: Sequence[InvokeStage]) -> list[JournalOnlyStage]:
+        """What stands before those that ask where nothing new can be answered, or may be asked."""
+        stages = list[JournalOnlyStage]()
+        for (provider, settings), asker in zip(self.voters, askers, strict=True):
+            lookup = asker.lookup
+            if why := capabilities(provider).unable or self.nothing_new:
+                stages.append(
+                    JournalOnlyStage(
+                        why,
+                        self.journal,
+                        lookup.keys,
+                        lookup.read,
+                        max_tokens=settings.max_tokens,
+                        run=lookup.run_id if lookup.fresh else None,
+                        votes=self.options.votes,
+                    )
+                )
+        return stages
 
     def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
         if self._quoted is None:
@@ -431,22 +548,25 @@ class Pipeline:
     def _evidence_columns(self) -> Sequence[NewColumn]:
         return () if self._quoted is None else evidence_columns(self._quoted.fields, MATCHES)
 
-    def _journal_only(self, invoke: InvokeStage) -> list[PipelineStage]:
-        """What stands before `invoke` where nothing new can be answered, or may be asked."""
-        why = capabilities(self.provider).unable or self.nothing_new
-        if not why:
-            return []
-        most = self.settings.max_tokens
-        lookup = invoke.lookup
-        keys, run = lookup.keys, lookup.run_id if lookup.fresh else None
-        return [JournalOnlyStage(why, self.journal, keys, lookup.read, max_tokens=most, run=run)]
+    def _row_stages(self, askers: Sequence[InvokeStage], *, again: bool) -> list[PipelineStage]:
+        return row_stages(
+            self.options,
+            reading(self.template, self.provider, self.options),
+            self.asked,
+            askers,
+            examples=self.examples,
+            attached=self.attached,
+            groups=self.groups,
+            gates=self._journal_only(askers),
+            again=again,
+        )
 
     def _context(self, earlier: ExecutionContext | None) -> ExecutionContext:
         context = ExecutionContext(observers=list(self.observers), max_budget=self.options.budget)
         context.settings = record(
             name=self.name,
-            frame=self.frame,
-            columns=self.template.columns,
+            frame=self.given,
+            columns=self.read_columns,
             prompt=self.prompt,
             options=self.options,
             question=self._question(self.provider.identity),
@@ -465,8 +585,8 @@ class Pipeline:
     def _run(self, streaming: bool = False) -> Run:
         return Run(self, plan=self.plan(streaming=streaming))
 
-    def _over(self, data: Any) -> Pipeline:
-        """The same pipeline over other rows of the same frame."""
+    def _over(self, data: Any, **more: Any) -> Pipeline:
+        """The same pipeline over other rows of the same frame, with more options."""
         options = {
             name: value
             for name, value in vars(self.options).items()
@@ -484,7 +604,7 @@ class Pipeline:
             journal=self.journal,
             name=self.name,
             provider=self._given_provider,
-            **options,
+            **(options | more),
         )
         pipeline.recorded = False
         return pipeline if self._session is None else pipeline.within(self._session)
@@ -503,36 +623,45 @@ class Pipeline:
             journaled=self._in_journal,
         )
 
-    def _own_provider(self) -> Provider:
+    def _own(self, provider: Provider) -> Provider:
         """One for a run of its own, which closes it; an object of the user's is always that one."""
-        clone = capabilities(self.provider).clone
-        return self.provider if self._given_provider or clone is None else clone()
+        clone = capabilities(provider).clone
+        return provider if self._given_provider or clone is None else clone()
 
     def _in_journal(self, provider: Provider) -> bool:
         """Whether the journal has an answer of `provider` to any of (the first) rows."""
         if self.options.fresh or not self.journal.folder.is_dir():
             return False
-        rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
-        if len(rows) > _LOOKED_UP:
-            rows = rows.take(rows.sample_positions(_LOOKED_UP))
         settings = settings_of(self.options, provider, self.asked, self.template.head)
         hasher, keys = question_key(provider.identity, settings), list[bytes]()
-        template = reading(self.template, provider, self.options)
-        attached = attached_in(self.options, provider)
-        for chunk in rows.iter_rows(template.columns):
-            for values in chunk:
-                with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
-                    if (prompt := self._prompt(template, values)) is not None:
-                        prompt = Prompt(*attached, *prompt.parts)
-                        own = hasher.copy()
-                        own.update(prompt.key_bytes)
-                        keys += [own.digest(), own.digest() + PACK_MARK]
+        for prompt in self._some_prompts(Endpoint(provider, settings)):
+            own = hasher.copy()
+            own.update(prompt.key_bytes)
+            keys += [own.digest(), own.digest() + PACK_MARK]
 
         async def found() -> bool:
             await self.journal.refresh()
             return bool(await self.journal.lookup(keys))
 
         return run_in_thread(found)
+
+    def _some_prompts(self, alone: Endpoint) -> Iterator[Prompt]:
+        """The prompts of (the first) rows; of groups, of their first leaves."""
+        if self.groups is not None:
+            yield from grouping_of(self.options, self.template, self.groups, alone).first_leaves(
+                _LOOKED_UP
+            )
+            return
+        rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
+        if len(rows) > _LOOKED_UP:
+            rows = rows.take(rows.sample_positions(_LOOKED_UP))
+        template = reading(self.template, alone.provider, self.options)
+        attached = attached_in(self.options, alone.provider)
+        for chunk in rows.iter_rows(template.columns):
+            for values in chunk:
+                with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
+                    if (prompt := self._prompt(template, values)) is not None:
+                        yield Prompt(*attached, *prompt.parts)
 
     def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""
@@ -543,12 +672,18 @@ class Pipeline:
 
     def _check_media(self) -> None:
         """Raises `ConfigurationError` for what doesn't go with pictures and documents."""
-        check_media(self.provider, self.template, self.options)
+        for voter, _ in self.voters:
+            check_media(voter, self.template, self.options)
         form, column = self.template.forms[0]
         if self.evidence and not self._text_columns:
             raise ConfigurationError(
                 f"--evidence quotes the row's text, and the prompt has only {{{column}:{form}}}: "
                 "leave --evidence out, or name a column of text too"
+            )
+        if self.groups is not None:
+            raise ConfigurationError(
+                f"--by writes a group's rows as text, and the prompt has {{{column}:{form}}}: "
+                "leave --by out"
             )
         if self.examples is not None:
             raise ConfigurationError(
@@ -569,7 +704,8 @@ class Pipeline:
                 "--executor out, or read it into a DataFrame first"
             )
         if executor == "dask":
-            check_dask(self.provider)
+            for voter, _ in self.voters:
+                check_dask(voter)
         if self.options.to is not None:
             self._check_target(self.options.to)
         if self.options.report is not None:
@@ -581,7 +717,7 @@ class Pipeline:
         sink = open_target(path, kind, self._produced())
         try:
             if not self._reshaped():
-                sink.accepts(self.source.look().native)
+                sink.accepts((self.groups.heads if self.groups else self.source.look()).native)
         finally:
             sink.discard()
 
@@ -592,15 +728,18 @@ class Pipeline:
     def _produced(self) -> list[NewColumn]:
         """What is known of the new columns."""
         plain = Column(self.options.column, "str", ())
-        own = [plain] if self.schema is None else list(self.schema.fields)
+        own: list[NewColumn] = [plain] if self.schema is None else list(self.schema.fields)
+        if self.schema is not None and self.options.decided:
+            own = list(decided_columns(self.schema))
         return [*own, *self._evidence_columns(), *produced(self.extra_stages)]
 
     def _check_budget(self) -> None:
         shared = self._session is not None and self._session.ceiling is not None
-        if (self.options.budget is not None or shared) and self.provider.price is None:
+        unknown = [voter.model for voter, _ in self.voters if voter.price is None]
+        if (self.options.budget is not None or shared) and unknown:
             name = "session_budget" if self.options.budget is None else "--budget"
             raise ConfigurationError(
-                f"the price of model '{self.provider.model}' is not known, so a budget can't be "
+                f"the price of model '{unknown[0]}' is not known, so a budget can't be "
                 f"kept. Give --price-in and --price-out (USD per million tokens), or no {name}"
             )
 

@@ -74,11 +74,12 @@ def report_of(run: Run) -> dict[str, Any]:
 
 
 def _schema(run: Run) -> str | None:
-    """How answers are held to the schema; None without one."""
-    routes = run.plan.asker.routes
+    """How answers are held to the schema, of several models the least; None without one."""
     if run.pipeline.schema is None:
         return None
-    return "by the server" if routes is None else routes.held_by
+    routes = [asker.routes for asker in run.plan.askers]
+    held = {"by the server" if each is None else each.held_by for each in routes}
+    return next(how for how in ("by words", "not known", "by the server") if how in held)
 
 
 def _rows(counts: RowCounts) -> dict[str, int]:

@@ -93,6 +93,8 @@ class Run:
     def sample_of(self) -> int | None:
         """How many rows there are of which only a sample is asked; None where all are."""
         rows, asked = self.pipeline.source.rows, len(self.pipeline.frame)
+        if self.pipeline.groups is not None:
+            return None
         sampled = self.pipeline.options.sample is not None and rows is not None and rows > asked
         return rows if sampled else None
 
@@ -114,8 +116,8 @@ class Run:
     @property
     def note(self) -> str:
         """A line on who answers and how, where that needs saying; else ""."""
-        routes = self.plan.asker.routes
-        return self.pipeline.provider.note or ("" if routes is None else routes.note)
+        routes = [asker.routes.note for asker in self.plan.askers if asker.routes is not None]
+        return "; ".join(dict.fromkeys(filter(None, [self.pipeline.provider.note, *routes])))
 
     # -- how it stands
 
@@ -378,9 +380,10 @@ class Run:
         (default: those that the prompt names). `reviewer` says who reviews. `rows` (positions)
         draws from these only. `queue` is where to begin: "least sure" (there where an answer has a
         numeric field called `confidence`, or the one that `confidence` names), "differ" (there with
-        `other`, a run over the same frame), "random", "one of each FIELD", "failed". Only random
-        and one of each measure the run. Gives the view. Raises `ConfigurationError` for a queue,
-        column or field that isn't there, or where the run keeps no rows.
+        `other`, a run over the same frame), "in doubt" (there with evidence: what is missing or
+        only approximate), "random", "one of each FIELD", "failed". Only random and one of each
+        measure the run. Gives the view. Raises `ConfigurationError` for a queue, column or field
+        that isn't there, or where the run keeps no rows.
         """
         from ..notebook.results import show_review  # a run shows itself: one of the listed ways up
 
@@ -514,7 +517,7 @@ class Run:
         """Record the run before anything is sent, and its frame's fingerprint beside it."""
         await asyncio.to_thread(self.plan.record)
         await asyncio.to_thread(self._fold_records)
-        fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.frame)
+        fingerprint = asyncio.to_thread(self.plan.record_fingerprint, self.pipeline.given)
         self._fingerprint = asyncio.create_task(fingerprint)
 
     def _fold_records(self) -> None:

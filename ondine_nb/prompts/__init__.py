@@ -6,6 +6,7 @@ from ..models import Prompt
 from .diff import WordChange, word_diff
 from .jinja import JinjaTemplate
 from .quotes import QuotedField, QuotedSchema, quoted_schema
+from .row_numbers import RowNumbers
 from .schema import Field, Schema, parse_schema
 from .template import Template, as_text, is_missing
 from .words import system_in_words
@@ -16,6 +17,7 @@ __all__ = [
     "Prompt",
     "QuotedField",
     "QuotedSchema",
+    "RowNumbers",
     "Schema",
     "Template",
     "WordChange",

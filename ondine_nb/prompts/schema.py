@@ -3,10 +3,10 @@
     sentiment: positive|negative|neutral, score: float, tags: list[str], when: date?
 
 The short form is `name: type` with commas or line ends between the fields. Types are `str`,
-`int`, `float`, `bool`, `date`, `list[...]`, and choices `a|b|c`; a `?` behind a type makes it
-optional. Names and choices are taken as they stand, spaces and all; in quotes they may hold
-`, : | ? [ ]` too (a backslash before a quote or a backslash), and a quoted word is always a
-choice.
+`int`, `float`, `bool`, `date`, `list[...]`, choices `a|b|c`, and `row`, the number of a row in a
+prompt that has several; a `?` behind a type makes it optional. Names and choices are taken as they
+stand, spaces and all; in quotes they may hold `, : | ? [ ]` too (a backslash before a quote or a
+backslash), and a quoted word is always a choice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .words import objects_in
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Field", "Schema", "parse_schema"]
+__all__ = ["Field", "Schema", "answer_object", "parse_schema"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64 = 2**63
@@ -119,9 +119,16 @@ class Schema:
         Of several objects those count that meet the schema. Raises SchemaNotMetError where none
         does, and where those that do say different things.
         """
-        found: list[dict[str, Any]] = []
+        return self._found_in(text)[1]
+
+    def json_in(self, text: str) -> str:
+        """The object's text of which `found_in` reads the values. Raises SchemaNotMetError."""
+        return self._found_in(text)[0]
+
+    def _found_in(self, text: str) -> tuple[str, dict[str, Any]]:
+        found: list[tuple[str, dict[str, Any]]] = []
         try:
-            return self.parse(text)
+            return text, self.parse(text)
         except SchemaNotMetError as error:
             why = error
         for each in objects_in(text):
@@ -130,7 +137,7 @@ class Schema:
             except SchemaNotMetError as error:
                 why = error
             else:
-                found += [] if values in found else [values]
+                found += [] if any(values == other for _, other in found) else [(each, values)]
         if len(found) > 1:
             why = SchemaNotMetError(
                 f"the answer has {len(found)} objects that meet the schema and differ"
@@ -228,6 +235,11 @@ def _at(data: Any, path: tuple[str, ...]) -> Any:
 
 
 _TYPE_ERRORS = frozenset(("literal_error", "enum", "string_pattern_mismatch", "finite_number"))
+
+
+def answer_object(text: str, schema: Schema) -> dict[str, Any]:
+    """An answer's JSON as it stands, unchecked. Raises SchemaNotMetError where it is no object."""
+    return _load(text, schema.fields)
 
 
 def parse_schema(

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from ..errors import SchemaError, nearest
 
-__all__ = ["read_short_form"]
+__all__ = ["ROW_NUMBER", "read_short_form"]
 
 _TYPES: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
@@ -16,6 +16,13 @@ _TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
     "date": {"type": "string", "format": "date"},
 }
+# The number of one of the rows in a prompt that has several; not a word that choices can't have.
+ROW_NUMBER: dict[str, Any] = {
+    "type": "integer",
+    "title": "row number",
+    "description": "the number that stands before a row",
+}
+_ROW = "row"
 _KNOWN = "str, int, float, bool, date, list[…], or choices like a|b|c"
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[^:,\n]*")
@@ -110,6 +117,8 @@ class _ShortSchemaReader:
         word = words[0][0]
         if not word:
             raise SchemaError(f"Field {field!r} has no type {self._before()}: write {_KNOWN}.")
+        if word == _ROW:
+            return dict(ROW_NUMBER)
         if word not in _TYPES:
             if self._sees(":") or self._sees("?|"):
                 self._goes_on(field)

@@ -381,7 +381,9 @@ class Capabilities:
     looks at pictures, and what pictures and documents come to in input tokens.
 
     `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
-    run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones).
+    run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones),
+    `context_tokens` how many a prompt and its answer may have together (None: as the server's list
+    of models says).
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
     `enforces_schemas` tells whether answers are held to a schema (None: it isn't known, so that a
@@ -400,6 +402,7 @@ class Capabilities:
     models: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None
     max_concurrency: int | None = None
     default_max_tokens: int | None = None
+    context_tokens: int | None = None
     keeps_rows_apart: bool = True
     travels: bool = True
     enforces_schemas: bool | None = True

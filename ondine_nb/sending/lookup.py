@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ class Lookup:
 
     With `fresh` only answers of this run (`run_id`) count, with `resumed` those of its earlier
     processes too. With a `mark` answers have keys of their own, which end with it; where there is
-    none, an answer without the mark is taken. What was asked in one of the `other_ways` is found as
-    well: of another API of the same server, or in other words.
+    none, an answer without the mark is taken. The same may have to be asked in one of the
+    `other_ways`, of another API of the server or in other words: see `turn_to`.
     """
 
     def __init__(
@@ -49,11 +50,19 @@ class Lookup:
         self.turn_to(0)
 
     def turn_to(self, way: int) -> None:
-        """Have the keys be those of questions asked this way: 0 is the first, others follow it."""
+        """Have the keys be those of questions asked this way: 0 is the first, others follow it.
+
+        What was asked the first way, before another was found, is found as well.
+        """
         self.settings: Settings = self._ways[way][1]
         self._hash, *self._earlier = self._hashes[way]
-        for other in self._hashes[:way] + self._hashes[way + 1 :]:
-            self._earlier += other
+        self._earlier += self._hashes[0] if way else ()
+
+    def whole(self) -> Lookup:
+        """The same over all that the journal has, whichever run it is of."""
+        made = copy.copy(self)
+        made.fresh = False
+        return made
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""

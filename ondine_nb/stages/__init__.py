@@ -1,4 +1,4 @@
-"""The stages of a run over a frame: load, prompt, invoke (alone, in packs, in batches), parse."""
+"""The stages of a run over a frame: load, prompt, invoke, or pack, or batch, parse, vote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
 from .evidence import EvidenceStage, Finds, Found, evidence_columns
+from .groups import Grouping, GroupParseStage, GroupStage, MergeDraft
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -14,6 +15,7 @@ from .parse import REASKS, ParseStage
 from .plan import Asked, OneByOne, Plan
 from .prompt import Picker, PromptStage
 from .schema_routes import Route, SchemaRoutes
+from .vote import VoteStage, agree_name, ballots_of, decided_columns
 
 __all__ = [
     "REASKS",
@@ -26,9 +28,13 @@ __all__ = [
     "Finds",
     "Form",
     "Found",
+    "GroupParseStage",
+    "GroupStage",
+    "Grouping",
     "InvokeStage",
     "JournalOnlyStage",
     "LoadStage",
+    "MergeDraft",
     "NewColumn",
     "OneByOne",
     "Packs",
@@ -42,5 +48,9 @@ __all__ = [
     "RowSet",
     "RowStage",
     "SchemaRoutes",
+    "VoteStage",
+    "agree_name",
+    "ballots_of",
+    "decided_columns",
     "evidence_columns",
 ]

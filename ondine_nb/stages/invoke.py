@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from ..errors import BudgetExceededError, MediaError, RowError
 from ..models import Prompt
 from ..orchestration import ExecutionContext, Halted, Row, RowStage, SetAside
 from ..sending import Budget, Endpoint, Lookup, Question, Sender
-from .plan import Asked, Plan
+from .plan import Asked, Plan, gathered
 from .schema_routes import Route, SchemaRoutes
 
 __all__ = ["InvokeStage"]
-
-_PORTION = 100  # rows that are let go at once: more would hold the loop up
 
 
 class InvokeStage(RowStage):
@@ -22,8 +20,8 @@ class InvokeStage(RowStage):
 
     `sender` sends what `plan` asks it to. Where it isn't known how a schema is to be asked for,
     `routes` has the ways, and `plan_of` makes the plan of the one that is found before the first
-    row is sent. `when_prepared` is called with the first chunk of rows,
-    once the journal was asked for them and before any is sent.
+    row is sent. `when_prepared` is called with the first chunk of rows, once the journal was asked
+    for them and before any is sent.
     """
 
     columns: Sequence[str] | None = ()  # works on what the stages before it left on the row
@@ -40,7 +38,8 @@ class InvokeStage(RowStage):
         self.plan = plan
         self.routes = routes
         self._plan_of = plan_of
-        self._undecided = routes is not None and not routes.decided
+        self._undecided = routes is not None  # until the first row has to be sent
+        self._planned = 0 if routes is None else routes.taken
         self._left: list[Plan] = []  # what was planned before the route was found
         self._met_before: set[Question] = set()  # and the questions of that time
         self.lookup: Lookup = sender.lookup
@@ -82,12 +81,11 @@ class InvokeStage(RowStage):
         """Find the route, and take it from here on. Raises what ends the run."""
         assert self.routes is not None
         assert self._plan_of is not None
-        before = self.routes.taken
         found = await self.routes.decide(self.sender, self._context)
         if not self._undecided:
             return
         self._undecided = False
-        if found != before:
+        if found != self._planned:
             self._left.append(self.plan)
             self.lookup.turn_to(found)
             self.plan = self._plan_of(self.routes.route)
@@ -105,7 +103,7 @@ class InvokeStage(RowStage):
             row.question = None
         return await self.meet(again)
 
-    def _asked_now(self, question: Question, row: Row) -> Question:
+    async def _asked_now(self, question: Question, row: Row) -> Question:
         """The question of a row that is to be asked again, as the route found has it."""
         assert row.prompt is not None  # it is on its way
         known, key = self._questions, self.lookup.key(row.prompt)
@@ -113,10 +111,16 @@ class InvokeStage(RowStage):
         if key in known:
             question.rows -= 1
             row.question, known[key].rows = known[key], known[key].rows + 1
-        else:
-            known.pop(question.key, None)
-            question.key, known[key] = key, question
-        return row.question  # type: ignore[no-any-return]
+            return known[key]
+        known.pop(question.key, None)
+        question.key, known[key] = key, question
+        question.underway = asyncio.get_running_loop().create_future()
+        try:
+            await self.lookup.recall([question], [row.prompt])
+        finally:
+            underway, question.underway = question.underway, None
+            underway.set_result(None)
+        return question
 
     # -- a chunk of rows
 
@@ -138,13 +142,14 @@ class InvokeStage(RowStage):
                 if not question.answers:
                     self.plan.add(question, row)
 
-    async def meet(self, rows: Sequence[Row]) -> list[Asked]:
-        """Give each row its question, with what the journal has.
+    async def meet(self, rows: Sequence[Row], lookup: Lookup | None = None) -> list[Asked]:
+        """Give each row its question, with what the journal has, by another `lookup` if given.
 
         Gives those that are new, with the row that asks first.
         """
         new: list[Asked] = []
-        known, key_of = self._questions, self.lookup.key
+        lookup = lookup or self.lookup
+        known, key_of = self._questions, lookup.key
         for row in rows:
             if row.prompt is None or row.settled:
                 continue
@@ -156,48 +161,21 @@ class InvokeStage(RowStage):
             question.rows += 1
             row.question = question
         try:
-            await self.lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
+            await lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
         except BaseException:  # who meets them next has to look, too
             for question, _ in new:
                 known.pop(question.key, None)
             raise
         return new
 
-    async def gather(
-        self, chunks: AsyncIterator[Sequence[Row]], context: ExecutionContext
+    def gather(
+        self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext
     ) -> AsyncGenerator[Sequence[Row], None]:
         """Keep the rows back that wait for others by the plan, until it lets them go."""
-        plan, held = self.plan, list[Row]()
-        async for chunk in chunks:
-            if not plan.gathers:
-                yield chunk
-                continue
-            yield self._ready(chunk, held)
-            while held and plan.full and not context.control.stopping:
-                async for portion in self._let_go(held):
-                    yield portion
-        while held and not context.control.stopping:
-            async for portion in self._let_go(held):
-                yield portion
+        return gathered(chunks, context, lambda: (self.plan,), self._waits)
 
-    def _ready(self, rows: Sequence[Row], held: list[Row]) -> list[Row]:
-        """Those that can go on; the others are added to `held`."""
-        ready = list[Row]()
-        for row in rows:
-            waits = not row.settled and row.question is not None and self.plan.waits(row)
-            (held if waits else ready).append(row)
-        return ready
-
-    async def _let_go(self, held: list[Row]) -> AsyncIterator[Sequence[Row]]:
-        """Flush the plan, and give the rows that can go on by now, some at a time."""
-        await asyncio.sleep(0)
-        await self.plan.flush()
-        rows = list(held)
-        held.clear()
-        ready = self._ready(rows, held)
-        for start in range(0, len(ready), _PORTION):
-            await asyncio.sleep(0)
-            yield ready[start : start + _PORTION]
+    def _waits(self, row: Row) -> bool:
+        return row.question is not None and self.plan.waits(row)
 
     # -- a row on its way
 
@@ -206,7 +184,7 @@ class InvokeStage(RowStage):
         if self._undecided and row.reasks >= len(question.answers):
             await self._decide()
         if question in self._met_before and row.reasks >= len(question.answers):
-            question = self._asked_now(question, row)
+            question = await self._asked_now(question, row)
         while row.reasks >= len(question.answers) and question.underway is not None:
             await asyncio.shield(question.underway)  # an equal row has it asked
         if row.reasks >= len(question.answers):

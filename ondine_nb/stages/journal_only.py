@@ -23,8 +23,9 @@ class JournalOnlyStage(RowStage):
     """Sets rows aside that the journal has no answer for: they stay `not_run`, the others go on.
 
     `keys` gives the keys that an answer to a prompt may have, `find` the journaled answers by key;
-    one that was cut and could be longer with today's `max_tokens` is none. Where no row has an
-    answer the run ends with `NoKeyError`; else it stops at its end, with a line that says why.
+    one that was cut and could be longer with today's `max_tokens` is none. A row needs all of its
+    `votes`. Where no row has its answers the run ends with `NoKeyError`; else it stops at its end,
+    with a line that says why.
     """
 
     columns: Sequence[str] | None = ()
@@ -38,6 +39,7 @@ class JournalOnlyStage(RowStage):
         *,
         max_tokens: int,
         run: str | None = None,
+        votes: int = 1,
     ) -> None:
         super().__init__("journal")
         self.why = why
@@ -46,6 +48,7 @@ class JournalOnlyStage(RowStage):
         self._read = read
         self._max_tokens = max_tokens
         self._run = run
+        self._votes = votes
         self._found = self._missing = 0
         self._context = ExecutionContext()
 
@@ -54,15 +57,26 @@ class JournalOnlyStage(RowStage):
         await self._journal.refresh()
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
-        keys = {row.position: self._keys(row.prompt) for row in rows if row.prompt is not None}
-        wanted = list({key for each in keys.values() for key in each})
-        found = await self._journal.lookup(wanted, self._run)
-        good = {key for key, entries in found.items() if not self._is_cut(entries)}
+        keys = {row.position: self._asked(row.prompt) for row in rows if row.prompt is not None}
+        good = await self._good({key for asked in keys.values() for it in asked for key in it})
         for row in rows:
-            if row.position in keys and not good.intersection(keys[row.position]):
+            if not all(good.intersection(each) for each in keys.get(row.position, ())):
                 row.pass_over()
                 self._missing += 1
         self._found += len(keys)
+
+    def _asked(self, prompt: Prompt) -> list[Sequence[bytes]]:
+        """The keys of each of its answers."""
+        return [self._keys(prompt.again(vote)) for vote in range(1, self._votes + 1)]
+
+    async def lacks(self, prompt: Prompt) -> bool:
+        """Whether the journal has no answer to this prompt."""
+        return not await self._good(set(self._keys(prompt)))
+
+    async def _good(self, keys: set[bytes]) -> set[bytes]:
+        """Those of the keys under which there is an answer."""
+        found = await self._journal.lookup(list(keys), self._run)
+        return {key for key, entries in found.items() if not self._is_cut(entries)}
 
     def _is_cut(self, entries: Sequence[Entry]) -> bool:
         shorter = [entry for entry in entries if entry.max_tokens < self._max_tokens]

@@ -100,7 +100,9 @@ class Packs(Plan):
         if size > _LONG_BYTES or self.gives_up or not self.form.fits(_text(row)):
             return
         pack = self._open
-        if pack is not None and pack.size + size > MOST_BYTES:
+        if pack is not None and (
+            pack.size + size > MOST_BYTES or _vote(row) != _vote(pack.asked[0][1])
+        ):
             self._close(pack)
         if (pack := self._open) is None:
             pack = self._open = Pack()
@@ -234,7 +236,8 @@ class Packs(Plan):
             if size > _LONG_BYTES or not self.form.fits(_text(row)):
                 yield self._drafted_alone((question, row), times)
                 continue
-            if self._drafted_bytes() + size > MOST_BYTES:
+            other = self._drafted and _vote(row) != _vote(self._drafted[0][1])
+            if other or self._drafted_bytes() + size > MOST_BYTES:
                 yield from self._drafts(times)
             self._drafted.append((question, row))
             if len(self._drafted) >= self.most:
@@ -263,6 +266,12 @@ class Packs(Plan):
 def _text(row: Row) -> str:
     assert row.prompt is not None  # it has a question, and no outcome yet
     return row.prompt.text
+
+
+def _vote(row: Row) -> int:
+    """The how manieth time it is asked: a pack has no row twice, for the model would see it."""
+    assert row.prompt is not None
+    return row.prompt.vote
 
 
 def _settled(question: Question) -> bool:

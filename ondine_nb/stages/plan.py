@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -11,7 +20,9 @@ from ..orchestration import ExecutionContext, Row
 from ..providers import ModelPrice
 from ..sending import Endpoint, Question, Request, Sender
 
-__all__ = ["Asked", "OneByOne", "Plan"]
+__all__ = ["Asked", "OneByOne", "Plan", "gathered"]
+
+_PORTION = 100  # rows that are let go at once: more would hold the loop up
 
 Asked: TypeAlias = tuple[Question, Row]
 
@@ -106,3 +117,46 @@ class OneByOne(Plan):
             if request.endpoint.is_open:  # its bound holds: it is sent as it is
                 pair[0].drafted = request
             yield request, request.worst_case * times
+
+
+async def gathered(
+    chunks: AsyncIterator[Sequence[Row]],
+    context: ExecutionContext,
+    plans: Callable[[], Sequence[Plan]],
+    waits: Callable[[Row], bool],
+) -> AsyncGenerator[Sequence[Row], None]:
+    """Keep the rows back that have to wait for others by these plans, until they let them go.
+
+    Which plans these are may change on the way.
+    """
+    held, control = list[Row](), context.control
+
+    def ready(rows: Sequence[Row]) -> list[Row]:
+        """Those that can go on; the others are held."""
+        able = list[Row]()
+        for row in rows:
+            (held if not row.settled and waits(row) else able).append(row)
+        return able
+
+    async def let_go() -> AsyncIterator[Sequence[Row]]:
+        """Flush the plans, and give the rows that can go on by now, some at a time."""
+        await asyncio.sleep(0)
+        await asyncio.gather(*(plan.flush() for plan in plans()))
+        rows = list(held)
+        held.clear()
+        able = ready(rows)
+        for start in range(0, len(able), _PORTION):
+            await asyncio.sleep(0)
+            yield able[start : start + _PORTION]
+
+    async for chunk in chunks:
+        if not any(plan.gathers for plan in plans()):
+            yield chunk
+            continue
+        yield ready(chunk)
+        while held and any(plan.full for plan in plans()) and not control.stopping:
+            async for portion in let_go():
+                yield portion
+    while held and not control.stopping:
+        async for portion in let_go():
+            yield portion

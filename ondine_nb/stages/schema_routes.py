@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from ..errors import (
@@ -72,7 +73,7 @@ class SchemaRoutes:
         self.routes = routes
         self.folder = folder
         self.sent_by: Callable[[Provider], Provider] = lambda provider: provider
-        self._task: asyncio.Task[int] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._row = Row(-1, (), {})
         self._paid, self._was_paid = ZERO, False
         self._why = ""
@@ -90,6 +91,24 @@ class SchemaRoutes:
         if self.route.in_words:
             return "by words"
         return "not known" if self._why or not self.decided else "by the server"
+
+    @property
+    def outlook(self) -> str:
+        """What is to be expected of a run that has to send rows, in one line; "" for nothing."""
+        if self.decided:
+            return self.note
+        server, price = self._title(self.routes[0]), self.routes[0].provider.price
+        most = "" if price is None else f", for {dollars(self.worst_case)} at most"
+        return (
+            f"whether {server} enforces the schema isn't known: a probe tells before the first row"
+            f"{most}"
+        )
+
+    @property
+    def worst_case(self) -> Decimal:
+        """The most that all probes can cost that aren't decided, in USD; 0 without a price."""
+        asked = [self._endpoint(route) for route in self.routes if self._held(route) is None]
+        return sum((each.ceiling(each.bound(PROBE)) for each in asked), ZERO)
 
     def _known(self) -> tuple[int, bool]:
         """The route by what is kept, and whether that is enough to know."""
@@ -109,14 +128,15 @@ class SchemaRoutes:
         return known if told is None else told.enforced
 
     async def decide(self, sender: Sender, context: ExecutionContext) -> int:
-        """The route to take, found out once for all that ask.
+        """The route to take, found out and said once for all that ask.
 
         Raises what ends the run; what can't be told, or paid for, leaves the run as it was given.
         """
         if self._task is None:
             self._task = asyncio.ensure_future(self._find(sender, context))
             context.control.bind(asyncio.get_running_loop(), self._stop)
-        return await asyncio.shield(self._task)
+        await asyncio.shield(self._task)
+        return self.taken
 
     def _stop(self, hard: bool) -> None:
         """As a row's: what is in flight goes on to its end, and is journaled."""
@@ -130,7 +150,14 @@ class SchemaRoutes:
             if not self._task.cancelled():
                 self._task.exception()  # whoever waited for it has it; at a stop nobody does
 
-    async def _find(self, sender: Sender, context: ExecutionContext) -> int:
+    async def _find(self, sender: Sender, context: ExecutionContext) -> None:
+        if not self.decided:
+            self.taken = await self._first_that_holds(sender, context)
+            self.decided, self.note = True, self._told()
+        if self.note and not hasattr(builtins, "__IPYTHON__"):  # else the card says it
+            logger.log(logging.WARNING if self.taken else logging.INFO, self.note)
+
+    async def _first_that_holds(self, sender: Sender, context: ExecutionContext) -> int:
         metrics = context.metrics
         for at, route in enumerate(self.routes):
             held = self._held(route)
@@ -143,10 +170,6 @@ class SchemaRoutes:
                     metrics.message = "" if metrics.message == trying else metrics.message
             if held or (held is None and at == 0):
                 break
-        self.taken, self.decided = at, True
-        self.note = self._told()
-        if self.note and not hasattr(builtins, "__IPYTHON__"):  # else the card says it
-            logger.log(logging.WARNING if self.taken else logging.INFO, self.note)
         return at
 
     async def _try(self, route: Route, sender: Sender, *, first: bool) -> bool | None:
@@ -174,13 +197,8 @@ class SchemaRoutes:
 
     async def _ask(self, route: Route, sender: Sender, *, patient: bool) -> Question:
         """The probe, answered: by the journal, or by a request of its own."""
-        clone = capabilities(route.provider).clone
-        assert clone is not None  # else there are no routes
-        provider = self.sent_by(clone())
-        settings = probe_settings(route.provider.model, route.settings.timeout)
-        endpoint = Endpoint(provider, settings, sets_pace=False)
-        prompt = Prompt(PROBE)
-        key = question_key(route.provider.identity, settings)
+        endpoint, prompt = self._endpoint(route), Prompt(PROBE)
+        key = question_key(route.provider.identity, endpoint.settings)
         key.update(prompt.key_bytes)
         question = Question(bytes(key.digest()))
         await sender.lookup.recall([question])
@@ -195,11 +213,18 @@ class SchemaRoutes:
                 with contextlib.suppress(Exception):
                     await endpoint.close()
             if sent and question.answers:
-                price, usage = provider.price, question.answers[0].usage
+                price, usage = route.provider.price, question.answers[0].usage
                 cost = price.cost(usage) if price is not None and usage.known else None
                 self._paid += cost or ZERO
                 self._was_paid = self._was_paid or cost is None or cost > 0
         return question
+
+    def _endpoint(self, route: Route) -> Endpoint:
+        """Where its probe goes."""
+        clone = capabilities(route.provider).clone
+        assert clone is not None  # else there are no routes
+        settings = probe_settings(route.provider.model, route.settings.timeout)
+        return Endpoint(self.sent_by(clone()), settings, sets_pace=False)
 
     def _title(self, route: Route) -> str:
         return capabilities(route.provider).title

@@ -19,6 +19,7 @@ NAMES = (
     "openai",
     "tries",
     "examples",
+    "evidence",
 )
 
 

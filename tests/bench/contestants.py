@@ -172,6 +172,7 @@ async def run_of(task: Task, frame: Any, **options: Any) -> Any:
     """What a run of the package gives, with everything on that a notebook has on."""
     from ondine_nb import Pipeline, Run
     from ondine_nb.notebook.card.view import WidgetObserver
+    from ondine_nb.providers import keep_probed
 
     given: dict[str, Any] = {
         "base_url": task.url,
@@ -182,7 +183,10 @@ async def run_of(task: Task, frame: Any, **options: Any) -> Any:
         "journal": task.folder / "journal",
         **options,
     }
-    run = Run(Pipeline(frame, QUESTION + "{text}", **given))
+    pipeline = Pipeline(frame, QUESTION + "{text}", **given)
+    if task.schema:  # the lean server says the same to everybody, a probe of schemas too
+        keep_probed(given["journal"], pipeline.provider, True)
+    run = Run(pipeline)
     view = WidgetObserver(run)
     run.context.observers.append(view)
     view.show()

@@ -24,7 +24,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.chromium import launched
+from tests.chromium import kept
 from tests.notebook.kernels import environment
 from tests.patience import PATIENCE
 from tests.server import MessagesServer
@@ -57,14 +57,16 @@ SETTLED = """async it => {
 }"""
 
 
+DRESS = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+
+
 @dataclass(frozen=True)
 class Jupyter:
-    """A running server: its URL, its token, its folder of notebooks, its settings."""
+    """A running server: its URL, its token, its folder of notebooks."""
 
     url: str
     token: str
     root: Path
-    settings: Path
 
     def ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"{self.url}{path}", method=method)
@@ -72,15 +74,6 @@ class Jupyter:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             body = answer.read()
         return json.loads(body) if body else None
-
-    def set(self, name: str, values: dict[str, Any]) -> None:
-        path = self.settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
-
-    def chosen(self) -> dict[str, str]:
-        """All settings that were set, by file."""
-        return {str(path): path.read_text() for path in self.settings.rglob("*settings")}
 
     def wait_for_kernel(self, name: str) -> None:
         """Until the notebook's page is connected to a kernel that is idle."""
@@ -166,13 +159,24 @@ class Notebook:
 
     def fit(self, view: Locator, width: int) -> None:
         """Make the window such that `view` is `width` pixels wide."""
-        window = width + 150
+        shown = round(float(view.evaluate("it => it.getBoundingClientRect().width")))
+        window = width + (self.page.viewport_size or {"width": shown + 150})["width"] - shown
         for _ in range(5):
             self.page.set_viewport_size({"width": window, "height": 1900})
             settled = round(float(view.evaluate(SETTLED)))
             if settled == width:
                 return
             window += width - settled
+
+    def themes(self) -> Iterator[str]:
+        """Puts on `light` and `dark`, as from the menu; first the one that is worn."""
+        body = self.page.locator("body")
+        worn = body.get_attribute("data-jp-theme-light") == "true"
+        for light in (worn, not worn):
+            if light is not worn:
+                self.page.evaluate(DRESS, f"JupyterLab {'Light' if light else 'Dark'}")
+                expect(body).to_have_attribute("data-jp-theme-light", str(light).lower())
+            yield "light" if light else "dark"
 
     def save(self) -> list[list[dict[str, Any]]]:
         """Save, and give the outputs of each cell as they are in the file."""
@@ -190,6 +194,8 @@ class Notebook:
 
 
 Opener = Callable[..., Notebook]
+Reopener = Callable[..., Notebook]
+Shots = Callable[[Locator | Page, str], None]
 
 
 @pytest.fixture(scope="package")
@@ -209,9 +215,11 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
         *("--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True"),
         "--KernelManager.transport=ipc",  # no port that another process takes first
     ]
-    made = Jupyter(f"http://127.0.0.1:{port}", token, root, settings)
+    made = Jupyter(f"http://127.0.0.1:{port}", token, root)
     for name, values in SETTINGS.items():
-        made.set(name, values)
+        path = settings / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
     surroundings = environment(folder, JUPYTERLAB_SETTINGS_DIR=str(settings))
     surroundings["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / "workspaces")
     surroundings["PATH"] = os.pathsep.join([_no_node(folder), surroundings["PATH"]])
@@ -249,17 +257,17 @@ def _wait_until_up(jupyter: Jupyter, process: subprocess.Popen[bytes], log: Path
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[BrowserContext]:
-    """One context, so that JupyterLab's scripts come from its cache from the second page on.
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One context: from the second page on JupyterLab's scripts come compiled from its cache.
 
     Ended with the package: Playwright's loop runs in the main thread, where async tests need none.
     """
     with contextlib.ExitStack() as stack:
         try:
-            started = stack.enter_context(launched())
+            started = stack.enter_context(kept(tmp_path_factory.mktemp("chromium")))
         except FileNotFoundError as error:
             pytest.fail(f"{error}: these tests are not skipped")
-        yield started.new_context()
+        yield started
 
 
 @pytest.fixture(scope="package")
@@ -269,7 +277,7 @@ def pages(jupyter: Jupyter, browser: BrowserContext) -> Pages:
 
 @pytest.fixture
 def open_notebook(
-    jupyter: Jupyter, pages: Pages, request: pytest.FixtureRequest, shots: Path
+    jupyter: Jupyter, pages: Pages, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Opener]:
     """Opens notebooks of given cells, each in a file and a kernel of its own."""
 
@@ -292,11 +300,28 @@ def open_notebook(
     before = request.session.testsfailed
     yield open_notebook
     failed = request.session.testsfailed > before
+    folder = Path(os.environ.get("ONDINE_SHOTS") or tmp_path)
     for at, page in enumerate(pages.opened):
         if failed and not page.is_closed():
-            page.screenshot(path=shots / f"failed-{request.node.name}-{at}.png")
+            page.screenshot(path=folder / f"failed-{request.node.name}-{at}.png")
     pages.leave(failed=failed)
     jupyter.end_kernels()
+
+
+@pytest.fixture
+def reopen(jupyter: Jupyter, pages: Pages, open_notebook: Opener) -> Reopener:
+    """Opens what was saved as on another day: nothing of it is shown any more, no kernel runs."""
+
+    def reopen(
+        notebook: Notebook, where: str = "lab/tree", meanwhile: Callable[[], None] | None = None
+    ) -> Notebook:
+        pages.leave(failed=False)
+        jupyter.end_kernels()
+        if meanwhile is not None:
+            meanwhile()
+        return open_notebook(path=notebook.path, where=where)
+
+    return reopen
 
 
 def _write(path: Path, sources: list[str]) -> None:
@@ -313,11 +338,14 @@ def slow() -> Iterator[MessagesServer]:
 
 
 @pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """The folder for screenshots: `ONDINE_SHOTS`, else one that nobody keeps."""
-    folder = Path(os.environ.get("ONDINE_SHOTS") or tmp_path / "shots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def shots() -> Shots:
+    """Takes a picture into the folder that `ONDINE_SHOTS` names; else none, as it takes a while."""
+
+    def shots(shown: Locator | Page, name: str) -> None:
+        if folder := os.environ.get("ONDINE_SHOTS"):
+            shown.screenshot(path=Path(folder) / name)
+
+    return shots
 
 
 @pytest.fixture

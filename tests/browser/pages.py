@@ -30,20 +30,19 @@ class Pages:
     def __init__(self, browser: BrowserContext, jupyter: Jupyter) -> None:
         self._browser, self._jupyter = browser, jupyter
         self._kept: Page | None = None
-        self._settings: dict[str, str] = {}  # of the front end, as the kept page was loaded by them
         self.opened: list[Page] = []
 
     def open(self, name: str, where: str = "lab/tree") -> Page:
         """A page with this notebook of the server's folder; a lab's page may have been kept."""
         in_lab = where.startswith("lab")
-        if in_lab and self._kept is not None and self._kept not in self.opened and self._usable():
-            page = self._kept
+        page = self._kept
+        if in_lab and page is not None and page not in self.opened and not page.is_closed():
             page.set_viewport_size({"width": 1300, "height": 1000})
             page.evaluate(OPEN, name)
         else:
             page = self._load(f"{where}/{name}", "&reset" if in_lab else "")
             if in_lab and (self._kept is None or self._kept.is_closed()):
-                self._kept, self._settings = page, self._jupyter.chosen()
+                self._kept = page
         self.opened.append(page)
         page.locator(".jp-CodeCell .cm-content").first.wait_for()
         if page is self._kept:
@@ -56,15 +55,6 @@ class Pages:
         page.set_default_timeout(PATIENCE * 1000)
         page.goto(f"{self._jupyter.url}/{path}?token={self._jupyter.token}{query}")
         return page
-
-    def _usable(self) -> bool:
-        page = self._kept
-        if page is None or page.is_closed():
-            return False
-        if self._settings == self._jupyter.chosen():
-            return True
-        page.close()
-        return False
 
     def leave(self, *, failed: bool) -> None:
         """Close what the test has opened, but for a kept page that is as it was."""

@@ -15,7 +15,7 @@ from tests.notebook.ended_runs import EVIL
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules
 
-from .conftest import Jupyter, Notebook, Opener
+from .conftest import Jupyter, Notebook, Opener, Reopener
 
 pytestmark = pytest.mark.browser
 
@@ -83,16 +83,14 @@ def test_failed_rows_are_asked_again_by_a_button_in_the_same_place_and_out_is_bo
 
 
 def test_a_saved_card_with_its_button_reopens_without_an_error_and_says_how_to_retry(
-    open_notebook: Opener, jupyter: Jupyter
+    open_notebook: Opener, reopen: Reopener
 ) -> None:
     with MessagesServer(faults={"refusal": 0.5}) as server:
         notebook = open_notebook(run_cell(30, "dead"), server=server)
         notebook.run(1)
         expect(button(notebook, 1, "Retry failed")).to_be_visible()
         notebook.save()
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     reopened.wait_for(1, "[data-state=done]")
     reopened.page.wait_for_timeout(1500)
     shown = reopened.cell(1).locator(".jp-OutputArea").inner_text()

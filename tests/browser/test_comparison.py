@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
-from .conftest import Jupyter, Notebook, Opener
+from .conftest import Jupyter, Notebook, Opener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -27,7 +26,6 @@ data['gold'] = [('good', 'bad', 'mixed')[at % 3] for at in range({ROWS})]"""
 RUN = f"%%ondine {{}} --schema '{SCHEMA}' -i data\n{{}} {{{{text}}}}"
 COMPARE = "c = ondine_nb.compare(before_run, after_run, 'mood', labels='gold'); c"
 FIGURES = "print(c.test.sentence, '|', c.comparison.tabs, '|', len(c.frame))"
-THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 MOODS = ("good", "bad", "mixed")
 LOW = CONTRAST.replace(".ondine-run *, .ondine-view button", ".ondine-comparison *")
 
@@ -135,20 +133,19 @@ def test_it_is_there_after_a_reload_and_reads_as_saved_after_a_restart(
     assert f"{states()['fixed']} fixed · {states()['broke']} broke" in html
 
 
-@pytest.mark.parametrize("theme", THEMES)
 def test_it_fits_narrow_and_wide_in_both_themes(
-    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer, shots: Path, theme: str
+    open_notebook: Opener, server: MessagesServer, shots: Shots
 ) -> None:
-    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
-    word = f"A customer of {theme} writes at some length, that the siren went off at 03:10 and "
+    word = "A customer of ours writes at some length, that the siren went off at 03:10 and "
     notebook, view = compared(open_notebook, server, word)
     notebook.page.keyboard.press("Control+B")
     view.locator("[data-cell='good/bad']").click()
     expect(view.locator(".chip")).to_be_visible()
     view.locator("tr[data-row]").first.click()
     expect(view.locator("[data-full] .fields")).to_be_visible()
-    for width in (1280, 800, 600):
-        notebook.fit(view, width)
-        assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
-        view.screenshot(path=shots / f"comparison-{theme}-{width}.png")
-    assert notebook.page.evaluate(LOW) == []
+    for theme in notebook.themes():
+        for width in (1280, 800, 600):
+            notebook.fit(view, width)
+            assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (theme, width)
+            shots(view, f"comparison-{theme}-{width}.png")
+        assert notebook.page.evaluate(LOW) == [], theme

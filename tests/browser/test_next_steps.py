@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.server import MessagesServer
 
-from .conftest import Notebook, Opener
+from .conftest import Notebook, Opener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +29,7 @@ def buttons(notebook: Notebook, at: int) -> list[str]:
 
 
 def test_look_through_and_review_open_under_the_card_one_at_a_time_and_close_again(
-    open_notebook: Opener, shots: Path
+    open_notebook: Opener, shots: Shots
 ) -> None:
     with MessagesServer(answer=answer) as server:
         notebook = open_notebook(CELL, "1 + 1", server=server)
@@ -43,11 +42,11 @@ def test_look_through_and_review_open_under_the_card_one_at_a_time_and_close_aga
         shown = notebook.cell(1).locator(".ondine-results")
         notebook.cell(1).get_by_role("button", name="Look through", exact=True).wait_for()
         assert buttons(notebook, 1) == NAMES
-        notebook.cell(1).screenshot(path=shots / "next-steps.png")
+        shots(notebook.cell(1), "next-steps.png")
         notebook.click(1, "Look through")
         expect(shown).to_be_visible()
         assert notebook.card(1).count() == 1
-        notebook.cell(1).screenshot(path=shots / "next-steps-open.png")
+        shots(notebook.cell(1), "next-steps-open.png")
         assert notebook.run(2) == "2"  # nothing of it comes into another cell
         notebook.click(1, "Look through")
         expect(shown).to_be_hidden()
@@ -59,7 +58,7 @@ def test_look_through_and_review_open_under_the_card_one_at_a_time_and_close_aga
 
 
 def test_improve_this_prompt_opens_the_workbench_with_what_the_cell_has(
-    open_notebook: Opener, shots: Path
+    open_notebook: Opener, shots: Shots
 ) -> None:
     with MessagesServer(answer=answer) as server:
         notebook = open_notebook("tickets = frame(40,'next')", CELL, server=server)
@@ -70,7 +69,7 @@ def test_improve_this_prompt_opens_the_workbench_with_what_the_cell_has(
         notebook.click(2, "Improve this prompt")
         panel = notebook.cell(2).locator(".ondine-panel")
         expect(panel).to_be_visible()
-        notebook.cell(2).screenshot(path=shots / "next-steps-panel.png")
+        shots(notebook.cell(2), "next-steps-panel.png")
         sent = server.ledger.requests
         panel.get_by_role("button", name="Preview", exact=True).click()
         expect(panel).to_contain_text("from journal")

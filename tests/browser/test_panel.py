@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
-from .conftest import Jupyter, Notebook, Opener
-from .test_run_in_lab import THEMES
+from .conftest import Jupyter, Notebook, Opener, Reopener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -83,32 +81,28 @@ def tries_of(panel: Locator) -> list[str]:
     return [it.strip() for it in panel.locator(".tries tbody td.v").all_inner_texts()]
 
 
-@pytest.mark.parametrize("theme", THEMES)
 def test_it_fits_narrow_and_wide_in_both_themes_in_every_state(
-    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer, shots: Path, theme: str
+    open_notebook: Opener, judge: MessagesServer, shots: Shots
 ) -> None:
-    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
-    notebook = open_notebook(source(f"Look {theme}", more=f"{SCHEMA}, budget=2"), server=judge)
+    notebook = open_notebook(source("Look", more=f"{SCHEMA}, budget=2"), server=judge)
     notebook.run(1)
     panel, page = bench(notebook), notebook.page
 
     def look(state: str) -> None:
-        for width in (480, 800, 1200):
-            for _ in range(2):  # the page gives its own margins away as it narrows
-                beside = (page.viewport_size or {})["width"] - panel.evaluate(
-                    "it => it.offsetWidth"
+        for theme in notebook.themes():
+            for width in (480, 800, 1200):
+                notebook.fit(panel, width)
+                panel.scroll_into_view_if_needed()
+                shots(panel, f"panel-{state}-{theme}-{width}.png")
+                fits = panel.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
+                assert fits, (state, theme, width)
+            low = page.evaluate(
+                CONTRAST.replace(
+                    ".ondine-run *, .ondine-view button", ".ondine-panel :not([aria-hidden] *)"
                 )
-                page.set_viewport_size({"width": int(width + beside), "height": 1700})
-                page.wait_for_timeout(250)
-            panel.scroll_into_view_if_needed()
-            panel.screenshot(path=shots / f"panel-{state}-{theme}-{width}.png")
-            assert panel.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (state, width)
-        low = page.evaluate(
-            CONTRAST.replace(
-                ".ondine-run *, .ondine-view button", ".ondine-panel :not([aria-hidden] *)"
             )
-        )
-        assert [text for text in low if "mirror" not in text] == []  # it lies under the letters
+            low = [text for text in low if "mirror" not in text]  # it lies under the letters
+            assert low == [], (state, theme)
 
     expect(panel.locator(".forecast")).to_contain_text("Whole run")
     look("fresh")
@@ -314,7 +308,7 @@ def test_a_bad_key_is_one_line(open_notebook: Opener) -> None:
 
 
 def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
-    open_notebook: Opener, jupyter: Jupyter, judge: MessagesServer, shots: Path
+    open_notebook: Opener, reopen: Reopener, judge: MessagesServer, shots: Shots
 ) -> None:
     notebook = open_notebook(source("Saved", more=SCHEMA), server=judge)
     notebook.run(1)
@@ -327,9 +321,7 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     assert notebook.page.locator(".ondine-panel").count() == 1
     notebook.page.keyboard.press("Control+S")
     notebook.page.wait_for_timeout(1500)
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     saved = reopened.cell(1).locator(".ondine-panel-static")
     saved.wait_for(state="visible")
     reopened.page.wait_for_timeout(1500)
@@ -339,7 +331,7 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     for text in ("%%ondine labeled -i reviews", "the box was a bit dented", "20 rows"):
         assert text in shown
     assert reopened.cell(1).locator("mjx-container").count() == 0  # two dollars are no formula
-    reopened.cell(1).locator(".jp-OutputArea").screenshot(path=shots / "panel-reopened.png")
+    shots(reopened.cell(1).locator(".jp-OutputArea"), "panel-reopened.png")
 
 
 def test_a_cell_of_its_own_can_be_inserted_and_a_line_opens_a_workbench(
@@ -445,7 +437,7 @@ def triage(body: Any) -> str:
 
 
 def test_five_tries_are_kept_restored_compared_corrected_and_taken_along(
-    open_notebook: Opener, jupyter: Jupyter, shots: Path
+    open_notebook: Opener, jupyter: Jupyter, shots: Shots
 ) -> None:
     with MessagesServer(answer=triage, latency=(0.01, 0.03)) as server:
         notebook = open_notebook(
@@ -481,7 +473,7 @@ def test_five_tries_are_kept_restored_compared_corrected_and_taken_along(
         before = float(score.inner_text())
         page.keyboard.press("1" if at % 2 else "2")  # the model was right, the label wrong
         expect(score).to_have_text(f"{before + 1 / 40:.2f}")
-        panel.screenshot(path=shots / "panel-story.png")
+        shots(panel, "panel-story.png")
         sent = server.arrived
         notebook.type(2, code_of(panel))
         notebook.run(2)

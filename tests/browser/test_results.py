@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Locator, expect
 from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
-from .conftest import Jupyter, Notebook, Opener
+from .conftest import Jupyter, Notebook, Opener, Reopener
 
 pytestmark = pytest.mark.browser
 
@@ -157,7 +157,7 @@ def test_a_run_that_goes_on_is_shown_as_it_goes(open_notebook: Opener) -> None:
 
 
 def test_after_a_restart_one_line_says_it_and_after_a_reload_the_static_view_stands_there(
-    open_notebook: Opener, jupyter: Jupyter, quick: MessagesServer
+    open_notebook: Opener, jupyter: Jupyter, reopen: Reopener, quick: MessagesServer
 ) -> None:
     notebook = open_notebook(
         "%%ondine out -i frame(30,'keep') --quiet\nTell {text}", SHOW, server=quick
@@ -182,9 +182,7 @@ def test_after_a_restart_one_line_says_it_and_after_a_reload_the_static_view_sta
         notebook.page.wait_for_timeout(500)
     expect(view.locator(".state-line")).to_contain_text(re.compile("[Rr]un the cell again"))
     expect(view.locator(".state-line")).to_have_count(1)
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     static = reopened.cell(2).locator(".ondine-results-static")
     expect(static).to_be_visible()
     expect(static).to_contain_text("the first 20 of 30 rows")

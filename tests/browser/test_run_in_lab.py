@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from playwright.sync_api import expect
 
 from tests.notebook.shots import CONTRAST
 from tests.server import MessagesServer
 
-from .conftest import Jupyter, Notebook, Opener
+from .conftest import Jupyter, Notebook, Opener, Reopener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -128,7 +125,7 @@ def test_interrupt_keeps_what_is_there_and_is_one_line(
 
 
 def test_the_final_card_is_static_saved_and_there_after_a_reopen_without_its_kernel(
-    open_notebook: Opener, jupyter: Jupyter, server: MessagesServer
+    open_notebook: Opener, reopen: Reopener, server: MessagesServer
 ) -> None:
     notebook = open_notebook(run_cell(25, "final"), server=server)
     notebook.run(1)
@@ -138,9 +135,7 @@ def test_the_final_card_is_static_saved_and_there_after_a_reopen_without_its_ker
     (output,) = [it for it in notebook.save()[1] if "ondine-run" in it["data"].get("text/html", "")]
     assert set(output["data"]) == {"text/html", "text/plain"}
     assert output["data"]["text/html"].count('class="ondine-run') == 1
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     reopened.wait_for(1, "[data-state=done][data-done='25']")
     assert "model not found" not in reopened.cell(1).inner_text().lower()
     assert "25" in reopened.card(1).inner_text()
@@ -201,27 +196,17 @@ def test_a_fatal_failure_shows_one_card_and_one_line(open_notebook: Opener) -> N
 
 # --- how it looks --------------------------------------------------------------------------------
 
-THEMES: dict[str, Any] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_the_card_fits_narrow_and_wide_in_both_themes(
-    open_notebook: Opener, jupyter: Jupyter, shots: Path, theme: str
-) -> None:
-    jupyter.set("apputils-extension/themes", {"theme": THEMES[theme]})
+def test_the_card_fits_narrow_and_wide_in_both_themes(open_notebook: Opener, shots: Shots) -> None:
     schema = "--schema 'mood: good|bad|so so, score: float, why: str' --budget 1"
     plan = {"refusal": 0.04, "529": 0.03}
     with MessagesServer(latency=(0.05, 0.25), faults=plan, retry_after=0.05) as server:
         notebook = open_notebook(
-            run_cell(200, f"A review of some length that says a thing or two, {theme}",
+            run_cell(200, "A review of some length that says a thing or two",
                      f"moods {schema} -i"),
             server=server,
         )  # fmt: skip
         page = notebook.page
-        assert (
-            page.locator("body").get_attribute("data-jp-theme-light")
-            == str(theme == "light").lower()
-        )
         notebook.start(1)
         page.wait_for_function("Number(document.querySelector('.ondine-run')?.dataset.done) > 60")
         server.pause()
@@ -235,11 +220,11 @@ def test_the_card_fits_narrow_and_wide_in_both_themes(
                 notebook.ended(1)
                 notebook.wait_for(1, "[data-state=done]")
                 notebook.cell(1).get_by_role("button", name="Retry failed").wait_for()
-            for width in (1200, 800, 480, 300):
-                notebook.fit(notebook.card(1), width)
-                for it in (notebook.card(1), notebook.cell(1).locator(".jp-OutputArea")):
-                    assert it.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
-                notebook.cell(1).locator(".jp-OutputArea").screenshot(
-                    path=shots / f"card-{theme}-{state}-{width}.png"
-                )
-            assert page.evaluate(CONTRAST) == []
+            for theme in notebook.themes():
+                for width in (1200, 800, 480, 300):
+                    notebook.fit(notebook.card(1), width)
+                    area = notebook.cell(1).locator(".jp-OutputArea")
+                    for it in (notebook.card(1), area):
+                        assert it.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), width
+                    shots(area, f"card-{theme}-{state}-{width}.png")
+                assert page.evaluate(CONTRAST) == [], theme

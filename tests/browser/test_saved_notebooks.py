@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests import forks
 from tests.server import MessagesServer
 
-from .conftest import Jupyter, Notebook, Opener
+from .conftest import Jupyter, Notebook, Opener, Reopener, Shots
 
 pytestmark = pytest.mark.browser
 
@@ -45,13 +45,11 @@ def assert_nothing_is_missing(page: Page) -> None:
 
 
 def test_saved_in_mid_run_and_opened_without_its_kernel_the_card_is_there(
-    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer, shots: Path
+    open_notebook: Opener, reopen: Reopener, slow: MessagesServer, shots: Shots
 ) -> None:
     notebook = open_notebook(run_cell(900, "mid", "out --concurrency 4 -i"), server=slow)
     saved = start_and_save(notebook)
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     stand_in = reopened.cell(1).locator(".ondine-saved")
     expect(stand_in).to_be_visible()
     expect(stand_in).to_have_attribute("data-state", "running")
@@ -60,12 +58,13 @@ def test_saved_in_mid_run_and_opened_without_its_kernel_the_card_is_there(
     expect(stand_in).to_contain_text("run the cell again, or %ondine resume out")
     reopened.page.wait_for_timeout(1500)
     assert_nothing_is_missing(reopened.page)
-    reopened.cell(1).screenshot(path=shots / "saved-in-mid-run.png")
-    page = reopened.page
+    shots(reopened.cell(1), "saved-in-mid-run.png")
+    page = reopened.page.context.new_page()
     page.goto(as_html(notebook.path).as_uri())
     expect(page.locator(".ondine-saved")).to_be_visible()
     assert page.locator(".jp-OutputArea-child:visible").count() == 1
     assert_nothing_is_missing(page)
+    page.close()
 
 
 def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_the_live_one(
@@ -84,32 +83,31 @@ def test_a_page_loaded_anew_in_mid_run_shows_the_saved_card_until_it_can_show_th
 
 
 def test_after_a_run_that_took_its_time_the_final_card_is_all_that_shows(
-    open_notebook: Opener, jupyter: Jupyter, slow: MessagesServer
+    open_notebook: Opener, reopen: Reopener, slow: MessagesServer
 ) -> None:
     notebook = open_notebook(run_cell(250, "long", "out --concurrency 8 -i"), server=slow)
     notebook.run(1)
     notebook.wait_for(1, "[data-state=done][data-done='250']")
     cards = ["ondine-run" in it["data"].get("text/html", "") for it in notebook.save()[1]]
     assert (cards[0], cards.count(True)) == (True, 1)
-    notebook.page.close()
-    jupyter.end_kernels()
-    reopened = open_notebook(path=notebook.path)
+    reopened = reopen(notebook)
     reopened.wait_for(1, "[data-state=done][data-done='250']")
     # In the place of the buttons JupyterLab writes that their widget is gone: it is not seen.
     gone = reopened.cell(1).get_by_text("model not found")
     expect(gone).to_have_count(1)
     expect(gone).to_be_hidden()
     assert reopened.cell(1).locator(".ondine-run:visible").count() == 1
-    page = reopened.page
+    page = reopened.page.context.new_page()
     page.goto(as_html(notebook.path).as_uri())
     expect(page.locator(".ondine-run[data-state=done]")).to_be_visible()
     assert page.locator(".ondine-run").count() == 1
     assert_nothing_is_missing(page)
+    page.close()
 
 
 @pytest.mark.parametrize("where", ["lab/tree", "notebooks"])
 def test_a_notebook_from_elsewhere_shows_each_view_once_as_it_was_saved(
-    open_notebook: Opener, jupyter: Jupyter, where: str, shots: Path
+    open_notebook: Opener, reopen: Reopener, where: str, shots: Shots
 ) -> None:
     schema = "--schema 'mood: good|bad, score: float'"
     with MessagesServer() as server:
@@ -128,12 +126,13 @@ def test_a_notebook_from_elsewhere_shows_each_view_once_as_it_was_saved(
         expect(review.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "1")
         saved = notebook.save()  # by Ctrl+S, while the focus is in the view
         assert "1 of 12 reviewed" in saved[3][1]["data"]["text/plain"]
-        notebook.page.close()
-    jupyter.end_kernels()
-    book = nbformat.read(notebook.path, as_version=4)
-    book.cells[2].outputs[1]["data"]["text/html"] += "<!-- of another machine: not trusted -->"
-    nbformat.write(book, notebook.path)
-    far = open_notebook(path=notebook.path, where=where)
+
+    def carry() -> None:
+        book = nbformat.read(notebook.path, as_version=4)
+        book.cells[2].outputs[1]["data"]["text/html"] += "<!-- of another machine: not trusted -->"
+        nbformat.write(book, notebook.path)
+
+    far = reopen(notebook, where, meanwhile=carry)
     far.page.wait_for_timeout(1500)  # time for the front end to look for widgets
     for at, says in ((1, "12 answered"), (2, "12 rows"), (3, "1 of 12 reviewed")):
         cell = far.cell(at)
@@ -142,5 +141,5 @@ def test_a_notebook_from_elsewhere_shows_each_view_once_as_it_was_saved(
         assert cell.locator("style").count() == 0
         assert "widget" not in said[0].lower()
         assert says in said[0]
-        cell.screenshot(path=shots / f"untrusted-{at}.png")
+        shots(cell, f"untrusted-{at}.png")
     expect(far.cell(2).locator("meter")).not_to_have_count(0)

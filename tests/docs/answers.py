@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,9 +25,24 @@ def said(body: Any) -> str:
     schema = schema_of(body)
     if schema is None:
         return _first_words(prompt)
+    if "price_evidence" in schema.get("properties", {}):
+        return json.dumps(_offered(prompt))
     if questions_of(prompt) is None:
         return json.dumps(_value(schema, prompt))
     return json.dumps({"answers": packed_answer(schema, prompt, _value, _first_words)})
+
+
+def _offered(prompt: str) -> dict[str, Any]:
+    """What an offer says, with quotes: for a price that isn't there with one of its own."""
+    price = re.search(r"(We ask\s+)?([\d,]+) euros( in all| – a chair)?", prompt)
+    quote = " ".join(price.group().split()) if price else "The price is 100 euros"
+    delivery = re.search(r"Delivery [\w ]+", prompt)
+    return {
+        "price_evidence": quote,
+        "price": int(price.group(2).replace(",", "")) if price else 100,
+        "free_delivery_evidence": delivery.group() if delivery else "",
+        "free_delivery": "is free" in prompt,
+    }
 
 
 def _first_words(prompt: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -63,13 +64,17 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
+@functools.cache
+def defined(file: str) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if hasattr(node, "name")}
+
+
 def test_every_test_that_a_page_names_exists() -> None:
     named = [found for page in PAGES for found in _TEST.findall(prose(page))]
     assert len(named) > 30
     for file, test in named:
-        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-        defined = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
-        assert test in defined, f"{file} has no {test}"
+        assert test in defined(file), f"{file} has no {test}"
 
 
 def test_each_promise_of_the_docs_names_a_test() -> None:

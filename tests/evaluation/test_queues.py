@@ -12,6 +12,7 @@ from ondine_nb.evaluation import (
     Drawn,
     at_random,
     failed,
+    in_doubt,
     in_order,
     least_sure,
     one_of_each,
@@ -33,6 +34,13 @@ def test_rows_on_which_two_runs_differ_are_found_by_their_answers() -> None:
     assert places(where_differ([("a", 1), ("b", 2), None], [("a", 1), ("b", 3), None])) == [1]
     with pytest.raises(ValueError, match="1 and 2 rows"):
         where_differ([1], [1, 2])
+
+
+def test_rows_whose_evidence_is_in_doubt_come_with_the_missing_first() -> None:
+    matches = ["approximate", "exact", "missing", None, "near", "missing"]
+    assert places(in_doubt(matches)) == [2, 5, 0]
+    assert places(in_doubt(matches, among=[0, 1, 5])) == [5, 0]
+    assert {drawn.draw.rows for drawn in in_doubt(matches)} == {0}, "they speak for no other rows"
 
 
 def test_failed_rows_come_as_they_stand() -> None:

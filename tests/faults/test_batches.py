@@ -27,8 +27,8 @@ from ondine_nb.providers.anthropic import AnthropicProvider, MessageBatches
 from ondine_nb.providers.openai.batches import ChatBatches
 from ondine_nb.sending import SessionBudget
 from ondine_nb.sending.retry import Backoff
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import (
     CHAT,
     HAIKU,
@@ -844,8 +844,8 @@ import json
 import sys
 import pandas as pd
 from ondine_nb import Pipeline, Run
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
+from ondine_nb.stages.batch import BatchPolicy
 
 url, out, how, more = sys.argv[1:]
 batching.PACE = BatchPolicy(first=0.05, longest=0.2, grace=0.2)

@@ -45,17 +45,17 @@ def in_flight(run: Run) -> dict[str, int]:
     return {address: len(post.handed) for address, post in fleet_of(run)._known.items()}
 
 
-def test_5000_rows_in_bad_weather_with_a_worker_killed_in_mid_run(
+def test_rows_in_bad_weather_with_a_worker_killed_in_mid_run(
     tmp_path: Path, cluster: LocalCluster
 ) -> None:
     """Each row is right, and paid again is at most what was in flight on that worker."""
-    data = texts(5_000).sample(frac=1, random_state=7)
+    data = texts(1_500).sample(frac=1, random_state=7)
     handed: dict[str, int] = {}
 
     async def work() -> Run:
-        run = Run(asker.pipeline(data, executor=DaskExecutor(cluster), timeout=2, concurrency=100))
+        run = Run(asker.pipeline(data, executor=DaskExecutor(cluster), timeout=15, concurrency=100))
         going = asyncio.create_task(ended(run))
-        await seen(lambda: server.ledger.requests >= 2_000)
+        await seen(lambda: server.ledger.requests >= 500)
         handed.update(in_flight(run))
         kill(cluster, max(handed, key=lambda address: handed[address]))
         await going
@@ -72,7 +72,7 @@ def test_5000_rows_in_bad_weather_with_a_worker_killed_in_mid_run(
     assert all(issubclass(kind, RowError) for kind in kinds)
     answered = [status == "answered" for status in statuses(run)]
     assert sum(answered) + len(kinds) == len(data)
-    assert len(kinds) < 50
+    assert len(kinds) < 30
     got = list(run.frame["response"])
     assert list(run.frame.index) == list(data.index)
     assert all(

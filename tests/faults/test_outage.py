@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -23,29 +22,37 @@ KINDS = ("500", "529", "reset_before", "hang")
 
 
 class Weather:
-    """Everything fails by `fault` while it is bad, from request `first` on for so many seconds."""
+    """Everything fails by `fault` after the `first` requests, until it is `clear`."""
 
-    def __init__(self, fault: str, *, first: int = 0, seconds: float = 3.0) -> None:
-        self.fault, self.first, self.seconds = fault, first, seconds
+    def __init__(self, fault: str, *, first: int = 0) -> None:
+        self.fault, self.first = fault, first
         self.count = 0
-        self.until: float | None = None
+        self.clear = False
 
     def __call__(self, _body: Any, _attempt: int) -> str | None:
         self.count += 1
-        if self.count <= self.first:
-            return None
-        if self.until is None:
-            self.until = time.monotonic() + self.seconds
-        return self.fault if time.monotonic() < self.until else None
+        return self.fault if self.count > self.first and not self.clear else None
 
 
 def patience(monkeypatch: pytest.MonkeyPatch, **given: float) -> None:
     monkeypatch.setattr(limits, "Backoff", partial(Backoff, **given))
 
 
-def test_an_outage_of_ten_seconds_in_mid_run_ends_with_every_row_answered(tmp_path: Path) -> None:
-    with MessagesServer(plan=Weather("500", first=150, seconds=10), latency=0.01) as server:
-        run = Asker(server, tmp_path).run(texts(400), concurrency=50)
+async def lasts(run: Run, weather: Weather) -> None:
+    """An outage that is one: of which the run pauses, to no avail; or at the start, all in vain."""
+    if weather.first:
+        await seen(lambda: run.state == "paused")
+    failed, more = weather.count, 2 if weather.first else 24  # at the start go at most 8 at once
+    await seen(lambda: weather.count >= failed + more)
+    weather.clear = True
+
+
+async def test_an_outage_in_mid_run_ends_with_every_row_answered(tmp_path: Path) -> None:
+    weather = Weather("500", first=150)
+    with MessagesServer(plan=weather, latency=0.01) as server:
+        run = Asker(server, tmp_path).pipeline(texts(400), concurrency=50).start()
+        await lasts(run, weather)
+        await run
     assert run.state == "done"
     assert list(run.frame["response"]) == echoes(texts(400))
     assert server.arrived < 400 + 300
@@ -53,13 +60,17 @@ def test_an_outage_of_ten_seconds_in_mid_run_ends_with_every_row_answered(tmp_pa
 
 @pytest.mark.parametrize("fault", KINDS)
 @pytest.mark.parametrize("first", [0, 150], ids=["at the start", "in mid-run"])
-def test_whatever_fails_in_an_outage_every_row_is_answered_after_it(
+async def test_whatever_fails_in_an_outage_every_row_is_answered_after_it(
     tmp_path: Path, fault: str, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows of the outage use up no attempts, so that none is left without an answer."""
     patience(monkeypatch, base=0.15)
-    with MessagesServer(plan=Weather(fault, first=first), latency=0.01) as server:
-        run = Asker(server, tmp_path).run(texts(400), concurrency=50, timeout=1)
+    patient = {"timeout": 1} if fault == "hang" else {}
+    weather = Weather(fault, first=first)
+    with MessagesServer(plan=weather, latency=0.01) as server:
+        run = Asker(server, tmp_path).pipeline(texts(400), concurrency=50, **patient).start()
+        await lasts(run, weather)
+        await run
     assert run.state == "done"
     assert list(run.frame["response"]) == echoes(texts(400))
     assert server.arrived < 400 + 300
@@ -89,9 +100,10 @@ async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience(monkeypatch, base=15)  # the first probe by itself is due after 30 s
-    weather = Weather("529", first=50, seconds=math.inf)
+    weather = Weather("529", first=50)
     with MessagesServer(plan=weather) as server:
         run = await until_paused(Asker(server, tmp_path))
+        await seen(lambda: run.context.metrics.in_flight == 0)
         arrived = server.arrived
         await asyncio.sleep(0.3)
         assert server.arrived == arrived
@@ -99,7 +111,7 @@ async def test_resume_tries_at_once_instead_of_waiting_for_the_next_probe(
         await seen(lambda: server.arrived == arrived + 1)
         await seen(lambda: run.context.metrics.in_flight == 0)
         assert run.state == "paused"
-        weather.until = 0
+        weather.clear = True
         run.resume()
         await run
     assert statuses(run) == ["answered"] * 200
@@ -118,10 +130,10 @@ async def test_a_slow_disk_makes_no_row_guilty_of_an_outage(
 
     monkeypatch.setattr(journal_files.Files, "commit", slowly)
     patience(monkeypatch, base=0.05)
-    weather = Weather("500", first=50, seconds=math.inf)
+    weather = Weather("500", first=50)
     with MessagesServer(plan=weather) as server:
         run = await until_paused(Asker(server, tmp_path))
-        weather.until = 0
+        weather.clear = True
         run.resume()
         await run
     assert statuses(run) == ["answered"] * 200
@@ -131,7 +143,7 @@ async def test_a_run_paused_by_an_outage_can_be_paused_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience(monkeypatch, base=0.2)
-    with MessagesServer(plan=Weather("500", first=50, seconds=math.inf)) as server:
+    with MessagesServer(plan=Weather("500", first=50)) as server:
         run = await until_paused(Asker(server, tmp_path))
         run.pause()
         await asyncio.sleep(0.5)  # a probe may be on its way, and not in flight yet
@@ -150,7 +162,7 @@ def test_an_outage_that_never_ends_fails_the_rows_in_hand_and_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience(monkeypatch, base=0.05, patience=3.0)
-    with MessagesServer(plan=Weather("529", first=100, seconds=math.inf)) as server:
+    with MessagesServer(plan=Weather("529", first=100)) as server:
         run = Asker(server, tmp_path).run(texts(400), concurrency=20)
         billed = server.ledger.requests
     assert isinstance(run.error, FatalProviderError)

@@ -140,7 +140,7 @@ def test_a_pack_that_is_too_slow_is_tried_in_smaller_ones(home: Path) -> None:
         return "hang" if len(questions_of(prompt_of(body)) or ()) > 10 else None
 
     with MessagesServer(plan=plan) as server:
-        run = packed(Asker(server, home), texts(40), timeout=0.3)
+        run = packed(Asker(server, home), texts(40), timeout=2)
         right(run, 40, None)
         sizes = [len(questions_of(each.prompt) or "x") for each in server.requests]
         assert sizes == [20, 20, 10, 10, 10, 10]

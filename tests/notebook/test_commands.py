@@ -197,6 +197,7 @@ def test_a_provider_of_ones_own_is_examined_too() -> None:
     assert (fact(told, "provider"), fact(told, "price")[:13]) == ("mine", "price unknown")
     assert fact(told, "usage reported") == "yes, 5 tokens in, 4 out"
     assert fact(told, "cost of this") == "unknown"
+    assert (fact(told, "images"), fact(told, "longest prompt")) == ("it doesn't say",) * 2
     assert len(own.asked or ()) == 1
     with pytest.raises(ConfigurationError, match="--model is int"):
         examine(3)

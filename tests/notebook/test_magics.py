@@ -18,8 +18,8 @@ from traitlets import TraitError
 from ondine_nb.notebook.arguments import parser
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.notebook.session import CellRequest, _Record
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.server import MessagesServer, echo_of
 from tests.server import rules as server_rules
 

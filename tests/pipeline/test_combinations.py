@@ -14,19 +14,22 @@ import pytest
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.pipeline import COMBINED, OPTIONS, conflict
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.prompts import parse_schema
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import Asker, texts
 from tests.docs.generate import PARTS
-from tests.server import MessagesServer, echo_of
+from tests.server import MessagesServer, echo_of, value_of
 from tests.server.answers import default_answer, prompt_of, schema_of
 from tests.server.batches import BatchRules
 
 PAIRS = [
     (one, other) for one, other in combinations(COMBINED, 2) if one.split()[0] != other.split()[0]
 ]
-ROWS = texts(9)
+ROWS = texts(9).assign(said=texts(9)["text"])
 GUIDE = "What words mean is said here.\n\n"
+NEEDY = frozenset({"--evidence", "--votes", "--models"})  # of a schema
+SCHEMA = parse_schema("response: str").json_schema
 LABELLED = pd.DataFrame(
     {
         "text": ["the first of all", "something else", "words and numbers", "a last one of them"],
@@ -42,7 +45,9 @@ def answer(prompt: str) -> dict[str, str]:
 
 def reply(body: Any) -> str:
     prompt = prompt_of(body)
-    return default_answer(body) if schema_of(body) is None else json.dumps(answer(prompt))
+    schema = schema_of(body)
+    alone = schema is not None and "response" in schema["properties"]
+    return json.dumps(answer(prompt)) if alone else default_answer(body)
 
 
 @pytest.fixture
@@ -69,11 +74,14 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
         "--batch": True,
         "--pack": 4,
         "--attach": _guide(folder),
+        "--by": "text",
         "--examples": LABELLED,
         "--to": folder / "out.csv",
         "--evidence": "all",
+        "--votes": 3,
+        "--models": "claude-haiku-5-5,claude-sonnet-5-5",
     }
-    given: dict[str, Any] = {"schema": "response: str"} if "--evidence" in pair else {}
+    given: dict[str, Any] = {"schema": "response: str"} if NEEDY.intersection(pair) else {}
     if "--examples-by nearest" in pair:
         given["examples"] = LABELLED
     for flag, _, value in (each.partition(" ") for each in pair):
@@ -93,28 +101,38 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
     request: pytest.FixtureRequest,
 ) -> None:
     asker, given = Asker(server, home), _given(pair, tmp_path, request)
+    prompt = "Tell: {text}"
+    if "by" in given:  # a group for each text, of which another column is asked
+        prompt = "Tell: {said}"
     if conflict(*pair) is not None:
         with pytest.raises(ConfigurationError, match="can't go together: leave ") as caught:
-            asker.pipeline(ROWS, **given)
+            asker.pipeline(ROWS, prompt, **given)
         assert all(each in str(caught.value) for each in pair)
         assert server.arrived == 0
         return
-    run = asker.run(ROWS, **given)
+    run = asker.run(ROWS, prompt, **given)
     assert run.error is None
     assert run.state == "done"
     frame = pd.read_csv(given["to"]) if "to" in given else run.frame
     assert list(frame["text"]) == list(ROWS["text"])
-    before = asker.pipeline(ROWS, **given).examples
+    examples = asker.pipeline(ROWS, prompt, **given).examples
     cells = [(text,) for text in ROWS["text"]]
-    shown = [""] * len(ROWS) if before is None else before.before(cells)
+    shown = [""] * len(ROWS) if examples is None else examples.before(cells)
     guide = GUIDE if "attach" in given else ""
+    tell = "Tell: 1. " if "by" in given else "Tell: "
     asked = zip(shown, cells, strict=True)
-    prompts = [f"{guide}{examples}Tell: {text}" for examples, (text,) in asked]
-    if "--evidence" in pair:
-        assert list(frame["response"]) == [answer(prompt)["response"] for prompt in prompts]
-        assert list(frame["response_evidence"]) == list(ROWS["text"])
+    prompts = [f"{guide}{before}{tell}{text}" for before, (text,) in asked]
+    if not NEEDY.intersection(pair):
+        assert list(frame["response"]) == list(map(echo_of, prompts))
         return
-    assert list(frame["response"]) == list(map(echo_of, prompts))
+    alone = [answer(prompt)["response"] for prompt in prompts]
+    packed = [value_of(SCHEMA, prompt)["response"] for prompt in prompts]
+    assert list(frame["response"]) == (packed if "--pack" in pair else alone)
+    if "--evidence" in pair:
+        assert list(frame["response_evidence"]) == list(ROWS["text"])
+    votes = given.get("votes", 1) * (2 if "models" in given else 1)
+    if votes > 1:
+        assert list(frame["response_agree"]) == [votes] * len(ROWS)
 
 
 def test_the_table_of_the_docs_has_every_pair() -> None:

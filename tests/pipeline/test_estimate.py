@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from ondine_nb.models import Usage
 from ondine_nb.orchestration import ExecutionContext
 from ondine_nb.pipeline.estimate import projected
+from ondine_nb.providers import BatchLimits
+from ondine_nb.providers.anthropic import MessageBatches
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from tests.asking import Asker, texts
 from tests.server import MessagesServer
@@ -332,6 +334,21 @@ def test_short_rows_and_long_ones_are_priced_each_by_its_own_tier(home: Path) ->
     assert paid is not None
     assert estimate.total_cost == pytest.approx(paid, rel=Decimal("0.25"))
     assert (estimate.low or 0) <= paid <= (estimate.high or 0)
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"), [(40, "in one batch ("), (7, "in about 6 batches (")]
+)
+def test_an_estimate_says_how_many_batches_the_limits_make(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch, requests: int, said: str
+) -> None:
+    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(requests, 200_000_000))
+    notes = asker.pipeline(texts(40), batch=True).estimate().notes
+    assert f"{said}each takes {requests} requests, 200 MB)" in notes
+    monkeypatch.setattr(MessageBatches, "limits", BatchLimits(40, 3_000))
+    (told,) = [each for each in asker.pipeline(texts(40), batch=True).estimate().notes
+               if "each takes" in each]  # fmt: skip
+    assert int(told.removeprefix("in about ").split()[0]) >= 40 * 100 // 3_000  # by their bytes
 
 
 def test_a_small_budget_says_into_how_many_batches_it_cuts_a_run(asker: Asker) -> None:

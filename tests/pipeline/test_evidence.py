@@ -17,8 +17,8 @@ import pytest
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.evaluation.evidence import Finder
-from ondine_nb.stages import batch as batching
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
+from ondine_nb.stages.batch import plan as batching
 from tests.asking import HAIKU, Asker, ended, statuses
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
@@ -273,6 +273,7 @@ def test_what_isn_t_verbatim_is_looked_for_off_the_loop(
     ("given", "says"),
     [
         ({"schema": None, "evidence": "all"}, "--evidence is all, and there is no schema: give"),
+        ({"schema": "", "evidence": "all"}, "for the fields of a schema, and it is empty: give"),
         ({"require_evidence": True}, "--require-evidence, and there is no evidence: give"),
         ({"evidence": "amont"}, "--evidence names 'amont', which is no field of the schema"),
         ({"evidence": "all", "pack": 5}, "--pack and --evidence can't go together: leave"),

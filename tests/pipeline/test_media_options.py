@@ -47,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 PHOTOS = pd.DataFrame({"photo": [f"photo {number}.png" for number in range(len(SIZES))]})
+NUMBERED = PHOTOS.assign(n=1)
 
 
 def blocks(server: MessagesServer, since: int) -> list[list[dict[str, Any]]]:
@@ -162,6 +163,7 @@ def test_a_text_that_is_attached_is_a_part_of_the_prompt(
         ({"attach": 7}, "--attach is 7: give a file's path"),
         ({"pack": 4}, r"--pack asks of many rows in one text, and the prompt has \{photo:image\}"),
         ({"image_px": 10}, "--image-px is 10"),
+        ({"by": "n"}, "--by writes a group's rows as text"),
         ({"evidence": "all", "schema": "a: str"}, "--evidence quotes the row's text"),
         ({"pages": True}, "leave --pages out"),
     ],
@@ -173,7 +175,7 @@ def test_what_cant_be_meant_is_said_in_one_line_before_anything_is_sent(
     Path("locked.pdf").write_bytes(encrypted_pdf())
     since = server.arrived
     with pytest.raises(ConfigurationError, match=said) as caught:
-        Asker(server, home).pipeline(PHOTOS, "What is it? {photo:image}", **given)
+        Asker(server, home).pipeline(NUMBERED, "What is it? {photo:image}", **given)
     assert "\n" not in str(caught.value)
     assert server.arrived == since
 

@@ -151,8 +151,10 @@ def test_packs_and_batches_exclude_each_other() -> None:
 
 EXAMPLES: dict[str, Any] = {
     "attach": "a.txt",
-    **{"batch": True, "pack": 2, "to": "x.csv", "examples": "labeled"},
+    **{"batch": True, "pack": 2, "by": "brand", "to": "x.csv", "examples": "labeled"},
     **{"schema": "a: int", "evidence": "all", "require_evidence": True, "shots": 3},
+    **{"votes": 3, "models": "a,b"},
+    **{"group_tokens": 50},
 }
 
 

@@ -13,7 +13,17 @@ import pytest
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError, NoKeyError
 from ondine_nb.models import Usage
-from ondine_nb.providers import FREE, KNOWN, Provider, Settings, capabilities, choose, known
+from ondine_nb.providers import (
+    FREE,
+    KNOWN,
+    LOCAL,
+    KnownProvider,
+    Provider,
+    Settings,
+    capabilities,
+    choose,
+    known,
+)
 from ondine_nb.providers.anthropic.client import AnthropicProvider
 from ondine_nb.providers.choose import _profiles
 from ondine_nb.providers.local import LocalProvider
@@ -130,10 +140,24 @@ def test_a_cloud_that_lacks_something_says_what_and_the_embedded_model(home: Pat
 @pytest.mark.parametrize("option", ["batch", "pack"])
 def test_what_cant_be_asked_may_still_have_batches_and_packs(option: str, home: Path) -> None:
     given = {"batch": True} if option == "batch" else {"pack": 2, "schema": "a: str"}
-    Pipeline(texts(2), "{text}", model=HAIKU, journal=home, **given)
-    if option == "batch":
-        with pytest.raises(ConfigurationError, match=r"\(anthropic, aws, gcloud\), and bed"):
-            Pipeline(texts(2), "{text}", model="bedrock:anthropic.claude-haiku-5-5", batch=True)
+    for model in (HAIKU, "openai:gpt-5.4-mini"):
+        Pipeline(texts(2), "{text}", model=model, journal=home, **given)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in KNOWN.values() if not row.batches], ids=lambda row: row.name
+)
+def test_batches_are_refused_in_one_line_where_they_havent_been_tried(
+    home: Path, row: KnownProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://ours.openai.azure.com")
+    model = row.name if row.name == LOCAL else f"{row.name}:some-model"
+    with pytest.raises(ConfigurationError) as error:
+        Pipeline(texts(2), "{text}", model=model, batch=True, journal=home)
+    (line,) = str(error.value).splitlines()
+    known_here = "(anthropic, openai, aws, gcloud)"
+    assert line.startswith(f"--batch needs a provider whose batches are known here {known_here}, ")
+    assert line.endswith("would answer: leave --batch out, or name a model of theirs with -m")
 
 
 # -- an object, and a package's

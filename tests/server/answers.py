@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from hashlib import sha256
@@ -26,6 +27,7 @@ __all__ = [
     "echo_of",
     "latency_of",
     "prompt_of",
+    "row_numbers",
     "value_of",
 ]
 
@@ -42,6 +44,8 @@ BILLED_FAULTS = frozenset(
 )
 LOST_FAULTS = frozenset({"reset_after", "half", "malformed"})
 FAULTS = frozenset(ERRORS) | BILLED_FAULTS | {"reset_before", "hang", "html", "html_502"}
+_ITEM = re.compile(r"(?:^|(?<=\s))\d+\. (.*)$", re.MULTILINE)
+_LIST = re.compile(r"\[(\d+(?:, *\d+)*)\]")
 # Deeper than any schema of ours; below it lists end and unions take null, so recursion ends.
 DEEPEST = 6
 
@@ -117,7 +121,7 @@ class _Filler:
             count = least if depth >= DEEPEST else max(least, 1 + number % 3)
             item = schema.get("items", {})
             return [self.value(item, f"{path}[{at}]", depth + 1) for at in range(count)]
-        return _scalar(kind, schema, number)
+        return _scalar(kind, schema, number, self._prompt)
 
     def _target(self, ref: str) -> Mapping[str, Any]:
         node: Any = self._root
@@ -132,18 +136,30 @@ def _pick(choices: list[Mapping[str, Any]], number: int, depth: int) -> Mapping[
     return null if null and depth >= DEEPEST else choices[number % len(choices)]
 
 
-def _scalar(kind: str, schema: Mapping[str, Any], number: int) -> Any:
+def _scalar(kind: str, schema: Mapping[str, Any], number: int, prompt: str) -> Any:
     if kind == "null":
         return None
     if kind == "boolean":
         return number % 2 == 0
     low = schema.get("minimum", 0)
+    if kind == "integer" and schema.get("title") == "row number":
+        rows = row_numbers(prompt)
+        return rows[number % len(rows)]
     if kind == "integer":
         return int(low) + number % (int(schema.get("maximum", low + 99)) - int(low) + 1)
     if kind == "number":
         # By default quarters, exact in binary, so that a value survives any trip through a frame.
         return low + (number % 400) * (schema.get("maximum", low + 100) - low) / 400
     return _string(schema.get("format"), number)
+
+
+def row_numbers(prompt: str) -> list[int]:
+    """The numbers of rows that an answer may name: those of a list, or in the answers of one."""
+    items = _ITEM.findall(prompt.rpartition("</request>")[2])
+    if "</request>" not in prompt:
+        return list(range(1, len(items) + 1)) or [1]
+    lists = [int(it) for found in _LIST.findall(" ".join(items)) for it in found.split(",")]
+    return list(dict.fromkeys(lists)) or [1]
 
 
 def _string(form: str | None, number: int) -> str:

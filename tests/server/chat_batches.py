@@ -74,6 +74,10 @@ class ChatBatches:
         """The names of the files of requests that lie here."""
         return [each.filename for each in self.files if each.purpose == "batch"]
 
+    def about(self, name: str) -> About:
+        """What is kept of a batch."""
+        return self._about[name]
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         _, noun, name, act = (*request.path.removeprefix("/v1").split("/"), "", "", "")[:4]
         calls = self.batches.calls

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from .cache import cache_problem
@@ -304,10 +305,10 @@ class Bucket:
     def __init__(self, per_minute: int, capacity: float) -> None:
         self.per_minute = per_minute
         self.capacity = self.level = float(capacity)
-        self._at = time.monotonic()
+        self._at = monotonic()
 
     def refill(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self.level = min(self.capacity, self.level + (now - self._at) * self.per_minute / 60)
         self._at = now
 
@@ -323,13 +324,13 @@ class Window(Bucket):
         self._seconds = seconds
 
     def refill(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if now - self._at >= self._seconds:
             self._at = now - (now - self._at) % self._seconds
             self.level = self.capacity
 
     def seconds_until(self, level: float) -> float:
-        return self._at + self._seconds - time.monotonic() if self.level < level else 0.0
+        return self._at + self._seconds - monotonic() if self.level < level else 0.0
 
 
 class Limits:

@@ -11,6 +11,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.patience import PATIENCE
 from tests.server import CHAT_MODELS, MessagesServer, echo_of, value_of
 from tests.server.answers import FAULTS
 from tests.server.chat import CHAT_ERRORS, duration
@@ -55,7 +56,7 @@ async def sdk(server: MessagesServer, **options: Any) -> AsyncIterator[openai.As
 
 async def say(server: MessagesServer, prompt: str = "hello", **body: Any) -> Any:
     request = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": prompt}], **body}
-    async with sdk(server, timeout=5) as client:
+    async with sdk(server, timeout=PATIENCE) as client:
         return await client.chat.completions.create(**request)
 
 

@@ -1,4 +1,4 @@
-"""Message Batches in a simulated world: the server's side of them, and all that goes wrong there.
+"""Batches in a simulated world: the server's side of them, and all that goes wrong there.
 
 What becomes of each request is drawn when the batch is made, and is in its ledger from then on. The
 lines of the results go through the real parser.

@@ -24,7 +24,7 @@ from ondine_nb.orchestration import StateManager
 from ondine_nb.pipeline.run import Run
 from ondine_nb.providers import BatchLimits
 from ondine_nb.sending import SessionBudget
-from ondine_nb.stages.batch_job import BatchPolicy
+from ondine_nb.stages.batch import BatchPolicy
 
 from .breach import Breach, Killed, demand
 from .clock import Clock, Deadlock, VirtualLoop
@@ -102,13 +102,13 @@ class World:
                 "ondine_nb.orchestration.window.perf_counter": self.clock,
                 # A view's tick is nobody's promise, and hours of waiting would be made of it.
                 "ondine_nb.orchestration.executors.base._TICK_SECONDS": 5.0,
-                "ondine_nb.stages.batch_job._SECONDS_OF_A_MESSAGE": 600.0,
-                "ondine_nb.stages.batch.PACE": BatchPolicy(grace=2.0, patience=5.0),
+                "ondine_nb.stages.batch.job._SECONDS_OF_A_MESSAGE": 600.0,
+                "ondine_nb.stages.batch.plan.PACE": BatchPolicy(grace=2.0, patience=5.0),
                 "tests.simulation.batches.SimulatedBatches.limits": BatchLimits(
                     6 if self.seed % 3 else 100, 200_000_000
                 ),
                 "tests.simulation.batches.SimulatedBatches.tells": self.seed % 2 == 1,
-                "ondine_nb.stages.batch.secrets.token_hex": self._token,
+                "ondine_nb.stages.batch.plan.secrets.token_hex": self._token,
                 "ondine_nb.pipeline.pipeline.state_manager": lambda _: StateManager(
                     Records(self.disk)
                 ),

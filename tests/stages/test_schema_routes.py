@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from distributed import LocalCluster
 
+import ondine_nb.errors
 from ondine_nb import Pipeline, Run
-from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.errors import ConfigurationError, FatalProviderError, RowError
 from ondine_nb.models import Prompt
+from ondine_nb.orchestration import DaskExecutor
 from ondine_nb.providers import (
     KNOWN,
     PROBE,
     OpenAIProvider,
+    keep,
     keep_probed,
     probe_settings,
     probed,
 )
 from ondine_nb.providers.anthropic import AnthropicProvider
+from ondine_nb.sending import limits
+from ondine_nb.sending.retry import Backoff
 from tests.asking import seen, statuses, texts
 from tests.echo import Echo
 from tests.faults.processes import ends_well, kill, start
+from tests.faults.test_faults import WEATHER
 from tests.server import MessagesServer, value_of
 
 SCHEMA = "mood: good|bad, n: int"
@@ -81,12 +90,20 @@ def typed(run: Run) -> bool:
     ids=["enforced", "by the other API", "by neither", "no other API"],
 )
 def test_a_run_finds_the_way_says_it_and_has_every_row_typed(
-    tmp_path: Path, drops: Any, lacks: Any, tried: list[str], held: str, said: str
+    tmp_path: Path,
+    drops: Any,
+    lacks: Any,
+    tried: list[str],
+    held: str,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "ondine_nb")
     with MessagesServer(drops_schema=drops, lacks=lacks, bills_probes=True) as server:
         run = done(run_of(server, tmp_path))
         assert (statuses(run), typed(run)) == (["answered"] * 4, True)
         assert said in run.note
+        assert caplog.messages.count(run.note) == 1
         assert run.report()["schema"] == held
         assert probes(server) == tried
         assert run.costs.total_cost == billed(server)
@@ -96,6 +113,7 @@ def test_a_run_finds_the_way_says_it_and_has_every_row_typed(
         assert statuses(again) == ["journal"] * 4 + ["answered"] * 2
         assert again.report()["schema"] == held
         assert ("by words" in held) == ("schema by words" in again.note)
+        assert caplog.messages.count(again.note) == (again.note != "")
         assert probes(server) == tried
         assert run.costs.total_cost + again.costs.total_cost == billed(server)
 
@@ -139,14 +157,32 @@ def test_an_answer_that_breaks_the_schema_is_asked_again_twice_paid_and_counted(
 
 
 def test_where_the_journal_answers_everything_nothing_is_tried(tmp_path: Path) -> None:
-    with MessagesServer(drops_schema=["messages"]) as server:
+    with MessagesServer() as server:
+        keep_probed(tmp_path, AnthropicProvider("m", base_url=server.url), True)
         done(run_of(server, tmp_path))
         (tmp_path / "schemas.json").unlink()
-        before = server.probes.total()
         again = done(run_of(server, tmp_path))
         assert statuses(again) == ["journal"] * 4
         assert again.report()["schema"] == "not known"
-        assert server.probes.total() == before
+        assert server.probes.total() == 0
+
+
+def test_where_the_file_is_gone_the_journal_has_what_the_probe_told(tmp_path: Path) -> None:
+    """So that what was asked another way is found, and nothing is sent."""
+    with MessagesServer(drops_schema=["messages"], bills_probes=True) as server:
+        done(run_of(server, tmp_path))
+        arrived = server.arrived
+        (tmp_path / "schemas.json").unlink()
+        assert statuses(done(run_of(server, tmp_path))) == ["journal"] * 4
+        assert server.arrived == arrived
+
+
+def test_an_answer_by_one_api_is_not_found_for_the_other_of_a_server_that_enforces(
+    tmp_path: Path,
+) -> None:
+    with MessagesServer() as server:
+        assert statuses(done(run_of(server, tmp_path, model="openai:m"))) == ["answered"] * 4
+        assert statuses(done(run_of(server, tmp_path))) == ["answered"] * 4
 
 
 def test_what_earlier_versions_were_answered_is_found_whatever_the_way_is_now(
@@ -173,6 +209,26 @@ def test_a_server_that_is_known_to_enforce_is_not_tried(tmp_path: Path, model: s
     with MessagesServer() as server:
         assert statuses(done(run_of(server, tmp_path, model=model))) == ["answered"] * 4
         assert server.probes.total() == 0
+
+
+def test_a_model_whose_list_says_that_it_is_held_to_schemas_is_not_tried(
+    tmp_path: Path, home: Path
+) -> None:
+    offered = {"id": "m", "capabilities": {"structured_outputs": {"supported": True}}}
+    with MessagesServer() as server:
+        keep(home, AnthropicProvider("m", base_url=server.url).identity, [offered])
+        assert statuses(done(run_of(server, tmp_path))) == ["answered"] * 4
+        assert server.probes.total() == 0
+
+
+def test_without_the_openai_sdk_there_is_no_other_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenAIProvider, "unable", "needs the OpenAI SDK")
+    with MessagesServer(drops_schema=["messages"]) as server:
+        run = done(run_of(server, tmp_path))
+        assert (statuses(run), run.report()["schema"]) == (["answered"] * 4, "by words")
+        assert server.probes == {"messages": 1}
 
 
 def test_neither_anthropics_own_api_nor_openais_is_tried_nor_an_object_of_ones_own() -> None:
@@ -315,6 +371,18 @@ def test_a_server_that_refuses_a_schema_is_asked_in_words(tmp_path: Path) -> Non
         assert run.report()["schema"] == "by words"
 
 
+def test_an_estimate_sends_nothing_and_has_the_probe_in_its_ceiling(tmp_path: Path) -> None:
+    with MessagesServer(drops_schema=["messages"], bills_probes=True) as server:
+        unknown = run_of(server, tmp_path).pipeline.estimate()
+        assert server.arrived == 0
+        assert any("a probe tells before the first row" in note for note in unknown.notes)
+        run = done(run_of(server, tmp_path))
+        assert run.costs.total_cost <= unknown.high
+        known = run_of(server, tmp_path, rows=8).pipeline.estimate()
+        assert not any("probe" in note for note in known.notes)
+        assert known.questions == 4
+
+
 # -- every way of running
 
 
@@ -340,7 +408,7 @@ def test_a_stream_finds_it_where_its_first_row_has_to_be_sent(tmp_path: Path) ->
         pipeline = Pipeline(one_by_one(9), "Tell: {text}", base_url=server.url, **options)
         frames = list(pipeline.stream())
         assert sum(map(len, frames)) == 9
-        assert not any(frame["mood"].isna().any() for frame in frames)
+        assert all(value in ("good", "bad") for frame in frames for value in frame["mood"])
         assert server.ledger.requests == 9
 
 
@@ -362,6 +430,31 @@ def test_batches_are_asked_in_words_where_the_other_api_has_none(tmp_path: Path)
         run = done(run_of(server, tmp_path, batch=True))
         assert (statuses(run), typed(run)) == (["answered"] * 4, True)
         assert run.report()["schema"] == "by words"
+
+
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_votes_of_two_models_find_the_way_of_each(tmp_path: Path, drops: list[str]) -> None:
+    with MessagesServer(drops_schema=drops) as server:
+        run = done(run_of(server, tmp_path, model=None, models="m,n", votes=2))
+        assert not run.frame["mood"].isna().any()
+        assert list(run.frame["mood_agree"]) == [4] * 4
+        assert server.probes == {"messages": 2, "chat": 2}
+        assert run.report()["schema"] == ("by words" if "chat" in drops else "by the server")
+
+
+@pytest.mark.parametrize("drops", [["messages"], ["messages", "chat"]], ids=["chat", "words"])
+def test_groups_and_their_trees_are_asked_the_way_that_is_found(
+    tmp_path: Path, drops: list[str]
+) -> None:
+    data = pd.DataFrame({"who": ["a"] * 40 + ["b"] * 2, "text": [f"text {at}" for at in range(42)]})
+    with MessagesServer(drops_schema=drops, bills_probes=True) as server:
+        run = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert list(run.frame["mood"].isna()) == [False] * 2
+        assert probes(server) == ["messages", "chat"]
+        assert server.ledger.requests > 5  # a tree of leaves, and what merges them
+        assert run.costs.total_cost == billed(server)
+        again = done(run_of(server, tmp_path, data=data, by="who", group_tokens=120))
+        assert again.costs.total_cost == 0
 
 
 def test_a_row_asked_again_first_of_all_goes_the_way_that_is_found(tmp_path: Path) -> None:
@@ -401,6 +494,56 @@ def test_the_probe_is_journaled_as_what_it_is(tmp_path: Path) -> None:
         assert price is not None
         worst = price.ceiling(len(Prompt(PROBE).text) + 2_000, 256)
         assert worst < Decimal("0.01")  # at a dollar and five a million
+
+
+def test_a_run_that_is_resumed_goes_on_the_same_way_with_what_it_has_spent(tmp_path: Path) -> None:
+    """Its record names what was asked for; its answers lie under what really was."""
+
+    async def stopped(server: MessagesServer) -> Run:
+        run = run_of(server, tmp_path, rows=30, concurrency=2, budget=Decimal(1))
+        task = run.start()
+        await seen(lambda: server.ledger.requests >= 8)
+        run.stop()
+        await task
+        await run.context.control.drained()
+        return run
+
+    with MessagesServer(drops_schema=["messages"], bills_probes=True, latency=0.01) as server:
+        first = asyncio.run(stopped(server))
+        resumed = Pipeline.resume(first.id, texts(30), journal=tmp_path)
+        assert not done(resumed).frame["mood"].isna().any()
+        assert probes(server) == ["messages", "chat"]
+        assert resumed.costs.total_cost == billed(server)
+        assert max(server.ledger.by_prompt().values()) == 2  # the probe, by both APIs
+
+
+@pytest.mark.slow
+def test_in_bad_weather_every_row_has_its_answer_in_words_or_a_named_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.005))
+    drops = {"drops_schema": ["messages", "chat"], "bills_probes": True, "retry_after": 0.01}
+    with MessagesServer(faults=WEATHER, latency=(0, 0.02), **drops) as server:
+        run = done(run_of(server, tmp_path, rows=300, concurrency=50, timeout=2))
+        kinds = [getattr(ondine_nb.errors, kind) for kind in run.errors["error_type"]]
+        assert all(issubclass(kind, RowError) for kind in kinds)
+        assert statuses(run).count("answered") == 300 - len(kinds) > 280
+        delivered = Counter(each.prompt for each in server.ledger.entries if each.delivered)
+        assert {count for prompt, count in delivered.items() if prompt != PROBE} == {1}
+        lost = run.context.metrics.possibly_billed
+        assert run.costs.total_cost <= billed(server) <= run.costs.total_cost + lost
+
+
+@pytest.mark.slow
+def test_over_dask_a_worker_sends_the_probe_and_rows_are_asked_in_words(
+    tmp_path: Path, two_dask_workers: LocalCluster
+) -> None:
+    with MessagesServer(drops_schema=["messages"], bills_probes=True) as server:
+        run = done(run_of(server, tmp_path, executor=DaskExecutor(two_dask_workers)))
+        assert (statuses(run), typed(run)) == (["answered"] * 4, True)
+        assert run.report()["schema"] == "by words"
+        assert probes(server) == ["messages"]
+        assert run.costs.total_cost == billed(server)
 
 
 KILLED = """

@@ -9,6 +9,7 @@ from .media import Measures, Media
 from .needs import is_installed
 from .pdf import page_as_picture
 from .reader import FORMS, MediaReader
+from .thumbnails import Thumbnail, cell_name, thumbnail
 
 __all__ = [
     "FORMS",
@@ -17,11 +18,14 @@ __all__ = [
     "Measures",
     "Media",
     "MediaReader",
+    "Thumbnail",
+    "cell_name",
     "files_frame",
     "is_installed",
     "is_pattern",
     "matches_files",
     "media_type_of",
     "page_as_picture",
+    "thumbnail",
     "type_name",
 ]

@@ -3,5 +3,15 @@
 from __future__ import annotations
 
 from .finder import MATCHES, MISSING, Evidence, Finder
+from .matches import DOUBTFUL, field_match, row_match, worst
 
-__all__ = ["MATCHES", "MISSING", "Evidence", "Finder"]
+__all__ = [
+    "DOUBTFUL",
+    "MATCHES",
+    "MISSING",
+    "Evidence",
+    "Finder",
+    "field_match",
+    "row_match",
+    "worst",
+]

@@ -25,6 +25,7 @@ _FEWEST_LETTERS = 12  # by which a quote is known without what stands between th
 _FEWEST_FUZZY = 12
 _SHORT = 24  # a short quote has to fit better
 _CUTOFF, _ENOUGH, _ENOUGH_SHORT = 77.0, 85.0, 90.0
+_MOST_FUZZY_QUOTE = 5_000  # a longer one would hold the interpreter for long
 _LONGEST_FUZZY = 200  # characters of a quote that are looked for nearly; longer: both ends
 _WINDOW = 8_000
 _SURE = 98.0
@@ -120,7 +121,7 @@ class Finder:
 
     def _nearly(self, quote: str) -> Evidence | None:
         wanted = folded(quote).text.strip()
-        if len(wanted) < _FEWEST_FUZZY:
+        if not _FEWEST_FUZZY <= len(wanted) <= _MOST_FUZZY_QUOTE:
             return None
         enough = _ENOUGH if len(wanted) >= _SHORT else _ENOUGH_SHORT
         best: tuple[float, SourceText, int, int] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from difflib import SequenceMatcher
+from collections.abc import Iterator
 
 from .folding import folded
 
@@ -46,6 +46,7 @@ _WITHIN_WORDS = (
     "wont",
     "doesnt",
 )
+_MOST_WORDS = 1_000  # of a quote that is compared word by word
 _PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "anti", "de", "ent", "miss", "не")
 _ROLES = (("er", "ee"), ("or", "ee"))  # employer and employee, lessor and lessee
 
@@ -65,9 +66,10 @@ def same_meaning(quote: str, source: str) -> bool:
     if one == other:
         return True
     return (
-        Counter(filter(_has_digit, one)) == Counter(filter(_has_digit, other))
+        max(len(one), len(other)) <= _MOST_WORDS
+        and Counter(filter(_has_digit, one)) == Counter(filter(_has_digit, other))
         and negates(quote) == negates(source)
-        and all(map(_slip, *_differing(one, other)))
+        and all(_slip(*pair) for pair in _differing(one, other))
     )
 
 
@@ -100,11 +102,23 @@ def _plain_number(word: str) -> str:
     return _THOUSANDS.sub("", re.sub(r"\s", "", word))
 
 
-def _differing(one: list[str], other: list[str]) -> tuple[list[str], list[str]]:
-    """What stands in one and for it in the other, as one word each, where they differ."""
-    steps = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
-    pairs = [("".join(one[a:b]), "".join(other[c:d])) for op, a, b, c, d in steps if op != "equal"]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+def _differing(one: list[str], other: list[str]) -> Iterator[tuple[str, str]]:
+    """What stands in one and for it in the other, where they differ: word for word.
+
+    Where one has more words there than the other, all of them as one: two may be written as one.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    ends = [(0, 0)]
+    for op in Levenshtein.opcodes(one, other):
+        if op.tag == "equal":
+            ends += [(op.src_start, op.dest_start), (op.src_end, op.dest_end)]
+    ends.append((len(one), len(other)))
+    for (a, c), (b, d) in zip(ends[::2], ends[1::2], strict=True):
+        if b - a == d - c:
+            yield from zip(one[a:b], other[c:d], strict=True)
+        else:
+            yield "".join(one[a:b]), "".join(other[c:d])
 
 
 def _slip(one: str, other: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .intervals import Interval, WeightedRows
-from .paired import Paired, pair, same_answer, sign_test
+from .paired import Paired, by_match, pair, same_answer, sign_test
 from .scores import (
     ClassScore,
+    MatchScore,
     Pair,
     Scores,
     ScoresByField,
@@ -17,11 +18,13 @@ from .scores import (
 __all__ = [
     "ClassScore",
     "Interval",
+    "MatchScore",
     "Pair",
     "Paired",
     "Scores",
     "ScoresByField",
     "WeightedRows",
+    "by_match",
     "class_of",
     "items_of",
     "pair",

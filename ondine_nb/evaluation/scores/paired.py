@@ -9,16 +9,17 @@ both wrong, don't tell them apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from ...prompts import Field
+from ..evidence import MATCHES
 from .intervals import Interval, wilson
-from .scores import NUMBERS, class_of, items_of
+from .scores import NUMBERS, MatchScore, Pair, class_of, items_of
 
-__all__ = ["Paired", "pair", "same_answer", "sign_test"]
+__all__ = ["Paired", "by_match", "pair", "same_answer", "sign_test"]
 
 CHANCE = 0.05  # a difference that comes about by chance at least as often is a tie
 _EXACT = 2_000  # pairs up to which the test is summed in whole numbers
@@ -145,6 +146,16 @@ def same_answer(known: Field, one: Any, other: Any) -> bool:
     if known.kind in NUMBERS and one is not None and other is not None:
         return math.isclose(float(one), float(other), rel_tol=_CLOSE)
     return class_of(one) == class_of(other)
+
+
+def by_match(known: Field, pairs: Iterable[tuple[str | None, Pair]]) -> dict[str, MatchScore]:
+    """How right answers are by how their evidence matches, the best match first."""
+    found: dict[str, list[bool]] = {word: [] for word in MATCHES}
+    for match, pair in pairs:
+        if match is not None:
+            found[match].append(same_answer(known, pair.truth, pair.answer))
+    shares = {word: (sum(each) / len(each), len(each)) for word, each in found.items() if each}
+    return {word: MatchScore(n, share, wilson(share, n)) for word, (share, n) in shares.items()}
 
 
 def sign_test(one: int, other: int) -> float:

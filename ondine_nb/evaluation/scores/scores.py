@@ -36,6 +36,7 @@ from .text import score_html, score_text
 
 __all__ = [
     "ClassScore",
+    "MatchScore",
     "Pair",
     "Scores",
     "ScoresByField",
@@ -76,6 +77,19 @@ class ClassScore:
     intervals: Mapping[str, Interval]
 
 
+@dataclass(frozen=True, slots=True)
+class MatchScore:
+    """How many of `n` labelled rows are right, of those whose evidence matches alike.
+
+    `accuracy` is the share whose answer is that of the label (for numbers: equal to it, for lists
+    the same items), `interval` its 95 %.
+    """
+
+    n: int
+    accuracy: float
+    interval: Interval
+
+
 @dataclass(frozen=True)
 class Scores:
     """How right a field's answers are, by `n` labelled rows that have an answer.
@@ -91,7 +105,8 @@ class Scores:
     `scope` says in a line what the figures speak for, `unanswered` how many labelled rows had no
     answer (they don't count), `notes` what else to know. `rest` has scores of the rows that came
     before a reviewer by no known chance, by the name of their queue, where others were drawn: they
-    speak for nothing but themselves.
+    speak for nothing but themselves. `by_match` tells for a field with evidence how right the
+    labelled rows are by how their quotes match (a `MatchScore` for each word that there is).
     """
 
     field: str
@@ -111,6 +126,7 @@ class Scores:
     unanswered: int = 0
     notes: tuple[str, ...] = ()
     rest: Mapping[str, Scores] = with_default(default_factory=dict)
+    by_match: Mapping[str, MatchScore] = with_default(default_factory=dict)
 
     @property
     def interval(self) -> Interval | None:

@@ -91,6 +91,17 @@ def _tables(scores: Scores) -> Iterator[tuple[str, Table]]:
             table.append([one_line(name, _NAME), f"{score.n:,}", *cells])
         more = len(classes) - len(shown)
         yield f"By class{f', {more:,} rarer ones left out' if more else ''}:", table
+    if scores.by_match:
+        yield (
+            "By how the evidence matches:",
+            [
+                ["", "rows", "right"],
+                *(
+                    [word, f"{it.n:,}", _cell(it.accuracy, it.interval)]
+                    for word, it in scores.by_match.items()
+                ),
+            ],
+        )
     if 1 < len(scores.matrix) <= _MOST_COLUMNS:
         head = [one_line(name, _NAME) for name in scores.matrix]
         rows = [

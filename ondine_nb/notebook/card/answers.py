@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ...data import cell_name
 from ...orchestration import Row
-from ..ui import clean
+from ..ui import Pictures, Shown, clean
 from .distributions import Distribution, distribution
 from .figures import ENDED
-from .table import Table, table_of
+from .table import MOST_PICTURES, Table, table_of
 
-__all__ = ["QUICKLY", "Answers", "answers_of", "counted", "rows_kept"]
+__all__ = ["QUICKLY", "Answers", "answers_of", "counted", "media_of", "rows_kept"]
 
 QUICKLY = 5_000  # rows whose answers are counted while a loop waits
 SHOWN = 5  # rows
@@ -77,7 +78,14 @@ def answers_of(run: Any) -> Answers | None:
 
 def counted(run: Any) -> bool:
     """Whether `answers_of` is at hand, or takes next to no time."""
-    return run in _COUNTED or run.state not in ENDED or (rows_kept(run) or 0) <= QUICKLY
+    quick = (rows_kept(run) or 0) <= QUICKLY and not media_of(run)
+    return run in _COUNTED or run.state not in ENDED or quick
+
+
+def media_of(run: Any) -> tuple[str, ...]:
+    """The columns that the prompt takes as pictures or documents."""
+    template = getattr(getattr(run, "pipeline", None), "template", None)
+    return tuple(dict.fromkeys(name for _, name in getattr(template, "forms", ()) if name))
 
 
 def _counted(run: Any) -> Answers | None:
@@ -85,7 +93,8 @@ def _counted(run: Any) -> Answers | None:
     answered = [row for row in asked if row.status != "failed"]
     if not answered:
         return None
-    columns = list(run.plan.columns)
+    quotes = run.plan.evidence
+    columns = [it for it in run.plan.columns if it.name not in quotes or it.name.endswith("_match")]
     plots = [_plot(column, asked) for column in columns[:MOST_PLOTS]]
     return Answers(tuple(plots), len(columns) - len(plots), _some(run, answered), len(answered))
 
@@ -111,7 +120,8 @@ def _some(run: Any, answered: Sequence[Row]) -> Table:
     """Always the same rows of a number of them, in the order of the input."""
     picked = sorted(_CHANCE(0).sample(range(len(answered)), min(SHOWN, len(answered))))
     rows = [answered[at] for at in picked]
-    frame, columns = run.pipeline.frame, list(run.columns)
+    frame, quotes = run.pipeline.frame, run.plan.evidence
+    columns = [name for name in run.columns if name not in quotes]
     named = [name for name in run.pipeline.template.columns if name in frame.columns]
     inputs = named[:MOST_INPUTS]
     positions = [row.position for row in rows]
@@ -125,4 +135,18 @@ def _some(run: Any, answered: Sequence[Row]) -> Table:
          *(rows[at].outputs.get(name) for name in columns[:MOST_OUTPUTS])]
         for at, label in enumerate(labels)
     ]  # fmt: skip
-    return table_of(heads, lines)
+    return table_of(heads, lines, _pictured(run, inputs, lines, positions))
+
+
+def _pictured(
+    run: Any, inputs: Sequence[str], lines: list[list[Any]], positions: Sequence[int]
+) -> dict[tuple[int, int], list[Shown]]:
+    """The small pictures of the table's media cells; in `lines` their names stand for them."""
+    known = Pictures.of(run.pipeline)
+    made: dict[tuple[int, int], list[Shown]] = {}
+    for column, name in enumerate(inputs, 1):
+        for at, position in enumerate(positions if known and name in known else ()):
+            lines[at][column] = cell_name(lines[at][column])
+            if known is not None and known.saved:
+                made[at, column] = known.small(position, name)[:MOST_PICTURES]
+    return made

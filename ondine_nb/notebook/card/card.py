@@ -18,7 +18,7 @@ from ...models import Failure
 from ...orchestration import RowStream
 from ...pipeline import shown_path
 from ..ui import MESSAGE, clean, css, money, row_count, safe, short, span, template, time_left
-from .answers import Answers
+from .answers import Answers, media_of
 from .figures import (
     ENDED,
     Figure,
@@ -28,6 +28,7 @@ from .figures import (
     closing_facts,
     cost_of,
     counts_of,
+    groups_of,
     in_batches,
     label_of,
     live_figures,
@@ -149,7 +150,12 @@ class Card:
             paid=paid(run),
             facts=_closing(run, answers) if run.state in ENDED else (),
             answers=answers,
-            table=last_rows(metrics.recent.copy(), run.columns, partial(label_of, run)),
+            table=last_rows(
+                metrics.recent.copy(),
+                _answer_columns(run),
+                partial(label_of, run),
+                media_of(run),
+            ),
             kinds=kinds,
             other_kinds=other_kinds,
             last_error=_last_error(run),
@@ -233,7 +239,8 @@ def plain(card: Card) -> str:
 def _about(run: RunLike) -> tuple[str, ...]:
     columns = ", ".join(clean(name, 40) for name in tuple(run.columns)[:12])
     more = f" and {len(run.columns) - 12} more" if len(run.columns) > 12 else ""
-    return tuple(part for part in (source_of(run), clean(run.model), columns + more) if part)
+    parts = (source_of(run), groups_of(run), clean(run.model), columns + more)
+    return tuple(part for part in parts if part)
 
 
 def _pill(run: RunLike) -> str:
@@ -383,6 +390,12 @@ def _remarks(run: RunLike, error: str) -> tuple[str, ...]:
         lines.append(f"{row_count(run.context.journal_rows)} from the journal, $0")
     lines += [_asked_again(run), _file(run), clean(run.note, MESSAGE)]
     return tuple(line for line in lines if line)
+
+
+def _answer_columns(run: RunLike) -> list[str]:
+    """The new columns without those that say where answers stand in the texts."""
+    aside = getattr(getattr(run, "plan", None), "evidence", ())
+    return [name for name in run.columns if name not in aside]
 
 
 def _closing(run: RunLike, answers: Answers | None) -> tuple[str, ...]:

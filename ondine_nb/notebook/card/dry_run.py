@@ -22,7 +22,7 @@ class DryRun:
     """What is told, as texts: `cost` is what is likely, `between` its bounds ("" where unknown).
 
     `types` are (column, dtype as read), `prompts` the first ones, `examples` what stands before the
-    first one.
+    first one, `unit` what is counted: rows, or groups of them.
     """
 
     name: str
@@ -38,6 +38,7 @@ class DryRun:
     notes: tuple[str, ...]
     prompts: tuple[str, ...]
     examples: str = ""
+    unit: str = "rows"
 
     @classmethod
     def of(cls, pipeline: Any, tally: Tally, estimate: CostEstimate) -> DryRun:
@@ -65,6 +66,7 @@ class DryRun:
             notes=tuple(clean(note, 400) for note in estimate.notes),
             prompts=tuple(lines(prompt, MOST) for _, prompt in parted),
             examples=lines(parted[0][0], MOST) if parted else "",
+            unit="rows" if pipeline.groups is None else "groups",
         )
 
 
@@ -78,7 +80,7 @@ def show_dry_run(pipeline: Any, tally: Tally, estimate: CostEstimate) -> None:
 def dry_run_text(known: DryRun) -> str:
     """The facts line by line, then the first prompts."""
     facts = {
-        "rows": f"{known.rows:,} ({', '.join(known.spared)})",
+        known.unit: f"{known.rows:,} ({', '.join(known.spared)})",
         "requests": f"{known.requests:,}",
         "input tokens": f"about {known.tokens:,} ({known.confidence})",
         "cost": " ".join(filter(None, [known.cost, known.between])),

@@ -26,6 +26,7 @@ __all__ = [
     "closing_facts",
     "cost_of",
     "counts_of",
+    "groups_of",
     "in_batches",
     "label_of",
     "latencies_of",
@@ -141,6 +142,7 @@ def live_figures(run: RunLike, pace: Throughput) -> tuple[Figure, ...]:
     figures = [_cost(run), _rate(pace.rate, pace.trend, minutes)]
     figures += _spending(run, now, pace.spending, minutes)
     figures.append(latency_figure(sorted(run.context.metrics.latencies.copy())))
+    figures += _questions(run)
     return (*figures, _concurrency(run), *_possibly_billed(run))
 
 
@@ -262,7 +264,7 @@ def all_from_journal(run: RunLike) -> bool:
 
 
 def in_batches(run: RunLike) -> bool:
-    """Whether its requests go by Message Batches: answers come all at once, who knows when."""
+    """Whether its requests go in batches: answers come all at once, who knows when."""
     options = getattr(getattr(run, "pipeline", None), "options", None)
     return bool(getattr(options, "batch", False))
 
@@ -310,6 +312,25 @@ def latency_figure(times: Sequence[float]) -> Figure:
         return Figure(MISSING, "p50 latency")
     middle, slow = times[len(times) // 2], times[min(len(times) - 1, len(times) * 95 // 100)]
     return Figure(span(middle), f"p50 · {span(slow)} p95")
+
+
+def _questions(run: RunLike) -> list[Figure]:
+    """Of groups that take several questions: how many are left to ask, and on how many levels."""
+    groups, context = run.context.metrics.groups, run.context
+    if groups is None or groups.levels == 1:
+        return []
+    left = groups.left + max(0, context.total_rows - context.done_rows)
+    return [Figure(f"{left:,}", f"questions left · {groups.levels} levels")]
+
+
+def groups_of(run: RunLike) -> str:
+    """How many groups of how many rows there are; "" where rows stand for themselves."""
+    groups = run.context.metrics.groups
+    if groups is None:
+        return ""
+    levels = f" · {groups.levels} levels" if groups.levels > 1 else ""
+    rows = f"{groups.rows:,} {'row' if groups.rows == 1 else 'rows'}"
+    return f"{groups.groups:,} {'group' if groups.groups == 1 else 'groups'} of {rows}{levels}"
 
 
 def _concurrency(run: RunLike) -> Figure:

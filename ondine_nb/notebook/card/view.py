@@ -35,9 +35,10 @@ from ..ui import (
     vacate,
     view_of,
 )
-from .answers import answers_of, counted, rows_kept
+from .answers import answers_of, counted, media_of, rows_kept
 from .card import Card, can_retry, plain, render
 from .figures import ENDED, RunLike
+from .pictures import CardPictures
 from .throughput import History
 from .widgets import RETRY, STOP_AGAIN, ButtonRow, CardWidgets, Step, page_mark
 
@@ -292,7 +293,7 @@ class WidgetObserver(ExecutionObserver):
                 self._show_below(NOTHING)
             return
         if self._row is None or self._row.names != tuple(step.name for step in steps):
-            old, self._row = self._row, ButtonRow(steps)
+            old, self._row = self._row, ButtonRow(steps, self._beside())
             bundle = view_of(self._row.box)
             self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
             if old is not None:
@@ -300,6 +301,12 @@ class WidgetObserver(ExecutionObserver):
         self._row.enable(True)
         if not self._under and len(steps) > 1:
             self._under = tuple(self._below.beside() for _ in range(MOST_UNDER))
+
+    def _beside(self) -> list[Any]:
+        """What opens the card's pictures, where it has any."""
+        if not media_of(self.run) or self.run.state not in ENDED:
+            return []
+        return [CardPictures(lambda: self.run).widget]
 
     def _offered(self) -> list[Step]:
         """Stop while the last requests are in flight, then what is next; under one card only."""

@@ -121,16 +121,16 @@ class Step(NamedTuple):
 
 
 class ButtonRow:
-    """Buttons under a static card, with room for a word beside them."""
+    """Buttons under a static card, with room for a word beside them, and what else stands there."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], beside: Sequence[Any] = ()) -> None:
         import ipywidgets
 
         self.buttons: dict[str, Any] = {step.name: _step_button(step) for step in steps}
         self._note = ipywidgets.HTML()
         row = ipywidgets.HBox([*self.buttons.values(), self._note])
         row.add_class("o-more")
-        self.box = ipywidgets.VBox([row])
+        self.box = ipywidgets.VBox([row, *beside])
         for name in ("ondine-view", "ondine-retry"):
             self.box.add_class(name)
 
@@ -183,7 +183,7 @@ def close_all(widget: Any) -> None:
 
 
 def _close(widget: Any) -> None:
-    for part in (widget, widget.layout, getattr(widget, "style", None)):
+    for part in (widget, getattr(widget, "layout", None), getattr(widget, "style", None)):
         if part is not None:
             part.close()
 

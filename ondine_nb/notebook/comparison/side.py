@@ -52,7 +52,7 @@ class Side:
             own,
             judged.answers,
             judged.answered,
-            tuple(pipeline.template.columns),
+            tuple(pipeline.key_columns),
             _settings(run),
             _reasons(run),
             context.accumulated_cost + context.metrics.saved if run.priced else None,

@@ -37,6 +37,10 @@ def columns_of(results: Results, indexed: Iterable[str]) -> list[dict[str, Any]]
 
 
 def _column(results: Results, head: Head, values: Sequence[Any], indexed: bool) -> dict[str, Any]:
+    if results.pictures is not None and results.has_pictures(head):
+        wide = results.pictures.side_by_side(head.name)
+        return {"name": head.name, "role": head.role, "kind": "media", "unit": False,
+                "wide": wide, "levels": []}  # fmt: skip
     index = results.index(head.name) if indexed else ColumnIndex(values, head.choices)
     texts = [_text(head, value, "") for value in values] or [""]
     ordered = sorted(

@@ -14,10 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from ..card import latencies_of, latency_figure, source_of
-from ..ui import MISSING, clean, css, money, row_count, short, span, template
+from ..ui import MISSING, Shown, clean, css, money, row_count, short, span, template
 from .column import value_text
 from .query import Query, Selection, facet_of, plotted
-from .table import REVIEW, STREAMED, Head, Results, status_word
+from .table import EVIDENCE, REVIEW, STREAMED, Head, Results, status_word
 
 __all__ = ["Summary", "cell_text", "plain", "reason_of", "static", "summary_of"]
 
@@ -122,7 +122,7 @@ def number_or_text(value: Any) -> str:
 
 def fact_text(name: str, value: Any) -> str:
     """What the run has to say of a row: status, cost, tokens, seconds, attempts."""
-    if name == REVIEW:
+    if name in (REVIEW, EVIDENCE):
         return clean(value)
     if name == "status":
         return status_word(value)
@@ -142,13 +142,17 @@ def reason_of(results: Results, position: int) -> str:
 
 
 def static(results: Results, summary: Summary, mark: str) -> str:
-    """The whole view as HTML that stands alone: the summary, the plots and the first rows."""
+    """The whole view as HTML that stands alone: the summary, the plots and the first rows.
+
+    With media columns in view it takes time: their thumbnails are made, unless the run has
+    `no_thumbs`.
+    """
     heads = results.named("label", "text", "answer") if results.run else results.heads[:16]
     shown = range(min(STATIC_ROWS, len(results)))
     known = {
         "summary": summary,
         "heads": [(clean(it.name, 40), it.role) for it in heads],
-        "lines": [_line(results, heads, at) for at in shown],
+        "lines": [(_line(results, heads, at), _thumbs(results, heads, at)) for at in shown],
         "first": _first(results, len(shown)),
         "more": len(results.heads) - len(heads),
         "mark": mark,
@@ -156,6 +160,15 @@ def static(results: Results, summary: Summary, mark: str) -> str:
     }
     html: str = template("results/static.html").render(known)
     return "\n".join(line for line in map(str.strip, html.splitlines()) if line)
+
+
+def _thumbs(results: Results, heads: Sequence[Head], at: int) -> dict[int, list[Shown]]:
+    """The small pictures of a row by the place of their cell; none where none may be saved."""
+    found = results.pictures
+    if found is None or not found.saved:
+        return {}
+    places = [place for place, head in enumerate(heads) if results.has_pictures(head)]
+    return {place: found.small(at, heads[place].name) for place in places}
 
 
 def _line(results: Results, heads: Sequence[Head], at: int) -> list[tuple[str, str, int]]:

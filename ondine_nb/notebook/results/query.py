@@ -14,7 +14,7 @@ from typing import Any
 
 from ..ui import clean, number_text
 from .column import ColumnIndex
-from .table import Head, Results
+from .table import EVIDENCE, Head, Results
 
 __all__ = ["Condition", "Query", "Selection", "facet_of", "plotted"]
 
@@ -310,6 +310,7 @@ def plotted(results: Results) -> Iterator[Head]:
     """The columns that have a plot from the start: a run's answers, or of a frame all that fit."""
     if results.run is not None:
         yield from results.named("answer")[:MOST_PLOTS]
+        yield from (head for head in results.named("fact") if head.name == EVIDENCE)
         return
     fitting = (head for head in results.named("text", "input") if _fits(results.index(head.name)))
     yield from islice(fitting, MOST_PLOTS)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
 
-from ...data import Frame
+from ...data import Frame, cell_name
 from ...errors import ConfigurationError, OndineError
 from ...evaluation import Draw, Drawn, Label, RowLabels, json_value
 from ...pipeline import JudgedRun
 from ...text import as_text
-from ..ui import LiveView, clean, safe
+from ..ui import LiveView, RowEvidence, clean, evidence_of, safe
 from .corrections import REVIEWER
 from .review_form import FormError, FormField, form_fields
 from .review_queue import ReviewQueues, confidence_of
@@ -98,7 +98,9 @@ class Review(LiveView):
 
     @property
     def actions(self) -> Mapping[str, Callable[..., Any]]:
+        known = {} if self.results.pictures is None else self.results.pictures.actions
         return {
+            **known,
             "accept": self.accept,
             "skip": self.skip,
             "undo": self.undo,
@@ -252,11 +254,13 @@ class Review(LiveView):
         labelled = self.labels.values(position)
         notes = [it.note for it in self.labels.at(position) if it.note]
         texts = self.labels.on
+        quoted = evidence_of(self.run, outputs)
         others = [name for name in self.frame.columns if name not in texts][:MOST_OTHERS]
         return {
             "position": position,
             "label": self._label(position),
-            "texts": self._cells(position, texts),
+            "texts": self._cells(position, texts, quoted),
+            "evidence": list(quoted.fields),
             "others": self._cells(position, others),
             "attempts": 0 if row is None else row.attempts,
             "error": ""
@@ -284,11 +288,22 @@ class Review(LiveView):
             "answered": answered,
         }
 
-    def _cells(self, position: int, names: Sequence[str]) -> list[dict[str, str]]:
+    def _cells(
+        self, position: int, names: Sequence[str], quoted: RowEvidence | None = None
+    ) -> list[dict[str, Any]]:
         if not names:
             return []
         ((cells,),) = self.frame.iter_rows(list(names), positions=[position])
-        return [{"name": name, "text": _cut(cell)} for name, cell in zip(names, cells, strict=True)]
+        found: list[dict[str, Any]] = []
+        for name, cell in zip(names, cells, strict=True):
+            if name in (self.results.pictures or ()):
+                found.append({"name": name, "text": cell_name(cell), "media": True})
+                continue
+            text, marks = _cut(cell), list[dict[str, Any]]()
+            if quoted is not None and isinstance(cell, str):
+                text, marks = quoted.text(name, cell, LONGEST)
+            found.append({"name": name, "text": text, "marks": marks})
+        return found
 
     def _label(self, position: int) -> str:
         (values,) = self.frame.labels([position])

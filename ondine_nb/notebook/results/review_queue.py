@@ -10,13 +10,16 @@ from ...evaluation import (
     Drawn,
     at_random,
     failed,
+    in_doubt,
     in_order,
     json_value,
+    least_agreed,
     least_sure,
     one_of_each,
     where_differ,
 )
 from ...pipeline import JudgedRun
+from ...stages import agree_name
 
 __all__ = ["ReviewQueues", "confidence_of"]
 
@@ -66,7 +69,7 @@ class ReviewQueues:
     def names(self) -> Mapping[str, str]:
         """The words of each one's tab, by name; the first is the best to begin with."""
         words = {"chosen": f"these {len(self.among or ()):,}", "least sure": "least sure first"}
-        words["differ"] = "disagreements"
+        words |= {"differ": "disagreements", "in doubt": "evidence in doubt"}
         return {name: words.get(name, name) for name in self._makers}
 
     def rows(self, name: str) -> list[Drawn]:
@@ -89,10 +92,14 @@ class ReviewQueues:
         made: dict[str, Callable[[], list[Drawn]]] = {}
         if self.among is not None:
             made["chosen"] = lambda: in_order(rows, among=self.among)
+        if (votes := self.run.pipeline.votes) > 1:
+            made["votes differ"] = lambda: least_agreed(self._agreed(), votes, among=answered)
         if (sure := self.confidence) is not None:
             made["least sure"] = lambda: least_sure(self.judged.answers[sure], among=answered)
         if self.other is not None:
             made["differ"] = self._differ
+        if self.run.pipeline.evidence:
+            made["in doubt"] = lambda: in_doubt(self.judged.matches(), among=answered)
         made["random"] = lambda: at_random(rows, among=answered)
         if (field := self._grouping()) is not None:
             made[f"one of each {field}"] = lambda: one_of_each(
@@ -102,6 +109,15 @@ class ReviewQueues:
         if any(statuses[at] == "failed" for at in self._places()):
             made["failed"] = lambda: failed(statuses, among=self.among)
         return made
+
+    def _agreed(self) -> list[int | None]:
+        """How many votes agree on each row, by the field on which the fewest do."""
+        names = [agree_name(each.name) for each in self.run.pipeline.schema.fields]
+        rows = self.run.plan.rowset.rows
+        return [
+            min(row.outputs[name] for name in names) if row is not None and row.outputs else None
+            for row in rows
+        ]
 
     def _places(self) -> Sequence[int]:
         return range(len(self.judged.frame)) if self.among is None else self.among
@@ -120,7 +136,8 @@ class ReviewQueues:
                 f"`{self.other.name}` has {others:,} rows and `{self.run.name}` {rows:,}: "
                 "only runs over the same frame can be compared"
             )
-        names = [it for it in self.run.columns if it != self.confidence]
+        aside = {self.confidence, *self.run.plan.evidence}
+        names = [it for it in self.run.columns if it not in aside]
 
         def said(judged: JudgedRun) -> list[Any]:
             answers = map(judged.answer, range(rows))

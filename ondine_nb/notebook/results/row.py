@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from ...data import Frame
@@ -13,14 +14,16 @@ from ...errors import MalformedAnswerError
 from ...journal import Entry
 from ...models import Prompt
 from ...orchestration import Row, run_in_thread
+from ...prompts import RowNumbers
 from ...providers import Answer
 from ...sending import answer_in
-from ..ui import MESSAGE, clean, lines, money, safe, short, span
+from ..ui import MESSAGE, RowEvidence, clean, evidence_of, lines, money, safe, short, span
 from .column import value_text
 from .table import Results, status_word
 
 __all__ = ["Detail", "Said", "detail_of"]
 
+MOST_CITED = 200  # rows that an answer names, with their texts
 LONGEST = 20_000  # characters shown of a prompt, an answer or a value
 MOST_ANSWERS = 10
 
@@ -35,11 +38,22 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """A row of the data that an answer about a group names: position, index ("" for none), text."""
+
+    position: int
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     """A row in full, as texts: `label` is its index, `note` what can't be told; "" for none.
 
     `texts` are the columns that are read, `parsed` the answers (a text, or a list of texts; None
-    for a missing one), `inputs` what else the row has.
+    for a missing one), `inputs` what else the row has. `evidence` has the quotes of each field with
+    some, `marks` where they stand in the texts, by column. `cited` are the rows of the data that
+    the fields `citing` name.
     """
 
     position: int
@@ -54,6 +68,10 @@ class Detail:
     parsed: tuple[tuple[str, str | list[str] | None], ...]
     inputs: tuple[tuple[str, str | list[str] | None], ...]
     note: str
+    evidence: tuple[dict[str, Any], ...] = ()
+    marks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    citing: tuple[str, ...] = ()
+    cited: tuple[Cited, ...] = ()
 
 
 def detail_of(results: Results, position: int) -> Detail:
@@ -69,21 +87,43 @@ def detail_of(results: Results, position: int) -> Detail:
             note = note or problem
     status = results.status(position)
     read = Answer.read if run is None else run.plan.asker.lookup.read
+    quoted = evidence_of(run, None if row is None else row.outputs)
+    marks = dict[str, list[dict[str, Any]]]()
+    texts = list(_texts(results, position, quoted, marks))
     answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
+    citing, cited = _cited(results, row)
     return Detail(
+        citing=citing,
+        cited=cited,
         position=position,
         label=_label(results.frame, position),
         status=status,
         word=status_word(status) if run is not None else "",
         facts=_facts(row, run.priced) if run is not None else (),
         error=_error(row),
-        texts=tuple((name, _plain(value)) for name, value in _values(results, position, "text")),
+        texts=tuple(texts),
         prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
         answers=answers[-MOST_ANSWERS:],
         parsed=_parsed(results, row, position),
         inputs=tuple(_values(results, position, "input")),
         note=note,
+        evidence=quoted.fields,
+        marks=marks,
     )
+
+
+def _texts(
+    results: Results, position: int, quoted: RowEvidence, marks: dict[str, list[dict[str, Any]]]
+) -> Iterator[tuple[str, str]]:
+    """The columns that are read, and into `marks` where quotes stand in them."""
+    names = [head.name for head in results.named("text")]
+    (cells,) = results.cells([position], names)
+    for name, cell in zip(names, cells, strict=True):
+        if not isinstance(cell, str) or not cell:
+            yield name, _plain(_value(cell))
+            continue
+        text, marks[name] = quoted.text(name, cell, LONGEST)
+        yield name, text
 
 
 def _parsed(
@@ -116,15 +156,42 @@ def _label(frame: Frame, position: int) -> str:
 
 def _prompt(run: Any, position: int) -> tuple[Prompt | None, str]:
     """The prompt, rendered again from the frame, and why there is none."""
-    template, frame = run.pipeline.template, run.pipeline.frame
     try:
-        ((values,),) = frame.iter_rows(template.columns, positions=[position])
-        prompt = template.render(values)
+        prompt = run.pipeline.prompt_at(position)
     except Exception as error:  # a cell's own __str__ may raise anything
         return None, f"the prompt can't be rendered: {type(error).__name__}: {safe(error)}"
+    if prompt is None and run.pipeline.groups is not None and not _is_skipped(run, position):
+        return None, "not all parts of this group are answered: the last question isn't known yet"
     if prompt is None:
         return None, "every column that the prompt names is missing here: nothing was asked"
     return prompt, ""
+
+
+def _is_skipped(run: Any, position: int) -> bool:
+    row = run.plan.rowset.rows[position]
+    return row is not None and row.status == "skipped"
+
+
+def _cited(results: Results, row: Row | None) -> tuple[tuple[str, ...], tuple[Cited, ...]]:
+    """The fields of an answer about a group that name rows of it, and these rows."""
+    groups = None if results.run is None else results.run.pipeline.groups
+    if groups is None or row is None or not row.outputs:
+        return (), ()
+    named = RowNumbers(results.run.pipeline.schema).named_in(row.outputs)
+    rows = [
+        it for it in dict.fromkeys(chain.from_iterable(named.values())) if it < len(groups.frame)
+    ]
+    columns = [it for it in results.run.pipeline.template.columns if it not in groups.by]
+    shown = list(rows)[:MOST_CITED]
+    cells = chain.from_iterable(groups.frame.iter_rows(columns, positions=shown))
+    texts = ["\n".join(filter(None, map(_shown, each))) for each in cells]
+    labels = (_label(groups.frame, at) for at in shown)
+    told = zip(shown, labels, texts, strict=True)
+    return tuple(named), tuple(Cited(at, label, text) for at, label, text in told)
+
+
+def _shown(value: Any) -> str:
+    return _plain(_value(value))
 
 
 def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:

@@ -13,18 +13,20 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from ...data import Frame, wrap
+from ...data import Frame, cell_name, wrap
+from ...evaluation.evidence import MATCHES, row_match
 from ...models import ZERO
 from ...orchestration import Row
-from ..ui import clean, safe
+from ..ui import Pictures, clean, safe
 from .column import ColumnIndex, value_text
 from .corrections import Corrections
 
-__all__ = ["FACTS", "STATUSES", "STREAMED", "Head", "Results", "rows_of"]
+__all__ = ["EVIDENCE", "FACTS", "STATUSES", "STREAMED", "Head", "Results", "rows_of"]
 __all__ += ["status_word"]
 
 STATUSES = ("answered", "journal", "failed", "skipped", "not_run")
 FACTS = ("status", "cost", "tokens", "latency", "attempts")
+EVIDENCE = "evidence"  # the fact that there is of a run with evidence: how its worst quote matches
 REVIEW = "review"  # the fact that there is once a row is labelled: right, corrected, filled in
 STREAMED = "this run keeps no record of each row: its rows went on as they were answered"
 STEP = 2_000  # rows read in one go: a few milliseconds
@@ -32,12 +34,14 @@ MOST_KEPT = 50_000_000  # characters of a column's texts that are kept for the n
 LONG = 60  # characters from which a column of a plain frame is judged as text
 _WORDS = {"journal": "from journal", "not_run": "not run"}
 _MARK = "\0"
+_OF_RUN = ("answer", "evidence", "fact")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """A column. `role` is `label` (of the index), `text` (named by the prompt, or long), `input`,
-    `answer` or `fact` (see `FACTS`); `choices` are those of its schema, in their order."""
+    `answer`, `evidence` (of an answer) or `fact` (see `FACTS`); `choices` are those of its schema,
+    in their order."""
 
     name: str
     role: str
@@ -77,6 +81,9 @@ class Results:
         self.rows: list[Row | None] = known or []
         self.name: str = run.name if run is not None else name
         self._frame = None if run is not None else wrap(frame, name or "frame")
+        self.pictures: Pictures | None = (
+            None if run is None or self.streamed else Pictures.of(run.pipeline)
+        )
         self._indexes: dict[str, ColumnIndex] = {}
         self._texts: dict[str, list[str]] = {}
         self.heads: tuple[Head, ...] = ()
@@ -176,7 +183,7 @@ class Results:
     def values(self, name: str) -> list[Any]:
         """The values of one column, for every row."""
         head = self.head(name)
-        if head.role in ("answer", "fact"):
+        if head.role in _OF_RUN:
             values = [self._own(row, head) for row in self.rows]
             for at, value in (self._corrected(head) or {}).items():
                 values[at] = value
@@ -187,7 +194,7 @@ class Results:
             at = self.named("label").index(head)
             return [labels[at] for part in parts for labels in self._labels(part)]
         read = self.frame.iter_rows([name], size=STEP)
-        return [cells[0] for part in read for cells in part]
+        return self._named(head, [cells[0] for part in read for cells in part])
 
     def cells(self, positions: Sequence[int], names: Sequence[str]) -> list[list[Any]]:
         """The values of the named columns at `positions`."""
@@ -196,7 +203,7 @@ class Results:
         return [list(cells) for cells in zip(*columns, strict=True)] or [[]] * len(positions)
 
     def _at(self, head: Head, positions: Sequence[int]) -> list[Any]:
-        if head.role in ("answer", "fact"):
+        if head.role in _OF_RUN:
             said = self._corrected(head) or {}
             rows = ((at, self.rows[at]) for at in positions)
             return [said[at] if at in said else self._own(row, head) for at, row in rows]
@@ -204,7 +211,17 @@ class Results:
             at = self.named("label").index(head)
             return [labels[at] for labels in self._labels(positions)]
         read = self.frame.iter_rows([head.name], size=STEP, positions=positions)
-        return [cells[0] for part in read for cells in part]
+        return self._named(head, [cells[0] for part in read for cells in part])
+
+    def has_pictures(self, head: Head) -> bool:
+        """Whether the prompt takes what the column's cells lead to, not their text."""
+        return self.pictures is not None and head.role == "text" and head.name in self.pictures
+
+    def _named(self, head: Head, values: list[Any]) -> list[Any]:
+        """The cells of a media column by what they are called: their bytes are no text."""
+        if not self.has_pictures(head):
+            return values
+        return [cell_name(value) or None for value in values]
 
     def _labels(self, positions: Sequence[int]) -> list[tuple[Any, ...]]:
         if not self.frame.index_names:
@@ -237,8 +254,10 @@ class Results:
             return None
         if row is None:
             return "not_run" if head.name == "status" and head.role == "fact" else None
-        if head.role == "answer":
+        if head.role in ("answer", "evidence"):
             return (row.outputs or {}).get(head.name)
+        if head.name == EVIDENCE:
+            return row_match(row.outputs or {}, self.run.pipeline.evidence)
         if head.name == "tokens":
             return row.usage.total_tokens
         if head.name == "cost" and not self.run.priced:
@@ -257,9 +276,13 @@ class Results:
         inputs = [name for name in self.frame.columns if name not in new]
         texts = [name for name in self.run.pipeline.template.columns if name in inputs]
         yield from (Head(name, "text") for name in dict.fromkeys(texts))
-        yield from (Head(it.name, "answer", it.choices) for it in new.values())
+        proof = self.run.plan.evidence
+        roles = {name: "evidence" if name in proof else "answer" for name in new}
+        yield from (Head(it.name, roles[it.name], it.choices) for it in new.values())
         yield from (Head(name, "input") for name in inputs if name not in texts)
         taken = {*self.frame.columns, *new}
+        if proof and EVIDENCE not in taken:
+            yield Head(EVIDENCE, "fact", MATCHES)
         facts = (
             FACTS if self.corrections is None or not self.corrections.found else (REVIEW, *FACTS)
         )

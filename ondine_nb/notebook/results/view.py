@@ -129,7 +129,8 @@ class ResultsView(LiveView):
         """Show it here; a long run's rows are read behind the cell."""
         ended = self.run is None or self.run.state in ENDED
         waits = self._loop is None or (ended and not may_click()) or not in_notebook()
-        later = not waits and len(self.results) > MOST_AT_ONCE
+        many = len(self.results) > MOST_AT_ONCE or self.results.pictures is not None
+        later = not waits and many
         if not later:
             self._look()
         super().show()
@@ -173,7 +174,9 @@ class ResultsView(LiveView):
 
     @property
     def actions(self) -> Mapping[str, Callable[..., Any]]:
+        known = {} if self.results.pictures is None else self.results.pictures.actions
         return {
+            **known,
             "look": self._on_look,
             "rows": self._on_rows,
             "failed": self._on_failed,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         vacate,
         view_of,
     )
+    from .evidence import RowEvidence, evidence_of
+    from .pictures import Pictures, Shown
     from .templates import css, template
     from .text import (
         MESSAGE,
@@ -65,7 +67,10 @@ __all__ = [
     "Drawing",
     "Kit",
     "LiveView",
+    "Pictures",
     "Place",
+    "RowEvidence",
+    "Shown",
     "ViewWorker",
     "at_cell_ends",
     "bin_edges",
@@ -78,6 +83,7 @@ __all__ = [
     "date_bin_edges",
     "display_bundle",
     "edge_date",
+    "evidence_of",
     "has_key",
     "in_marimo",
     "in_notebook",
@@ -127,13 +133,17 @@ __getattr__: Callable[[str], Any] = lazily(
         "LiveView": "view",
         "MESSAGE": "text",
         "MISSING": "text",
+        "Pictures": "pictures",
         "Place": "display",
+        "Shown": "pictures",
         "ViewWorker": "worker",
         "at_cell_ends": "display",
         "cell_number": "display",
         "clean": "text",
         "css": "templates",
         "display_bundle": "display",
+        "RowEvidence": "evidence",
+        "evidence_of": "evidence",
         "has_key": "text",
         "in_notebook": "display",
         "lines": "text",

@@ -20,10 +20,12 @@ def css(name: str = "card/card.css") -> str:
 def module(name: str, *inside: str) -> str:
     """The ES module of a live view ("results/results.js"), behind what all live views share.
 
-    The texts are one module: what `ui/view.js` defines at its top, the other can use. Views that
-    stand `inside` it are constants there, called as their files: `comparison.render({model, el})`.
+    The texts are one module: what `ui/view.js` and `ui/pictures.js` define, the other can use.
+    Views that stand `inside` it are constants there, called as their files:
+    `comparison.render({model, el})`.
     """
-    return "\n".join([_read("ui/view.js"), *map(_as_constant, inside), _read(name)])
+    shared = map(_read, ("ui/view.js", "ui/pictures.js"))
+    return "\n".join([*shared, *map(_as_constant, inside), _read(name)])
 
 
 def _as_constant(name: str) -> str:
@@ -35,7 +37,7 @@ def _as_constant(name: str) -> str:
 @cache
 def sheet(name: str, *inside: str) -> str:
     """The style sheet of a live view, behind those that all share and those of views inside it."""
-    shared = ("ui/theme.css", "ui/view.css")
+    shared = ("ui/theme.css", "ui/view.css", "ui/pictures.css")
     return _lean("".join(map(_read, (*shared, name, *inside))))
 
 

@@ -39,7 +39,7 @@ _PLACES: ContextVar[_Places | None] = ContextVar("ondine_places", default=None)
 def _widget_class(script: str, style: str, inside: tuple[str, ...] = ()) -> Any:
     """The anywidget of one kind of view; made on first use, for it costs 60 ms to import.
 
-    Each kind has a class of its own: a page keeps one sheet for each class.
+    Each kind has a class of its own, named by its whole path: a page keeps one sheet for each name.
     """
     import anywidget
     import traitlets
@@ -50,7 +50,8 @@ def _widget_class(script: str, style: str, inside: tuple[str, ...] = ()) -> Any:
         "_css": sheet(style, *(f"{name}.css" for name in inside)),
         "state": traitlets.Dict().tag(sync=True),
     }
-    return type(style.partition("/")[0].title(), (anywidget.AnyWidget,), known)
+    name = style.removesuffix(".css").title().replace("/", "")
+    return type(name, (anywidget.AnyWidget,), known)
 
 
 def _places() -> _Places:

@@ -180,8 +180,10 @@ class Workbench:
         return [clean(line, 400) for line in [*found, *self.schema_problem(), *self.out_problem()]]
 
     def _plain_options(self) -> dict[str, Any]:
-        """The options that a line can have; the schema's own problems are told elsewhere."""
-        return {name: it for name, it in self.options.items() if name not in ("schema", "model")}
+        """The options that a line can have; what is wrong with the schema itself is told
+        elsewhere."""
+        given = {name: it for name, it in self.options.items() if name != "model"}
+        return given if given.get("schema") else {**given, "schema": None}
 
     def schema_problem(self) -> list[str]:
         """Why the schema can't be read; [] if it can."""

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...data import cell_name
 from ...evaluation import Scores, class_of
 from ...text import as_text
-from ..ui import MISSING, clean, css, lines, money, row_count, span, template
+from ..ui import MISSING, Shown, clean, css, lines, money, row_count, span, template
 from .board import Leaderboard, Line
 from .forecast import Forecast
 from .trials import Outcome, Trial
@@ -33,7 +34,9 @@ class TriedRows:
         self.truths: Truths = truths
         names = [it.name for it in trial.fields]
         self.field: str = field if field in names else truths.judged
-        self.texts: list[int] = trial.texts(TEXTS)
+        known = trial.pictures or ()
+        self.media: list[str] = [name for name in trial.columns if name in known]
+        self.texts: list[int] = trial.texts(TEXTS, self.media)
 
     @property
     def choices(self) -> list[str]:
@@ -50,6 +53,7 @@ class TriedRows:
         trial = self.trial
         return {
             "texts": [clean(trial.columns[at], 40) for at in self.texts],
+            "media": self.media,
             "fields": [clean(it.name, 40) for it in trial.fields],
             "field": self.field,
             "choices": [clean(it, 40) for it in self.choices],
@@ -64,6 +68,10 @@ class TriedRows:
     def lines(self) -> list[dict[str, Any]]:
         """Each row, as JSON has it."""
         return [self.line(at) for at in range(len(self.trial.positions))]
+
+    def called(self, at: int, name: str) -> str:
+        """What a media cell of the sample's row `at` is called."""
+        return clean(cell_name(self.trial.inputs[at][self.trial.columns.index(name)]), 80)
 
     def line(self, at: int) -> dict[str, Any]:
         """The sample's row `at`, as JSON has it: texts are cut, `right` is None where unknown."""
@@ -108,6 +116,7 @@ class TriedRows:
             "texts": [
                 {"name": clean(name, 60), "text": lines(value, WHOLE)}
                 for name, value in zip(trial.columns, trial.inputs[at], strict=True)
+                if name not in self.media
             ],
             "prompt": "" if prompt is None else lines(prompt, WHOLE),
             "answer": [
@@ -221,7 +230,18 @@ def static(facts: Facts, mark: str = "") -> str:
 
 def _shown(rows: TriedRows) -> list[dict[str, Any]]:
     count = min(len(rows.trial.positions), SHOWN_ROWS)
-    return [{**rows.line(at), "said": _said(rows, at)} for at in range(count)]
+    return [
+        {**rows.line(at), "said": _said(rows, at), "seen": _seen(rows, at)} for at in range(count)
+    ]
+
+
+def _seen(rows: TriedRows, at: int) -> list[tuple[str, list[Shown]]]:
+    """Of each media column what its cell is called, and its small pictures if they may be saved."""
+    known = rows.trial.pictures
+    if known is None:
+        return []
+    shown = known.small if known.saved else lambda at, name: []
+    return [(rows.called(at, name), shown(at, name)) for name in rows.media]
 
 
 def _said(rows: TriedRows, at: int) -> str:
@@ -285,11 +305,12 @@ def plain(facts: Facts) -> str:
 def _plain_rows(rows: TriedRows, stale: str) -> Sequence[str]:
     trial = rows.trial
     parts = [text for text in (figures(trial), rows.score(), stale, *remarks(trial)) if text]
-    heads = [trial.columns[at] for at in rows.texts]
+    heads = [*rows.media, *(trial.columns[at] for at in rows.texts)]
     parts.append(" | ".join(["row", *heads, "label", "answer"]))
     for at in range(min(len(trial.positions), SHOWN_ROWS)):
         line = rows.line(at)
         sign = {True: "✓ ", False: "✕ ", None: ""}[line["right"]]
-        cells = [line["name"], *line["texts"], line["label"] or MISSING]
+        named = (rows.called(at, name) for name in rows.media)
+        cells = [line["name"], *named, *line["texts"], line["label"] or MISSING]
         parts.append(" | ".join([*(clean(it, 60) for it in cells), sign + _said(rows, at)]))
     return parts

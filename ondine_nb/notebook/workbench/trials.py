@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from statistics import median
@@ -15,7 +15,7 @@ from ...models import NO_USAGE, Prompt, Usage
 from ...orchestration import Row
 from ...prompts import Field, as_text, is_missing
 from ..comparison import Side
-from ..ui import clean, safe
+from ..ui import Pictures, clean, safe
 
 __all__ = ["Draft", "Outcome", "Trial", "cells_at"]
 
@@ -93,6 +93,7 @@ class Trial:
     note: str = ""
     labels: tuple[str, ...] = ()
     served: frozenset[int] = frozenset()
+    pictures: Pictures | None = field(default=None, compare=False, repr=False)
 
     def row_name(self, at: int) -> str:
         """The position of the sample's row `at`, with its index where there is one."""
@@ -100,14 +101,18 @@ class Trial:
         known = label and label != str(self.positions[at])  # a sample's index is the position
         return f"{self.positions[at]:,} · {label}" if known else f"{self.positions[at]:,}"
 
-    def texts(self, most: int) -> list[int]:
-        """The places of the columns that are read: of the prompt's, long and varying ones first."""
+    def texts(self, most: int, media: Collection[str] = ()) -> list[int]:
+        """The places of the columns that are read: of the prompt's, long and varying ones first.
+
+        Those of `media` are looked at.
+        """
 
         def weight(at: int) -> tuple[int, int]:
             cells = [as_text(row[at]) for row in self.inputs if not is_missing(row[at])]
             return len(set(cells)) * sum(map(len, cells)), -at
 
-        return sorted(range(len(self.columns)), key=weight, reverse=True)[:most]
+        read = [at for at, name in enumerate(self.columns) if name not in media]
+        return sorted(read, key=weight, reverse=True)[:most]
 
     @property
     def content(self) -> str:
@@ -205,7 +210,7 @@ class Trial:
         shown = [False] * len(positions) if known is None else known.served(inputs)
         served = frozenset(at for at, it in zip(positions, shown, strict=True) if it)
         asked = (draft, tuple(positions), columns, inputs, prompts, fields, empty)
-        return cls(*asked, labels=labels, served=served)
+        return cls(*asked, labels=labels, served=served, pictures=Pictures.of(pipeline))
 
     def now(self, run: Any) -> Trial:
         """The same trial, as far as `run` has come."""
@@ -227,6 +232,7 @@ class Trial:
             note=clean(run.note, 400),
             labels=self.labels,
             served=self.served,
+            pictures=self.pictures,
         )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...errors import ConfigurationError, OndineError
@@ -24,6 +24,7 @@ from ..ui import (
     CellOutput,
     Drawing,
     LiveView,
+    Pictures,
     clean,
     lines,
     may_click,
@@ -280,6 +281,8 @@ class WorkbenchView(LiveView):
     def actions(self) -> Mapping[str, Callable[..., Any]]:
         return {
             "now": self._full_state,
+            "pictures": self._on_pictures,
+            "picture": self._on_picture,
             "edit": self.edit,
             "preview": functools.partial(self._act, "preview_async"),
             "compare": functools.partial(self._act, "compare_async"),
@@ -412,6 +415,22 @@ class WorkbenchView(LiveView):
     def _on_row(self, position: int) -> dict[str, Any]:
         trial = self._current()
         return self._rows(trial).whole(trial.positions.index(int(position)))
+
+    def _on_pictures(self, wanted: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+        return self._pictures.asked([{**it, "at": self._place(it["at"])} for it in wanted])
+
+    def _on_picture(self, at: int, **which: Any) -> dict[str, Any]:
+        return self._pictures.opened(self._place(at), **which)
+
+    @property
+    def _pictures(self) -> Pictures:
+        if (found := self._current().pictures) is None:
+            raise ConfigurationError("the prompt names no column of pictures")
+        return found
+
+    def _place(self, position: Any) -> int:
+        """The place in the sample of a row of the frame."""
+        return self._current().positions.index(int(position))
 
     def _on_insert(self) -> dict[str, Any]:
         code = self.panel.as_code()

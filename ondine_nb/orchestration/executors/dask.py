@@ -69,10 +69,11 @@ class DaskExecutor(AsyncExecutor):
         def sent_by(given: Provider) -> DaskProvider:
             return DaskProvider(given.own if isinstance(given, DaskProvider) else given, pool)
 
-        for stage in stages:
-            for endpoint in getattr(stage, "endpoints", ()):
+        askers = [each for stage in stages for each in getattr(stage, "askers", (stage,))]
+        for asker in askers:
+            for endpoint in getattr(asker, "endpoints", ()):
                 endpoint.provider = sent_by(endpoint.provider)
-            if (routes := getattr(stage, "routes", None)) is not None:
+            if (routes := getattr(asker, "routes", None)) is not None:
                 routes.sent_by = sent_by  # those that are found as the run goes
 
     def configured(

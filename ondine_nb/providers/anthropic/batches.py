@@ -86,15 +86,13 @@ class MessageBatches:
 
     async def results(self, batch: ServerBatch) -> AsyncGenerator[list[BatchResult], None]:
         """The outcomes as they come, some at a time, in whatever order."""
-        response = await self._calls.made(
-            self._client.get(
-                self._results_url(batch),
-                cast_to=importlib.import_module("httpx2").Response,
-                stream=True,
-                options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
-            )
+        read = self._client.get(
+            self._results_url(batch),
+            cast_to=importlib.import_module("httpx2").Response,
+            stream=True,
+            options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
         )
-        async with aclosing(self._calls.lines(response)) as lines:
+        async with aclosing(self._calls.lines(read)) as lines:
             async for several in lines:
                 yield [_outcome(line) for line in several]
 
@@ -122,7 +120,6 @@ class MessageBatches:
     def _calls(self) -> BatchCalls:
         mine = self._provider
         return BatchCalls(
-            sdk().AnthropicError,
             mine._of_status,
             mine._of_connection,
             mine._where(),

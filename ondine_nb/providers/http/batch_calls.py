@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...errors import ConnectionLostError, FatalProviderError, TimedOutError
+from ...errors import ConnectionLostError, FatalProviderError, OndineError, TimedOutError
 from ..base import BatchResult
 from .errors import causes
 
@@ -37,13 +36,12 @@ class NoSuchBatchError(ConnectionLostError):
 
 @dataclass(frozen=True, slots=True)
 class BatchCalls:
-    """The calls of one provider. `failure` is what its SDK's errors have in common.
+    """The calls of one provider.
 
-    `of_status` and `of_connection` are the provider's own readings of errors; `where` is what the
-    server is called, `called` what its batches are.
+    `of_status` and `of_connection` are its own readings of errors; `where` is what the server is
+    called, `called` what its batches are.
     """
 
-    failure: type[Exception]
     of_status: Callable[[Any], Exception]
     of_connection: Callable[[BaseException], Exception]
     where: str
@@ -54,15 +52,15 @@ class BatchCalls:
         try:
             async with asyncio.timeout(seconds):
                 return await call
-        except TimeoutError:
-            raise _late(seconds) from None
-        except (self.failure, OSError, importlib.import_module("httpx2").HTTPError) as error:
-            raise self._of(error, seconds) from None
+        except OndineError:
+            raise
         except (AttributeError, TypeError, ValueError) as error:  # it isn't what the API sends
             raise ConnectionLostError(
                 f"the answer about batches can't be read: {type(error).__name__}",
                 possibly_billed=True,
             ) from error
+        except Exception as error:  # the SDK's, or what a library below it lets through
+            raise self._of(error, seconds) from None
 
     def _of(self, error: Any, seconds: float) -> Exception:
         if hasattr(error, "status_code"):
@@ -83,9 +81,9 @@ class BatchCalls:
             )
         return self.of_status(error)
 
-    async def lines(self, response: Any) -> AsyncGenerator[list[bytes], None]:
-        """The lines of a streamed response, some at a time, without those that are blank."""
-        rest = b""
+    async def lines(self, call: Awaitable[Any]) -> AsyncGenerator[list[bytes], None]:
+        """The lines of a streamed answer, some at a time, without those that are blank."""
+        response, rest = await self.made(call), b""
         try:
             chunks = aiter(response.aiter_bytes(_CHUNK_BYTES))
             while (chunk := await self.made(_next(chunks))) is not None:

@@ -21,6 +21,7 @@ class LocalProvider(AnthropicProvider):
     # It has 4 slots of 1,024 tokens for prompt and answer together.
     max_concurrency = 4
     default_max_tokens = 256
+    context_tokens = 1024
     batches = models = write = None  # type: ignore[assignment]
     parts = frozenset({"text"})
     keeps_rows_apart = travels = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import io
 import json
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import aclosing
 from typing import Any
 
 from ...errors import FatalProviderError, RejectedRequestError
@@ -96,7 +96,7 @@ class ChatBatches:
         after: dict[str, str] = {}
         while True:
             listed = self._client.files.list(purpose="batch", limit=_FILES, order="desc", **after)
-            files, more = await self._calls.made(_files(listed))
+            files, more = await self._calls.made(_names(listed))
             found = [file for file, name in files if name == _name(prefix)]
             if found or not more or not files:
                 return found[0] if found else ""
@@ -133,19 +133,21 @@ class ChatBatches:
         await self._calls.made(self._client.batches.cancel(batch_id))
 
     async def results(self, batch: ServerBatch) -> AsyncGenerator[list[BatchResult], None]:
-        """The outcomes of both files, answers first, some at a time, in whatever order."""
+        """The outcomes of both files, answers first, some at a time, in whatever order.
+
+        A file that isn't there has none: what it should have had is held against the counts.
+        """
         for file in batch.files:
-            response = await self._calls.made(
-                self._client.get(
-                    f"/files/{file}/content",
-                    cast_to=importlib.import_module("httpx2").Response,
-                    stream=True,
-                    options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
-                )
+            read = self._client.get(
+                f"/files/{file}/content",
+                cast_to=importlib.import_module("httpx2").Response,
+                stream=True,
+                options={"headers": {"Accept": "application/binary"}, "timeout": CALL_SECONDS},
             )
-            async with aclosing(self._calls.lines(response)) as lines:
-                async for several in lines:
-                    yield [_outcome(line) for line in several]
+            with contextlib.suppress(NoSuchBatchError):
+                async with contextlib.aclosing(self._calls.lines(read)) as lines:
+                    async for several in lines:
+                        yield [_outcome(line) for line in several]
 
     @property
     def _client(self) -> Any:
@@ -153,9 +155,8 @@ class ChatBatches:
 
     @property
     def _calls(self) -> BatchCalls:
-        mine, openai = self._provider, importlib.import_module("openai")
+        mine = self._provider
         return BatchCalls(
-            openai.OpenAIError,
             lambda error: mine._of_response(error.response),
             mine._of_connection,
             mine.title,
@@ -181,7 +182,7 @@ async def _id(call: Awaitable[Any]) -> str:
     return str((await call).id)
 
 
-async def _files(call: Awaitable[Any]) -> tuple[list[tuple[str, str]], bool]:
+async def _names(call: Awaitable[Any]) -> tuple[list[tuple[str, str]], bool]:
     """The files of a page by id and name, and whether there are more."""
     page = await call
     return [(str(file.id), str(file.filename)) for file in page.data], bool(page.has_more)
@@ -240,8 +241,8 @@ def _outcome(line: bytes) -> BatchResult:
         found = json.loads(line)
         name, response, error = str(found["custom_id"]), found.get("response"), found.get("error")
         if response:
-            status, body = int(response["status_code"]), response["body"]
-            if 200 <= status < 300:
+            status, body = response["status_code"], response["body"]
+            if status == 200:
                 said = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
                 raw = said.encode("utf-8", "surrogatepass")
                 return BatchResult(name, "succeeded", on_wire(WIRE, raw))

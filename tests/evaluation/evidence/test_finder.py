@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ondine_nb.evaluation.evidence import MISSING, Finder
 from ondine_nb.evaluation.evidence import finder as finding
 from ondine_nb.evaluation.evidence.folding import folded
+from ondine_nb.evaluation.evidence.guard import same_meaning
 from tests.evaluation.evidence.quoting import QUOTES, quoted, real_texts, rows
 
 ROWS = 2_000
@@ -186,6 +187,25 @@ def test_no_call_of_the_c_library_sees_more_than_a_window(monkeypatch: pytest.Mo
     assert match("a quote about zebras which nobody ever wrote into a manual", text) == "missing"
     assert max(seen) <= 10_000
     assert sum(seen) < 1.2 * len(text)
+
+
+def test_a_quote_of_thousands_of_words_is_found_and_never_compared_word_by_word() -> None:
+    text = max(real_texts(), key=len)
+    quote = text[1_000:60_000]
+    assert match(quote, text) == "exact"
+    assert match(quote.upper().replace(" ", "  "), text) == "near"
+    assert match(quote.replace(",", ""), text) == "near", "by its letters, with the same words"
+    assert match(quote[:30_000] + quote[31_000:], text) == "missing"
+
+
+def test_words_written_as_one_or_turned_letters_are_slips_and_other_words_are_not() -> None:
+    assert same_meaning("the web site is here", "the website is here")
+    assert same_meaning("informaton abuot things", "information about things")
+    assert not same_meaning("increase the rate", "decrease the rate")
+    assert not same_meaning("the employee pays", "the employer pays")
+    assert not same_meaning("it is lawful to do so", "it is unlawful to do so")
+    assert not same_meaning("it costs 5 %", "it costs $5")
+    assert same_meaning("it costs 1,000 euros", "it costs 1000 euros")
 
 
 def test_what_is_looked_for_nearly_in_one_row_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

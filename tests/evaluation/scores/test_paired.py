@@ -14,6 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from ondine_nb.evaluation import Pair, Paired, pair, same_answer, score_pairs, sign_test
+from ondine_nb.evaluation.scores import by_match
 from ondine_nb.prompts import Field
 
 CHOICE = Field("mood", "choice", ("good", "bad", "mixed"))
@@ -127,3 +128,20 @@ def test_answers_are_one_as_scores_compare_them(
     kind: str, one: Any, other: Any, same: bool
 ) -> None:
     assert same_answer(Field("x", kind), one, other) is same
+
+
+def test_answers_are_counted_by_how_their_evidence_matches() -> None:
+    known = Field("total", "int")
+    pairs = [("near", 1, 1), ("exact", 2, 2), ("exact", 3, 4), (None, 5, 5), ("missing", 6, 7)]
+    found = by_match(known, [(match, Pair(truth, answer)) for match, truth, answer in pairs])
+    assert list(found) == ["exact", "near", "missing"], "the best match first, none without rows"
+    assert {word: (it.n, it.accuracy) for word, it in found.items()} == {
+        "exact": (2, 0.5),
+        "near": (1, 1.0),
+        "missing": (1, 0.0),
+    }
+    tags = Field("tags", "list[str]")
+    (score,) = by_match(tags, [("exact", Pair(["a", "b"], ["b", "a"]))]).values()
+    assert score.accuracy == 1.0, "as in scores, the order of items doesn't count"
+    low, high = found["exact"].interval
+    assert (low, high) == pytest.approx(proportion_confint(1, 2, method="wilson"))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -185,6 +186,21 @@ def test_every_rule_of_a_sheet_stands_in_its_view(name: str) -> None:
             begun = at + 1
     assert depth == 0
     assert {rule for rule in rules if "ondine-" not in rule and not rule.startswith("@")} == set()
+
+
+def test_no_two_kinds_of_views_share_the_name_by_which_a_page_keeps_their_sheet() -> None:
+    kinds = _kinds(LiveView)
+    names = {kind: live_views._widget_class(kind.module, kind.sheet).__name__ for kind in kinds}
+    sheets = {kind: kind.sheet for kind in kinds}
+    assert len(set(names.values())) == len(set(sheets.values())) >= 4
+
+
+def _kinds(view: type[LiveView]) -> list[type[LiveView]]:
+    """The kinds of views of the package."""
+    for name in ("comparison.view", "results.review", "results.view", "workbench.view"):
+        import_module(f"ondine_nb.notebook.{name}")
+    below = [kind for each in view.__subclasses__() for kind in (each, *_kinds(each))]
+    return [kind for kind in below if kind.__module__.startswith("ondine_nb.")]
 
 
 def test_a_module_exports_one_view_and_imports_nothing() -> None:

@@ -49,6 +49,14 @@ def compare(work: Work) -> Any:
 # --- checks --------------------------------------------------------------------------------------
 
 
+def test_evidence_is_tried_with_a_schema_and_refused_without_one() -> None:
+    options = {"schema": "verdict: good|bad", "evidence": "all"}
+    bench = Workbench(REVIEWS, "Judge {text}", name="reviews", options=options)
+    assert bench.problems() == []
+    bench.set("schema", "")
+    assert "and there is no schema" in bench.problems()[0]
+
+
 def test_what_can_t_be_tried_is_told_in_lines_that_name_the_remedy() -> None:
     bench = Workbench(REVIEWS, "", name="reviews")
     assert bench.problems() == [

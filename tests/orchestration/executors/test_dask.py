@@ -19,8 +19,8 @@ from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError, FatalProviderError
 from ondine_nb.orchestration import DaskExecutor, ExecutionContext, ExecutionStrategy
 from ondine_nb.providers import Reply
+from ondine_nb.providers.dask import DaskProvider, worker
 from ondine_nb.providers.dask import cluster as clusters
-from ondine_nb.providers.dask import worker
 from tests.asking import Asker, echoes, journaled, seen, texts
 from tests.dask_cluster import both_there, two_workers
 from tests.echo import Echo
@@ -339,3 +339,16 @@ def test_failed_rows_are_asked_again_there(cluster: LocalCluster, home: Path) ->
     assert list(retry.frame["response"]) == echoes(texts(10))
     assert retry.plan.executor.name == "dask"
     assert retry.context.settings["options"]["executor"] == "dask"
+
+
+def test_workers_send_what_each_of_several_models_is_asked(tmp_path: Path) -> None:
+    """Nothing is connected by then."""
+    made = Pipeline(
+        texts(2), "{text}", base_url="http://127.0.0.1:9", models="m,n", schema="good: bool",
+        executor="dask", journal=tmp_path,
+    )  # fmt: skip
+    plan = made.plan()
+    DaskExecutor().lead(plan.stages)
+    endpoints = [endpoint for asker in plan.askers for endpoint in asker.endpoints]
+    assert len(endpoints) == 2
+    assert all(isinstance(endpoint.provider, DaskProvider) for endpoint in endpoints)

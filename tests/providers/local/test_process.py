@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anthropic
 import jsonschema
@@ -26,6 +29,7 @@ import pytest
 from ondine_nb.errors import LocalModelError
 from ondine_nb.providers.local import process as local
 from ondine_nb.providers.local import server as local_face
+from ondine_nb.providers.local.server import SLOTS
 from tests.patience import PATIENCE
 
 OFFLINE = {
@@ -155,16 +159,27 @@ class TestMessages:
             found = list(pool.map(lambda n: ask(client, f"Is {n} even?", max_tokens=2), range(12)))
         assert all(message.usage.output_tokens <= 2 for message in found)
 
-    def test_a_client_that_hangs_up_frees_its_slot(self, client: anthropic.Anthropic) -> None:
-        hasty = client.with_options(timeout=0.3)
+    def test_a_client_that_hangs_up_frees_its_slot(
+        self, model: local.LocalModel, client: anthropic.Anthropic
+    ) -> None:
+        """Another is answered while one that was asked as much, at the same time, goes on."""
         schema = {"type": "array", "items": {"type": "integer"}, "minItems": 400, "maxItems": 500}
-        asked = {"max_tokens": 900} | json_by(schema)
-        with ThreadPoolExecutor(4) as pool:
-            tries = [pool.submit(ask, hasty, f"List {n}", **asked) for n in range(4)]
-        assert all(isinstance(one.exception(), anthropic.APITimeoutError) for one in tries)
-        start = time.monotonic()
+        links = [http.client.HTTPConnection(urlsplit(model.url).netloc) for _ in range(SLOTS)]
+        for link in links:
+            asked = {"model": local.MODEL_ID, "max_tokens": 900, **json_by(schema)}
+            body = {**asked, "messages": [{"role": "user", "content": "List them"}]}
+            headers = {"x-api-key": model.key, "Content-Type": "application/json"}
+            link.request("POST", "/v1/messages", json.dumps(body), headers)
+        patient, *hasty = links
+        hasty_ask = client.with_options(timeout=0.3)
+        with pytest.raises(anthropic.APITimeoutError):  # all slots are taken
+            ask(hasty_ask, "Hello", max_tokens=1)
+        for link in hasty:
+            link.close()
         ask(client, "Hello", max_tokens=1)
-        assert time.monotonic() - start < 3  # four abandoned answers would take far longer
+        answered, _, _ = select.select([patient.sock], [], [], 0)
+        patient.close()
+        assert not answered
 
 
 class TestSchemas:
@@ -446,15 +461,13 @@ class TestFile:
         monkeypatch.setattr(local.hashlib, "file_digest", None)
         assert local.model_path()
 
-    def test_fetching_without_a_network_says_so_quickly(
+    def test_fetching_without_a_network_says_so(
         self, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name, value in OFFLINE.items():
             monkeypatch.setenv(name, value)
-        start = time.monotonic()
         with pytest.raises(LocalModelError, match="no network") as caught:
             local.LocalModel().start()
-        assert time.monotonic() - start < 10
         assert "--base-url" in str(caught.value)
         assert list(cache.iterdir()) == []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import math
 from collections.abc import Iterator
 
@@ -11,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ondine_nb.errors import MalformedAnswerError, OndineError, TransientError
-from ondine_nb.providers import Settings, capabilities, off_wire
+from ondine_nb.providers import BatchResult, ServerBatch, Settings, capabilities, off_wire
 from ondine_nb.providers.openai import OpenAIProvider
 from ondine_nb.providers.openai.answers import error_in
+from ondine_nb.providers.openai.batches import ChatBatches
 from ondine_nb.sending import RateLimiter
-from tests.providers.anthropic.test_any_answer import STATUSES, VALUES, Answering
+from tests.providers.anthropic.test_any_answer import JSON, STATUSES, VALUES, Answering
 from tests.providers.openai.test_answers import BODIES
 from tests.providers.openai.test_rate_headers import NAMES
 
@@ -91,3 +94,88 @@ def test_any_answer_is_a_body_as_it_came_or_one_of_our_errors(
     cost = provider.price.cost(usage)
     assert cost.is_finite()
     assert cost >= 0
+
+
+RESPONSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "status_code": st.sampled_from([200, 400, 429, 500]) | JSON,
+        "body": BODIES.map(lambda body: body.decode("utf-8", "replace")) | JSON,
+    },
+)
+LINES = st.one_of(
+    st.binary(max_size=60).map(lambda line: line.replace(b"\n", b" ")),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "custom_id": st.text(max_size=8) | JSON,
+            "response": RESPONSES | JSON,
+            "error": st.fixed_dictionaries({"code": JSON, "message": JSON}) | JSON,
+        },
+    ).map(lambda line: json.dumps(line).encode()),
+    BODIES.map(
+        lambda body: b'{"custom_id": "p-0", "response": {"status_code": 200, "body": '
+        + body.replace(b"\n", b" ") + b"}}"
+    ),
+)  # fmt: skip
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(lines=st.lists(LINES, max_size=6))
+def test_any_line_of_a_batchs_results_is_one_result_and_none_is_lost(
+    answering: Answering, providers: dict[str, OpenAIProvider], lines: list[bytes]
+) -> None:
+    provider = providers["sdk"]
+    answering.says(200, {}, b"\n".join(lines))
+    batch = ServerBatch("batch_1", len(lines), True, 0.0, ("file-1",))
+
+    async def read() -> list[BatchResult]:
+        async with contextlib.aclosing(ChatBatches(provider).results(batch)) as results:
+            return [each async for several in results for each in several]
+
+    told = answering.told(read())
+    assert isinstance(told, list), told
+    whole = [line for line in lines if line.strip()]
+    assert len(told) == len(whole)
+    for line, result in zip(whole, told, strict=True):
+        assert isinstance(result.custom_id, str)
+        if result.kind == "succeeded":
+            body = json.loads(line)["response"]["body"]
+            assert repr(json.loads(off_wire(result.body)[1])) == repr(body)
+            with contextlib.suppress(MalformedAnswerError):
+                assert capabilities(provider).read(result.body).usage.input_tokens >= 0
+        elif result.kind == "unreadable":
+            assert result.body == line
+        else:
+            assert result.kind in ("errored", "rejected", "canceled", "expired")
+            assert "\n" not in result.said
+
+
+BATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.just("batch_1") | JSON,
+        "status": st.sampled_from(["validating", "failed", "completed", "expired"]) | JSON,
+        "created_at": st.integers(0, 2**31) | JSON,
+        "request_counts": st.fixed_dictionaries({"total": JSON, "completed": JSON, "failed": JSON})
+        | JSON,
+        "output_file_id": st.just("file-1") | JSON,
+        "error_file_id": JSON,
+        "metadata": st.dictionaries(st.just("ondine_batch"), JSON) | JSON,
+        "errors": st.fixed_dictionaries({"data": st.lists(JSON, max_size=2)}) | JSON,
+    },
+)
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(status=st.just(200) | st.sampled_from(STATUSES), batch=BATCHES | JSON)
+def test_whatever_is_said_of_a_batch_is_a_batch_or_an_error_of_ours(
+    answering: Answering, providers: dict[str, OpenAIProvider], status: int, batch: object
+) -> None:
+    answering.says(status, {"content-type": "application/json"}, json.dumps(batch).encode())
+    told = answering.told(ChatBatches(providers["sdk"]).retrieve("batch_1"))
+    assert told is None or isinstance(told, ServerBatch | OndineError), told
+    page = {"data": [batch], "has_more": False}
+    answering.says(status, {"content-type": "application/json"}, json.dumps(page).encode())
+    told = answering.told(ChatBatches(providers["sdk"]).created_since(0.0))
+    assert isinstance(told, list | OndineError), told

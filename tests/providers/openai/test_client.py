@@ -41,6 +41,7 @@ from ondine_nb.providers import KNOWN, Settings, off_wire
 from ondine_nb.providers.openai import OpenAIProvider
 from ondine_nb.providers.openai.client import effort_of
 from tests.asking import texts
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 
 MODEL = "gpt-5-mini"
@@ -58,7 +59,7 @@ async def opened(
     server: MessagesServer, settings: Settings | None = None, **given: Any
 ) -> AsyncIterator[OpenAIProvider]:
     options = {"base_url": server.url, "api_key": KEY, **given}
-    settings = settings or Settings(MODEL, timeout=5)
+    settings = settings or Settings(MODEL, timeout=PATIENCE)
     provider = OpenAIProvider(settings.model, **options)
     await provider.open(settings, 8)
     try:
@@ -168,7 +169,7 @@ async def test_a_failure_is_the_same_error_either_way(
 ) -> None:
     """By the SDK as by the short way; what may have been billed says so."""
     plan = lambda _body, attempt: None if way == "fast" and attempt == 1 else fault  # noqa: E731
-    settings = Settings(MODEL, timeout=0.3 if fault == "hang" else 5)
+    settings = Settings(MODEL, timeout=2 if fault == "hang" else PATIENCE)
     with MessagesServer(plan=plan, retry_after=3) as server:
         async with opened(server, settings) as provider:
             if way == "fast":

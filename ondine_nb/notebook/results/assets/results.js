@@ -85,6 +85,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   const left = h("div", { class: "left" }, scroller.box, empty, failed, foot);
   const split = h("div", { class: "split" }, left, pane);
   root.append(head, facets, tools, chooser, split);
+  const pictures = new Pictures({ root, kernel, note, filled: () => { if (S.look && inPlace()) drawRows(); } });
 
   // -- what is asked of the kernel
 
@@ -162,6 +163,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   function widthsOf(it) {
     const signs = it.kind === "choice" && S.state.columns.some((each) => each.role === "fact" && each.name === "review");
     const text = (it.kind === "choice" ? 42 : 18) + 6.8 * it.wide;
+    if (it.kind === "media") return [70, 16 + 54 * it.wide];
     const [least, most] = { bool: [46, 76], number: [58, 110], date: [86, 130], choice: [58, 150], fact: [60, 110],
       list: [86, 180], json: [90, 180] }[it.kind] ?? [80, it.role === "text" ? 220 : 180];
     const small = Math.max(least, Math.min(76, 16 + 6.4 * it.name.length), it.kind === "choice" ? Math.min(100, text) : 0);
@@ -172,18 +174,20 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   /** Which columns stand how wide: an answer is never off the screen for a text beside it. */
   function layOut() {
     const room = Math.max(240, scroller.box.clientWidth || left.clientWidth);
-    const all = named(), answers = all.filter((it) => it.role !== "text"), texts = all.filter((it) => it.role === "text");
+    const all = named(), media = all.filter((it) => it.kind === "media"), others = all.filter((it) => it.kind !== "media");
+    const answers = others.filter((it) => it.role !== "text"), texts = others.filter((it) => it.role === "text");
+    const seen = media.reduce((sum, it) => sum + widthOf(it), 0);
     const label = Math.min(120, Math.max(46, 20 + 7 * Math.max(...labels().map((it) => Math.max(it.wide, it.name.length)))));
     const narrow = S.mode === "narrow" && texts.length > 1;
     const sums = [0, 1].map((at) => answers.reduce((sum, it) => sum + widthsOf(it)[at], 0));
-    const over = label + sums[1] + (!texts.length ? 0 : narrow || texts.length < 2 ? 140 : 240) - room; // where it is tight, answers give way
+    const over = label + seen + sums[1] + (!texts.length ? 0 : narrow || texts.length < 2 ? 140 : 240) - room; // where it is tight, answers give way
     const give = over > 0 && sums[1] > sums[0] ? Math.min(1, over / (sums[1] - sums[0])) : 0;
     const wide = (it) => { const [small, wish] = widthsOf(it); return Math.floor(wish - (wish - small) * give); };
-    const fixed = label + answers.reduce((sum, it) => sum + wide(it), 0);
+    const fixed = label + seen + answers.reduce((sum, it) => sum + wide(it), 0);
     let shown = texts;
     if (!narrow && !S.chosen && S.state.is_run)
       while (shown.length > 1 && fixed + shown.length * 120 > room) shown = shown.slice(0, -1);
-    const columns = [];
+    let columns = [];
     if (narrow) columns.push({ texts: shown, width: 0 });
     else for (const it of shown) columns.push({ one: it, width: 0 });
     const flexible = columns.length;
@@ -192,15 +196,15 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const sum = wishes.reduce((a, b) => a + b, 0);
     columns.forEach((it, at) => { it.width = Math.floor((spare * wishes[at]) / sum); });
     for (const it of answers) columns.push({ one: it, width: wide(it) });
-    const width = label + columns.reduce((total, it) => total + it.width, 0);
+    const width = label + seen + columns.reduce((total, it) => total + it.width, 0);
     if (width < room && columns.length) { // the wider texts take what is left
       const long = columns.filter((it) => it.texts || it.one.kind === "text" || it.one.kind === "list");
       const takers = long.length ? long : columns;
       takers.forEach((it) => { it.width += Math.floor((room - width) / takers.length); });
     }
-    S.sheet = columns;
+    S.sheet = columns = [...media.map((it) => ({ one: it, width: widthOf(it) })), ...columns];
     S.label = label;
-    S.shown = (narrow ? texts : shown).length + answers.length;
+    S.shown = (narrow ? texts : shown).length + media.length + answers.length;
     S.width = label + columns.reduce((total, it) => total + it.width, 0);
   }
 
@@ -208,7 +212,8 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   const nothing = () => h("span", { class: "muted" }, "–", unseen("missing"));
 
-  function cell(it, value, full) {
+  function cell(it, value, full, at) {
+    if (it.kind === "media") return value === null ? nothing() : pictures.small(at, it.name);
     if (value === null || value === undefined) return nothing();
     if (typeof value === "boolean")
       return h("span", { class: value ? "yes" : "muted" }, value ? icon("check", 10) : "–", unseen(String(value)));
@@ -277,7 +282,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const value = (name) => line.cells[S.look.names.indexOf(name)];
     const whole = (it) => full ? (full.texts.concat(full.parsed, full.inputs).find(([name]) => name === it.name)?.[1] ?? value(it.name)) : value(it.name);
     const cells = S.sheet.map(({ one, texts }) => one
-      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, signed(line.said[one.name], cell(one, whole(one), full)))
+      ? h("td", { class: `${classOf(one)}${line.said[one.name] ? " said" : ""}`, data: { field: one.name } }, signed(line.said[one.name], cell(one, whole(one), full, line.at)))
       : h("td", { class: "stack" }, texts.map((it) => h("span", { class: full ? "" : "one", data: { field: it.name } }, full ? cell(it, whole(it), true) : marked(value(it.name) ?? "–", hits(value(it.name) ?? "", S.needle))))));
     return h("tr", { class: `${on ? "on" : ""}${full ? " tall" : ""}`, data: { row: line.at, place }, "aria-rowindex": place + 2, "aria-current": on ? "true" : null },
       h("th", { scope: "row", class: "pos" }, h("button", { type: "button", tabindex: -1, "data-key": `row ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => openAt(place) }, line.label.join(" · "))), cells);
@@ -612,7 +617,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     }), { "data-key": `export ${kind}`, "aria-label": `export these rows as ${name}` });
     const key = (name) => h("kbd", {}, name);
     redraw(root, foot, h("span", { class: "range" }, text), h("span", { class: "spacer" }), write("csv", "CSV"), write("parquet", "Parquet"),
-      h("span", { class: "keys" }, h("span", {}, key("j"), " ", key("k"), " row"), h("span", {}, key("Enter"), " open"), h("span", {}, key("/"), " find"), S.state.can_correct ? h("span", {}, key("e"), " edit") : null, h("span", {}, key("Esc"), " close")));
+      h("span", { class: "keys" }, h("span", {}, key("j"), " ", key("k"), " row"), h("span", {}, key("Enter"), " open"), h("span", {}, key("/"), " find"), media() ? h("span", {}, key("v"), " picture") : null, S.state.can_correct ? h("span", {}, key("e"), " edit") : null, h("span", {}, key("Esc"), " close")));
   }
 
   // -- rows that failed
@@ -632,12 +637,14 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     const what = `${count(it.rows)} failed ${it.rows === 1 ? "row" : "rows"}${it.kept ? ", kept in view" : ""}`;
     const kinds = it.kinds.length > 1 ? it.kinds.map(([kind, rows]) => h("button", { type: "button", class: "kind-of", "aria-pressed": String(S.kind === kind), "data-key": `kind ${kind}`,
       onclick: () => showFailed(S.kind === kind ? "" : kind, 20) }, `${kind} ${count(rows)}`)) : null;
-    const texts = named().filter((each) => each.role === "text");
+    const seen = named().filter((each) => each.kind === "media"), texts = named().filter((each) => each.role === "text" && each.kind !== "media");
+    const shown = (line) => [seen.map((each) => h("span", { class: "seen", data: { field: each.name } }, pictures.small(line.at, each.name))),
+      texts.length ? h("span", { class: "one", dir: "auto" }, String(text(line))) : null];
     const text = (line) => { const at = texts.length ? S.look.names.indexOf(texts[0].name) : -1; return at < 0 ? "" : line.cells[at] ?? "–"; };
-    const rows = S.hidden ? null : h("table", { class: "rows", "aria-label": "failed rows" }, h("colgroup", {}, h("col", { style: { width: `${S.label}px` } }), h("col", { style: { width: texts.length ? "38%" : "0" } }), h("col")),
+    const rows = S.hidden ? null : h("table", { class: "rows", "aria-label": "failed rows" }, h("colgroup", {}, h("col", { style: { width: `${S.label}px` } }), h("col", { style: { width: texts.length || seen.length ? "38%" : "0" } }), h("col")),
       h("tbody", {}, it.lines.map((line) => h("tr", { class: `fail${S.open?.at === line.at ? " on" : ""}`, data: { row: line.at } },
         h("th", { scope: "row", class: "pos" }, h("button", { type: "button", "data-key": `failed ${line.at}`, "aria-label": `open row ${line.label.join(" ")}`, onclick: () => open(line.at, null) }, line.label.join(" · "))),
-        h("td", { data: texts.length ? { field: texts[0].name } : {} }, h("span", { class: "one", dir: "auto" }, String(text(line)))),
+        h("td", { data: texts.length ? { field: texts[0].name } : {} }, shown(line)),
         h("td", { class: "why" }, h("span", { class: "one", title: line.why }, h("span", { class: "sign" }, icon("close")), unseen("failed: "), h("b", {}, line.why.split(": ")[0]), line.why.includes(": ") ? `: ${line.why.slice(line.why.indexOf(": ") + 2)}` : "", Object.keys(line.said).length ? h("span", { class: "muted" }, " · filled in") : null)))))); 
     const rest = it.shown - it.lines.length;
     redraw(root, failed, h("div", { class: "bar" }, h("span", {}, what), link(S.hidden ? "Show" : "Hide", () => { S.hidden = !S.hidden; drawFailed(); }, { "data-key": "hide failed", "aria-label": `${S.hidden ? "show" : "hide"} failed rows` }), kinds,
@@ -704,13 +711,32 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
 
   const formOf = (it, name) => it.forms.find((form) => form.name === name);
 
+  /** The rows of the data that an answer about a group names, each to be opened. */
+  function cited(it) {
+    if (!it.cited.length) return null;
+    const first = (text) => text.split("\n")[0];
+    return [h("p", { class: "label" }, `rows it rests on: ${count(it.cited.length)}`), h("div", { class: "cited" }, it.cited.map((row) =>
+      h("details", { data: { cited: row.position } }, h("summary", { dir: "auto" }, h("b", {}, row.label || `row ${count(row.position)}`), " ", h("span", { class: "muted" }, first(row.text))),
+        h("div", { class: "text" }, prose(row.text, hits(row.text, S.needle))))))];
+  }
+
+  function openCited(number) {
+    const row = pane.querySelector(`[data-cited="${number}"]`) ?? body.querySelector(`[data-cited="${number}"]`);
+    if (!row) return;
+    row.open = true;
+    row.scrollIntoView({ block: "nearest" });
+    row.querySelector("summary").focus();
+  }
+
+  const linked = (value) => h("ul", { class: "list-value" }, value.map((item) => h("li", {}, link(item, () => openCited(Number(item)), { "aria-label": `row ${item}` }))));
+
   /** A field of the row in full: its value, what was said of it, and the way to correct it. */
   function field(it, name, value) {
     const form = column(name)?.role === "answer" ? formOf(it, name) : null;
     const named = h("span", { class: "name", dir: "auto" }, name);
     if (form && S.edit?.name === name && S.edit.at === it.position) return h("li", { class: "editing", data: { field: name } }, named, editor(form));
     const said = form?.label;
-    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null),
+    return h("li", { data: { field: name } }, named, h("div", { class: "value" }, it.citing.includes(name) && Array.isArray(value) && value.length ? linked(value) : fieldValue(column(name), value), said ? whatWasSaid(it, form, said) : null, quotesOf(it.evidence.find((each) => each.field === name), toQuote)),
       form ? h("button", { type: "button", class: "link edit", "data-key": `edit ${name}`, "aria-label": `edit ${name}`, onclick: () => edit(name) }, icon("pen", 9), "edit") : null);
   }
 
@@ -811,14 +837,19 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     pane.querySelector(".editing [data-key=control]")?.focus();
   }
 
-  /** The texts of a row. `spans` of a text are where a quote would be marked. */
+  const toQuote = pointing(pane, {
+    fieldOf: (name) => [...pane.querySelectorAll(".fields > li")].find((it) => it.dataset.field === name),
+    chosen: (name) => [...pane.querySelectorAll(".fields > li")].find((it) => it.dataset.field === name)?.scrollIntoView({ block: "nearest" }),
+  });
+
+  /** The texts of a row, with what the search finds in them and the quotes of its fields. */
   function textTab(it) {
-    const spans = (text) => hits(text, S.needle);
+    const spans = (name, text) => [...quoteSpans(it.marks[name]), ...hits(text, S.needle)];
     const fields = (pairs, label) => pairs.length ? h("ul", { class: "fields", "aria-label": label }, pairs.map(([name, value]) => field(it, name, value))) : null;
     const lacking = it.parsed.length ? [] : it.forms.map((form) => [form.name, null]); // of a row without an answer
     return [it.error ? h("p", { class: "error" }, h("span", { class: "sign" }, icon("close")), it.error) : null,
-      it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(text))) : nothing()]),
-      fields([...it.parsed, ...lacking], "answer"), fields(it.inputs, "other columns"),
+      it.texts.map(([name, text]) => [h("p", { class: "label" }, name), text && column(name)?.kind === "media" ? [pictures.large(it.position, name), h("p", { class: "small muted names", dir: "auto" }, text)] : text ? h("div", { class: "text", data: { field: name } }, prose(text, spans(name, text))) : nothing()]),
+      fields([...it.parsed, ...lacking], "answer"), cited(it), fields(it.inputs, "other columns"),
       it.note && !it.texts.length ? h("p", { class: "small muted" }, it.note) : null,
       it.facts.length ? h("p", { class: "small muted facts-line" }, it.facts.join(" · ")) : null];
   }
@@ -873,6 +904,12 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   // -- what happens
 
   const page = () => Math.max(1, Math.floor(scroller.view / ROW) - 1);
+  const media = () => S.state.columns.find((it) => it.kind === "media");
+  function openPicture() {
+    const it = media(), at = S.open?.at ?? S.lines.get(S.cursor)?.at;
+    if (!it || at === undefined) return false;
+    pictures.open(at, it.name);
+  }
   const escape = () => { if (S.edit) back(); else if (S.choosing) { S.choosing = false; drawTools(); drawChooser(); } else if (S.open) close(); else return false; return true; };
   const ready = (work) => (event) => (S.look ? work(event) : false);
   let editing = null; // until the editor is there
@@ -885,6 +922,7 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
     Enter: ready(then(() => { if (S.edit) save(); else if (S.cursor >= 0) openAt(S.cursor); })), Escape: ready(escape),
     " ": (event) => (inChoices(event) ? moveChoice(0) : false),
     "/": ready(() => { findInput.focus(); findInput.select(); }), n: ready(() => find(1)), N: ready(() => find(-1)),
+    v: ready(openPicture),
     x: ready(() => { const line = S.lines.get(S.cursor); if (line) expand(line.at, S.cursor); }),
   };
   for (const each of "123456789") known[each] = then(digit);
@@ -948,5 +986,5 @@ export default view("ondine-results", ({ root, model, kernel, note }) => {
   start();
   model.on("change:state", start);
   resized.observe(root);
-  return () => { resized.disconnect(); model.off("change:state", start); clearTimeout(typing); };
+  return () => { pictures.close(); resized.disconnect(); model.off("change:state", start); clearTimeout(typing); };
 });

@@ -11,6 +11,7 @@ function draw({ root, model, kernel, note }) {
   let active = firstField(state);
   let wrong = null;
   let busy = false;
+  const pictures = new Pictures({ root, kernel, note });
   const waiting = []; // keys that came while the kernel answers: none is lost
   const drafts = new Map(); // what is entered, by position
   const details = new Map();
@@ -111,10 +112,21 @@ function draw({ root, model, kernel, note }) {
   const leave = () => { root.focus({ preventScroll: true }); };
   const toNote = () => { const it = box.querySelector("[data-key=note]"); it?.focus(); };
 
-  const known = { Enter: accept, s: skip, u: undo, j: move(1), k: move(-1), "/": toNote, Tab: tabKey,
+  const openPicture = () => {
+    const it = row()?.texts.find((each) => each.media);
+    if (!it) return false;
+    pictures.open(row().position, it.name);
+  };
+  const known = { v: openPicture, Enter: accept, s: skip, u: undo, j: move(1), k: move(-1), "/": toNote, Tab: tabKey,
     ArrowRight: arrow(1), ArrowDown: arrow(1), ArrowLeft: arrow(-1), ArrowUp: arrow(-1), " ": () => {} };
   for (const each of "123456789") known[each] = digit;
   keys(root, known, { Enter: accept, Escape: leave });
+
+  const toQuote = pointing(box, {
+    fieldOf: (name) => [...box.querySelectorAll(".form .q")].find((it) => it.dataset.field === name),
+    near: (quote) => quote.closest(".pane"),
+    chosen: (name) => { const at = state.fields.findIndex((it) => it.name === name); if (state.fields[at]?.judged) focusField(at); },
+  });
 
   // -- what shows
 
@@ -180,7 +192,8 @@ function draw({ root, model, kernel, note }) {
   function pane(now) {
     if (tab === "Text")
       return now.texts.map((it) => [now.texts.length > 1 && h("p", { class: "label" }, it.name),
-        h("div", { class: "text", data: { column: it.name } }, it.text ? prose(it.text) : h("p", { class: "muted" }, "empty"))]);
+        it.media ? [pictures.large(now.position, it.name), h("p", { class: "small muted names", dir: "auto" }, it.text, " ", h("kbd", { "aria-hidden": "true" }, "v"), " opens it")]
+          : h("div", { class: "text", data: { column: it.name } }, it.text ? prose(it.text, quoteSpans(it.marks)) : h("p", { class: "muted" }, "empty"))]);
     if (tab.startsWith("Other"))
       return now.others.map((it) => [h("p", { class: "label" }, it.name), h("div", { class: "text" }, it.text ? prose(it.text) : h("p", { class: "muted" }, "empty"))]);
     const found = details.get(now.position);
@@ -223,6 +236,7 @@ function draw({ root, model, kernel, note }) {
       h("p", { class: "name" }, field.name,
         h("span", { class: "hint" }, hint && [h("kbd", {}, hint), more, " choose, "], h("kbd", {}, "Tab"), " next field")),
       field.control === "choices" ? choices(field, at, value) : entry(field, value),
+      quotesOf(row().evidence.find((each) => each.field === field.name), toQuote),
       wrong?.field === field.name && h("p", { class: "bad small", role: "alert" }, wrong.text));
   }
 
@@ -299,7 +313,7 @@ function draw({ root, model, kernel, note }) {
   const renew = () => { if (!busy) take(model.get("state"), { focus: false }); };
   model.on("change:state", renew);
   show();
-  return () => model.off("change:state", renew);
+  return () => { pictures.close(); model.off("change:state", renew); };
 }
 
 /** The fields that are judged, by place. */

@@ -176,7 +176,7 @@ function marked(text, spans = [], start = 0, end = text.length) {
     let node = document.createTextNode(text.slice(from, to));
     for (const it of spans) {
       if (it.start > from || it.end < to) continue;
-      node = h(it.kind === "hit" ? "mark" : "span", { class: it.kind }, node);
+      node = h(it.kind === "hit" ? "mark" : "span", { class: it.kind, data: it.data, title: it.title }, node);
       if (it.label && it.end === to) node.append(h("sup", {}, it.label));
     }
     nodes.push(node);
@@ -265,6 +265,68 @@ function markdown(text, spans = []) {
     }
   }
   return blocks;
+}
+
+/** Where the quotes of fields stand in a text, as spans for `marked`. */
+function quoteSpans(marks) {
+  return (marks ?? []).map((it) => ({ start: it.start, end: it.end, kind: `ev ev${1 + ((it.sign - 1) % 6)} ${it.match}`,
+    label: String(it.sign), title: `${it.field}: ${it.match}`, data: { evidence: it.field, quote: it.quote } }));
+}
+
+const DOUBT = { approximate: "may say something else", missing: "not in the text" };
+
+/** What a value rests on: its sign, each quote with how it matches; a click on one shows it. */
+function quotesOf(told, go) {
+  if (!told?.quotes.length) return null;
+  return h("ul", { class: "quotes", "aria-label": `evidence of ${told.field}` }, told.quotes.map((it, at) => {
+    const doubt = DOUBT[it.match];
+    const of = told.quotes.length > 1 && it.of ? [h("span", { class: "muted", dir: "auto" }, it.of), " "] : null;
+    const words = [h("span", { class: doubt ? "match warn" : "match muted" }, doubt ? `${it.match}: ${doubt}` : it.match)];
+    if (!it.text) return h("li", { data: { match: it.match } }, of, words);
+    return h("li", { data: { match: it.match } }, of, h("button", { type: "button", class: `quote ev ev${1 + ((told.sign - 1) % 6)}`, dir: "auto", title: "show it in the text",
+      data: { key: `quote ${told.field} ${at}`, quotes: told.field, quote: at }, onclick: () => go(told.field, at) }, it.text, h("sup", {}, String(told.sign))), " ", words);
+  }));
+}
+
+/** Lets fields and quotes point at each other in `box`: `fieldOf(name)` is a field's element, `near`
+    tells that the text scrolls by itself, so that what a pointed-at field rests on comes into view. */
+function pointing(box, { fieldOf, near = () => null, chosen }) {
+  const quotes = (name) => [...box.querySelectorAll("[data-evidence]")].filter((it) => it.dataset.evidence === name);
+  let shown = null;
+  const light = (name) => {
+    if (name === shown && (!name || box.querySelector(".lit"))) return; // a redraw puts it out
+    shown = name;
+    for (const it of box.querySelectorAll(".lit")) it.classList.remove("lit");
+    if (!name) return;
+    for (const it of quotes(name)) it.classList.add("lit");
+    fieldOf(name)?.classList.add("lit");
+    const [first] = quotes(name), pane = first && near(first);
+    if (pane) {
+      const at = first.getBoundingClientRect(), of = pane.getBoundingClientRect();
+      if (at.top < of.top || at.bottom > of.bottom) pane.scrollTop += at.top - of.top - of.height / 3;
+    }
+  };
+  const named = (event) => {
+    const quote = event.target.closest?.("[data-evidence]");
+    if (quote) return quote.dataset.evidence;
+    const field = event.target.closest?.("[data-field]");
+    return field && fieldOf(field.dataset.field) === field ? field.dataset.field : null;
+  };
+  const over = (event) => light(named(event));
+  box.addEventListener("pointerover", over);
+  box.addEventListener("pointerleave", () => light(null));
+  box.addEventListener("focusin", over);
+  box.addEventListener("click", (event) => {
+    const quote = event.target.closest?.("[data-evidence]");
+    if (!quote || String(box.ownerDocument.getSelection?.() ?? "")) return;
+    light(quote.dataset.evidence);
+    chosen(quote.dataset.evidence);
+  });
+  return (name, at) => {
+    light(name);
+    const found = quotes(name);
+    (found.find((it) => it.dataset.quote === String(at)) ?? found[0])?.scrollIntoView({ block: "center" });
+  };
 }
 
 /** A text as it was written, in paragraphs, with marks. */

@@ -22,6 +22,7 @@ function draw({ root, model, kernel, note }) {
   let sorted = { by: "number", down: true };
   let rows = state.rows, active = -1;
   const opened = new Map(); // rows that are open in full, by position
+  const pictures = new Pictures({ root, kernel, note });
   let noting = 0, codeShown = false, message = state.message;
 
   // -- the form
@@ -453,9 +454,9 @@ function draw({ root, model, kernel, note }) {
       it.remarks.map((text) => h("p", { class: "small remark" }, h("bdi", {}, text))),
       keyed.length > 0 && h("p", { class: "keys" }, it.labelable.length > 1 ? h("label", {}, "keys label ", h("select", { "aria-label": "field that keys label", "data-key": "field",
         onchange: (event) => marked(kernel.ask("field", { name: event.target.value })) }, it.labelable.map((name) => h("option", { value: name, selected: name === it.field }, name)))) : h("span", {}, `keys label ${it.field}:`),
-        keyed.map((name, at) => h("span", {}, h("kbd", {}, String(at + 1)), ` ${name}`)), h("span", {}, h("kbd", {}, "u"), " take back"), h("span", {}, h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move"), h("span", {}, h("kbd", {}, "Enter"), " read in full")),
+        keyed.map((name, at) => h("span", {}, h("kbd", {}, String(at + 1)), ` ${name}`)), h("span", {}, h("kbd", {}, "u"), " take back"), h("span", {}, h("kbd", {}, "j"), " ", h("kbd", {}, "k"), " move"), h("span", {}, h("kbd", {}, "Enter"), " read in full"), it.media.length > 0 && h("span", {}, h("kbd", {}, "v"), " picture")),
       h("div", { class: "saids" }, h("table", { class: "grid said", "data-busy": it.running ? "true" : "false" },
-        h("thead", {}, h("tr", {}, h("th", { class: "pos" }, "row"), h("th", {}, it.texts.join(" · ")), h("th", { class: "lb" }, "label"), h("th", { class: "ans" }, it.fields.join(" · ")))),
+        h("thead", {}, h("tr", {}, h("th", { class: "pos" }, "row"), h("th", {}, [...it.media, ...it.texts].join(" · ")), h("th", { class: "lb" }, "label"), h("th", { class: "ans" }, it.fields.join(" · ")))),
         h("tbody", {}, rows.lines.map(rowOf)))));
     drawStale();
   }
@@ -464,7 +465,8 @@ function draw({ root, model, kernel, note }) {
     const made = h("tr", { "data-row": line.position, "data-key": `row-${line.position}`, class: at === active ? "active" : undefined, "aria-selected": at === active || undefined,
       onclick: (event) => { if (event.target.closest("button, a, input, select")) return; move(at); toggle(at); } },
       h("th", { class: "pos", scope: "row" }, line.name),
-      h("td", {}, h("span", { class: rest.length ? "one" : "two", dir: "auto" }, first), rest.map((text) => h("span", { class: "one muted", dir: "auto" }, text))),
+      h("td", {}, h("span", { class: "seen" }, rows.head.media.map((name) => pictures.small(line.position, name))),
+        first !== undefined && h("span", { class: rest.length ? "one" : "two", dir: "auto" }, first), rest.map((text) => h("span", { class: "one muted", dir: "auto" }, text))),
       h("td", { class: "lb", "data-field": "label" }, line.label && tag(line.label)),
       answerCell(line));
     const whole = opened.get(line.position);
@@ -482,7 +484,7 @@ function draw({ root, model, kernel, note }) {
   }
   function wholeOf(it) {
     const part = (name, text) => h("div", {}, h("p", { class: "label" }, name), h("pre", { class: "raw", dir: "auto" }, text));
-    return h("div", { class: "in-full" }, part("prompt", it.prompt || "(nothing to ask)"),
+    return h("div", { class: "in-full" }, rows.head.media.map((name) => h("div", {}, h("p", { class: "label" }, name), pictures.large(it.position, name))), part("prompt", it.prompt || "(nothing to ask)"),
       it.reason && part("why it failed", it.reason), it.answer.map(({ name, text }) => part(name, text)),
       it.facts && h("p", { class: "small muted" }, it.facts));
   }
@@ -511,7 +513,7 @@ function draw({ root, model, kernel, note }) {
   }
   const mark = (event) => { if (active >= 0 && rows) marked(kernel.ask("label", { position: rows.lines[active].position, choice: Number(event.key) - 1 })); };
   const known = { j: () => move(active + 1), k: () => move(active - 1), ArrowDown: () => move(active + 1), ArrowUp: () => move(active - 1),
-    Enter: () => active >= 0 && toggle(active), u: () => marked(kernel.ask("undo")) };
+    Enter: () => active >= 0 && toggle(active), v: () => (active >= 0 && rows.head.media.length ? pictures.open(rows.lines[active].position, rows.head.media[0]) : false), u: () => marked(kernel.ask("undo")) };
   for (const each of "123456789") known[each] = mark;
   keys(root, known);
   // These two would run the notebook's cell: they are the bench's, wherever its focus is.
@@ -575,7 +577,7 @@ function draw({ root, model, kernel, note }) {
   refresh();
   // After a reload of the page the model has what was sent last: what was typed since is asked for.
   kernel.ask("now").then((now) => { if (now && !pending && !sending) { turn = -1; take(now); } }).catch(() => {});
-  return () => { inner?.end(); model.off("change:state", onState); };
+  return () => { pictures.close(); inner?.end(); model.off("change:state", onState); };
 }
 
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);

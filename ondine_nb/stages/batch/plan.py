@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from ..errors import (
+from ...errors import (
     BatchExpiredError,
     BatchResultMissingError,
     BudgetExceededError,
@@ -20,11 +20,11 @@ from ..errors import (
     RowError,
     RunError,
 )
-from ..journal import ENDED, BatchRecord
-from ..models import NO_USAGE, ZERO, Prompt
-from ..orchestration import ExecutionContext, Row
-from ..providers import BatchApi, BatchResult, ModelPrice
-from ..sending import (
+from ...journal import ENDED, BatchRecord
+from ...models import NO_USAGE, ZERO, Prompt
+from ...orchestration import ExecutionContext, Row
+from ...providers import BatchApi, BatchResult, ModelPrice
+from ...sending import (
     AnswerShare,
     Endpoint,
     Question,
@@ -33,7 +33,8 @@ from ..sending import (
     body_bytes,
     in_media_thread,
 )
-from .batch_job import (
+from ..plan import Asked, Plan
+from .job import (
     Batch,
     BatchedQuestion,
     BatchJob,
@@ -42,7 +43,6 @@ from .batch_job import (
     error_of,
     left_behind,
 )
-from .plan import Asked, Plan
 
 __all__ = ["PACE", "Batches"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from ..errors import (
+from ...errors import (
     BatchCanceledError,
     BatchErroredError,
     BatchExpiredError,
@@ -22,11 +22,11 @@ from ..errors import (
     RowError,
     TransientError,
 )
-from ..journal import CREATED, ENDED, BatchRecord, Journal
-from ..models import ZERO, Prompt
-from ..orchestration import ExecutionContext, Row
-from ..providers import BatchApi, BatchResult, ServerBatch
-from ..sending import Backoff, ConcurrencyLimit, Question, Reservation
+from ...journal import CREATED, ENDED, BatchRecord, Journal
+from ...models import ZERO, Prompt
+from ...orchestration import ExecutionContext, Row
+from ...providers import BatchApi, BatchResult, ServerBatch
+from ...sending import Backoff, ConcurrencyLimit, Question, Reservation
 
 __all__ = [
     "Batch",
