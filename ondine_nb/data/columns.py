@@ -397,10 +397,14 @@ def holds(kind: Kind, other: Kind) -> bool:
     return bool(_read_as(merged(kind, other)) == kind)
 
 
+_LARGE_GRID = 256  # numbers
+
+
 def plain(value: Any) -> Any:
     """What numpy, pandas and pyarrow put into cells, however deep, as Python's own.
 
-    A missing value of any sort is None.
+    A missing value of any sort is None. A large grid of numbers, such as a photo's pixels, stays an
+    array: millions of objects would be made of it on the loop. Its text is the same.
     """
     kind = type(value)
     if kind in (str, int, bool) or value is None:
@@ -411,7 +415,10 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, memoryview):
         return bytes(value)
-    if isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
+    ndim = getattr(value, "ndim", 0)
+    if ndim >= 2 and value.size > _LARGE_GRID and value.dtype.kind in "buif":
+        return value
+    if isinstance(value, (list, tuple)) or ndim:
         return [plain(item) for item in value]
     return _plain_scalar(value)
 

@@ -23,6 +23,7 @@ from polars.testing import assert_frame_equal
 from ondine_nb.data.columns import Column
 from ondine_nb.data.frames import frames_in, records_frame, wrap
 from ondine_nb.errors import ColumnError, ConfigurationError
+from ondine_nb.prompts import as_text
 
 KINDS = ["pandas", "polars"]
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -637,3 +638,11 @@ def test_a_pandas_series_is_aligned_by_index_where_that_tells_more_than_position
         frame.align(pd.Series(["x", "y"]))
     doubled = wrap(pd.DataFrame({"a": [1, 2, 3]}, index=[10, 10, 30]))
     assert doubled.align(pd.Series(["x", "y", "z"], index=[30, 20, 10])) == ["x", "y", "z"]
+
+
+def test_a_large_grid_stays_an_array_with_the_text_that_its_lists_have() -> None:
+    grid = np.arange(400, dtype=np.float32).reshape(20, 20) / 10
+    (cell,) = cells(pd.DataFrame({"a": [grid]}), "a")
+    small = [[float(str(number)) for number in row] for row in grid]
+    assert cell is grid
+    assert as_text(cell) == as_text(small)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -51,11 +52,25 @@ def kinds(run: Run) -> list[str]:
     return list(run.errors["error_type"])
 
 
+class Figure:
+    """Draws itself as matplotlib's does, and is known by the same name."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def savefig(self, target: Any, *, format: str, metadata: dict[str, Any]) -> None:
+        assert (format, metadata) == ("png", {"Software": None})
+        target.write(self._content)
+
+
+Figure.__module__ = "matplotlib.figure"
+
+
 # -- values, frames, ways to run
 
 
 @pytest.mark.parametrize("frame", [pl.DataFrame, pd.DataFrame])
-@pytest.mark.parametrize("form", ["path", "Path", "bytes", "image"])
+@pytest.mark.parametrize("form", ["path", "Path", "bytes", "image", "array", "figure"])
 def test_each_answer_is_that_of_its_own_picture(
     sees: MessagesServer, photos: list[str], frame: Callable[..., Any], form: str
 ) -> None:
@@ -64,8 +79,10 @@ def test_each_answer_is_that_of_its_own_picture(
         "Path": Path,
         "bytes": lambda path: Path(path).read_bytes(),
         "image": lambda path: Image.open(path).copy(),
+        "array": lambda path: np.asarray(Image.open(path)),
+        "figure": lambda path: Figure(Path(path).read_bytes()),
     }
-    if frame is pl.DataFrame and form in ("Path", "image"):
+    if frame is pl.DataFrame and form not in ("path", "bytes"):
         data = pl.DataFrame({"photo": pl.Series(map(make[form], photos), dtype=pl.Object)})
     else:
         data = frame({"photo": [make[form](path) for path in photos]})

@@ -305,7 +305,7 @@ def _items(value: Any) -> Iterator[Any]:
     """The single values of a cell: a list's, or the value itself."""
     if hasattr(value, "as_py"):  # a pyarrow scalar
         value = value.as_py()
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not _is_grid(value):
         for item in value:
             yield from _items(item)
     elif _is_objects(value):
@@ -313,6 +313,15 @@ def _items(value: Any) -> Iterator[Any]:
             yield from _items(item)
     else:
         yield value
+
+
+def _is_grid(value: Any) -> bool:
+    """Whether these are rows of pixels, as lists: of numbers, or of lists of up to 4 of them."""
+    first = value[0] if value else None
+    pixel = first[0] if isinstance(first, list | tuple) and first else None
+    if isinstance(pixel, list | tuple):
+        return 1 <= len(pixel) <= 4 and isinstance(pixel[0], int | float)
+    return isinstance(pixel, int | float)
 
 
 def _is_objects(value: Any) -> bool:
@@ -432,7 +441,11 @@ def _drawn(value: Any) -> _Origin | None:
         return _pixels(lambda: value)
     if _is_of(value, "matplotlib.figure", "Figure"):
         return _held(_figure(value))
-    if hasattr(value, "__array_interface__") or hasattr(value, "__array__"):
+    if (
+        hasattr(value, "__array_interface__")
+        or hasattr(value, "__array__")
+        or (isinstance(value, list | tuple) and _is_grid(value))
+    ):
         return _pixels(lambda: _image_of(value))
     return None
 
@@ -490,7 +503,10 @@ def _image_of(value: Any) -> Any:
         raise MediaError(
             "an array of pixels needs Pillow: pip install 'ondine-nb[media]'"
         ) from None
-    pixels = numpy.asarray(value)
+    try:
+        pixels = numpy.asarray(value)
+    except ValueError:
+        raise MediaError("rows of pixels of different lengths are no picture") from None
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
