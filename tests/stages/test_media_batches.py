@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ondine_nb.stages.batch_job import BatchPolicy
 from PIL import Image
 
 from ondine_nb.providers import BatchLimits
@@ -19,7 +20,6 @@ from ondine_nb.providers.anthropic.batches import MessageBatches
 from ondine_nb.providers.openai.batches import ChatBatches
 from ondine_nb.stages import batch as batching
 from ondine_nb.stages.batch import Batches
-from ondine_nb.stages.batch_job import BatchPolicy
 from tests.asking import CHAT, MESSAGES, Api, Asker
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules
