@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, nearest
@@ -545,6 +546,7 @@ class Conflict:
             )
 
 
+@cache
 def _side(text: str) -> tuple[str, str]:
     flag, _, value = text.partition(" ")
     return next(name for name, each in OPTIONS.items() if flag in each.flags), value
