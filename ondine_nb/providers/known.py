@@ -31,7 +31,8 @@ class KnownProvider:
     `max_tokens` is how the limit of an answer is called on the wire. `structured` tells whether a
     schema is enforced (None: it depends on the model or server, so it is found out), `cache` how a
     prompt's beginning is cached: `marked` by us, `automatic`, or "" where nothing is known of it.
-    `batches` says whether `--batch` can be used: with others it hasn't been tried. `prices` is the
+    `documents` says that PDFs go beside pictures where a model sees. `batches` says whether
+    `--batch` can be used: with others it hasn't been tried. `prices` is the
     provider's id in `genai-prices`, "" where that has none. `extra` is the extra of this package
     that it needs, `client` the class of the Anthropic SDK that reaches it where that isn't the
     usual one. `local` servers answer on this machine, mostly without a key.
@@ -47,6 +48,7 @@ class KnownProvider:
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     structured: bool | None = None
     cache: Literal["marked", "automatic", ""] = ""
+    documents: bool = False
     batches: bool = False
     prices: str = ""
     extra: str = ""
@@ -104,6 +106,7 @@ def _cloud(name: str, title: str, client: str, **known: object) -> KnownProvider
         wire="messages",
         client=client,
         cache="marked",
+        documents=True,
         **known,  # type: ignore[arg-type]
     )
 
@@ -119,6 +122,7 @@ _ROWS = (
         keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
         structured=True,
         cache="marked",
+        documents=True,
         batches=True,
         prices="anthropic",
     ),
@@ -131,6 +135,7 @@ _ROWS = (
         max_tokens=_NEW,
         structured=True,
         cache="automatic",
+        documents=True,
         batches=True,
         prices="openai",
     ),
@@ -143,6 +148,7 @@ _ROWS = (
         max_tokens=_NEW,
         structured=True,
         cache="automatic",
+        documents=True,
         prices="azure",
     ),
     KnownProvider(
@@ -160,6 +166,7 @@ _ROWS = (
         "OpenRouter",
         "https://openrouter.ai/api/v1",
         "OPENROUTER_API_KEY",
+        documents=True,
         prices="openrouter",
     ),
     _chat(

@@ -115,17 +115,25 @@ def libraries() -> str:
 def providers() -> str:
     """What is known of each provider that a model's prefix can name."""
     lines = [
-        "| `-m` | who answers | key, and what else it needs | schema | cache | `--batch` | price |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| `-m` | who answers | key, and what else it needs | schema | images | cache | `--batch` | "
+        "price |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in KNOWN.values():
         name = "MODEL" if row.name == "anthropic" else f"{row.name}:MODEL"
         name = row.name if row.name == "local" else name
         schema = {True: "yes", False: "no", None: "by model"}[row.structured]
         batches = "yes" if row.batches else ""
-        cells = [_needed(row), schema, row.cache, batches, _price(row)]
+        cells = [_needed(row), schema, _images(row), row.cache, batches, _price(row)]
         lines.append(f"| `{name}` | {row.title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _images(row: KnownProvider) -> str:
+    if row.name == "local":
+        return "no"
+    sees = "yes" if row.wire == "messages" else "by model"
+    return f"{sees}, PDFs too" if row.documents else sees
 
 
 def _needed(row: KnownProvider) -> str:

@@ -67,10 +67,11 @@ _FORMAT_TOKENS, _FRAME_BYTES = 512, 256
 _MAY_NOT_REASON = re.compile(r"gpt-5\.\d+(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS_LITTLE = re.compile(r"gpt-5(-mini|-nano)?(-\d{4}-\d\d-\d\d)?")
 _REASONS = re.compile(r"o[134](-mini|-pro)?(-\d{4}-\d\d-\d\d)?|gpt-5(\.\d+)?-pro.*")
-_TAKE_DOCUMENTS = ("openai", "azure", "openrouter", "chat")  # of the last nothing is known
 _REASONING_MAX_TOKENS = 8_192  # `max_tokens` where none are given: thinking counts in it
 # A server of which nothing is known but that it is one of Chat Completions.
-_UNKNOWN = KnownProvider(name="chat", title="Chat Completions", wire="chat", extra="openai")
+_UNKNOWN = KnownProvider(
+    name="chat", title="Chat Completions", wire="chat", documents=True, extra="openai"
+)
 _Got: TypeAlias = tuple[bytes, Mapping[str, str]]  # an answer's body and its headers
 
 
@@ -164,8 +165,8 @@ class OpenAIProvider:
     @property
     def parts(self) -> frozenset[str]:
         """What is known to be taken: pictures, where the model has eyes; PDFs by few."""
-        documents = self.row.name in _TAKE_DOCUMENTS
-        return frozenset({"text", "image", "document"} if documents else {"text", "image"})
+        known = {"text", "image", "document"} if self.row.documents else {"text", "image"}
+        return frozenset(known)
 
     @property
     def fetches(self) -> frozenset[str]:
