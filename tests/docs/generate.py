@@ -115,8 +115,8 @@ def libraries() -> str:
 def providers() -> str:
     """What is known of each provider that a model's prefix can name."""
     lines = [
-        "| `-m` | who answers | key, and what else it needs | schema | images | cache | `--batch` | "
-        "price |",
+        "| `-m` | who answers | key, and what else it needs | schema | images | cache "
+        "| `--batch` | price |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in KNOWN.values():
