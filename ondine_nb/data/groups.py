@@ -78,7 +78,7 @@ class _NoColumns(Frame):
 
     def __init__(self, frame: Frame, rows: int) -> None:
         self.kind = frame.kind  # type: ignore[misc]  # as the frame's, whichever that is
-        self.name = frame.name
+        self.name: str = frame.name
         self.columns: tuple[str, ...] = ()
         self._slots: dict[str, int] = {}
         self._of, self._rows = frame, rows

@@ -41,7 +41,7 @@ class BytesInFlight:
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most = most
-        self.taken = 0
+        self.taken: int = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def load(self, request: Request) -> None:

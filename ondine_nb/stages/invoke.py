@@ -35,7 +35,7 @@ class InvokeStage(RowStage):
     ) -> None:
         super().__init__("invoke")
         self.sender = sender
-        self.plan = plan
+        self.plan: Plan = plan
         self.routes = routes
         self._plan_of = plan_of
         self._undecided = routes is not None  # until the first row has to be sent

@@ -77,6 +77,8 @@ class SchemaRoutes:
         self._row = Row(-1, (), {})
         self._paid, self._was_paid = ZERO, False
         self._why = ""
+        self.taken: int
+        self.decided: bool
         self.taken, self.decided = self._known()
         self.note: str = self._told() if self.decided else ""
 

@@ -30,7 +30,7 @@ class Ballot(Row):
 
     def __init__(self, of: Row, vote: int) -> None:
         assert of.prompt is not None  # else there is nothing to ask
-        self.of = of
+        self.of: Row = of
         super().__init__(of.position, (), {})
         self.prompt = of.prompt.again(vote)
 

@@ -54,7 +54,8 @@ def test_a_page_loads_nothing_from_another_host_and_links_to_none(site: Path) ->
     for page in site.rglob("*.html"):
         for tag, attributes in _Elements(page.read_text(encoding="utf-8")).tags:
             address = attributes.get(LOADED.get(tag, "href")) or ""
-            assert "//" not in address, f"{page.name}: <{tag}> {address}"
+            drawn = tag == "img" and address.startswith("data:image/")  # it is in the page itself
+            assert drawn or "//" not in address, f"{page.name}: <{tag}> {address[:200]}"
 
 
 def test_style_sheets_load_nothing_from_another_host(site: Path) -> None:

@@ -71,7 +71,7 @@ def test_an_interrupt_of_a_script_waits_for_what_is_in_flight(
     out = tmp_path / "out.json"
     server.pause()
     process = start(SCRIPT, server.url, out)
-    server.wait_for(8)
+    server.wait_for(WIDTH)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None
@@ -79,7 +79,7 @@ def test_an_interrupt_of_a_script_waits_for_what_is_in_flight(
     _, problem = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     assert problem.strip().endswith("KeyboardInterrupt")
-    assert server.ledger.requests == server.arrived == 8
+    assert server.ledger.requests == server.arrived == WIDTH
     ends_well(start(SCRIPT, server.url, out))
     assert server.ledger.requests == ROWS
 

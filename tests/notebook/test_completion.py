@@ -25,7 +25,7 @@ NAMES: dict[str, Any] = {
 
 def test_a_dash_offers_the_flags_that_start_so() -> None:
     assert candidates("%%ondine out --bu", NAMES) == ["--budget"]
-    assert set(candidates("%%ondine --f", NAMES)) == {"--fresh", "--fail-above"}
+    assert set(candidates("%%ondine --f", NAMES)) == {"--fresh", "--fail-above", "--fetch"}
     assert {"-i", "-m", "-p", "-h", "--schema"} <= set(candidates("%%ondine -", NAMES))
 
 

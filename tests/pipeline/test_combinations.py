@@ -127,7 +127,11 @@ def test_each_pair_gives_every_row_its_own_answer_or_is_refused_before_anything_
         return
     alone = [answer(prompt)["response"] for prompt in prompts]
     packed = [value_of(SCHEMA, prompt)["response"] for prompt in prompts]
-    assert list(frame["response"]) == (packed if "--pack" in pair else alone)
+    if "--pack" in pair:  # the last row of a vote goes alone
+        said = zip(frame["response"], alone, packed, strict=True)
+        assert all(each in either for each, *either in said)
+    else:
+        assert list(frame["response"]) == alone
     if "--evidence" in pair:
         assert list(frame["response_evidence"]) == list(ROWS["text"])
     votes = given.get("votes", 1) * (2 if "models" in given else 1)

@@ -119,7 +119,7 @@ class AnthropicProvider:
     cloud is it with the cloud's `row`, whose credentials the SDK finds.
     """
 
-    parts = frozenset({"text", "image", "document"})
+    parts: frozenset[str] = frozenset({"text", "image", "document"})
 
     def __init__(
         self,

@@ -28,7 +28,9 @@ class DaskProvider(Provider):
         self.identity, self.model, self.note = own.identity, own.model, own.note
         self.price: ModelPrice | None = own.price
         can = capabilities(own)
-        self.parts, self.read = can.parts, can.read
+        self.read = can.read
+        # Files are read on this machine: workers of one that writes its own bodies send texts only.
+        self.parts = can.parts if can.write is None else frozenset({"text"})
         self._endpoint: int | None = None
 
     async def open(self, settings: Settings, concurrency: int) -> None:

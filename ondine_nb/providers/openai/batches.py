@@ -40,7 +40,7 @@ _KINDS = {"batch_expired": "expired", "batch_cancelled": "canceled"}
 class ChatBatches:
     """A provider's `BatchApi`. Batches have our prefix in their metadata, files in their names."""
 
-    limits = BatchLimits(50_000, 200_000_000)
+    limits: BatchLimits = BatchLimits(50_000, 200_000_000)
 
     def __init__(self, provider: OpenAIProvider) -> None:
         self._provider = provider

@@ -36,8 +36,9 @@ class Grouping:
         self, template: Template | JinjaTemplate, groups: Groups, *, most: int, fan_in: int
     ) -> None:
         self.groups = groups
-        self.most, self.fan_in = most, fan_in
-        self.prompts = GroupPrompts(template, groups.by)
+        self.most: int = most
+        self.fan_in: int = fan_in
+        self.prompts: GroupPrompts = GroupPrompts(template, groups.by)
 
     def made(
         self, places: Sequence[int], heads: Iterable[Sequence[Any]]

@@ -98,7 +98,7 @@ class GroupParseStage(ParseStage):
         in_prose: bool = False,
     ) -> None:
         super().__init__(schema, asker, column=column, in_prose=in_prose)
-        self.numbers = RowNumbers(schema)
+        self.numbers: RowNumbers = RowNumbers(schema)
         self._in_prose = in_prose
         self._rows: dict[int, list[int]] = {}  # of each group, by its row's position
 
@@ -157,7 +157,9 @@ class GroupStage(RowStage):
         self._asker, self._parser, self._gate = asker, parser, gate
         self._again = again
         self._trees: dict[int, Group] = {}
-        self.levels, self.leaves, self.merges = 1, 0, 0  # of the groups that were prepared
+        self.levels: int = 1  # these three are of the groups that were prepared
+        self.leaves: int = 0
+        self.merges: int = 0
         self._under_way = 0
 
     @property
