@@ -179,12 +179,13 @@ class Notebook:
             yield "light" if light else "dark"
 
     def save(self) -> list[list[dict[str, Any]]]:
-        """Save, and give the outputs of each cell as they are in the file."""
+        """Save what has changed, and give the outputs of each cell as they are in the file."""
         before = self.path.stat().st_mtime_ns
         self.page.keyboard.press("Control+S")
         end = time.monotonic() + PATIENCE
         while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
             time.sleep(0.05)
+        assert self.path.stat().st_mtime_ns != before, f"{self.path}: nothing was to be saved"
         while True:
             try:
                 return [cell.outputs for cell in nbformat.read(self.path, as_version=4).cells]

@@ -25,7 +25,7 @@ def test_each_of_5000_rows_ends_with_its_own_answer_or_a_named_error(
     """Nothing is misaligned, no good answer comes twice, and requests stay under 1.3 a row."""
     data = texts(ROWS).sample(frac=1, random_state=7)
     with MessagesServer(faults=WEATHER, latency=(0, 0.05)) as server:
-        run = Asker(server, tmp_path, api).run(data, timeout=10)
+        run = Asker(server, tmp_path, api).run(data, timeout=5)
         delivered = Counter(entry.prompt for entry in server.ledger.entries if entry.delivered)
         billed = api.billed(server)
     assert run.state == "done"

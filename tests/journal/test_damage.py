@@ -22,7 +22,7 @@ from tests.journal.test_journal import put, read_fresh
 
 ROWS = 120
 SEEDS, GROUP = 200, 20
-_NOTHING_IS_READ = "not a database|has version|malformed|disk I/O|no such table"
+_NOTHING_IS_READ = "not a database|has version|malformed|disk I/O|no such table|none of its answers"
 _ASKED = ("r", "anthropic", "m", 9)
 _FIRST = frozenset({0})
 BATCHES = [
