@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from ondine_nb.stages.batch.job import BatchPolicy
 from PIL import Image
 
 from ondine_nb.providers import BatchLimits
 from ondine_nb.providers.anthropic.batches import MessageBatches
 from ondine_nb.providers.openai.batches import ChatBatches
-from ondine_nb.stages.batch import plan as batching
 from ondine_nb.stages.batch import Batches
+from ondine_nb.stages.batch import plan as batching
+from ondine_nb.stages.batch.job import BatchPolicy
 from tests.asking import CHAT, MESSAGES, Api, Asker
 from tests.server import MessagesServer
 from tests.server.batches import BatchRules

@@ -26,7 +26,8 @@ _PAGE = 100
 class MessageBatches:
     """A provider's `BatchApi`: one call takes a whole batch, nothing but results has its ids."""
 
-    limits: BatchLimits = BatchLimits(100_000, 255_000_000)  # the API takes 256 MB, with what is around them
+    # The API takes 256 MB, with what is around them.
+    limits: BatchLimits = BatchLimits(100_000, 255_000_000)
 
     def __init__(self, provider: AnthropicProvider) -> None:
         self._provider = provider
