@@ -166,9 +166,10 @@ async def test_runs_on_several_loops_stay_within_the_sessions_budget_together(
     assert session.spent == sum(run.cost or 0 for run in runs)
     assert (runs[2].cost or 0) + runs[2].context.metrics.possibly_billed <= BUDGET / 5
     assert {run.state for run in runs} == {"stopped"}
-    messages = {run.context.metrics.message.split(":")[0] for run in runs}
-    assert messages <= {"out of session budget", "out of budget"}
-    assert "out of session budget" in messages
+    # Or its last rows were set aside one by one, while others' requests were in flight.
+    messages = [run.context.metrics.message for run in runs]
+    assert all("budget" in message for message in messages), messages
+    assert any("session budget" in message for message in messages), messages
 
 
 def test_a_raised_session_budget_lets_the_next_run_go_on(asker: Asker) -> None:
