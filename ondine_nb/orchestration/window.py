@@ -145,7 +145,10 @@ class Window:
         try:
             while not control.stopping:
                 row = ready.popleft() if ready else await self._wait_for_row()
-                if row is None or (context.max_budget is not None and context.ended()):
+                if row is None:
+                    return
+                if context.max_budget is not None and context.ended():
+                    row.leave()  # it was taken, and is never counted
                     return
                 if self._turn is None:
                     self._begin_turn()

@@ -203,6 +203,22 @@ async def test_rows_that_were_only_prepared_when_the_run_ends_have_no_outcome() 
         assert len([row for row in chunks.rows if row.failure]) == context.failed_rows
 
 
+async def test_a_row_that_is_taken_as_the_budget_ends_has_no_outcome_either() -> None:
+    """As one that a stage has skipped while the run was told to end."""
+
+    class SkipsAndEnds(RowStage):
+        async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
+            for row in rows:
+                row.skip()
+            context.control.stop("budget")
+
+    chunks = Chunks(4)
+    context = ExecutionContext(total_rows=4, max_budget=1)
+    await run(chunks, SkipsAndEnds("ends"), context=context)
+    assert [row.status for row in chunks.rows] == ["not_run"] * 4
+    assert context.skipped_rows == 0
+
+
 async def test_a_stop_lets_what_is_sending_end_and_cancels_what_waits() -> None:
     answered, chunks = asyncio.Event(), Chunks(10)
     context = ExecutionContext()
