@@ -135,7 +135,7 @@ class Lookup:
 
     def _take(self, question: Question, entries: Iterable[Entry]) -> None:
         """Take over journaled answers, unless one was cut and could be longer now."""
-        answers, earlier = [], 0
+        answers, others, earlier, newest = [], [], 0, question.newest
         for entry in entries:
             try:
                 answer = answer_in(entry, self.read, priced=self._priced)
@@ -146,8 +146,15 @@ class Lookup:
                 return
             answers.append(answer)
             earlier += entry.run != self.run_id or entry.sequence < self._began
+            if entry.run != self.run_id and entry.sequence > question.newest:
+                others.append(answer)
+                newest = max(newest, entry.sequence)
+        question.newest = newest
         if question.answers and len(answers) <= len(question.answers):
-            return  # a fresh run beside this one has made void what it was answered, and goes by
+            # A fresh run beside this one has made void what it was answered: that stays this one's,
+            # and what the other has been answered comes behind it.
+            question.answers += others
+            return
         question.begins = self.fresh and not answers
         question.answers, question.earlier = answers, earlier
 

@@ -34,14 +34,15 @@ class Question:
     """One question of a run: its paid answers so far, shared by all rows that ask it.
 
     One row at a time has it `asked`; the others wait and find its answer. `earlier` of the answers
-    come from earlier runs. `drafted` is its request where that was made before its turn, `pack` the
+    come from earlier runs, `newest` is the journal's number of the last one that another run has
+    been given. `drafted` is its request where that was made before its turn, `pack` the
     pack that it is asked in with others, or None. It is among the `known` ones as long as any of
     its `rows` is on its way; a failed one stays, for an equal row of a later chunk fails alike.
     """
 
     __slots__ = (
-        "answers", "begins", "drafted", "earlier", "failure", "key", "known", "pack", "rows",
-        "underway",
+        "answers", "begins", "drafted", "earlier", "failure", "key", "known", "newest", "pack",
+        "rows", "underway",
     )  # fmt: skip
 
     def __init__(self, key: bytes, known: dict[bytes, Question] | None = None) -> None:
@@ -50,6 +51,7 @@ class Question:
         self.rows: int = 0
         self.answers: list[Answer] = []
         self.earlier: int = 0
+        self.newest: int = 0
         self.begins: bool = False
         self.failure: RowError | None = None
         self.pack: Any = None
