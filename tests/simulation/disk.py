@@ -124,7 +124,7 @@ class Disk:
     `wall` is the time of day, which may jump. `valid` are the answers to each question, as the
     journal's rules have it: those since it was last asked anew. `cost_of` is what each run has
     to show: it counts what it writes, which may be answers of another run's batch, and goes on
-    from its own.
+    from its own, whoever has written these until then.
     """
 
     def __init__(self, wall: Callable[[], float], draw: random.Random) -> None:
@@ -149,6 +149,13 @@ class Disk:
         self.cost_of = {}
         for entry in self.entries:
             self._count(entry, entry.run)
+
+    def goes_on(self, run: str) -> None:
+        """This run is resumed: what is its own by now is what it has to show."""
+        self.cost_of[run] = Decimal(0)
+        for entry in self.entries:
+            if entry.run == run:
+                self._count(entry, run)
 
     def _count(self, entry: Entry, run: str) -> None:
         self.cost_of[run] = self.cost_of.get(run, Decimal(0)) + Decimal(entry.cost or 0)

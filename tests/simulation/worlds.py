@@ -249,6 +249,7 @@ class World:
             self._say("can't be resumed:", error)
             return None
         self._say("run", run.id, "goes on")
+        self.disk.goes_on(run.id)
         did = replace(its_plan.undisturbed, resumes=True, start=0.0)
         self.promises.add(run, did)
         return run
