@@ -166,11 +166,16 @@ class Pipeline:
         self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
         self.settings: Settings = self._settings_of(self.provider)
         self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
+        self._check()
+        if self.template.forms:
+            self.template = reading(self.template, self.provider, self.options)
+
+    def _check(self) -> None:
+        """Raises `ConfigurationError` where the options, the prompt and who answers don't fit."""
         self._check_budget()
         self._check_executor()
         if self.template.forms:
             self._check_media()
-            self.template = reading(self.template, self.provider, self.options)
         for voter, _ in self.voters:
             if self.options.batch:
                 check_batches(voter)

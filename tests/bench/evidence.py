@@ -25,6 +25,7 @@ import pandas as pd
 
 from ondine_nb import Pipeline
 from ondine_nb.evaluation.evidence import Finder
+from tests.bench.lag import lags_beside, late
 from tests.bench.report import save, table
 from tests.evaluation.evidence.quoting import QUOTES, quoted, real_texts, rows
 from tests.server import MessagesServer
@@ -32,7 +33,6 @@ from tests.server.answers import prompt_of
 
 __all__ = ["Figure", "Lag", "lag", "main", "measure"]
 
-_TICK = 0.002
 _ASK = "What does it say?\n"
 
 
@@ -109,30 +109,15 @@ async def lag(count: int, *, evidence: bool) -> Lag:
             journal=folder,
         )
         began = time.perf_counter()
-        lags = await _beside(asyncio.ensure_future(pipeline.execute_async()))
+        lags = await lags_beside(pipeline.execute_async())
         seconds = time.perf_counter() - began
         pipeline.journal.close()
-    return Lag(count, evidence, seconds, *_late(lags))
+    return Lag(count, evidence, seconds, *late(lags))
 
 
 def _quote(text: str, at: int) -> str:
     kind = list(QUOTES)[at % len(QUOTES)]
     return quoted(text, kind, random.Random(at)) or "nothing like it"
-
-
-async def _beside(task: asyncio.Future[Any]) -> list[float]:
-    lags = []
-    while not task.done():
-        before = time.perf_counter()
-        await asyncio.sleep(_TICK)
-        lags.append((time.perf_counter() - before - _TICK) * 1000)
-    await task
-    return sorted(lags)
-
-
-def _late(lags: Sequence[float]) -> tuple[float, float]:
-    """The lag that 99 of 100 don't pass, and the worst."""
-    return lags[len(lags) * 99 // 100], lags[-1]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -19,12 +19,12 @@ import pandas as pd
 
 from ondine_nb.evaluation import Examples, examples_of
 from ondine_nb.prompts import Template
+from tests.bench.lag import lags_beside, late
 from tests.bench.report import save, table
 
 __all__ = ["Figure", "main", "measure"]
 
 _CHUNK = 250  # rows that are prepared at once
-_TICK = 0.002
 _LETTERS = "etaoinshrdlucmfwypvbgk"
 
 
@@ -54,34 +54,17 @@ async def measure(labels: int, words: int, rows: int) -> Figure:
     await asyncio.to_thread(examples.before, asked[:1])
     first = time.process_time() - before
     before, began = time.process_time(), time.perf_counter()
-    lags = await _beside(lambda: _picked(examples, asked))
+    lags = await lags_beside(_picked(examples, asked))
     row = (time.process_time() - before) / rows * 1000
     seconds = time.perf_counter() - began
-    idle = await _beside(lambda: asyncio.sleep(seconds))
+    idle = await lags_beside(asyncio.sleep(seconds))
     length = sum(map(len, texts)) // len(texts)
-    return Figure(len(examples.pool), length, first, row, *_late(lags), *_late(idle))
+    return Figure(len(examples.pool), length, first, row, *late(lags), *late(idle))
 
 
 async def _picked(examples: Examples, asked: Sequence[tuple[str]]) -> None:
     for start in range(0, len(asked), _CHUNK):
         await asyncio.to_thread(examples.before, asked[start : start + _CHUNK])
-
-
-async def _beside(work: Callable[[], Awaitable[None]]) -> list[float]:
-    """How late a timer is while `work` goes on, in ms, sorted."""
-    lags = []
-    task = asyncio.ensure_future(work())
-    while not task.done():
-        before = time.perf_counter()
-        await asyncio.sleep(_TICK)
-        lags.append((time.perf_counter() - before - _TICK) * 1000)
-    await task
-    return sorted(lags)
-
-
-def _late(lags: Sequence[float]) -> tuple[float, float]:
-    """The lag that 99 of 100 don't pass, and the worst."""
-    return lags[len(lags) * 99 // 100], lags[-1]
 
 
 def _texts(draw: Random, n: int, words: int) -> list[str]:

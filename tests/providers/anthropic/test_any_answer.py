@@ -86,6 +86,23 @@ class Answering:
         except OndineError as error:
             return error
 
+    def results_of(
+        self, api: Any, batch: ServerBatch, lines: list[bytes]
+    ) -> list[tuple[bytes, BatchResult]]:
+        """Each line of a batch's results that holds anything, with what it is read as."""
+        self.says(200, {}, b"\n".join(lines))
+
+        async def read() -> list[BatchResult]:
+            async with contextlib.aclosing(api.results(batch)) as results:
+                return [each async for several in results for each in several]
+
+        told = self.told(read())
+        assert isinstance(told, list), told
+        whole = [line for line in lines if line.strip()]
+        assert len(told) == len(whole)
+        assert all(isinstance(result.custom_id, str) for result in told)
+        return list(zip(whole, told, strict=True))
+
 
 @pytest.fixture(scope="module")
 def answering() -> Iterator[Answering]:
@@ -196,19 +213,8 @@ def test_any_line_of_a_batchs_results_is_one_result_and_none_is_lost(
     answering: Answering, providers: dict[str, AnthropicProvider], lines: list[bytes]
 ) -> None:
     provider = providers["fast"]
-    answering.says(200, {}, b"\n".join(lines))
     batch = ServerBatch("msgbatch_1", len(lines), True, 0.0, ("/v1/results",))
-
-    async def read() -> list[BatchResult]:
-        async with contextlib.aclosing(MessageBatches(provider).results(batch)) as results:
-            return [each async for several in results for each in several]
-
-    told = answering.told(read())
-    assert isinstance(told, list), told
-    whole = [line for line in lines if line.strip()]
-    assert len(told) == len(whole)
-    for line, result in zip(whole, told, strict=True):
-        assert isinstance(result.custom_id, str)
+    for line, result in answering.results_of(MessageBatches(provider), batch, lines):
         if result.kind == "succeeded":
             assert _same(json.loads(result.body), json.loads(line)["result"]["message"])
             _check_read(provider, result.body)

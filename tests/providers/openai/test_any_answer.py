@@ -126,19 +126,8 @@ def test_any_line_of_a_batchs_results_is_one_result_and_none_is_lost(
     answering: Answering, providers: dict[str, OpenAIProvider], lines: list[bytes]
 ) -> None:
     provider = providers["sdk"]
-    answering.says(200, {}, b"\n".join(lines))
     batch = ServerBatch("batch_1", len(lines), True, 0.0, ("file-1",))
-
-    async def read() -> list[BatchResult]:
-        async with contextlib.aclosing(ChatBatches(provider).results(batch)) as results:
-            return [each async for several in results for each in several]
-
-    told = answering.told(read())
-    assert isinstance(told, list), told
-    whole = [line for line in lines if line.strip()]
-    assert len(told) == len(whole)
-    for line, result in zip(whole, told, strict=True):
-        assert isinstance(result.custom_id, str)
+    for line, result in answering.results_of(ChatBatches(provider), batch, lines):
         if result.kind == "succeeded":
             body = json.loads(line)["response"]["body"]
             assert repr(json.loads(off_wire(result.body)[1])) == repr(body)
