@@ -143,6 +143,18 @@ class Notebook:
         card.wait_for(state="visible", timeout=seconds * 1000)
         return card
 
+    def seen(self, view: Locator, part: str) -> Locator:
+        """What a view draws once it is looked at (pictures do): looked at until it is there.
+
+        What stands above may still grow, and push it out of sight once more.
+        """
+        found = view.locator(part).first
+        end = time.monotonic() + PATIENCE
+        while not found.count() and time.monotonic() < end:
+            view.scroll_into_view_if_needed()
+            self.page.wait_for_timeout(50)
+        return found
+
     def assert_over(self, at: int) -> None:
         """The card of a run that is over has nothing to stop or pause any more."""
         for name in ("Stop", "Pause", "Resume"):

@@ -116,7 +116,7 @@ def test_results_show_them_small_and_open_them_by_click_and_key(opened: Open) ->
     notebook.run(3)
     view = notebook.cell(3).locator(".ondine-results")
     row = view.locator("[data-row='0']")
-    small = row.locator("button.pic img")
+    small = notebook.seen(row, "button.pic img")
     assert max(sizes(small.get_attribute("src") or "")) <= SMALL
     small.click()
     shown = in_full(notebook).locator(".stage img")
@@ -167,7 +167,7 @@ def test_review_and_results_save_small_ones_only_and_none_with_no_thumbs(opened:
     for at in (3, 4, 5):
         notebook.run(at)
     view = notebook.cell(4).locator(".ondine-results")
-    view.locator("[data-row='0'] button.pic").click()
+    notebook.seen(view.locator("[data-row='0']"), "button.pic").click()
     expect(in_full(notebook).locator(".stage img")).to_be_visible()
     closed(notebook)
     results = notebook.save()[4]
@@ -180,8 +180,7 @@ def test_review_and_results_save_small_ones_only_and_none_with_no_thumbs(opened:
     for at in (3, 4, 5):
         bare.run(at)
     for at, live in ((4, "[data-row='0'] .pics"), (5, ".pics.large")):
-        bare.cell(at).locator(live).scroll_into_view_if_needed()
-        expect(bare.cell(at).locator(f"{live} img")).to_be_visible()
+        expect(bare.seen(bare.cell(at).locator(live), "img")).to_be_visible()
     saved = json.dumps(bare.save(), ensure_ascii=False)
     assert "data:image" not in saved
     assert "receipt 3 🧾.jpg" in saved
@@ -203,7 +202,7 @@ def test_what_is_no_picture_or_has_markup_runs_nothing(opened: Open) -> None:
         return line
 
     evil = cell(NAMES.index(EVIL))
-    expect(evil.locator("button.pic")).to_have_attribute("aria-label", f"open {EVIL}")
+    expect(notebook.seen(evil, "button.pic")).to_have_attribute("aria-label", f"open {EVIL}")
     evil.locator("button.pic").click()
     expect(in_full(notebook).locator(".bar b")).to_have_text(EVIL)
     closed(notebook)
@@ -220,7 +219,7 @@ def test_a_pdf_is_walked_through_page_by_page(opened: Open) -> None:
     view = notebook.cell(3).locator(".ondine-results")
     view.focus()
     notebook.page.keyboard.press("End")
-    view.locator(f"[data-row='{len(NAMES) - 1}'] button.pic").click()
+    notebook.seen(view.locator(f"[data-row='{len(NAMES) - 1}']"), "button.pic").click()
     shown, place = in_full(notebook), in_full(notebook).locator(".bar [role=status]")
     expect(place).to_have_text("page 1 of 3")
     first = shown.locator(".stage img").get_attribute("src")
@@ -250,17 +249,18 @@ def test_they_fit_in_every_view_light_and_dark_wide_and_narrow(opened: Open, sho
             for name, view in views.items():
                 view.scroll_into_view_if_needed()
                 notebook.fit(view, width)
-                expect(view.locator("img").first).to_be_visible()
+                expect(notebook.seen(view, "img")).to_be_visible()
                 large = view.locator(".pics.large img")
                 if name == "results":
                     if not large.count():
                         view.locator("[data-row='2'] th button").click()
+                    notebook.seen(view.locator(".pics.large"), "img")
                     expect(large).to_be_visible()
                 fits = view.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
                 assert fits, (name, theme, width)
                 shots(view, f"pictures-{name}-{theme}-{width}.png")
                 assert view.evaluate(CONTRAST) == [], (name, theme, width)
-            views["review"].locator("button.pic").first.click()
+            notebook.seen(views["review"], "button.pic").click()
             expect(in_full(notebook).locator(".stage img")).to_be_visible()
             shots(notebook.page, f"pictures-full-{theme}-{width}.png")
             closed(notebook)
