@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ondine_nb.errors import SchemaNotMetError
@@ -66,7 +67,7 @@ def test_of_two_answers_that_differ_none_is_taken(
 def test_every_object_is_given_as_it_stands_there(
     given: list[dict[str, Any]], between: str
 ) -> None:
-    between = between.replace("{}", "")
+    assume(not re.search(r"\{\s*\}", between))  # which is an object, an empty one
     assert list(objects_in(between.join(map(dumped, given)))) == list(map(dumped, given))
 
 
