@@ -86,7 +86,7 @@ class Files:
         Anew where somebody has deleted the folder: that is how answers are forgotten.
         """
         if self._own is not None:
-            if self._own.in_place:
+            if self._own.answers_in_place:  # `commit` looks at all its files
                 return
             if self._own.folder_in_place:
                 self._go_on()

@@ -76,7 +76,7 @@ class LiveFile:
         self.connection = live
         self._folder = folder, file_identity(folder)
         files = (self.path, log_of(self.path), self._lock.path)
-        self._files = [(each, file_identity(each)) for each in files]
+        self._files = [(str(each), file_identity(each)) for each in files]
         self._answers = self._steps = 0
         self._told = (0, 0)
         self._lock.write(Acknowledged().note())
@@ -85,6 +85,12 @@ class LiveFile:
     def in_place(self) -> bool:
         """Whether its files are where they were made: else nobody can find what is in them."""
         return all(file_identity(path) == made for path, made in self._files)
+
+    @property
+    def answers_in_place(self) -> bool:
+        """Whether the answers are where they were made; `in_place` says so of all its files."""
+        path, made = self._files[0]
+        return file_identity(path) == made
 
     @property
     def folder_in_place(self) -> bool:
@@ -150,7 +156,7 @@ class LiveFile:
         sqlite deletes a log by its name when it closes: it may be somebody else's by now.
         """
         keep_for_good(self.connection)
-        made = dict(self._files)[self._lock.path]
+        made = dict(self._files)[str(self._lock.path)]
         self._lock.release(delete=file_identity(self._lock.path) == made)
 
     def abandon(self) -> None:

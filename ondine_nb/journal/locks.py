@@ -19,7 +19,7 @@ __all__ = ["FileLock", "file_identity"]
 _BETWEEN_TRIES_SECONDS = 0.02
 
 
-def file_identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: str | Path) -> tuple[int, int] | None:
     """Which file is at `path` (device and inode); None where there is none."""
     try:
         found = os.stat(path)

@@ -356,7 +356,7 @@ class Pipeline:
     async def quick_estimate(self, plan: RunPlan, tell: Callable[[CostEstimate], None]) -> None:
         """Give `tell` an estimate of `plan` that asks nobody, where there can be one.
 
-        Of a small frame, when the run has prepared its rows; else by 200 of them, now.
+        Of a small frame, when the run has prepared its rows; else by some of them, now.
         """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
             return
@@ -376,7 +376,8 @@ class Pipeline:
             plan.asker.when_prepared = prepared
             return
         with contextlib.suppress(OndineError):  # the run itself will say so
-            some = RowSet(self.frame.take(self.frame.sample_positions(200)))
+            few = min(200, max(50, len(self.frame) // 20))  # they are looked at twice
+            some = RowSet(self.frame.take(self.frame.sample_positions(few)))
             tell((await self.estimator(plan, some).quick()).scaled(len(self.frame)))
 
     def preview(self, n: int = 5) -> Any:

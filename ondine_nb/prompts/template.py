@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -59,6 +59,14 @@ class Template:
     _parts: tuple[_Slot, ...]
     forms: tuple[tuple[str, str], ...] = ()
     _media: MediaOf = as_words
+    _between: list[str] = field(init=False, repr=False, compare=False)  # "" where a column stands
+    _holes: list[tuple[int, int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        texts = [part if isinstance(part, str) else "" for part in self._parts]
+        holes = [(place, at) for place, at in enumerate(self._parts) if isinstance(at, int)]
+        object.__setattr__(self, "_between", texts)
+        object.__setattr__(self, "_holes", holes)
 
     @classmethod
     def compile(
@@ -120,7 +128,10 @@ class Template:
         texts = [prompt_text(value) for value in values]
         if not any(texts) and all(is_missing(value) for value in values):
             return None
-        return Prompt("".join([it if isinstance(it, str) else texts[it] for it in self._parts]))
+        pieces = self._between.copy()
+        for place, at in self._holes:
+            pieces[place] = texts[at]
+        return Prompt("".join(pieces))
 
     def _with_media(self, values: Sequence[Any]) -> Prompt | None:
         """As `render`, where some of the columns aren't texts."""

@@ -114,15 +114,17 @@ class Answer:
 
         A message without text is an empty answer, whatever stands in its place: it was paid for.
         """
-        if body.startswith(_ON_WIRE):
-            raise unknown_wire(off_wire(body)[0])
         try:
             message = json_of(body)
             content, reason = message.get("content"), message.get("stop_reason")
             blocks = [content] if isinstance(content, str) else content
             blocks = blocks if isinstance(blocks, list) else []
             # Thinking blocks come first: text is found by its type, never by its place.
-            text = "".join([_text_of(block) for block in blocks])
+            texts = [
+                it.get("text") if isinstance(it, dict) and it.get("type") == "text" else it
+                for it in blocks
+            ]
+            text = "".join([it for it in texts if isinstance(it, str)])
             usage = Usage.of_message(message)
             if "content" not in message and not (
                 # Billed and nothing said is an answer that is empty.
@@ -130,6 +132,8 @@ class Answer:
             ):
                 raise KeyError("content")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if body.startswith(_ON_WIRE):
+                raise unknown_wire(off_wire(body)[0]) from error
             start = body[:60].decode("utf-8", "replace").replace("\n", " ")
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
@@ -138,19 +142,16 @@ class Answer:
 
     def usable_text(self) -> str:
         """The text. Raises the reason why there is none to use, an `AnswerError`."""
-        problem = self._problem()
-        if problem is not None:
-            raise problem
-        return self.text
+        if self.stop_reason in _WHOLE and self.text.strip():
+            return self.text
+        raise self._problem()
 
     @property
     def cut(self) -> bool:
         """Whether the answer ended for want of tokens."""
         return self.stop_reason in ("max_tokens", "model_context_window_exceeded")
 
-    def _problem(self) -> AnswerError | None:
-        if self.stop_reason in _WHOLE and self.text.strip():
-            return None
+    def _problem(self) -> AnswerError:
         if self.stop_reason == "refusal":
             said = f": {self.text[:200]}" if self.text else ""
             return RefusalError(f"the model refused to answer (stop_reason: refusal){said}")
@@ -172,13 +173,6 @@ class Answer:
 
 _ON_WIRE = b"\0wire:"  # before the name of a body's wire
 _WHOLE = ("end_turn", "stop_sequence")  # what is known to end an answer that is all there
-
-
-def _text_of(block: Any) -> str:
-    """The text of a block that is one; "" of all others."""
-    if isinstance(block, dict):
-        block = block.get("text") if block.get("type") == "text" else None
-    return block if isinstance(block, str) else ""
 
 
 def json_of(body: bytes) -> Any:

@@ -66,7 +66,10 @@ class Lookup:
 
     def key(self, prompt: Prompt) -> bytes:
         """The key under which an answer to this prompt is journaled: 20 bytes, and the mark."""
-        return _key(self._hash, prompt) + self._mark
+        hasher = self._hash.copy()
+        hasher.update(prompt.key_bytes)
+        key: bytes = hasher.digest()
+        return key + self._mark
 
     def keys(self, prompt: Prompt) -> list[bytes]:
         """The keys that an answer may have in the journal, the best one first."""
@@ -145,8 +148,11 @@ class Lookup:
                 question.begins = True
                 return
             answers.append(answer)
-            earlier += entry.run != self.run_id or entry.sequence < self._began
-            if entry.run != self.run_id and entry.sequence > question.newest:
+            if entry.run == self.run_id:
+                earlier += entry.sequence < self._began
+                continue
+            earlier += 1
+            if entry.sequence > question.newest:
                 others.append(answer)
                 newest = max(newest, entry.sequence)
         question.newest = newest

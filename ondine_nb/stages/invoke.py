@@ -181,7 +181,14 @@ class InvokeStage(RowStage):
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
         question: Question = row.question
-        if self._undecided and row.reasks >= len(question.answers):
+        if row.reasks >= len(question.answers):
+            question = await self._ask(question, row)
+        self._take(row, question)
+        row.answer.usable_text()
+
+    async def _ask(self, question: Question, row: Row) -> Question:
+        """Have it asked, here or by an equal row; gives the question that has the answer."""
+        if self._undecided:
             await self._decide()
         if question in self._met_before and row.reasks >= len(question.answers):
             question = await self._asked_now(question, row)
@@ -205,8 +212,7 @@ class InvokeStage(RowStage):
             finally:
                 underway, question.underway = question.underway, None
                 underway.set_result(None)
-        self._take(row, question)
-        row.answer.usable_text()
+        return question
 
     def _nothing_fits(self) -> bool:
         """Whether the shortest request is more than what is left, with nothing in flight."""
