@@ -19,6 +19,7 @@ from hypothesis import settings
 from ondine_nb import journal
 from ondine_nb.providers import KNOWN
 from tests.server import MessagesServer
+from tests.workers import Groups, group, order
 
 # jsonschema would check IRIs by it, as nothing here does, and its grammar takes 1.7 s of CPU.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -48,6 +49,7 @@ _SLOW_FILES = {
     *("docs/test_blocks.py", "docs/test_site.py", "test_readme.py"),
     *("providers/local/test_process.py", "simulation/test_rates.py", "simulation/test_worlds.py"),
     *("test_bench.py", "test_gallery.py", "test_gallery_engine.py", "test_release.py"),
+    "test_workers.py",
 }
 
 
@@ -56,42 +58,12 @@ _NOTED = 2.0  # seconds of CPU of a test, from which on it is said that it isn't
 
 @functools.cache
 def _is_slow(path: Path) -> bool:
-    inside = path.relative_to(Path(__file__).parent)
-    return inside.as_posix() in _SLOW_FILES or not _SLOW_FOLDERS.isdisjoint(inside.parts)
+    inside = _inside(path)
+    return inside in _SLOW_FILES or not _SLOW_FOLDERS.isdisjoint(inside.split("/"))
 
 
-# Files that share what takes long to start, a JupyterLab with its browser or a cluster, run in one
-# process of the suite each; all others by themselves.
-_TOGETHER = {
-    "browser/test_card_in_lab.py": "browser 1",
-    "browser/test_next_steps.py": "browser 1",
-    "browser/test_results.py": "browser 1",
-    "browser/test_review.py": "browser 1",
-    "data/test_dask.py": "dask",
-    "pipeline/test_combinations.py": "dask",
-    "faults/test_dask.py": "dask",
-    "orchestration/executors/test_dask.py": "dask",
-}
-
-
-# Seconds of CPU, where they are many: what takes longest begins first.
-_SECONDS = {
-    **{"browser 1": 250, "browser 2": 250, "dask": 90},
-    **{"faults/test_outage.py": 60, "faults/test_batches.py": 40, "faults/test_disk.py": 15},
-    **{"notebook/test_front_ends.py": 45, "notebook/test_kernel.py": 40},
-    **{"notebook/workbench/test_panel.py": 30, "notebook/test_resume_in_kernel.py": 20},
-    **{"notebook/test_loop_holds.py": 20, "notebook/test_demo.py": 20},
-    **{"docs/test_blocks.py": 40, "data/test_sinks.py": 30, "typing/test_typing.py": 30},
-    **{"simulation/test_worlds.py": 30, "test_gallery.py": 20, "test_gallery_engine.py": 20},
-}
-_OF_OTHERS = {True: 5, False: 0}  # by whether they are slow
-
-
-@functools.cache
-def _group(path: Path) -> str:
-    inside = path.relative_to(Path(__file__).parent)
-    rest = "browser 2" if inside.parts[0] == "browser" else inside.as_posix()
-    return _TOGETHER.get(inside.as_posix(), rest)
+def _inside(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -106,18 +78,16 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow is marked, what is shared stands together, what takes long comes first.
-
-    Else a worker would be left alone with it at the end.
-    """
-    seconds: dict[str, float] = {}
+    """What is slow is marked, what is shared stands together, what takes long comes first."""
     for item in items:
-        group = _group(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-        if slow := _is_slow(item.path):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-        seconds.setdefault(group, _SECONDS.get(group, _OF_OTHERS[slow]))
-    items.sort(key=lambda item: (-seconds[group := _group(item.path)], group))
+    items.sort(key=lambda item: order(_inside(item.path), slow=_is_slow(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)  # as a run without xdist has it not
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return Groups(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -179,6 +149,6 @@ def two_dask_workers() -> Any:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """It ends with the last of them: three idle processes take a tenth of a processor."""
-    if nextitem is None or _group(item.path) != _group(nextitem.path):
+    if nextitem is None or group(_inside(item.path)) != group(_inside(nextitem.path)):
         _clusters.clear()
         _cluster.close()

@@ -20,7 +20,7 @@ def test_the_first_two_bash_blocks_are_the_set_up_commands_and_every_block_runs_
 
 # Stands for a program: notes how it was called, and succeeds.
 NOTES = '#!/bin/sh\necho "$(basename "$0") $*" >> "$NOTED"\n'
-ENDS = {"demo": "ondine-nb demo", "test": "python -m pytest -n 3 --dist loadgroup"}
+ENDS = {"demo": "ondine-nb demo", "test": "python -m pytest -n 4"}
 
 
 @pytest.mark.parametrize("command", BASH)

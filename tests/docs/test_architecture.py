@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import threading
@@ -35,6 +36,7 @@ def test_every_dot_is_an_import_and_every_import_a_dot() -> None:
     assert len(drawn) == len(set(drawn))
 
 
+@functools.cache
 def _imports() -> set[tuple[str, str]]:
     found = set()
     for path in ROOT.rglob("*.py"):
