@@ -81,6 +81,7 @@ from ..stages import (
     SchemaRoutes,
     VoteStage,
 )
+from ..text import one_line
 from .options import OPTIONS, Options
 from .records import digests, keeper
 
@@ -125,9 +126,11 @@ def own_provider(
 ) -> tuple[dict[str, Any], Provider | None]:
     """The options with a model's name, and the provider where `model` is an object that answers.
 
-    Raises `ConfigurationError` where it is no provider, or `given` is another.
+    Raises `ConfigurationError` where either is no provider, or both are given.
     """
     model = options.get("model")
+    if given is not None:
+        check_provider(given, "provider")
     if model is None or isinstance(model, str):
         return dict(options), given
     if given is not None:
@@ -197,7 +200,7 @@ def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
 
     Raises `ConfigurationError` for names that are no fields.
     """
-    if options.evidence in (None, ""):
+    if options.evidence is None or (isinstance(options.evidence, str) and not options.evidence):
         return None
     if schema is None:
         raise ConfigurationError(
@@ -424,7 +427,9 @@ def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
         return ()
     each = list(given) if isinstance(given, list | tuple) else [given]
     if not all(isinstance(path, str | os.PathLike) for path in each):
-        raise ConfigurationError(f"--attach is {given!r}: give a file's path, or a list of them")
+        raise ConfigurationError(
+            f"--attach is {one_line(repr(given), 60)}: give a file's path, or a list of them"
+        )
     try:
         parts = _reader(options, provider)("file", each)
     except MediaError as error:

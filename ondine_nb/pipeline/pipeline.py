@@ -49,6 +49,7 @@ from ..stages import (
     decided_columns,
     evidence_columns,
 )
+from ..text import one_line
 from .build import (
     RunPlan,
     asker_of,
@@ -74,7 +75,7 @@ from .build import (
     settings_of,
 )
 from .estimate import Estimator, JointEstimator
-from .option_kinds import Surface
+from .option_kinds import Surface, path_of
 from .options import OPTIONS, Options, takes_options
 from .records import (
     check_examples,
@@ -126,18 +127,20 @@ class Pipeline:
         provider: Provider | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"name has to be text, not {type(name).__name__}")
         options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
         self._model_named = (options.get("model"), options.get("models")) != (None, None)
         self._given_provider = provider
         self.prompt = prompt
-        self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
-        self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
+        self.observers: tuple[ExecutionObserver, ...] = _each(observers, _is_observer, _OBSERVERS)
+        self.extra_stages: tuple[PipelineStage, ...] = _each(stages, _is_stage, _STAGES)
         self.name = name
         self.recorded = True
         self.nothing_new = ""  # why nothing may be sent: then only the journal answers
         self.clock: Callable[[], float] = time.monotonic
-        self._journal = journal
+        self._journal = _checked_journal(journal)
         self._session: SessionBudget | None = None
         self.source: Source = open_source(
             data, name, dtypes=self.options.dtypes, pages=self.options.pages
@@ -616,7 +619,7 @@ class Pipeline:
 
     def _parse_schema(self) -> Schema | None:
         spec = self.options.schema
-        if spec is None or spec == "":
+        if spec is None or (isinstance(spec, str) and not spec):
             return None
         return parse_schema(spec, column=self.options.column)
 
@@ -749,11 +752,42 @@ class Pipeline:
             )
 
 
-def _checked(stage: Any) -> PipelineStage:
-    """Raises `ConfigurationError` for what can't run as a stage."""
-    if isinstance(getattr(stage, "name", None), str) and hasattr(stage, "process"):
-        return stage  # type: ignore[no-any-return]
-    raise ConfigurationError(
-        f"stages has {stage!r}, which is no stage: give an object of a class on "
-        "`ondine_nb.stages.PipelineStage`, with process(input_data, context)"
-    )
+_STAGES = (
+    "stages",
+    "a stage",
+    "an object of a class on `ondine_nb.stages.PipelineStage`, with process(input_data, context)",
+)
+_OBSERVERS = (
+    "observers",
+    "an observer",
+    "an object with methods of `ondine_nb.orchestration.ExecutionObserver`, as LoggingObserver()",
+)
+
+
+def _is_stage(given: Any) -> bool:
+    return isinstance(getattr(given, "name", None), str) and hasattr(given, "process")
+
+
+def _is_observer(given: Any) -> bool:
+    told = [name for name in dir(ExecutionObserver) if name.startswith("on_")]
+    return not isinstance(given, type) and any(hasattr(given, name) for name in told)
+
+
+def _each(given: Any, fits: Callable[[Any], bool], words: tuple[str, str, str]) -> tuple[Any, ...]:
+    """What is given of them. Raises `ConfigurationError` for no list, and for what doesn't fit."""
+    name, one, what = words
+    if not isinstance(given, list | tuple):
+        raise ConfigurationError(f"{name} is {type(given).__name__}: give a list of them")
+    for each in given:
+        if not fits(each):
+            raise ConfigurationError(
+                f"{name} has {one_line(repr(each), 60)}, which isn't {one}: give {what}"
+            )
+    return tuple(given)
+
+
+def _checked_journal(given: Any) -> Journal | Path | str | None:
+    """Raises `ConfigurationError` for what is neither a journal nor the path of its folder."""
+    if not (given is None or isinstance(given, Journal)):
+        path_of(given, "journal")
+    return given  # type: ignore[no-any-return]
