@@ -408,16 +408,24 @@ def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]
 
 
 def reading(
-    template: Template | JinjaTemplate, provider: Provider, options: Options
+    template: Template | JinjaTemplate,
+    provider: Provider,
+    options: Options,
+    fetched: Fetched | None,
 ) -> Template | JinjaTemplate:
     """The template with a reader of its own for the files of its rows, as `provider` takes them.
 
-    What the reader learns of a file holds for as long as it does: one run.
+    What the reader learns of a file holds for as long as it does: one run. `fetched` has what was
+    fetched for it, where files at URLs are.
     """
-    return template.reading(_reader(options, provider)) if template.forms else template
+    if not template.forms:
+        return template
+    return template.reading(_reader(options, provider, fetched))
 
 
-def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
+def attached_in(
+    options: Options, provider: Provider, fetched: Fetched | None = None
+) -> tuple[Part, ...]:
     """What `--attach` puts before every prompt: pictures and documents, and texts by themselves.
 
     Raises `ConfigurationError` for what can't be sent.
@@ -431,13 +439,13 @@ def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
             f"--attach is {one_line(repr(given), 60)}: give a file's path, or a list of them"
         )
     try:
-        parts = _reader(options, provider)("file", each)
+        parts = _reader(options, provider, fetched)("file", each)
     except MediaError as error:
         raise ConfigurationError(f"--attach: {error}") from error
     return tuple(f"{it.rstrip()}\n\n" if isinstance(it, str) else it for it in parts)
 
 
-def _reader(options: Options, provider: Provider) -> MediaReader:
+def _reader(options: Options, provider: Provider, fetched: Fetched | None) -> MediaReader:
     can = capabilities(provider)
     rules = can.media_rules
     if options.image_px is not None:
@@ -447,7 +455,7 @@ def _reader(options: Options, provider: Provider) -> MediaReader:
         fetches=can.fetches,
         title=can.title,
         measures=rules,
-        fetched=Fetched() if options.fetch else None,
+        fetched=fetched,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..data import (
     Column,
+    Fetched,
     Frame,
     FrameSource,
     Groups,
@@ -142,6 +143,9 @@ class Pipeline:
         self.clock: Callable[[], float] = time.monotonic
         self._journal = _checked_journal(journal)
         self._session: SessionBudget | None = None
+        # What was fetched is kept from the estimate to the end of the first run.
+        self._fetched: Fetched | None = Fetched() if self.options.fetch else None
+        self._ran = False
         self.source: Source = open_source(
             data, name, dtypes=self.options.dtypes, pages=self.options.pages
         )
@@ -166,12 +170,12 @@ class Pipeline:
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
+        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider, self._fetched)
         self.settings: Settings = self._settings_of(self.provider)
         self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check()
         if self.template.forms:
-            self.template = reading(self.template, self.provider, self.options)
+            self.template = reading(self.template, self.provider, self.options, self._fetched)
 
     def _check(self) -> None:
         """Raises `ConfigurationError` where the options, the prompt and who answers don't fit."""
@@ -343,7 +347,7 @@ class Pipeline:
         self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
     ) -> Estimator:
         return Estimator(
-            reading(self.template, self.provider, self.options),
+            reading(self.template, self.provider, self.options, self._fetched),
             rows or plan.rowset,
             asker,
             examples=self.examples,
@@ -559,7 +563,7 @@ class Pipeline:
     def _row_stages(self, askers: Sequence[InvokeStage], *, again: bool) -> list[PipelineStage]:
         return row_stages(
             self.options,
-            reading(self.template, self.provider, self.options),
+            reading(self.template, self.provider, self.options, self._fetched),
             self.asked,
             askers,
             examples=self.examples,
@@ -591,6 +595,9 @@ class Pipeline:
         return context
 
     def _run(self, streaming: bool = False) -> Run:
+        if self._ran and self._fetched is not None:
+            self._fetched = Fetched()
+        self._ran = True
         return Run(self, plan=self.plan(streaming=streaming))
 
     def _over(self, data: Any, **more: Any) -> Pipeline:
@@ -663,8 +670,8 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        template = reading(self.template, alone.provider, self.options)
-        attached = attached_in(self.options, alone.provider)
+        template = reading(self.template, alone.provider, self.options, self._fetched)
+        attached = attached_in(self.options, alone.provider, self._fetched)
         for chunk in rows.iter_rows(template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
