@@ -209,16 +209,17 @@ def usd(value: Any, name: str) -> decimal.Decimal | None:
 
     Raises `ConfigurationError` for what is no amount, is negative or not finite.
     """
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         return None
+    told = one_line(str(value), 60)
     try:
         amount = decimal.Decimal(str(value).strip().removeprefix("$"))
     except decimal.InvalidOperation:
         raise ConfigurationError(
-            f"{name}: '{value}' is not an amount in USD. Write it like 2 or 0.50"
+            f"{name}: '{told}' is not an amount in USD. Write it like 2 or 0.50"
         ) from None
     if not amount.is_finite() or amount < 0:
-        raise ConfigurationError(f"{name}: {value} is not an amount of 0 USD or more")
+        raise ConfigurationError(f"{name}: {told} is not an amount of 0 USD or more")
     return amount
 
 

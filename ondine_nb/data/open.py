@@ -9,6 +9,7 @@ partition, are in memory.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ColumnError, ConfigurationError, RunError, nearest
-from ..text import encodable
+from ..text import encodable, one_line
 from .columns import Kind, holds, kind_of_value, listed, merged, native_rows
 from .dask import DaskSource, is_dask
 from .files import ENDINGS, needs, open_file, plan_stream
@@ -59,7 +60,7 @@ def open_source(
     own = kind_of(data) or ("polars" if _is_plan(data) else None)
     if own and kind not in (None, own):
         raise ConfigurationError(f"{name} is of {own}: kind={kind!r} goes with files and rows only")
-    named = named_dtypes(dtypes or {})
+    named = {} if dtypes is None else named_dtypes(dtypes)
     if named and not isinstance(data, (str, Path)):
         raise ConfigurationError(
             f"dtypes goes with the path of a file, and {name} has types of its own: leave it out"
@@ -116,8 +117,9 @@ def named_dtypes(dtypes: Mapping[str, str | type] | str) -> dict[str, str]:
         pairs = [part.rpartition(":") for part in dtypes.split(",") if part.strip()]
         dtypes = {column.strip(): dtype.strip() for column, _, dtype in pairs}
     if not isinstance(dtypes, Mapping) or "" in dtypes:
+        told = one_line(repr(dtypes), 60)
         raise ConfigurationError(
-            f"dtypes is {dtypes!r}: write 'zip: str, n: int', or give a dict of columns"
+            f"dtypes is {told}: write 'zip: str, n: int', or give a dict of columns"
         )
     named = {
         column: dtype.__name__ if isinstance(dtype, type) else str(dtype)
@@ -160,7 +162,7 @@ def _names_files(data: Any) -> bool:
     if not isinstance(data, (str, Path)) or "://" in (text := str(data)):
         return False
     of_tables = text.lower().removesuffix(".gz").endswith(tuple(ENDINGS))
-    return is_pattern(text) and not of_tables and not Path(text).expanduser().is_dir()
+    return is_pattern(text) and not of_tables and not os.path.isdir(os.path.expanduser(text))
 
 
 def _found(data: str | Path, name: str) -> Path:
@@ -169,8 +171,8 @@ def _found(data: str | Path, name: str) -> Path:
         raise ConfigurationError(f"{name} is the address {data}: download it, then give its path")
     path = Path(data).expanduser()
     _check_ending(path, name)
-    if not path.exists():
-        raise ConfigurationError(f"there is no file {path}: {_hint(path)}")
+    if not os.path.exists(path):  # not by `Path`, which raises for what is too long to be one
+        raise ConfigurationError(f"there is no file {one_line(str(path), 200)}: {_hint(path)}")
     return path
 
 
@@ -178,15 +180,15 @@ def _check_ending(path: Path, name: str) -> None:
     ending = path.name.lower()
     packed = ending.endswith(".gz") and not ending.endswith(".parquet.gz")
     ending = ending.removesuffix(".gz") if packed else ending
-    if not ending.endswith(tuple(ENDINGS)) and not path.is_dir():
+    if not ending.endswith(tuple(ENDINGS)) and not os.path.isdir(path):
         raise ConfigurationError(
-            f"{name} is {str(path)!r}, which isn't the path of a known kind of file: "
-            f"give one that ends in {', '.join(ENDINGS)}, or a frame"
+            f"{name} is '{one_line(str(path), 200)}', which isn't the path of a known kind of "
+            f"file: give one that ends in {', '.join(ENDINGS)}, or a frame"
         )
 
 
 def _hint(path: Path) -> str:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"the folder {path.parent} isn't there either (paths begin at {Path.cwd()})"
     close = nearest(path.name, [found.name for found in path.parent.iterdir()])
     return f"did you mean {path.parent / close}?" if close else f"paths begin at {Path.cwd()}"

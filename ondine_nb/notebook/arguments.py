@@ -19,6 +19,7 @@ from .input_transform import magic_line
 __all__ = [
     "HelpRequested",
     "candidates",
+    "in_prompt",
     "matcher",
     "parse_line",
     "parse_resume",
@@ -289,19 +290,23 @@ def matcher(magics: Any) -> Callable[[Any], Any]:
         first, _ = magic_line("\n".join([*before, line]))
         on = all(each.rstrip().endswith("\\") for each in before)  # the line goes on up to here
         ours = on and first.startswith("%%ondine ")
+        in_body = not on and first.startswith("%%ondine ")
         line = first + " " * (line[-1:].isspace()) if ours else line
+        word = re.search(r"\S*$", line)
+        fragment = word.group() if word else ""
         command = re.match(r"\s*%ondine\s+(\S*)$", line)
-        if command:
+        if in_body:
+            found, fragment = in_prompt(first, line, magics.shell.user_ns)
+        elif command:
             found = [name for name in _COMMANDS if name.startswith(command.group(1))]
         elif ours:
             found = candidates(line, magics.shell.user_ns)
         else:
             found = _of_a_run(line, magics.shell.user_ns)
-        word = re.search(r"\S*$", line)
         # IPython replaces what it takes for a word; a flag's dashes aren't part of it for it.
         return {
             "completions": [SimpleCompletion(text=text, type="param") for text in found],
-            "matched_fragment": word.group() if word else "",
+            "matched_fragment": fragment,
             "suppress": bool(found),
         }
 
@@ -339,6 +344,35 @@ def candidates(line: str, namespace: dict[str, Any]) -> list[str]:
     offered = [option for option in OPTIONS.values() if option.on(Surface.CELL)]
     flags = [flag for option in offered for flag in option.flags]
     return [flag for flag in flags if flag.startswith(word) and flag not in words[:-1]]
+
+
+_BRACED = re.compile(r"(?<!\{)\{([^{}:]*)(?:(:)(\w*))?$")
+_FILTERED = re.compile(r"\{\{[^{}|]+\|\s*(\w*)$")
+
+
+def in_prompt(first: str, line: str, namespace: dict[str, Any]) -> tuple[list[str], str]:
+    """What the end of a line of the prompt can become, and which part of it that replaces.
+
+    Behind a brace stand the columns of the frame that the magic's line names, behind a colon the
+    forms of pictures and documents; with `--jinja` their filters behind a bar.
+    """
+    from ..prompts import FORMS  # not at %load_ext
+
+    if "--jinja" in first.split():
+        filtered = _FILTERED.search(line)
+        begun = filtered.group(1) if filtered else ""
+        return ([form for form in FORMS if form.startswith(begun)] if filtered else []), begun
+    braced = _BRACED.search(line)
+    if braced is None:
+        return [], ""
+    column, colon, form = braced.groups()
+    if colon:
+        return [each for each in FORMS if each.startswith(form)], form
+    named = re.search(r"\s(?:-i|--input)[\s=]+(\w+)", first)
+    if named is None or named.group(1) not in frames_in(namespace):
+        return [], column
+    names = map(str, namespace[named.group(1)].columns)
+    return [name for name in names if name.startswith(column)], column
 
 
 def _model_words() -> list[str]:

@@ -129,7 +129,11 @@ class OndineMagics(Magics):
         finally:
             with contextlib.suppress(asyncio.CancelledError):
                 await _settle(run)
-            self._bind(request, run, await _frame_of(run), told=True)
+            frame = await _frame_of(run)
+            if request.view is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.to_thread(request.view.prepare)
+            self._bind(request, run, frame, told=True)
         if interrupted:
             raise _interrupt(request.kept(run))
 
@@ -453,6 +457,11 @@ class _Captured:
 
     def __init__(self, run: Any) -> None:
         self.run = run
+
+    def prepare(self) -> None:
+        from .card import prepare
+
+        prepare(self.run)
 
     def finish(self, *, told: bool = False) -> None:
         from IPython.display import publish_display_data

@@ -81,6 +81,7 @@ from ..stages import (
     SchemaRoutes,
     VoteStage,
 )
+from ..text import one_line
 from .options import OPTIONS, Options
 from .records import digests, keeper
 
@@ -125,9 +126,11 @@ def own_provider(
 ) -> tuple[dict[str, Any], Provider | None]:
     """The options with a model's name, and the provider where `model` is an object that answers.
 
-    Raises `ConfigurationError` where it is no provider, or `given` is another.
+    Raises `ConfigurationError` where either is no provider, or both are given.
     """
     model = options.get("model")
+    if given is not None:
+        check_provider(given, "provider")
     if model is None or isinstance(model, str):
         return dict(options), given
     if given is not None:
@@ -197,7 +200,7 @@ def evidence_in(options: Options, schema: Schema | None) -> QuotedSchema | None:
 
     Raises `ConfigurationError` for names that are no fields.
     """
-    if options.evidence in (None, ""):
+    if options.evidence is None or (isinstance(options.evidence, str) and not options.evidence):
         return None
     if schema is None:
         raise ConfigurationError(
@@ -405,16 +408,24 @@ def _known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]
 
 
 def reading(
-    template: Template | JinjaTemplate, provider: Provider, options: Options
+    template: Template | JinjaTemplate,
+    provider: Provider,
+    options: Options,
+    fetched: Fetched | None,
 ) -> Template | JinjaTemplate:
     """The template with a reader of its own for the files of its rows, as `provider` takes them.
 
-    What the reader learns of a file holds for as long as it does: one run.
+    What the reader learns of a file holds for as long as it does: one run. `fetched` has what was
+    fetched for it, where files at URLs are.
     """
-    return template.reading(_reader(options, provider)) if template.forms else template
+    if not template.forms:
+        return template
+    return template.reading(_reader(options, provider, fetched))
 
 
-def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
+def attached_in(
+    options: Options, provider: Provider, fetched: Fetched | None = None
+) -> tuple[Part, ...]:
     """What `--attach` puts before every prompt: pictures and documents, and texts by themselves.
 
     Raises `ConfigurationError` for what can't be sent.
@@ -424,15 +435,17 @@ def attached_in(options: Options, provider: Provider) -> tuple[Part, ...]:
         return ()
     each = list(given) if isinstance(given, list | tuple) else [given]
     if not all(isinstance(path, str | os.PathLike) for path in each):
-        raise ConfigurationError(f"--attach is {given!r}: give a file's path, or a list of them")
+        raise ConfigurationError(
+            f"--attach is {one_line(repr(given), 60)}: give a file's path, or a list of them"
+        )
     try:
-        parts = _reader(options, provider)("file", each)
+        parts = _reader(options, provider, fetched)("file", each)
     except MediaError as error:
         raise ConfigurationError(f"--attach: {error}") from error
     return tuple(f"{it.rstrip()}\n\n" if isinstance(it, str) else it for it in parts)
 
 
-def _reader(options: Options, provider: Provider) -> MediaReader:
+def _reader(options: Options, provider: Provider, fetched: Fetched | None) -> MediaReader:
     can = capabilities(provider)
     rules = can.media_rules
     if options.image_px is not None:
@@ -442,7 +455,7 @@ def _reader(options: Options, provider: Provider) -> MediaReader:
         fetches=can.fetches,
         title=can.title,
         measures=rules,
-        fetched=Fetched() if options.fetch else None,
+        fetched=fetched,
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import Enum, auto
+from errno import ENAMETOOLONG
+from numbers import Number
 from typing import Any
 
 from ..errors import ConfigurationError, nearest
-from ..text import usd
+from ..text import one_line, usd
 
-__all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option"]
+__all__ = ["EVERYWHERE", "Kind", "Option", "Surface", "option", "path_of"]
 
 
 class Kind(Enum):
@@ -136,7 +138,19 @@ class Option:
         Raises `ConfigurationError`, naming flag, value and remedy, for what can't be meant.
         """
         check = _CHECKS.get(self.kind)
-        return value if check is None or value is None else check(self, value)
+        if check is None or value is None:
+            return value
+        types, what = _TAKES.get(self.kind, ((object,), ""))
+        if not isinstance(value, types) and not self.is_object(value):
+            raise ConfigurationError(
+                f"{self.long} has to be {what or self.value_name}, not {type(value).__name__}"
+            )
+        return check(self, value)
+
+    def is_object(self, value: Any) -> bool:
+        """Whether it is one of the objects that may be given instead of their name."""
+        name = getattr(value, "name", None) if self.objects else None
+        return isinstance(name, str) and name in self.objects
 
 
 def option(default: Any, help: str, kind: Kind = Kind.TEXT, **more: Any) -> Any:
@@ -145,6 +159,17 @@ def option(default: Any, help: str, kind: Kind = Kind.TEXT, **more: Any) -> Any:
     if isinstance(default, dict):
         return field(default_factory=dict, metadata={"option": declared})
     return field(default=default, metadata={"option": declared})
+
+
+def _said(value: Any) -> str:
+    """A value in an error's one line."""
+    return one_line(str(value), _SAID)
+
+
+def _switch(option: Option, value: Any) -> bool:
+    if type(value).__name__ in _SWITCHES or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise ConfigurationError(f"{option.long} has to be True or False, not {type(value).__name__}")
 
 
 def _whole(option: Option, value: Any) -> Any:
@@ -157,46 +182,56 @@ def _whole(option: Option, value: Any) -> Any:
     if number < option.least or isinstance(value, bool):
         others = "".join(f" or '{choice}'" for choice in option.choices)
         raise ConfigurationError(
-            f"{option.long} is {value}: it has to be a whole number of {option.least} or "
+            f"{option.long} is {_said(value)}: it has to be a whole number of {option.least} or "
             f"more{others}"
         )
     if option.most is not None and number > option.most:
         raise ConfigurationError(
-            f"{option.long} is {value}: it has to be {option.most} {option.unit} or fewer. "
+            f"{option.long} is {_said(value)}: it has to be {option.most} {option.unit} or fewer. "
             f"{option.hint}"
         )
     return number
 
 
 def _choice(option: Option, value: Any) -> Any:
-    if value in option.choices or getattr(value, "name", None) in option.objects:
+    if option.is_object(value) or value in option.choices:
         return value
     near = nearest(str(value), option.choices)
     hint = f" Did you mean '{near}'?" if near else ""
     raise ConfigurationError(
-        f"{option.long} is '{value}': it has to be one of {', '.join(option.choices)}.{hint}"
+        f"{option.long} is '{_said(value)}': it has to be one of {', '.join(option.choices)}.{hint}"
     )
 
 
 def _name(option: Option, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not value.strip():
         raise ConfigurationError(f"{option.long} has to be a name, not {value!r}")
-    return value
+    return str(value)
 
 
-def _text(option: Option, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{option.long} has to be text, not {type(value).__name__}")
-    return value
+def path_of(value: Any, what: str) -> str:
+    """A path as text. Raises `ConfigurationError`, naming `what`, for what can't be one."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(path, str):
+        raise ConfigurationError(f"{what} has to be a path, not {type(path).__name__}")
+    try:
+        os.lstat(os.path.expanduser(path))
+    except ValueError as error:  # a null, half a character
+        raise ConfigurationError(f"{what} {_said(path)} can't be a path: {error}") from None
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            told = f"{what} {_said(path)} can't be a path: it is too long"
+            raise ConfigurationError(told) from None
+    return path
 
 
 def _seconds(option: Option, value: Any) -> float:
     try:
-        seconds = float(value)
-    except (TypeError, ValueError):
+        seconds = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigurationError(f"{option.long} is {value}: it has to be seconds above 0")
+        raise ConfigurationError(f"{option.long} is {_said(value)}: it has to be seconds above 0")
     return seconds
 
 
@@ -210,7 +245,7 @@ def _share(option: Option, value: Any) -> str:
     fits = number.is_finite() and (0 <= number <= 100 if in_percent else 0 <= number < 1)
     if isinstance(value, bool) or not fits:
         raise ConfigurationError(
-            f"{option.long} is {value}: write a share of the rows, like 5% or 0.05"
+            f"{option.long} is {_said(value)}: write a share of the rows, like 5% or 0.05"
         )
     return f"{number if in_percent else 100 * number:f}%"
 
@@ -223,24 +258,17 @@ def _url(option: Option, value: Any) -> Any:
     return value
 
 
-def _pairs(option: Option, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        kind = type(value).__name__
-        raise ConfigurationError(f"{option.long} has to be names with values (a dict), not {kind}")
-    return value
-
-
 def _names(option: Option, value: Any) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) for name in names):
         raise ConfigurationError(
-            f"{option.long} has to be names with commas between them, not {value!r}"
+            f"{option.long} has to be names with commas between them, not {_said(value)}"
         )
     kept = tuple(name.strip() for name in names)
     if not all(kept) or len(set(kept)) < max(len(kept), option.least):
         raise ConfigurationError(
-            f"{option.long} is {','.join(kept)!r}: it has to be {option.least} or more different "
-            "names, with commas between them"
+            f"{option.long} is '{_said(','.join(kept))}': it has to be {option.least} or more "
+            "different names, with commas between them"
         )
     return kept
 
@@ -248,18 +276,38 @@ def _names(option: Option, value: Any) -> tuple[str, ...]:
 def _columns(option: Option, value: Any) -> tuple[str, ...]:
     """By commas from a text; a name that has one stands in a list."""
     names = value.split(",") if isinstance(value, str) and value.strip() else value or ()
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) for name in names):
         raise ConfigurationError(
-            f"{option.long} has to be columns by name, like {option.usage}, not {value!r}"
+            f"{option.long} has to be columns by name, like {option.usage}, not {_said(value)}"
         )
     names = tuple(name.strip() for name in names) if isinstance(value, str) else tuple(names)
     if "" in names:
-        raise ConfigurationError(f"{option.long} is {value!r}: a name is missing beside a comma")
+        raise ConfigurationError(
+            f"{option.long} is '{_said(value)}': a name is missing beside a comma"
+        )
     return names
 
 
+_SAID = 60  # characters of a value in an error
+_SWITCHES = ("bool", "bool_")  # NumPy's is of another class
+# The types of a value of each kind, and what they are called; a text is read, as on the line.
+_READ = (str, Number)
+_TAKES: dict[Kind, tuple[tuple[type, ...], str]] = {
+    Kind.TEXT: ((str,), "text"),
+    Kind.NAME: ((str,), "a name"),
+    Kind.CHOICE: (_READ, ""),
+    Kind.WHOLE: (_READ, "a whole number"),
+    Kind.USD: (_READ, "an amount in USD"),
+    Kind.SHARE: (_READ, "a share of the rows, like 5% or 0.05"),
+    Kind.SECONDS: (_READ, "seconds"),
+    Kind.URL: ((str,), "a URL"),
+    Kind.PAIRS: ((Mapping,), "names with values (a dict)"),
+    Kind.NAMES: ((str, list, tuple), "names with commas between them"),
+    Kind.COLUMNS: ((str, list, tuple), "columns by name, with commas between them"),
+}
 _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
-    Kind.TEXT: _text,
+    Kind.SWITCH: _switch,
+    Kind.TEXT: lambda option, value: value,
     Kind.NAME: _name,
     Kind.CHOICE: _choice,
     Kind.WHOLE: _whole,
@@ -267,8 +315,8 @@ _CHECKS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.SHARE: _share,
     Kind.SECONDS: _seconds,
     Kind.URL: _url,
-    Kind.PATH: lambda option, value: os.fspath(value),
-    Kind.PAIRS: _pairs,
+    Kind.PATH: lambda option, value: path_of(value, option.long),
+    Kind.PAIRS: lambda option, value: value,
     Kind.NAMES: _names,
     Kind.COLUMNS: _columns,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..data import (
     Column,
+    Fetched,
     Frame,
     FrameSource,
     Groups,
@@ -49,6 +50,7 @@ from ..stages import (
     decided_columns,
     evidence_columns,
 )
+from ..text import one_line
 from .build import (
     RunPlan,
     asker_of,
@@ -74,7 +76,7 @@ from .build import (
     settings_of,
 )
 from .estimate import Estimator, JointEstimator
-from .option_kinds import Surface
+from .option_kinds import Surface, path_of
 from .options import OPTIONS, Options, takes_options
 from .records import (
     check_examples,
@@ -126,19 +128,24 @@ class Pipeline:
         provider: Provider | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"name has to be text, not {type(name).__name__}")
         options, provider = own_provider(options, provider)
         self.options: Options = Options.of(options)
         self._model_named = (options.get("model"), options.get("models")) != (None, None)
         self._given_provider = provider
         self.prompt = prompt
-        self.observers: tuple[ExecutionObserver, ...] = tuple(observers)
-        self.extra_stages: tuple[PipelineStage, ...] = tuple(map(_checked, stages))
+        self.observers: tuple[ExecutionObserver, ...] = _each(observers, _is_observer, _OBSERVERS)
+        self.extra_stages: tuple[PipelineStage, ...] = _each(stages, _is_stage, _STAGES)
         self.name = name
         self.recorded = True
         self.nothing_new = ""  # why nothing may be sent: then only the journal answers
         self.clock: Callable[[], float] = time.monotonic
-        self._journal = journal
+        self._journal = _checked_journal(journal)
         self._session: SessionBudget | None = None
+        # What was fetched is kept from the estimate to the end of the first run.
+        self._fetched: Fetched | None = Fetched() if self.options.fetch else None
+        self._ran = False
         self.source: Source = open_source(
             data, name, dtypes=self.options.dtypes, pages=self.options.pages
         )
@@ -163,12 +170,12 @@ class Pipeline:
             self.options, self.source, self.template, self.schema, lambda: self.journal
         )
         self.provider: Provider = self._provider()
-        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider)
+        self.attached: tuple[Part, ...] = attached_in(self.options, self.provider, self._fetched)
         self.settings: Settings = self._settings_of(self.provider)
         self.voters: tuple[tuple[Provider, Settings], ...] = self._voters()
         self._check()
         if self.template.forms:
-            self.template = reading(self.template, self.provider, self.options)
+            self.template = reading(self.template, self.provider, self.options, self._fetched)
 
     def _check(self) -> None:
         """Raises `ConfigurationError` where the options, the prompt and who answers don't fit."""
@@ -340,7 +347,7 @@ class Pipeline:
         self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
     ) -> Estimator:
         return Estimator(
-            reading(self.template, self.provider, self.options),
+            reading(self.template, self.provider, self.options, self._fetched),
             rows or plan.rowset,
             asker,
             examples=self.examples,
@@ -557,7 +564,7 @@ class Pipeline:
     def _row_stages(self, askers: Sequence[InvokeStage], *, again: bool) -> list[PipelineStage]:
         return row_stages(
             self.options,
-            reading(self.template, self.provider, self.options),
+            reading(self.template, self.provider, self.options, self._fetched),
             self.asked,
             askers,
             examples=self.examples,
@@ -589,6 +596,9 @@ class Pipeline:
         return context
 
     def _run(self, streaming: bool = False) -> Run:
+        if self._ran and self._fetched is not None:
+            self._fetched = Fetched()
+        self._ran = True
         return Run(self, plan=self.plan(streaming=streaming))
 
     def _over(self, data: Any, **more: Any) -> Pipeline:
@@ -617,7 +627,7 @@ class Pipeline:
 
     def _parse_schema(self) -> Schema | None:
         spec = self.options.schema
-        if spec is None or spec == "":
+        if spec is None or (isinstance(spec, str) and not spec):
             return None
         return parse_schema(spec, column=self.options.column)
 
@@ -661,8 +671,8 @@ class Pipeline:
         rows = self.source.head(_LOOKED_UP) if self.streams else self.frame
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
-        template = reading(self.template, alone.provider, self.options)
-        attached = attached_in(self.options, alone.provider)
+        template = reading(self.template, alone.provider, self.options, self._fetched)
+        attached = attached_in(self.options, alone.provider, self._fetched)
         for chunk in rows.iter_rows(template.columns):
             for values in chunk:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
@@ -750,11 +760,42 @@ class Pipeline:
             )
 
 
-def _checked(stage: Any) -> PipelineStage:
-    """Raises `ConfigurationError` for what can't run as a stage."""
-    if isinstance(getattr(stage, "name", None), str) and hasattr(stage, "process"):
-        return stage  # type: ignore[no-any-return]
-    raise ConfigurationError(
-        f"stages has {stage!r}, which is no stage: give an object of a class on "
-        "`ondine_nb.stages.PipelineStage`, with process(input_data, context)"
-    )
+_STAGES = (
+    "stages",
+    "a stage",
+    "an object of a class on `ondine_nb.stages.PipelineStage`, with process(input_data, context)",
+)
+_OBSERVERS = (
+    "observers",
+    "an observer",
+    "an object with methods of `ondine_nb.orchestration.ExecutionObserver`, as LoggingObserver()",
+)
+
+
+def _is_stage(given: Any) -> bool:
+    return isinstance(getattr(given, "name", None), str) and hasattr(given, "process")
+
+
+def _is_observer(given: Any) -> bool:
+    told = [name for name in dir(ExecutionObserver) if name.startswith("on_")]
+    return not isinstance(given, type) and any(hasattr(given, name) for name in told)
+
+
+def _each(given: Any, fits: Callable[[Any], bool], words: tuple[str, str, str]) -> tuple[Any, ...]:
+    """What is given of them. Raises `ConfigurationError` for no list, and for what doesn't fit."""
+    name, one, what = words
+    if not isinstance(given, list | tuple):
+        raise ConfigurationError(f"{name} is {type(given).__name__}: give a list of them")
+    for each in given:
+        if not fits(each):
+            raise ConfigurationError(
+                f"{name} has {one_line(repr(each), 60)}, which isn't {one}: give {what}"
+            )
+    return tuple(given)
+
+
+def _checked_journal(given: Any) -> Journal | Path | str | None:
+    """Raises `ConfigurationError` for what is neither a journal nor the path of its folder."""
+    if not (given is None or isinstance(given, Journal)):
+        path_of(given, "journal")
+    return given  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..models import Prompt
 from .diff import WordChange, word_diff
+from .forms import FORMS
 from .jinja import JinjaTemplate
 from .quotes import QuotedField, QuotedSchema, quoted_schema
 from .row_numbers import RowNumbers
@@ -12,6 +13,7 @@ from .template import Template, as_text, is_missing
 from .words import system_in_words
 
 __all__ = [
+    "FORMS",
     "Field",
     "JinjaTemplate",
     "Prompt",

@@ -86,6 +86,10 @@ def quoted_schema(schema: Schema, chosen: str | Sequence[str], flag: str) -> Quo
 
 def _chosen(schema: Schema, chosen: str | Sequence[str], flag: str) -> set[str]:
     known = [field.name for field in schema.fields]
+    if not isinstance(chosen, str | list | tuple):
+        raise ConfigurationError(
+            f"{flag} has to be 'all', or fields by name, not {type(chosen).__name__}"
+        )
     given = chosen.split(",") if isinstance(chosen, str) else list(map(str, chosen))
     names = [name.strip() for name in given if name.strip()]
     if names == ["all"] and "all" not in known:

@@ -45,7 +45,8 @@ def objects_in(text: str) -> Iterator[str]:
         found = _BEGINS.search(text, end or found.start() + 1)
 
 
-_DECODER = json.JSONDecoder()
+# Only ends are asked for; Python's int refuses a number of thousands of digits.
+_DECODER = json.JSONDecoder(parse_int=float)
 
 
 def _end_of_object(text: str, at: int) -> tuple[int | None, int]:

@@ -67,8 +67,9 @@ class KnownProvider:
 
     @property
     def key(self) -> str | None:
-        """The key that the environment has for it, or None."""
-        return next(filter(None, map(os.environ.get, self.keys)), None)
+        """The key that the environment has for it, or None; a blank one is none."""
+        held = (os.environ.get(name) or "" for name in self.keys)
+        return next((key for key in held if key.strip()), None)
 
 
 def _chat(name: str, title: str, base_url: str, key: str, **known: object) -> KnownProvider:

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
-from ondine_nb.notebook.arguments import candidates
+from ondine_nb.notebook.arguments import candidates, in_prompt
 from ondine_nb.providers import keep
 
 NAMES: dict[str, Any] = {
@@ -97,6 +97,35 @@ def test_tab_completes_prefixes_and_the_names_of_the_last_lists(
     assert "claude-new-9" in _offered(shell, "%%ondine out -m claude-n")[0]
     monkeypatch.delenv("ANTHROPIC_FOUNDRY_API_KEY")  # then it can't be asked
     assert candidates("%%ondine out -m foundry:c", shell.user_ns) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("-i shots\nWhat is {ph", ["{photo", "{photos taken"]),
+        ("--quiet -i shots \\\n --fresh\nWhat is\n{n} {photos t", ["{photos taken"]),
+        (
+            "-i shots\nWhat is {photo:",
+            ["{photo:image", "{photo:images", "{photo:pdf", "{photo:file"],
+        ),
+        ("-i shots\nWhat is {photo:p", ["{photo:pdf"]),
+        ("-i 'a.csv'\nWhat is {photo:im", ["{photo:image", "{photo:images"]),
+        ("-i shots --jinja\nIs {{ photo | im", ["{{ photo | image", "{{ photo | images"]),
+    ],
+)
+def test_tab_in_a_prompt_completes_columns_and_the_forms_of_files(
+    shell: InteractiveShell, typed: str, offered: list[str]
+) -> None:
+    shell.user_ns["shots"] = pd.DataFrame({"photo": ["a"], "photos taken": [1], "n": [2]})
+    before = "%%ondine out " + typed[: typed.rfind("{{" if "{{" in typed else "{")]
+    _, lines = _offered(shell, f"%%ondine out {typed}")
+    assert lines == sorted(before + each for each in offered)  # IPython sorts them
+
+
+@pytest.mark.parametrize("typed", ["Tell {{ph", "Tell {n} ph", '{"a": {"n', "{n:x}", "a | im"])
+def test_other_braces_of_a_prompt_offer_nothing(typed: str) -> None:
+    names = {"shots": pd.DataFrame({"photo": ["a"], "n": [2]})}
+    assert in_prompt("%%ondine out -i shots", typed, names)[0] == []
 
 
 def test_a_prompt_s_text_and_other_cells_are_left_to_ipython(shell: InteractiveShell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import TraitError
 
 from ondine_nb.notebook.arguments import parser
+from ondine_nb.notebook.card import answers
 from ondine_nb.notebook.magics import OndineMagics
 from ondine_nb.notebook.session import CellRequest, _Record
 from ondine_nb.stages.batch import BatchPolicy
@@ -241,6 +243,26 @@ def test_a_shell_that_can_t_await_runs_the_cell_in_a_thread(
     assert "out " in listed
     assert "done" in listed
     assert "2 of 2 rows" in listed
+
+
+def test_what_the_last_card_shows_of_many_rows_or_pictures_is_made_off_the_loop(
+    server: MessagesServer,
+    shell: InteractiveShell,
+    magics: OndineMagics,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = list[bool]()
+
+    def count(run: Any) -> Any:
+        made.append(threading.current_thread() is threading.main_thread())
+        return counted(run)
+
+    counted = answers._counted
+    monkeypatch.setattr(answers, "_counted", count)
+    asyncio.run(magics.run_cell(f"x -i df --base-url {server.url}", "Say {text}"))
+    assert "rows" in capsys.readouterr().out
+    assert made == [False]
 
 
 def test_quiet_prints_nothing(

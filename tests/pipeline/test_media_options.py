@@ -200,6 +200,21 @@ def test_a_url_is_the_servers_to_fetch_unless_it_is_asked_for_here(
     assert len(blocks(server, since)) == 2  # a private address: nothing was sent
 
 
+def test_a_url_is_fetched_once_for_estimate_run_and_row_detail_and_anew_by_the_next_run(
+    server: MessagesServer, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, fetched = (folder / "photo 1.png").read_bytes(), list[str]()
+    monkeypatch.setattr(fetch, "fetch", lambda url, **_: fetched.append(url) or content)
+    urls = pd.DataFrame({"photo": [f"https://example.org/{at}.png" for at in range(300)]})
+    pipeline = Asker(server, home).pipeline(urls, "Which? {photo:image}", fetch=True)
+    assert pipeline.estimate().pictures == 1  # the same picture everywhere: asked once
+    result = pipeline.execute()
+    pipeline.prompt_at(7)
+    assert (result.metrics.processed_rows, sorted(fetched)) == (300, sorted(urls["photo"]))
+    pipeline.execute()
+    assert sorted(fetched) == sorted([*urls["photo"]] * 2)
+
+
 @pytest.mark.parametrize("form", ["image", "pdf"])
 def test_what_is_billed_is_within_the_estimate_and_each_request_within_its_bound(
     server: MessagesServer, home: Path, folder: Path, form: str

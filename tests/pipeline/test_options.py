@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -53,6 +54,9 @@ def test_an_unknown_option_names_the_nearest() -> None:
         ({"concurrency": "auto"}, "auto"),
         ({"timeout": "2.5"}, 2.5),
         ({"base_url": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
+        ({"fresh": np.bool_(True)}, True),
+        ({"fresh": 1}, True),
+        ({"to": Path("out.csv")}, "out.csv"),
     ],
 )
 def test_values_may_be_text_as_a_magic_has_them(given: dict[str, Any], value: Any) -> None:
@@ -86,8 +90,21 @@ def test_values_may_be_text_as_a_magic_has_them(given: dict[str, Any], value: An
         {"column": ""},
         {"base_url": "localhost:8080"},
         {"system": 5},
+        {"fresh": "no"},
+        {"batch": 2},
+        {"to": 5},
+        {"to": b"out.csv"},
+        {"to": "a\0b.csv"},
+        {"report": "x" * 5_000},
+        {"base_url": 5},
+        {"timeout": True},
+        {"timeout": 10**400},
+        {"executor": pd.DataFrame({"name": ["dask"]})},
+        {"effort": pd.Series(["high"])},
+        {"budget": pd.NA},
+        {"by": pd.Index(["text"])},
     ],
-    ids=str,
+    ids=lambda given: next(iter(given)),
 )
 def test_what_cant_be_meant_is_an_error_that_names_its_flag(given: dict[str, Any]) -> None:
     ((name, _),) = given.items()

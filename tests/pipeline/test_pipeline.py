@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from ondine_nb import Pipeline
 from ondine_nb.errors import ConfigurationError, FatalProviderError
+from ondine_nb.orchestration import LoggingObserver
 from tests.asking import HAIKU, Asker, echoes, journaled, statuses, texts
 from tests.server import MessagesServer, echo_of, value_of
 
@@ -322,6 +327,13 @@ BAD = {
     "system": ({"system": 3}, ["--system", "int"]),
     "params": ({"params": ["tone"]}, ["--param", "list"]),
     "no stage": ({"stages": [len]}, ["built-in function len", "PipelineStage"]),
+    "no list of stages": ({"stages": len}, ["stages", "list"]),
+    "no list of observers": ({"observers": LoggingObserver()}, ["LoggingObserver", "list"]),
+    "an observer's class": ({"observers": [LoggingObserver]}, ["observers", "LoggingObserver()"]),
+    "no observer": ({"observers": [print]}, ["print", "ExecutionObserver"]),
+    "a provider's class": ({"provider": Pipeline}, ["provider", "class Pipeline"]),
+    "no provider": ({"provider": "claude"}, ["provider", "str"]),
+    "evidence": ({"schema": "a: int", "evidence": True}, ["--evidence", "'all'", "bool"]),
 }
 
 
@@ -337,6 +349,49 @@ def test_what_cannot_be_run_is_told_in_one_line_before_anything_is_sent(
     assert [word for word in words if word not in message] == []
     assert "\n" not in message
     assert asker.server.arrived == 0
+
+
+WHATEVER = [
+    5,
+    -1.5,
+    math.nan,
+    10**400,
+    True,
+    "x",
+    "x" * 5_000,
+    "a\0b",
+    b"x",
+    [1],
+    ("x",),
+    {"a": 1},
+    {1, 2},
+    object(),
+    int,
+    len,
+    Decimal("sNaN"),
+    np.array([1, 2]),
+    pd.NA,
+    pd.Series([1]),
+    pd.DataFrame({"name": ["x"]}),
+    pl.DataFrame({"a": [1]}),
+]
+
+
+@pytest.mark.parametrize("name", [*inspect.signature(Pipeline).parameters])
+def test_whatever_is_given_for_an_argument_is_taken_or_refused_as_a_configuration(
+    asker: Asker, name: str
+) -> None:
+    data = pd.DataFrame({"text": ["a"], "n": [1]})
+    beside: dict[str, Any] = {"schema": "a: int"}
+    beside |= {"by": "n"} if name == "group_tokens" else {}
+    beside |= {"examples": pd.DataFrame({"text": ["b"], "a": [1]})} if name == "shots" else {}
+    given = {"data": data, "prompt": "{text}", "journal": asker.folder, **beside}
+    taken = 0
+    for value in WHATEVER:
+        with suppress(ConfigurationError):
+            Pipeline(**{**given, name: value})
+            taken += 1
+    assert taken < len(WHATEVER)
 
 
 @pytest.mark.parametrize(

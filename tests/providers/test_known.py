@@ -102,8 +102,11 @@ def test_the_first_variable_that_is_set_holds_the_key(monkeypatch: pytest.Monkey
     assert KNOWN["gemini"].key == "second"
     monkeypatch.setenv("GEMINI_API_KEY", "first")
     assert KNOWN["gemini"].key == "first"
-    monkeypatch.setenv("GEMINI_API_KEY", "")
-    assert KNOWN["gemini"].key == "second"
+    for blank in ("", " \n"):
+        monkeypatch.setenv("GEMINI_API_KEY", blank)
+        assert KNOWN["gemini"].key == "second"
+    monkeypatch.setenv("GOOGLE_API_KEY", " ")
+    assert KNOWN["gemini"].key is None
 
 
 def test_every_price_is_found_under_an_id_of_the_price_table() -> None:

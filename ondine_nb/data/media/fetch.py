@@ -81,7 +81,8 @@ def fetch(
 class Fetched:
     """Files at URLs, each fetched once in a run; those that were asked for last are kept on disk.
 
-    It may be used from several threads. `permits` and the errors are as in `fetch`.
+    They are gone from there when this object is. It may be used from several threads. `permits` and
+    the errors are as in `fetch`.
     """
 
     def __init__(self, permits: Callable[[str], bool] = is_public) -> None:
@@ -104,15 +105,6 @@ class Fetched:
             content = fetch(url, permits=self._permits)
             self._keep(url, content)
             return content
-
-    def forget(self) -> None:
-        """Fetch all of them again: a run begins."""
-        with self._lock:
-            self._kept.clear()
-            self._locks.clear()
-            if self._folder is not None:
-                self._folder.cleanup()
-            self._folder = None
 
     def _keep(self, url: str, content: bytes) -> None:
         with self._lock:

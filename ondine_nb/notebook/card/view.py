@@ -82,6 +82,12 @@ def mimebundle(run: RunLike, *, told: bool = False, quickly: bool = False) -> di
     return {"text/html": html, "text/plain": plain(card)}
 
 
+def prepare(run: Any) -> None:
+    """Make what takes time of the card of a run that is over: it is kept for `mimebundle`."""
+    with contextlib.suppress(Exception):  # whoever draws the card says so
+        answers_of(run)
+
+
 def _now() -> str:
     return time.strftime("%H:%M:%S")
 
@@ -221,6 +227,14 @@ class WidgetObserver(ExecutionObserver):
         if not self._broken:
             logger.warning("the run view can't be drawn: %s: %s", type(error).__name__, error)
         self._broken = True
+
+    def prepare(self) -> None:
+        """Make what the last card of many rows or of pictures shows, before `finish`, in a thread.
+
+        Where somebody can click that card comes at once, and these later.
+        """
+        if not self._clicks:
+            prepare(self.run)
 
     def finish(self, *, told: bool = False) -> None:
         """Replace the live card by the static one; in a terminal, print it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
@@ -16,7 +16,7 @@ from ...models import Prompt
 from ...orchestration import Row, run_in_thread
 from ...prompts import RowNumbers
 from ...providers import Answer
-from ...sending import answer_in
+from ...sending import Lookup, answer_in
 from ..ui import MESSAGE, RowEvidence, clean, evidence_of, lines, money, safe, short, span
 from .column import value_text
 from .table import Results, status_word
@@ -79,18 +79,16 @@ def detail_of(results: Results, position: int) -> Detail:
     run = results.run
     row = None if run is None else results.rows[position]
     prompt, note = None, ""
-    entries: list[Entry] = []
+    answers: list[Said] = []
     if run is not None:
         prompt, note = _prompt(run, position)
         if prompt is not None:
-            entries, problem = _entries(run, prompt)
+            answers, problem = _answers(run, prompt)
             note = note or problem
     status = results.status(position)
-    read = Answer.read if run is None else run.plan.asker.lookup.read
     quoted = evidence_of(run, None if row is None else row.outputs)
     marks = dict[str, list[dict[str, Any]]]()
     texts = list(_texts(results, position, quoted, marks))
-    answers = tuple(_said(entry, read, at, len(entries)) for at, entry in enumerate(entries))
     citing, cited = _cited(results, row)
     return Detail(
         citing=citing,
@@ -103,7 +101,7 @@ def detail_of(results: Results, position: int) -> Detail:
         error=_error(row),
         texts=tuple(texts),
         prompt="" if prompt is None else lines(prompt.text, LONGEST, whole=True),
-        answers=answers[-MOST_ANSWERS:],
+        answers=tuple(answers),
         parsed=_parsed(results, row, position),
         inputs=tuple(_values(results, position, "input")),
         note=note,
@@ -194,22 +192,36 @@ def _shown(value: Any) -> str:
     return _plain(_value(value))
 
 
-def _entries(run: Any, prompt: Prompt) -> tuple[list[Entry], str]:
-    """What the journal has for this prompt, oldest first, and why it has nothing."""
-    lookup = run.plan.asker.lookup
-    keys = lookup.keys(prompt)
-    try:
-        found = run_in_thread(lambda: lookup.journal.lookup(keys))
-    except Exception as error:  # the rest of the row can still be shown
-        return [], f"the journal can't be read: {safe(error)}"
-    for key in keys:
-        if key in found:
-            return found[key], ""
-    return [], "the journal has no answer to this prompt"
+def _answers(run: Any, prompt: Prompt) -> tuple[list[Said], str]:
+    """What each model said to this prompt, each time that it was asked; why there is nothing."""
+    votes = run.pipeline.options.votes
+    said: list[Said] = []
+    for asker in run.plan.askers:
+        asked = [prompt.again(vote) for vote in range(1, votes + 1)]
+        try:
+            found = _entries(asker.lookup, asked)
+        except Exception as error:  # the rest of the row can still be shown
+            return said, f"the journal can't be read: {safe(error)}"
+        for vote, entries in enumerate(found, 1):
+            who = f"vote {vote} of {votes}" if votes > 1 else ""
+            each = [
+                _said(entry, asker.lookup.read, who, at, len(entries))
+                for at, entry in enumerate(entries, 1)
+            ]
+            said += each[-MOST_ANSWERS:]
+    return said, "" if said else "the journal has no answer to this prompt"
 
 
-def _said(entry: Entry, read: Callable[[bytes], Answer], at: int, of: int) -> Said:
-    about = [f"answer {at + 1} of {of}" if of > 1 else "answer", clean(entry.model)]
+def _entries(lookup: Lookup, prompts: Sequence[Prompt]) -> list[list[Entry]]:
+    """What the journal has for each of these prompts, oldest first."""
+    keys = [lookup.keys(prompt) for prompt in prompts]
+    found = run_in_thread(lambda: lookup.journal.lookup(list(chain.from_iterable(keys))))
+    return [next((found[key] for key in each if key in found), []) for each in keys]
+
+
+def _said(entry: Entry, read: Callable[[bytes], Answer], who: str, at: int, of: int) -> Said:
+    about = [who, f"answer {at} of {of}" if of > 1 else "" if who else "answer"]
+    about += [clean(entry.model)]
     try:
         answer = answer_in(entry, read)
     except MalformedAnswerError:

@@ -30,7 +30,6 @@ __all__ = [
     "transient",
 ]
 
-# At the beginning of what the server says: further on it may repeat a row's text.
 # Both at the beginning of what the server says: further on it may repeat a row's text.
 _NO_EYES = re.compile(
     r".{0,60}?(image input is not supported|not a multimodal model|missing data required for image"
@@ -83,7 +82,8 @@ def not_answered(
     kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
     if "ClientConnectorError" in kinds:
         return ConnectionLostError(unreachable, unreachable=True)
-    if type(chain[-1]) is ValueError:  # headers that can't be sent: a key with a line break
+    # Headers that can't be sent: a key with a line break in it, or with a letter beyond ASCII.
+    if type(chain[-1]) in (ValueError, UnicodeEncodeError):
         return FatalProviderError(
             f"no request can be sent to {where}: {told[:200].rstrip('.')}. Check the key and "
             "--base-url"

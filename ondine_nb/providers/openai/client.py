@@ -283,7 +283,7 @@ class OpenAIProvider:
             return [model.model_dump() async for model in page]
         except openai.APIStatusError as error:
             raise self._of_response(error.response) from None
-        except (openai.OpenAIError, OSError) as error:
+        except (openai.OpenAIError, OSError, ValueError) as error:
             raise self._of_connection(error) from None
 
     def clone(self) -> OpenAIProvider:
@@ -356,7 +356,7 @@ class OpenAIProvider:
             raise timed_out(self._timeout, error) from None
         except openai.APIStatusError as error:
             raise self._of_response(error.response) from None
-        except (openai.OpenAIError, httpx2.HTTPError, OSError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, OSError, ValueError) as error:
             # Not by its class: to this SDK every connection that failed or was cut timed out.
             if any(isinstance(cause, TimeoutError) for cause in causes(error)):
                 raise timed_out(self._timeout, error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from pathlib import Path
@@ -147,7 +148,8 @@ def test_what_is_kept_of_fetched_files_is_bounded_and_gone_at_the_end(
     place = Path(kept._folder.name)  # type: ignore[union-attr]
     assert len(os.listdir(place)) == 2
     assert kept.read("http://example.org/0") == b"http://example.org/0" * 1_000
-    kept.forget()
+    del kept
+    gc.collect()
     assert not place.exists()
 
 

@@ -67,6 +67,27 @@ def test_every_answer_of_a_row_that_was_asked_again_is_there(tmp_path: Path) -> 
     assert found.facts[0] == "3 attempts"
 
 
+def test_a_row_that_is_decided_by_votes_has_every_answer_of_each_model(tmp_path: Path) -> None:
+    plan = {1: "bad_schema"}  # one of the votes is asked once more
+    with MessagesServer(plan=lambda _, attempt: plan.get(attempt)) as server:
+        asker = Asker(server, tmp_path)
+        run = asker.run(
+            texts(1), schema="n: int", votes=2, models="claude-haiku-5-5,claude-sonnet-5-5"
+        )
+        found = detail(run, 0)
+        asker.end_process()
+    told = [said.about.split(" · ") for said in found.answers]
+    models = [next(it for it in about if it.startswith("claude")) for about in told]
+    assert list(dict.fromkeys(zip([vote for vote, *_ in told], models, strict=True))) == [
+        ("vote 1 of 2", "claude-haiku-5-5"),
+        ("vote 2 of 2", "claude-haiku-5-5"),
+        ("vote 1 of 2", "claude-sonnet-5-5"),
+        ("vote 2 of 2", "claude-sonnet-5-5"),
+    ]
+    again = [about for _, about, *_ in told if about.startswith("answer")]
+    assert (again, found.note) == (["answer 1 of 2", "answer 2 of 2"], "")
+
+
 def test_a_row_with_nothing_to_ask_says_so(tmp_path: Path) -> None:
     data = pd.DataFrame({"text": [None, "a"], "other": [1, 2]})
     run = ended_run(data, tmp_path, prompt="Tell {text}")

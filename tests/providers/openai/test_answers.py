@@ -169,6 +169,18 @@ def test_any_body_is_an_answer_or_unreadable(said: bytes) -> None:
     assert answer.usage.output_tokens >= 0
 
 
+@pytest.mark.parametrize("number", ["9" * 5_000, "-" + "9" * 5_000, "1e999"], ids=len)
+def test_a_number_that_nobody_can_mean_takes_nothing_from_the_answer_beside_it(number: str) -> None:
+    chat = '{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": %s}'
+    message = (
+        '{"content": [{"type": "text", "text": "yes"}], "stop_reason": "end_turn", "usage": %s}'
+    )
+    chat_usage = f'{{"prompt_tokens": {number}, "completion_tokens": 1}}'
+    usage = f'{{"input_tokens": {number}, "output_tokens": 1}}'
+    read = [read_chat((chat % chat_usage).encode()), Answer.read((message % usage).encode())]
+    assert [(it.usable_text(), it.usage.known) for it in read] == [("yes", False)] * 2
+
+
 @given(st.binary(max_size=60))
 def test_a_body_is_journaled_with_the_name_of_its_wire_and_comes_back_as_it_was(
     raw: bytes,

@@ -371,6 +371,17 @@ async def test_a_login_in_the_url_is_the_servers_and_is_shown_nowhere() -> None:
     assert "pass-word" not in shown
 
 
+@pytest.mark.parametrize("key", [KEY + "\n", "sk\nproj", "ключ-от-сервера"])
+async def test_a_key_that_cant_be_sent_is_fatal_and_nothing_is_billed(key: str) -> None:
+    with MessagesServer() as server:
+        async with opened(server, api_key=key) as provider:
+            for ask in (lambda: provider.send("hello"), provider.models):
+                with pytest.raises(FatalProviderError, match="Check the key") as caught:
+                    await ask()
+                assert key.strip() not in str(caught.value)
+    assert server.arrived == 0
+
+
 async def test_a_key_that_the_server_repeats_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
     def repeats(_body: Any) -> dict[str, Any]:
         return {"choices": None, "error": {"code": 400, "message": f"no: {KEY}"}}
