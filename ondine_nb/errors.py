@@ -52,6 +52,7 @@ __all__ = [
     "TimedOutError",
     "TooLargeAnswerError",
     "TooLargeFileError",
+    "TooLongError",
     "TransientError",
     "UnfinishedAnswerError",
     "UnknownEncodingError",
@@ -233,6 +234,12 @@ class RejectedRequestError(RowError):
     """The API won't take this row's request (400, 413, 422): it is never sent again as it is."""
 
     label = "request rejected"
+
+
+class TooLongError(RowError):
+    """The row's prompt is longer than the model's context: it isn't sent."""
+
+    label = "too long"
 
 
 class ForbiddenError(RejectedRequestError):

@@ -141,7 +141,8 @@ class GroupProgress:
     """How far a run over groups of rows is, below the question of each group that is its row's own.
 
     `groups` of `rows` rows; of the trees that were made by now the `levels` of the tallest, how
-    many `questions` there are below the roots, and how many of them are `done`.
+    many `questions` there are below the roots, and how many of them are `done`. Where rows stand
+    for themselves there are no groups, and `texts` of them are asked in `chunks`.
     """
 
     groups: int
@@ -149,6 +150,8 @@ class GroupProgress:
     levels: int = 1
     questions: int = 0
     done: int = 0
+    texts: int = 0
+    chunks: int = 0
 
     def found(self, levels: int, questions: int) -> None:
         """Another tree is there."""

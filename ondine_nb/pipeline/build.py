@@ -63,9 +63,13 @@ from ..sending import (
     cache_points,
 )
 from ..stages import (
+    FRAME_BYTES,
     WRAPPING_TOKENS,
+    AnswerMerge,
     Batches,
+    ContextFit,
     EvidenceStage,
+    FitCheck,
     Form,
     Grouping,
     GroupParseStage,
@@ -79,6 +83,8 @@ from ..stages import (
     PromptStage,
     Route,
     SchemaRoutes,
+    SplitStage,
+    Splitting,
     VoteStage,
 )
 from ..text import one_line
@@ -95,6 +101,7 @@ __all__ = [
     "check_group_batches",
     "check_media",
     "check_packs",
+    "check_split",
     "evidence_in",
     "evidence_stage",
     "examples_in",
@@ -108,13 +115,15 @@ __all__ = [
     "routes_of",
     "row_stages",
     "settings_of",
+    "splitting_of",
 ]
 
 
 # Tokens of a pack's answer where the model's own limit isn't known; most models write that many.
 _PACK_TOKENS = 32_000
-# UTF-8 bytes of a group's rows in one request, where nobody said how many tokens. No text has more
-# tokens than bytes, so it stays below what any large model takes, and below its dearer tier.
+# UTF-8 bytes of a group's rows, or of a chunk, in one request, where nobody said how many tokens.
+# No text has more tokens than bytes, so it stays below what any large model takes, and below its
+# dearer tier.
 _GROUP_BYTES = 100_000
 _BYTES_A_TOKEN = 4  # of what a user counts in tokens
 _LEAST_BYTES = 400
@@ -270,24 +279,100 @@ def row_stages(
     attached: Sequence[Part],
     groups: Groups | None,
     gates: Sequence[JournalOnlyStage] = (),
+    quoted: QuotedSchema | None = None,
+    text_columns: Sequence[str] = (),
     again: bool = False,
 ) -> list[PipelineStage]:
     """What makes a row's prompt, asks it and reads the answer, behind the `gates`.
 
     Where several answers are asked, its fields are decided by them. With `groups` a row stands for
-    one of them. `again` says that failed rows are asked again.
+    one of them. With `quoted` what answers quote is found in `text_columns`. `again` says that
+    failed rows are asked again.
     """
-    if groups is None:
-        voters = [(asker, _parser(ParseStage, options, schema, asker)) for asker in askers]
-        answering: Sequence[PipelineStage] = voters[0]
-        if options.decided and schema is not None:
-            answering = [VoteStage(voters, schema, votes=options.votes)]
-        return [PromptStage(template, examples, attached), *gates, *answering]
-    (asker,) = askers
-    parser = _parser(GroupParseStage, options, schema, asker)
-    grouping = grouping_of(options, template, groups, asker.plan.alone)
     gate = gates[0] if gates else None
-    return [GroupStage(grouping, asker, parser, again=again, gate=gate), *gates, asker, parser]
+    if groups is not None:
+        (asker,) = askers
+        reader = _parser(GroupParseStage, options, schema, asker)
+        grouping = grouping_of(options, template, groups, asker.plan.alone)
+        return [GroupStage(grouping, asker, reader, again=again, gate=gate), *gates, asker, reader]
+    checks = _fit_checks(askers, template.columns) if options.split is None else []
+    prompts = PromptStage(template, examples, attached, checks)
+    voters = [(asker, _parser(ParseStage, options, schema, asker)) for asker in askers]
+    asker, parser = voters[0]
+    if options.decided and schema is not None:
+        voting = VoteStage(voters, schema, votes=options.votes)
+        return [prompts, *gates, voting]
+    finding = [] if quoted is None else [evidence_stage(options, quoted, text_columns, asker)]
+    if options.split is None:
+        return [prompts, *gates, asker, parser, *finding]
+    alone = asker.plan.alone
+    fit = fit_of(asker) if options.split == "auto" else None
+    split = SplitStage(
+        splitting_of(options, template, alone),
+        prompts,
+        asker,
+        parser,
+        AnswerMerge(schema, quoted),
+        fit=fit,
+        evidence=finding[0] if finding else None,
+        again=again,
+        gate=gate,
+    )
+    return [prompts, split, *gates, asker, parser, *finding]
+
+
+def _fit_checks(askers: Sequence[InvokeStage], columns: Sequence[str]) -> list[FitCheck]:
+    """What fails rows that are too long, for each model whose context is known."""
+    fits = map(fit_of, askers)
+    return [FitCheck(fit, columns) for fit in fits if fit is not None]
+
+
+def fit_of(asker: InvokeStage) -> ContextFit | None:
+    """What fits the model that is asked; None where its context isn't known."""
+    context = _context_of(asker.plan.alone.provider)
+    return None if context is None else ContextFit(context, asker.plan.alone, asker)
+
+
+def splitting_of(
+    options: Options, template: Template | JinjaTemplate, alone: Endpoint
+) -> Splitting:
+    """How rows that are too long are cut: by the options, or as fits the model.
+
+    Raises `ConfigurationError` for more tokens than the model is known to take, and where it isn't
+    known how many that are.
+    """
+    context, wanted, model = _context_of(alone.provider), options.split, alone.provider.model
+    answer = alone.settings.max_tokens
+    if wanted == "auto" and context is None:
+        raise ConfigurationError(
+            f"--split auto goes by the model's context, and how many tokens '{model}' takes isn't "
+            "known: give --split N, the tokens of a chunk"
+        )
+    left = None if context is None else context - answer
+    if isinstance(wanted, int) and left is not None and wanted > left:
+        raise ConfigurationError(
+            f"--split is {wanted}, and '{model}' takes {context:,} tokens, {answer:,} of them for "
+            f"the answer (--max-tokens): give {max(32, left // 2)} or less"
+        )
+    fan_in = _MERGED if left is None else min(_MERGED, max(1, left // answer))
+    if isinstance(wanted, int):
+        most = wanted * _BYTES_A_TOKEN
+        return Splitting(template, most=most, room=None, fan_in=fan_in)
+    assert left is not None
+    room = left - alone.constant_bytes - FRAME_BYTES
+    return Splitting(template, most=_GROUP_BYTES, room=room, fan_in=fan_in)
+
+
+def check_split(
+    options: Options, template: Template | JinjaTemplate, provider: Provider, settings: Settings
+) -> None:
+    """Raises `ConfigurationError` where long rows can't be asked in chunks."""
+    if template.forms:
+        form, column = template.forms[0]
+        raise ConfigurationError(
+            f"--split cuts texts, and the prompt has {{{column}:{form}}}: leave --split out"
+        )
+    splitting_of(options, template, Endpoint(provider, settings))
 
 
 Parser = TypeVar("Parser", bound=ParseStage)
@@ -336,9 +421,9 @@ def check_group_batches(grouping: Grouping) -> None:
 
 def _context_of(provider: Provider) -> int | None:
     """Tokens that a prompt of this model may have; None where it isn't known."""
-    own = capabilities(provider).context_tokens
     _, model = _known_model(provider)
-    return own or (None if model is None else model.max_input_tokens)
+    told = None if model is None else model.max_input_tokens
+    return told or capabilities(provider).context_tokens
 
 
 def settings_of(

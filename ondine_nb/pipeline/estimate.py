@@ -24,11 +24,14 @@ from ..sending import Endpoint, Question, Request, answer_in, least_tokens
 from ..stages import (
     Asked,
     Batches,
+    FitCheck,
     GroupStage,
     InvokeStage,
     MergeDraft,
     Plan,
     PromptStage,
+    SplitStage,
+    TreeStage,
     ballots_of,
 )
 from ..text import dollars
@@ -64,12 +67,15 @@ class Tally:
     A token of a picture or document counts as four bytes in both; `media` counts these. `ceiling`
     is the most USD that all can lead to, `first` what it is where no answer breaks the schema. Of
     groups, `rows` are their number, and `levels` how many questions the tallest one takes, one
-    after another.
+    after another; `to_come` answers stand in prompts, and aren't there yet. `too_long` rows don't
+    fit the model.
     """
 
     rows: int = 0
     levels: int = 1
+    to_come: int = 0
     skipped: int = 0
+    too_long: int = 0
     from_journal: int = 0
     duplicates: int = 0
     questions: int = 0
@@ -105,7 +111,8 @@ class Estimator:
         *,
         examples: Examples | None = None,
         attached: Sequence[Part] = (),
-        groups: GroupStage | None = None,
+        tree: TreeStage[Any, Any] | None = None,
+        fits: Sequence[FitCheck] = (),
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -122,8 +129,16 @@ class Estimator:
         self.tally: Tally = Tally()
         self._examples = examples
         self._attached = tuple(attached)
-        self._groups = groups
-        self._prompts: RowStage = groups or PromptStage(template, examples, attached)
+        self._tree = tree
+        self._prompts: RowStage = PromptStage(template, examples, attached, fits)
+        self._behind: list[RowStage] = []
+        if isinstance(tree, GroupStage):
+            self._prompts = tree
+        elif tree is not None:
+            self._behind = [tree]
+        self._fits = [*fits]
+        own = tree.fit if isinstance(tree, SplitStage) else None
+        self._measures = [each for each in (own, *(check.fit for check in fits)) if each]
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -146,6 +161,8 @@ class Estimator:
 
     async def quick(self) -> CostEstimate:
         """The same without asking the provider anything: input tokens are rough."""
+        for fit in self._measures:
+            fit.counts = False
         await self.asker.lookup.journal.refresh()
         await self._walk()
         await self._remember()
@@ -185,23 +202,26 @@ class Estimator:
     async def _walk(self) -> None:
         seen: set[bytes] = set()
         for chunk in self.rows.chunks(self._prompts.columns):
-            await self._prompts.prepare(chunk, self._context)
-            if self._groups is not None:
-                await self._count_trees(self._groups, chunk, seen)
+            for stage in (self._prompts, *self._behind):
+                await stage.prepare(chunk, self._context)
+            if self._tree is not None:
+                await self._count_trees(self._tree, chunk, seen)
                 chunk = [row for row in chunk if row.prompt is not None or row.settled]
             asked = chunk if self.votes == 1 else ballots_of(chunk, self.votes)
             await self.asker.meet(asked)
             self._count_requests(self._count(asked, seen), more=True)
         self._count_requests([], more=False)
 
-    async def _count_trees(self, groups: GroupStage, rows: Sequence[Row], seen: set[bytes]) -> None:
-        """Count the groups that take several requests, and what these are."""
+    async def _count_trees(
+        self, trees: TreeStage[Any, Any], rows: Sequence[Row], seen: set[bytes]
+    ) -> None:
+        """Count the rows that take several requests, and what these are."""
         tally = self.tally
-        worded, drafts = await groups.forecast(rows)
+        worded, drafts = await trees.forecast(rows)
         climbing = [row for row in rows if row.prompt is None and not row.settled]
         asked = self._count(worded, seen)
-        tally.rows += len(climbing) - len(worded)  # they are questions of these groups
-        tally.levels = max(tally.levels, groups.levels)
+        tally.rows += len(climbing) - len(worded)  # they are questions of these rows
+        tally.levels = max(tally.levels, trees.levels)
         self._count_requests(asked, more=True)
         for draft in drafts:
             self._count_draft(draft)
@@ -215,6 +235,7 @@ class Estimator:
         worst = alone.ceiling(request.bound + max(likely, longest))
         tally.questions += 1
         tally.requests += 1
+        tally.to_come += draft.answers
         tally.ceiling += worst * self.times
         tally.first += worst
         size = request.prompt.size + likely + alone.constant_bytes
@@ -233,7 +254,9 @@ class Estimator:
             first = row.prompt is None or row.prompt.vote == 1
             tally.rows += first
             if row.prompt is None or row.question is None:
-                tally.skipped += 1
+                too_long = row.failure is not None and row.failure.error_type == "TooLongError"
+                tally.too_long += too_long
+                tally.skipped += not too_long
                 if release:
                     row.release()
                 continue
@@ -332,12 +355,18 @@ class Estimator:
             least_out = self._least_output() * tally.questions // tally.requests
             share = 0.9 if counted else 0.6
             low = self._cost(price, tokens, least_out, share=share, stretch=1.3)
-            estimate.low = min(low, estimate.total_cost)
+            low -= self._shorter(price)
+            estimate.low = max(ZERO, min(low, estimate.total_cost))
             estimate.high = tally.ceiling + self._probes()
         elif price is not None:
             estimate.total_cost = estimate.low = estimate.high = ZERO
         estimate.notes = self._notes(estimate, counted)
         return estimate
+
+    def _shorter(self, price: ModelPrice) -> Decimal:
+        """How much less the answers that are to stand in prompts may come to, in USD."""
+        tokens = self.tally.to_come * (self._likely_output() - self._least_output())
+        return price.input.base * max(0, tokens) / _MILLION
 
     def _probes(self) -> Decimal:
         """The most that it can cost to find out how a schema is asked for, in USD."""
@@ -406,8 +435,8 @@ class Estimator:
         if isinstance(self.answers, Batches):
             notes.append("at the price of batches; answers come within 24 hours")
             notes += self._batches_note(self.answers, estimate)
-        if self._groups is not None:
-            notes.insert(0, self._groups_note(self._groups))
+        of_trees = [] if self._tree is None else [self._tree.note]
+        notes[:0] = filter(None, [*of_trees, *(check.note for check in self._fits)])
         if self._examples is not None:
             notes += [self._examples.line, self._examples_note(self._examples)]
         if tally.packed:
@@ -422,18 +451,6 @@ class Estimator:
                 f", asked again {self.times - 1} times because its answer breaks the schema"
             )
         return tuple(notes)
-
-    def _groups_note(self, groups: GroupStage) -> str:
-        """How many groups there are, and what the trees over large ones come to."""
-        leaves, merges = groups.leaves, groups.merges
-        said = f"{len(groups.groups):,} groups of {groups.groups.rows:,} rows"
-        if not merges:
-            return f"{said}, each in one request"
-        requests = f"{leaves + merges:,} requests"
-        return (
-            f"{said}: {requests}, {leaves:,} about rows and {merges:,} that merge answers, on "
-            f"{groups.levels} levels at most"
-        )
 
     def _examples_note(self, shown: Examples) -> str:
         """What the examples add to each request and to the bill, and whether they are cached."""

@@ -334,6 +334,17 @@ class Options:
         decides=True,
         group=_ROWS,
     )
+    split: int | str | None = option(
+        None,
+        "ask rows that don't fit the model, or have texts of more than N tokens, in chunks",
+        Kind.WHOLE,
+        choices=("auto",),
+        metavar="auto|N",
+        unit="tokens",
+        least=32,
+        decides=True,
+        group=_ROWS,
+    )
     sample: int | None = option(
         None,
         "only N rows, always the same ones",
@@ -643,6 +654,34 @@ CONFLICTS: tuple[Conflict, ...] = (
         )
         for several in ("--votes", "--models")
     ),
+    *(
+        Conflict(
+            several,
+            "--split",
+            "A long row is asked by a tree of questions, and each vote would be another tree",
+        )
+        for several in ("--votes", "--models")
+    ),
+    Conflict(
+        "--by",
+        "--split",
+        "A group that is too long for one request is asked in parts already",
+    ),
+    Conflict(
+        "--batch",
+        "--split",
+        "A batch takes up to a day, and what merges the answers of chunks comes after them",
+    ),
+    Conflict(
+        "--pack",
+        "--split",
+        "A pack is many short rows in one request, and --split is many requests for a long one",
+    ),
+    Conflict(
+        "--attach",
+        "--split",
+        "The file would go with each chunk of a long text, and be paid with each",
+    ),
     Conflict(
         "--batch",
         "--executor dask",
@@ -669,13 +708,14 @@ COMBINED: tuple[str, ...] = tuple(
         "votes",
         "models",
         "by",
+        "split",
         "evidence",
         "examples",
         "examples_by",
         "to",
         "executor",
     )
-    for value in OPTIONS[name].choices or [""]
+    for value in (OPTIONS[name].kind is Kind.CHOICE and OPTIONS[name].choices) or [""]
     if not value or value != OPTIONS[name].usual
 )
 

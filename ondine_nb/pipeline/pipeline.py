@@ -43,10 +43,13 @@ from ..providers.dask import check_dask
 from ..sending import PACK_MARK, Endpoint, SessionBudget, question_key, reader_of
 from ..stages import (
     REASKS,
+    FitCheck,
     GroupStage,
     InvokeStage,
     JournalOnlyStage,
     LoadStage,
+    PromptStage,
+    TreeStage,
     decided_columns,
     evidence_columns,
 )
@@ -61,8 +64,8 @@ from .build import (
     check_group_batches,
     check_media,
     check_packs,
+    check_split,
     evidence_in,
-    evidence_stage,
     examples_in,
     executor_of,
     grouping_of,
@@ -74,6 +77,7 @@ from .build import (
     routes_of,
     row_stages,
     settings_of,
+    splitting_of,
 )
 from .estimate import Estimator, JointEstimator
 from .option_kinds import Surface, path_of
@@ -190,6 +194,8 @@ class Pipeline:
                 check_packs(voter)
         if self.groups is not None:
             self._check_groups(self.groups)
+        if self.options.split is not None:
+            check_split(self.options, self.template, self.provider, self.settings)
 
     def _voters(self) -> tuple[tuple[Provider, Settings], ...]:
         """Who is asked each row, and how: one provider, or one for each of `models`."""
@@ -337,14 +343,25 @@ class Pipeline:
     ) -> Estimator | JointEstimator:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
-        first = None
-        if self.groups is not None:  # one of its own: the run's makes each group once
-            first = self._row_stages(plan.askers, again=plan.rowset.rerun is not None)[0]
-        each = [self._estimator(plan, asker, rows, first) for asker in plan.askers]
+        # Of its own: the run's make each tree once.
+        stages = self._row_stages(plan.askers, again=plan.rowset.rerun is not None)
+        prompts = stages[0]
+        checks = prompts.checks if isinstance(prompts, PromptStage) else ()
+        fits = [each for each in checks if isinstance(each, FitCheck)]
+        tree = next((stage for stage in stages if isinstance(stage, TreeStage)), None)
+        each = [
+            self._estimator(plan, asker, rows, tree, [it for it in fits if it.fit.asker is asker])
+            for asker in plan.askers
+        ]
         return each[0] if len(each) == 1 else JointEstimator(each)
 
     def _estimator(
-        self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None, first: Any
+        self,
+        plan: RunPlan,
+        asker: InvokeStage,
+        rows: RowSet | None,
+        tree: TreeStage[Any, Any] | None,
+        fits: Sequence[FitCheck],
     ) -> Estimator:
         return Estimator(
             reading(self.template, self.provider, self.options, self._fetched),
@@ -352,7 +369,8 @@ class Pipeline:
             asker,
             examples=self.examples,
             attached=self.attached,
-            groups=first if isinstance(first, GroupStage) else None,
+            tree=tree,
+            fits=fits,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,
@@ -367,7 +385,7 @@ class Pipeline:
         """
         if self.streams or plan.rowset.rerun is not None or self.provider.price is None:
             return
-        if self.groups is not None:
+        if self.groups is not None or self.options.split is not None:
             with contextlib.suppress(OndineError):  # the run itself will say so
                 some = RowSet(self.frame, rerun=self.frame.sample_positions(200))
                 share = await self.estimator(plan, some).quick()
@@ -521,7 +539,6 @@ class Pipeline:
         stages: list[PipelineStage] = [
             LoadStage(rows),
             *self._row_stages(askers, again=rowset is not None),
-            *self._evidence_stages(askers[0]),
             *self.extra_stages,
         ]
         streams = streaming or self.streams
@@ -547,11 +564,6 @@ class Pipeline:
                 )
         return stages
 
-    def _evidence_stages(self, invoke: InvokeStage) -> list[PipelineStage]:
-        if self._quoted is None:
-            return []
-        return [evidence_stage(self.options, self._quoted, self._text_columns, invoke)]
-
     @property
     def _text_columns(self) -> tuple[str, ...]:
         """The columns that the prompt names as texts, in order: those that quotes are found in."""
@@ -571,6 +583,8 @@ class Pipeline:
             attached=self.attached,
             groups=self.groups,
             gates=self._journal_only(askers),
+            quoted=self._quoted,
+            text_columns=self._text_columns,
             again=again,
         )
 
@@ -672,12 +686,15 @@ class Pipeline:
         if len(rows) > _LOOKED_UP:
             rows = rows.take(rows.sample_positions(_LOOKED_UP))
         template = reading(self.template, alone.provider, self.options, self._fetched)
+        split = None if self.options.split is None else splitting_of(self.options, template, alone)
         attached = attached_in(self.options, alone.provider, self._fetched)
-        for chunk in rows.iter_rows(template.columns):
-            for values in chunk:
+        for cells in rows.iter_rows(template.columns):
+            for values in cells:
                 with contextlib.suppress(Exception):  # a cell's own __str__: its row will say so
                     if (prompt := self._prompt(template, values)) is not None:
                         yield Prompt(*attached, *prompt.parts)
+                        if split is not None and (chunk := split.first_chunk(values, prompt)):
+                            yield self._prompt(template, chunk) or prompt
 
     def _prompt(self, template: JinjaTemplate | Template, values: Sequence[Any]) -> Prompt | None:
         """A row's prompt, examples included."""

@@ -384,8 +384,8 @@ class Capabilities:
 
     `max_concurrency` is how many requests it takes at once (None: as many as it bears, found as the
     run goes), `default_max_tokens` the `max_tokens` where none are given (None: the usual ones),
-    `context_tokens` how many a prompt and its answer may have together (None: as the server's list
-    of models says).
+    `context_tokens` how many a prompt and its answer may have together (None: it isn't known; what
+    the server's last list of models says comes first).
     `keeps_rows_apart` says whether one request may ask of several rows, `travels` whether it can
     send from another machine. `title` is what it is called in messages, its identity by default.
     `enforces_schemas` tells whether answers are held to a schema (None: it isn't known, so that a

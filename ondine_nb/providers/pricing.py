@@ -11,12 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from ..errors import ConfigurationError
 from ..models import Usage
 
-__all__ = ["FREE", "Charge", "ModelPrice", "Rate", "find_batch_price", "find_price"]
+__all__ = [
+    "FREE",
+    "Charge",
+    "ModelPrice",
+    "Rate",
+    "find_batch_price",
+    "find_context",
+    "find_price",
+]
 
 
 _MILLION, _ZERO = Decimal(1_000_000), Decimal(0)
@@ -188,6 +197,23 @@ def find_batch_price(
         return _from_table(model, provider, batch=True)
     standard = find_price(model, provider=provider, price_in=price_in, price_out=price_out)
     return None if standard is None else standard.halved()
+
+
+@cache
+def find_context(model: str, *, provider: str = "anthropic") -> int | None:
+    """The tokens of a model's context by the same table; None where it doesn't say.
+
+    `provider` is as in `find_price`.
+    """
+    from genai_prices import Usage as PricedUsage
+    from genai_prices import calc_price
+
+    if not provider:
+        return None
+    try:
+        return calc_price(PricedUsage(), model, provider_id=provider).model.context_window
+    except LookupError:
+        return None
 
 
 def _from_table(model: str, provider: str, *, batch: bool = False) -> ModelPrice | None:

@@ -6,7 +6,19 @@ from ..data import Column
 from ..orchestration import AskAgain, NewColumn, PipelineStage, Row, RowSet, RowStage
 from .batch import Batches
 from .evidence import EvidenceStage, Finds, Found, evidence_columns
-from .groups import Grouping, GroupParseStage, GroupStage, MergeDraft
+from .groups import (
+    FRAME_BYTES,
+    AnswerMerge,
+    ContextFit,
+    FitCheck,
+    Grouping,
+    GroupParseStage,
+    GroupStage,
+    MergeDraft,
+    SplitStage,
+    Splitting,
+    TreeStage,
+)
 from .invoke import InvokeStage
 from .journal_only import JournalOnlyStage
 from .load import LoadStage
@@ -18,14 +30,18 @@ from .schema_routes import Route, SchemaRoutes
 from .vote import VoteStage, agree_name, ballots_of, decided_columns
 
 __all__ = [
+    "FRAME_BYTES",
     "REASKS",
     "WRAPPING_TOKENS",
+    "AnswerMerge",
     "AskAgain",
     "Asked",
     "Batches",
     "Column",
+    "ContextFit",
     "EvidenceStage",
     "Finds",
+    "FitCheck",
     "Form",
     "Found",
     "GroupParseStage",
@@ -48,6 +64,9 @@ __all__ = [
     "RowSet",
     "RowStage",
     "SchemaRoutes",
+    "SplitStage",
+    "Splitting",
+    "TreeStage",
     "VoteStage",
     "agree_name",
     "ballots_of",

@@ -22,6 +22,7 @@ __all__ = ["EvidenceStage", "Finds", "Found", "evidence_columns"]
 _PARTS = ("", "_start", "_end", "_column", "_match")
 _ATTRIBUTES = ("text", "start", "end", "column", "match")
 _MISSING = "missing"
+_Quotes = dict[str, str | list[str | None] | None]
 _AT_ONCE = 2_000_000  # characters that are looked through on the loop: a millisecond or two
 
 
@@ -92,15 +93,24 @@ class EvidenceStage(RowStage):
         self.columns: Sequence[str] | None = tuple(columns)
         self.required = required
         self.reasks = reasks
+        self.placed: dict[int, dict[str, Any]] = {}  # cells that are known by now, by position
         self.produces: Sequence[NewColumn] = evidence_columns(quoted.fields, matches)
 
     async def process_row(self, row: Row, context: ExecutionContext) -> None:
+        if self.placed and type(row) is Row and row.position in self.placed:
+            row.outputs.update(self.placed.pop(row.position))
+            return
+        quotes, found = await self.place(row)
+        if self.required:
+            self._check(row, quotes, found)
+
+    async def place(self, row: Row) -> tuple[_Quotes, Mapping[str, Found]]:
+        """Add the columns to a parsed row; gives its quotes, and what was found of each."""
         quotes = self.quoted.quotes(row.answer.text, row.outputs)
         found = await self._found(row, _each(quotes.values()))
         for name, given in quotes.items():
             row.outputs.update(_cells(name, given, found))
-        if self.required:
-            self._check(row, quotes, found)
+        return quotes, found
 
     async def _found(self, row: Row, quotes: set[str]) -> Mapping[str, Found]:
         """What is found of each quote: at once where it stands verbatim, else in a thread."""

@@ -65,6 +65,10 @@ class JournalOnlyStage(RowStage):
                 self._missing += 1
         self._found += len(keys)
 
+    def found_all(self) -> None:
+        """The journal has had all answers of a row that takes several questions."""
+        self._found += 1
+
     def _asked(self, prompt: Prompt) -> list[Sequence[bytes]]:
         """The keys of each of its answers."""
         return [self._keys(prompt.again(vote)) for vote in range(1, self._votes + 1)]

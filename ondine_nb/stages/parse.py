@@ -46,6 +46,7 @@ class ParseStage(RowStage):
         self.asker = asker
         self.column = column
         self.reasks = reasks
+        self._in_prose = in_prose
         if schema is not None:
             self._read = schema.found_in if in_prose else schema.parse
         plain = (Column(column, "str", (), None),)
@@ -60,6 +61,14 @@ class ParseStage(RowStage):
             row.outputs = self._read(text)
         except SchemaNotMetError as error:
             self._ask_again(row, error)
+
+    def json_of(self, text: str) -> str:
+        """What of an answer is its object, checked. Raises SchemaNotMetError."""
+        assert self.schema is not None  # else it is none
+        if self._in_prose:
+            return self.schema.json_in(text)
+        self.schema.parse(text)
+        return text
 
     def _ask_again(self, row: Row, error: RowError) -> None:
         if row.reasks >= self.reasks:

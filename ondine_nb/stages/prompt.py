@@ -29,13 +29,21 @@ class Picker(Protocol):
         ...
 
 
+class Check(Protocol):
+    """Looks at rows whose prompts are made, and fails those that can't be sent in `stage`."""
+
+    async def check(self, rows: Sequence[Row], context: ExecutionContext, stage: str) -> None:
+        """May raise `ConfigurationError`, where no row of the run can be sent."""
+        ...
+
+
 class PromptStage(RowStage):
     """Renders the prompt of each row; a row whose prompt columns are all missing is skipped.
 
     Where there is a `picker`, the examples that it picks for a row stand before its prompt; what is
     `attached` to all prompts stands before these. The files of a prompt with pictures or documents
-    are read in threads. Where no row's can be sent, the run ends by that, in one line, and nothing
-    was sent.
+    are read in threads. The `checks` see the prompts. Where no row's can be sent, the run ends by
+    that, in one line, and nothing was sent.
     """
 
     def __init__(
@@ -43,11 +51,13 @@ class PromptStage(RowStage):
         template: Template | JinjaTemplate,
         picker: Picker | None = None,
         attached: Sequence[Part] = (),
+        checks: Sequence[Check] = (),
     ) -> None:
         super().__init__("prompt")
         self.template = template
         self.picker = picker
         self.attached: tuple[Part, ...] = tuple(attached)
+        self.checks: tuple[Check, ...] = tuple(checks)
         self.columns: Sequence[str] | None = template.columns
         self._unsendable = 0
         self._kinds = set[str]()  # of the errors that these rows have
@@ -72,6 +82,8 @@ class PromptStage(RowStage):
             for row in rows:
                 if row.prompt is not None:
                     context.metrics.media.add(row.prompt, len(self.attached))
+        for each in self.checks:
+            await each.check(rows, context, self.name)
 
     def _render(self, rows: Sequence[Row], places: Sequence[int]) -> None:
         for row in rows:

@@ -27,6 +27,8 @@ def said(body: Any) -> str:
         return _first_words(prompt)
     if "price_evidence" in schema.get("properties", {}):
         return json.dumps(_offered(prompt))
+    if "decisions" in schema.get("properties", {}):
+        return json.dumps(_recorded(prompt, schema["properties"]))
     if questions_of(prompt) is None:
         return json.dumps(_value(schema, prompt))
     return json.dumps({"answers": packed_answer(schema, prompt, _value, _first_words)})
@@ -43,6 +45,17 @@ def _offered(prompt: str) -> dict[str, Any]:
         "free_delivery_evidence": delivery.group() if delivery else "",
         "free_delivery": "is free" in prompt,
     }
+
+
+def _recorded(prompt: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The decisions of minutes, each with itself as quote, and who was in the chair."""
+    decisions = re.findall(r"Decided: [^.]+\.", prompt)
+    chair = re.search(r"In the chair: ([^.]+)", prompt)
+    said = {
+        "decisions": [{"evidence": each, "value": each} for each in decisions],
+        "chair": chair and chair.group(1),
+    }
+    return {name: value for name, value in said.items() if name in asked}
 
 
 def _first_words(prompt: str) -> str:

@@ -77,6 +77,7 @@ def _given(pair: tuple[str, str], folder: Path, request: pytest.FixtureRequest) 
         "--by": "text",
         "--examples": LABELLED,
         "--to": folder / "out.csv",
+        "--split": 200,
         "--evidence": "all",
         "--votes": 3,
         "--models": "claude-haiku-5-5,claude-sonnet-5-5",

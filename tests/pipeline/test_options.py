@@ -171,7 +171,7 @@ EXAMPLES: dict[str, Any] = {
     **{"batch": True, "pack": 2, "by": "brand", "to": "x.csv", "examples": "labeled"},
     **{"schema": "a: int", "evidence": "all", "require_evidence": True, "shots": 3},
     **{"votes": 3, "models": "a,b"},
-    **{"group_tokens": 50},
+    **{"group_tokens": 50, "split": "auto"},
 }
 
 

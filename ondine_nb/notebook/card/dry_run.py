@@ -48,6 +48,8 @@ class DryRun:
             "duplicates": tally.duplicates,
             "skipped": tally.skipped,
         }
+        if tally.too_long:
+            counts["too long"] = tally.too_long
         likely, between = _cost(estimate)
         parted = [("", it) for it in tally.first_prompts]
         if pipeline.examples is not None:

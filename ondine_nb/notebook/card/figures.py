@@ -329,6 +329,9 @@ def groups_of(run: RunLike) -> str:
     if groups is None:
         return ""
     levels = f" · {groups.levels} levels" if groups.levels > 1 else ""
+    if not groups.groups:
+        texts = f"{groups.texts:,} long {'text' if groups.texts == 1 else 'texts'}"
+        return f"{texts} in {groups.chunks:,} chunks{levels}" if groups.texts else ""
     rows = f"{groups.rows:,} {'row' if groups.rows == 1 else 'rows'}"
     return f"{groups.groups:,} {'group' if groups.groups == 1 else 'groups'} of {rows}{levels}"
 

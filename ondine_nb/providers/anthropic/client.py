@@ -45,7 +45,7 @@ from ..http import (
 )
 from ..known import KNOWN, KnownProvider
 from ..media_rules import MediaRules, claude_rules
-from ..pricing import FREE, ModelPrice, find_batch_price, find_price
+from ..pricing import FREE, ModelPrice, find_batch_price, find_context, find_price
 from . import clouds
 from .errors import is_spent, said
 
@@ -156,6 +156,7 @@ class AnthropicProvider:
         self.batch_price: Callable[[], ModelPrice | None] = partial(
             find_batch_price, model, provider=prices, price_in=price_in, price_out=price_out
         )
+        self._prices = prices
         if row.client and not row.batches:
             self.batches = self.models = None  # type: ignore[assignment, method-assign]
         self._api_key = api_key
@@ -170,6 +171,11 @@ class AnthropicProvider:
         self._timeout = 120.0
         self._constant_bytes = 0
         self._head, self._shared = "", 0
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The tokens of the model's context, as far as the price table says."""
+        return find_context(self.model, provider=self._prices)
 
     @property
     def media_rules(self) -> MediaRules:

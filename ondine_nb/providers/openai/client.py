@@ -45,7 +45,7 @@ from ..http import (
 )
 from ..known import KNOWN, KnownProvider
 from ..media_rules import MediaRules, chat_rules
-from ..pricing import ModelPrice, find_batch_price, find_price
+from ..pricing import ModelPrice, find_batch_price, find_context, find_price
 from .answers import error_in, read_chat
 from .errors import ErrorBody, error_of
 from .rate_headers import limits_told
@@ -189,6 +189,11 @@ class OpenAIProvider:
         if wire not in ("", WIRE):
             raise unknown_wire(wire)
         return read_chat(raw)
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The tokens of the model's context, as far as the price table says."""
+        return find_context(self.model, provider=self.row.prices)
 
     @property
     def media_rules(self) -> MediaRules:

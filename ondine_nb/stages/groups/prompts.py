@@ -1,4 +1,5 @@
-"""What a group is asked: its rows in the place of a column, and how answers are put together."""
+"""What groups and chunks are asked: a group's rows in the place of a column, and what puts the
+answers of several questions together."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...models import Prompt
+from ...orchestration import Row
 from ...prompts import JinjaTemplate, Template, is_missing
 from ...text import prompt_text
 
-__all__ = ["GroupPrompts", "numbered", "size_of"]
+__all__ = ["ChunkPrompts", "GroupPrompts", "numbered", "size_of"]
 
 _ELSEWHERE = "[the rows of this part]"
 _NUMBERING = 8  # bytes that a row's number takes beside its text, about
@@ -31,6 +33,31 @@ _OF_ROWS = (
     "Where the answers name rows by number, the numbers are those of one list for all parts: name "
     "rows only by numbers that stand there. "
 )
+
+_CHUNK = "[the text of this part]"
+_OF_CHUNKS = """\
+A text was too long for one request, so it was read in parts that overlap a little. Each part was \
+asked this, with its own text in it:
+
+<request>
+{request}
+</request>
+
+Below, numbered in the order of the text, are the answers of the parts. {asked}Whatever stands in \
+an answer is only that answer.
+
+{answers}"""
+_ONE_ANSWER = (
+    "Answer the same request once, for the whole text, as if you had read it at once: put together "
+    "what several answers say, and leave out nothing that any of them found. "
+)
+_DECIDE = (
+    "They differ in: {fields}. Answer the same request once and decide these for the whole text, "
+    "as if you had read it at once; a part that doesn't speak of something says nothing about it. "
+    "{quotes}{lists}"
+)
+_COPY_QUOTES = "For each value copy the quote that an answer has for it. "
+_NO_LISTS = "What is a list in the answer is put together elsewhere: leave such lists empty. "
 
 
 def numbered(texts: Iterable[str]) -> str:
@@ -85,3 +112,43 @@ class GroupPrompts:
         prompt = self._template.render([values[name] for name in self._template.columns])
         assert prompt is not None  # the lists are texts, and a text isn't missing
         return prompt
+
+
+class ChunkPrompts:
+    """Words what merges the answers about a long text's chunks."""
+
+    def __init__(self, template: Template | JinjaTemplate) -> None:
+        self._template = template
+
+    def rendered(self, row: Row, column: str, text: str) -> Prompt:
+        """The row's prompt with another text in a column."""
+        values = [text if name == column else row[name] for name in self._template.columns]
+        prompt = self._template.render(values)
+        assert prompt is not None  # a text isn't missing
+        return prompt
+
+    def texts(self, row: Row, column: str, answers: Sequence[str]) -> Prompt:
+        """Asks for one answer in the place of several."""
+        return self._about(row, column, answers, _ONE_ANSWER)
+
+    def fields(
+        self,
+        row: Row,
+        column: str,
+        answers: Sequence[str],
+        differing: Sequence[str],
+        *,
+        lists: bool,
+        quotes: bool,
+    ) -> Prompt:
+        """Asks which values hold of the fields that differ."""
+        asked = _DECIDE.format(
+            fields=", ".join(differing),
+            quotes=_COPY_QUOTES if quotes else "",
+            lists=_NO_LISTS if lists else "",
+        )
+        return self._about(row, column, answers, asked)
+
+    def _about(self, row: Row, column: str, answers: Sequence[str], asked: str) -> Prompt:
+        request = self.rendered(row, column, _CHUNK).text
+        return Prompt(_OF_CHUNKS.format(request=request, asked=asked, answers=numbered(answers)))
