@@ -257,16 +257,18 @@ class Prompt:
 
     `parts` are texts and, between them, what isn't text; neighbouring texts are one. `text` is
     the prompt where it `is_text` only, else its texts with a word for each other part: for views.
+    `size` is its UTF-8 bytes, with the other parts' sizes: it has no more input tokens than that.
     `key_bytes` stand for it in the journal's keys: of a text alone, the text in UTF-8. Several
     parts are framed by kind and length, so that no two prompts are alike. `vote` counts from 1 how
     often the same is asked: only from the second time on it stands in the key.
     """
 
-    __slots__ = ("is_text", "key_bytes", "parts", "text", "vote")
+    __slots__ = ("is_text", "key_bytes", "parts", "size", "text", "vote")
 
     is_text: bool
     key_bytes: bytes
     parts: tuple[Part, ...]
+    size: int
     text: str
     vote: int
 
@@ -276,22 +278,18 @@ class Prompt:
         text = parts[0]
         if isinstance(text, str) and len(parts) == 1:  # nearly every row's: in a few steps
             is_text, key_bytes = True, text.encode("utf-8", "replace")
+            size = len(key_bytes)
         else:
             is_text = False
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             key_bytes = _framed(parts)
+            size = sum(map(_size, parts))
         _put(self, "is_text", is_text)
         _put(self, "key_bytes", key_bytes)
         _put(self, "parts", parts)
+        _put(self, "size", size)
         _put(self, "text", text)
         _put(self, "vote", 1)
-
-    @property
-    def size(self) -> int:
-        """Its UTF-8 bytes, with the other parts' sizes: it has no more input tokens than that."""
-        if self.is_text and self.vote == 1:
-            return len(self.key_bytes)
-        return sum(map(_size, self.parts))
 
     def again(self, vote: int) -> Prompt:
         """The same prompt, asked for the `vote`-th time: its answer is another one."""
