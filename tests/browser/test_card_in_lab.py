@@ -31,10 +31,10 @@ def done(card: Locator) -> int:
 
 
 def wait_until_done(notebook: Notebook, at: int, rows: int) -> None:
-    notebook.page.wait_for_function(
+    notebook.until(
         "([at, rows]) => Number(document.querySelectorAll('.jp-CodeCell')[at]"
         ".querySelector('.ondine-run')?.dataset.done) >= rows",
-        arg=[at, rows],
+        [at, rows],
     )
 
 
@@ -144,23 +144,23 @@ def test_after_a_reload_of_the_page_the_card_goes_on_to_its_end(
 ) -> None:
     """A page can't speak with a kernel whose cell runs: then its card comes with the cell's end."""
     line = line.replace("-i", "--concurrency 8 -i")
-    notebook = open_notebook(run_cell(400, f"reload {line}", line), "out_run", server=slow)
+    notebook = open_notebook(run_cell(160, f"reload {line}", line), "out_run", server=slow)
     notebook.start(1)
     wait_until_done(notebook, 1, 10)
-    notebook.save()
     slow.pause()  # the run can't end while the page is away
+    notebook.save()
     notebook.page.reload()
     card = notebook.wait_for(1, "[data-state]")
     jupyter.wait_for_page(notebook.path.name)
     slow.resume()
     if "background" in line:
-        assert done(card) < 400
+        assert done(card) < 160
         wait_until_done(notebook, 1, done(card) + 5)
-    notebook.wait_for(1, "[data-state=done][data-done='400']")
+    notebook.wait_for(1, "[data-state=done][data-done='160']")
     assert button(notebook, 1, "Stop").count() == 0
     jupyter.wait_for_kernel(notebook.path.name)
     notebook.run(2)
-    notebook.wait_for(2, "[data-state=done][data-done='400']")
+    notebook.wait_for(2, "[data-state=done][data-done='160']")
 
 
 def test_after_a_restart_of_the_kernel_the_frozen_card_says_so_and_how_to_go_on(

@@ -28,9 +28,7 @@ def test_in_notebook_7_the_cell_runs_shows_its_card_and_stops(
     )
     notebook.start(1)
     notebook.wait_for(1, "[data-state=running]")
-    notebook.page.wait_for_function(
-        "Number(document.querySelector('.ondine-run').dataset.done) > 10"
-    )
+    notebook.until("Number(document.querySelector('.ondine-run').dataset.done) > 10")
     slow.pause()  # no answer comes any more: what ends the cell is the click
     notebook.click(1, "Stop")
     notebook.ended(1)

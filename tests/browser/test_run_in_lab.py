@@ -35,7 +35,7 @@ def test_progress_advances_and_stop_ends_the_cell_before_its_answers_and_nothing
     notebook.start(1)
     notebook.wait_for(1, "[data-state=running]")
     first = done_rows(notebook, 1)
-    notebook.page.wait_for_function(
+    notebook.until(
         "more => Number(document.querySelector('.ondine-run').dataset.done) > more",
         arg=max(first, 20),
     )
@@ -89,9 +89,7 @@ def test_stop_lets_go_of_the_cell_while_answers_are_out_and_a_second_stop_cancel
 def test_pause_sends_nothing_more_until_resume(open_notebook: Opener, slow: MessagesServer) -> None:
     notebook = open_notebook(run_cell(300, "pause"), server=slow)
     notebook.start(1)
-    notebook.page.wait_for_function(
-        "Number(document.querySelector('.ondine-run')?.dataset.done) > 10"
-    )
+    notebook.until("Number(document.querySelector('.ondine-run')?.dataset.done) > 10")
     notebook.click(1, "Pause")
     notebook.wait_for(1, "[data-state=paused]")
     slow.wait_idle()
@@ -111,9 +109,7 @@ def test_interrupt_keeps_what_is_there_and_is_one_line(
         run_cell(300, "interrupt", "out --concurrency 8 -i"), ANSWERED, server=slow
     )
     notebook.start(1)
-    notebook.page.wait_for_function(
-        "Number(document.querySelector('.ondine-run')?.dataset.done) > 10"
-    )
+    notebook.until("Number(document.querySelector('.ondine-run')?.dataset.done) > 10")
     notebook.page.keyboard.press("Escape")
     notebook.page.keyboard.press("i")
     notebook.page.keyboard.press("i")
@@ -208,7 +204,7 @@ def test_the_card_fits_narrow_and_wide_in_both_themes(open_notebook: Opener, sho
         )  # fmt: skip
         page = notebook.page
         notebook.start(1)
-        page.wait_for_function("Number(document.querySelector('.ondine-run')?.dataset.done) > 60")
+        notebook.until("Number(document.querySelector('.ondine-run')?.dataset.done) > 60")
         server.pause()
         page.keyboard.press("Control+B")  # the side bar would take half of a narrow window
         for state in ("running", "open", "final"):
