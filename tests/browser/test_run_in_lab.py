@@ -37,7 +37,7 @@ def test_progress_advances_and_stop_ends_the_cell_before_its_answers_and_nothing
     first = done_rows(notebook, 1)
     notebook.until(
         "more => Number(document.querySelector('.ondine-run').dataset.done) > more",
-        arg=max(first, 20),
+        max(first, 20),
     )
     assert notebook.page.locator(".ondine-run").count() == 1
     slow.pause()  # no answer comes any more: what ends the cell is the click
