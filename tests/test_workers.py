@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import workers
 from tests.workers import group, order
 
 ROOT = Path(__file__).parents[1]
@@ -18,9 +19,9 @@ def test_the_tests_of_a_file_run_in_one_worker_in_their_order() -> None:
     command = [sys.executable, "-m", "pytest", "-n", "2", "-vv", "-p", "no:cacheprovider", *FILES]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
     ran = re.findall(r"^\[(gw\d)\].* PASSED (\S+?)::", said, re.M)
-    workers = {file: {worker for worker, its in ran if its == file} for file in FILES}
-    assert [len(of_one) for of_one in workers.values()] == [1] * len(FILES), said[-3000:]
-    assert len(set.union(*workers.values())) == 2  # and both have work
+    by = {file: {worker for worker, its in ran if its == file} for file in FILES}
+    assert [len(of_one) for of_one in by.values()] == [1] * len(FILES), said[-3000:]
+    assert len(set.union(*by.values())) == 2  # and both have work
 
 
 def test_what_shares_a_browser_or_a_cluster_is_together_and_begins_first() -> None:
@@ -34,3 +35,8 @@ def test_what_shares_a_browser_or_a_cluster_is_together_and_begins_first() -> No
     browsers = [group(file) for file in files if file.startswith("browser/")]
     assert set(list(begun)[: len(set(browsers))]) == set(browsers)
     assert len(set(browsers)) <= 3
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    named = [*workers._TOGETHER, *(name for name in workers._SECONDS if name.endswith(".py"))]
+    assert [file for file in named if not (ROOT / "tests" / file).is_file()] == []
