@@ -19,7 +19,7 @@ from hypothesis import settings
 from ondine_nb import journal
 from ondine_nb.providers import KNOWN
 from tests.server import MessagesServer
-from tests.workers import Groups, group, order
+from tests.workers import Groups, group, order, parts
 
 # jsonschema would check IRIs by it, as nothing here does, and its grammar takes 1.7 s of CPU.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -64,6 +64,17 @@ def _is_slow(path: Path) -> bool:
 
 def _inside(path: Path) -> str:
     return path.relative_to(Path(__file__).parent).as_posix()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker of the whole suite begins to read it elsewhere.
+
+    What is imported first is compiled, in a new clone half a minute of CPU, and kept: for others.
+    """
+    known = getattr(config, "workerinput", None)
+    if known is not None and config.args == config.getini("testpaths"):
+        at = int(known["workerid"].removeprefix("gw")) / known["workercount"]
+        config.args = parts(at)
 
 
 @pytest.hookimpl(wrapper=True)

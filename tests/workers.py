@@ -6,12 +6,13 @@ fixtures of a file. So files are handed out whole, and some of them together.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-__all__ = ["Groups", "group", "order"]
+__all__ = ["Groups", "group", "order", "parts"]
 
 # Files that share what takes long to start; all others are a group each.
 _TOGETHER = {
@@ -43,19 +44,30 @@ _SECONDS = {
 _OF_OTHERS = {True: 5, False: 0}  # by whether they are slow
 
 
+def parts(at: float) -> list[str]:
+    """The folders and files of the suite, beginning `at` this share of them."""
+    inside = [
+        path
+        for path in sorted(Path(__file__).parent.iterdir())
+        if path.match("test_*.py") or (path.is_dir() and any(path.rglob("test_*.py")))
+    ]
+    first = int(at * len(inside))
+    return [str(path) for path in inside[first:] + inside[:first]]
+
+
 def group(file: str) -> str:
     """The group of a file, named as below `tests`: `prompts/test_schema.py`."""
     rest = "browser 3" if file.startswith("browser/") else file
     return _TOGETHER.get(file, rest)
 
 
-def order(file: str, *, slow: bool) -> tuple[float, str]:
+def order(file: str, *, slow: bool) -> tuple[float, str, str]:
     """What files are sorted by: groups stay together, and what takes long comes first.
 
     Else a worker would be left alone with it at the end.
     """
     name = group(file)
-    return -_SECONDS.get(name, _OF_OTHERS[slow]), name
+    return -_SECONDS.get(name, _OF_OTHERS[slow]), name, file
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]
