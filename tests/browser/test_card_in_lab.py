@@ -150,12 +150,13 @@ def test_after_a_reload_of_the_page_the_card_goes_on_to_its_end(
     slow.pause()  # the run can't end while the page is away
     notebook.save()
     notebook.page.reload()
-    card = notebook.wait_for(1, "[data-state]")
     jupyter.wait_for_page(notebook.path.name)
-    slow.resume()
     if "background" in line:
-        assert done(card) < 160
-        wait_until_done(notebook, 1, done(card) + 5)
+        card = notebook.wait_for(1, "[data-state]")
+        assert (before := done(card)) < 160
+        slow.resume()
+        wait_until_done(notebook, 1, before + 5)
+    slow.resume()
     notebook.wait_for(1, "[data-state=done][data-done='160']")
     assert button(notebook, 1, "Stop").count() == 0
     jupyter.wait_for_kernel(notebook.path.name)
@@ -171,12 +172,14 @@ def test_after_a_restart_of_the_kernel_the_frozen_card_says_so_and_how_to_go_on(
     )
     notebook.start(1)
     wait_until_done(notebook, 1, 10)
+    slow.pause()  # the run can't end before its kernel does
     gone = notebook.cell(1).get_by_text("its kernel has ended")
     expect(gone).to_be_hidden()
     restart(notebook)
     expect(gone).to_be_visible()
     expect(gone).to_contain_text("%ondine resume out")
     expect(button(notebook, 1, "Stop")).to_be_hidden()
+    slow.resume()
     jupyter.wait_for_kernel(notebook.path.name)
     notebook.run(0)
     notebook.run(2)

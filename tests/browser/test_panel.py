@@ -287,8 +287,10 @@ def test_a_preview_can_be_stopped(open_notebook: Opener, slow: MessagesServer) -
     notebook = open_notebook(source("Stopped", rows=200, more="sample=200"), server=slow)
     notebook.run(1)
     panel = bench(notebook)
+    slow.pause()  # the preview can't end before it is stopped
     press(panel, "Preview")
     press(panel, "Stop")
+    slow.resume()
     expect(panel.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     expect(panel.locator("table.said")).to_contain_text("not run")
     slow.wait_idle()
