@@ -52,9 +52,11 @@ class Attempts:
     """One question's attempts so far.
 
     `tries` were sent, `counted` of them count against its row, `blamed` failed while others
-    succeeded; `error` is the last one's. `late` says that it began when patience was lost.
+    succeeded; `error` is the last one's. `late` says that it began when patience was lost. `most`
+    is how many may count, where that is fewer than others have.
     """
 
+    most: int | None = None
     tries: int = 0
     counted: int = 0
     blamed: int = 0
