@@ -31,12 +31,15 @@ _WITH_GAPS = {
 _WITH_GAPS["bool"] = "boolean"
 _FORMS = {  # what polars takes for a number or a truth value in CSV
     "int": r"^-?[0-9]+$",
-    "code": r"^[-+]?0[0-9]",  # a post code, an article number: not the number that it looks like
+    # A post code, an article number: not the number that it looks like. Who writes numbers with an
+    # exponent writes a sign, a point or a small letter in them.
+    "code": r"^(?:[-+]?0[0-9]|[0-9]+E[0-9]+$)",
     "date": r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$",
     "float": r"^[-+]?(?:[0-9]+\.|[0-9]*\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
     r"|inf|NaN)$",
     "bool": r"^(?i:true|false)$",
 }
+_EXACT = 2**53  # up to here a float holds every integer
 # The dtypes of a CSV column: in polars, in pandas, and there with gaps.
 _CSV_DTYPES = {
     "str": ("String", "str", "str"),
@@ -147,6 +150,8 @@ def _polars_csv(path: Path, dtypes: Mapping[str, str]) -> FrameBlocks:
     whole = texts.str.contains(_FORMS["int"])  # a cast would take 2.5 for an integer, too
     counts["long"] = (whole & texts.cast(pl.Int64, strict=False).is_not_null()).sum()
     counts["longer"] = (whole & texts.cast(pl.Int128, strict=False).is_not_null()).sum()
+    exact = texts.cast(pl.Int64, strict=False).is_between(-_EXACT, _EXACT)
+    counts["exact"] = (whole & exact).sum()
     counts["present"] = texts.count()
     asked = [pl.struct(count).alias(name) for name, count in counts.items()]
     found = (
@@ -167,8 +172,8 @@ def _csv_kind(path: Path, column: str, counts: dict[str, int], dtypes: Mapping[s
     """The kind of a CSV column, from how many of its cells have which form, or as it was given.
 
     A column in which a number with a leading zero stands is text, and one with fractions beside
-    integers of more than 64 bits, which changes no digit. Raises ConfigurationError where cells
-    don't fit the given dtype.
+    integers that no float holds: no digit is changed. Raises ConfigurationError where cells don't
+    fit the given dtype.
     """
     present = counts["present"]
     if column in dtypes:
@@ -192,7 +197,7 @@ def _csv_kind(path: Path, column: str, counts: dict[str, int], dtypes: Mapping[s
         return next((kind for size, kind in sizes if counts[size] == present), "str")
     if counts["bool"] == present:
         return "bool"
-    floats = counts["int"] + counts["float"] == present and counts["long"] == counts["int"]
+    floats = counts["int"] + counts["float"] == present and counts["exact"] == counts["int"]
     return "float" if floats else "str"
 
 
@@ -255,10 +260,11 @@ def _forms_in(series: Any) -> dict[str, int]:
     """How many of the cells of a block of text have which form."""
     cells = series.dropna()
     found = {form: int(cells.str.contains(shape).sum()) for form, shape in _FORMS.items()}
-    whole = map(int, cells[cells.str.contains(_FORMS["int"])]) if found["int"] else ()
+    whole = [*map(int, cells[cells.str.contains(_FORMS["int"])])] if found["int"] else []
     sizes = [number.bit_length() if number >= 0 else (~number).bit_length() for number in whole]
     found["long"] = sum(size < 64 for size in sizes)
     found["longer"] = sum(size < 128 for size in sizes)
+    found["exact"] = sum(-_EXACT <= number <= _EXACT for number in whole)
     return found | {"present": len(cells)}
 
 

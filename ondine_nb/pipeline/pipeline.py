@@ -408,9 +408,10 @@ class Pipeline:
     def preview(self, n: int = 5) -> Any:
         """A frame of `n` sampled rows with their answers, which a full run then has for nothing.
 
-        Of a stream, its first `n` rows; with `by`, of `n` groups.
+        Of a stream, its first `n` rows; with `by`, of `n` groups. Raises `ConfigurationError` for
+        what is no number of rows.
         """
-        frame = self.frame
+        frame, n = self.frame, replace(OPTIONS["sample"], flag="n").checked(n)
         if self.groups is not None:
             by = {"by": self.options.by, "group_tokens": self.options.group_tokens}
             return self._over(self.groups.frame.native, sample=n, **by).execute().data

@@ -23,7 +23,7 @@ from ..orchestration import (
     SyncExecutor,
     run_in_thread,
 )
-from ..text import dollars
+from ..text import dollars, one_line
 from .build import RunPlan
 from .judging import JudgedRun
 from .output import Output, count_rows, errors_frame, failures_of, rows_frame
@@ -410,10 +410,10 @@ class Run:
         if not self._over:
             raise RunError("this run is still going: wait for it, or stop it first")
         failed = [failure.row for failure in failures_of(self.plan.rowset.rows)]
-        if rows is not None:
-            failed = sorted(set(failed) & set(rows))
         if not failed:
             raise RunError("no row of this run failed: there is nothing to ask again")
+        if rows is not None:
+            failed = _among(failed, rows)
         rowset = RowSet(self.pipeline.frame, list(self.plan.rowset.rows), rerun=failed)
         plan = self.pipeline.plan(rowset, fresh=True)
         earlier = EarlierRun.of(self, failed)
@@ -575,3 +575,15 @@ class Run:
             f"<Run {self.name}: {self.state}, {counts.done} of {counts.total} rows, "
             f"{counts.failed} failed, {counts.journal} from the journal, {cost}>"
         )
+
+
+def _among(failed: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """Those of the failed rows that are asked for. Raises `RunError` where there is none."""
+    wanted = sorted(set(failed).intersection(rows))
+    if not wanted:
+        some = ", ".join(map(str, failed[:8])) + (", …" if len(failed) > 8 else "")
+        raise RunError(
+            f"none of rows={one_line(repr(rows), 60)} failed, so there is nothing to ask again: "
+            f"give positions of those that did ({some})"
+        )
+    return wanted

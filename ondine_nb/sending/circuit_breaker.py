@@ -150,7 +150,7 @@ class CircuitBreaker:
 
         Raises `FatalProviderError` where so many rows in a row did that no further one should try.
         """
-        if not self.exhausted and trial.counted < self.backoff.attempts:
+        if not self.exhausted and trial.counted < (trial.most or self.backoff.attempts):
             return False
         if not self.proven or (self.exhausted and trial.late):
             self._in_vain += 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import FatalProviderError, ForbiddenError, RowError, TransientError
@@ -49,9 +52,11 @@ class Attempts:
     """One question's attempts so far.
 
     `tries` were sent, `counted` of them count against its row, `blamed` failed while others
-    succeeded; `error` is the last one's. `late` says that it began when patience was lost.
+    succeeded; `error` is the last one's. `late` says that it began when patience was lost. `most`
+    is how many may count, where that is fewer than others have.
     """
 
+    most: int | None = None
     tries: int = 0
     counted: int = 0
     blamed: int = 0
@@ -68,38 +73,60 @@ class Rejections:
 
     Alike are those that say the same but for what is each row's own: words with digits in them (an
     id, a count) and what stands in quotes. A length is the row's own: how long a request was too
-    long makes it another one.
+    long makes it another one. In a row is by when they were sent, for a rejection mostly comes
+    sooner than an answer: what was sent later has none, and between them nothing is waited for.
+
+    A sender numbers what it sends by `sent`, keeps in `waiting` the numbers of what is in flight,
+    and tells the highest that was answered as `answered`.
     """
 
     def __init__(self) -> None:
-        self._text, self._count, self._forbidden = "", 0, 0
+        self.sent = self.answered = 0
+        self.waiting: set[int] = set()
+        self._text = ""
+        self._alike: list[int] = []
+        self._forbidden: list[int] = []
         self.any: bool = False
 
-    def forget(self) -> None:
-        """A row has an answer, a new one or an old: what was rejected before is its row's own."""
-        self._count = self._forbidden = 0
-        self.any = False
+    def forget(self, before: int | None = None) -> None:
+        """A row has an answer, a new one or an old: what was rejected `before` is its row's own."""
+        self._alike = _from(self._alike, before)
+        self._forbidden = _from(self._forbidden, before)
+        self.any = bool(self._alike or self._forbidden)
 
-    def check(self, error: RowError, *, proven: bool) -> None:
-        """One more row was rejected, or its answer not read; `proven` says that these settings
-        have got an answer.
+    def check(self, error: RowError, number: int, *, proven: bool) -> None:
+        """One more row was rejected, or its answer not read, of what was sent as this `number`;
+        `proven` says that these settings have got an answer.
 
         Raises `FatalProviderError` at the twentieth alike in a row; of a 403 at the fifth, and at
         once before the first success.
         """
+        if number < self.answered:  # what was sent later has an answer
+            return
         text = _shape(str(error))
-        self._count = self._count + 1 if self._text == text else 1
+        self._alike = [*(self._alike if self._text == text else ()), number]
         self._text, self.any = text, True
         forbidden = isinstance(error, ForbiddenError)
-        self._forbidden = self._forbidden + 1 if forbidden else 0
+        self._forbidden = [*self._forbidden, number] if forbidden else []
         if forbidden and not proven:
             raise FatalProviderError(
                 f"{error}. Nothing was answered before: give a key that may ask this model"
             ) from error
-        if self._count >= _ALIKE or self._forbidden >= _FORBIDDEN:
-            number = max(self._count, self._forbidden)
-            which = f"{number} requests in a row" if proven else f"the first {number} requests"
+        alike, refused = self._in_a_row(self._alike), self._in_a_row(self._forbidden)
+        if alike >= _ALIKE or refused >= _FORBIDDEN:
+            count = max(alike, refused)
+            which = f"{count} requests in a row" if proven else f"the first {count} requests"
             raise FatalProviderError(f"{which} were all rejected alike: {error}") from error
+
+    def _in_a_row(self, numbers: Sequence[int]) -> int:
+        """The most of these that stand in a row."""
+        waiting = sorted(self.waiting)
+        places = Counter(bisect(waiting, number) for number in numbers)
+        return max(places.values(), default=0)
+
+
+def _from(numbers: Sequence[int], before: int | None) -> list[int]:
+    return [] if before is None else [number for number in numbers if number > before]
 
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")

@@ -70,12 +70,19 @@ class Sender:
             request.measure()
         if request.weight and self.limits.budget.room is not None and not request.is_measured:
             await request.measure_by_count()
+        rejections, number = self.rejections, 0
         while True:
             try:
                 async with self.limits.permit(request) as permit:
                     given = request.given if request.body is None else request.body
+                    number = rejections.sent = rejections.sent + 1
+                    rejections.waiting.add(number)
                     reply = await request.endpoint.provider.send(given)
                     await self._keep(request, permit, reply)
+                    if number > rejections.answered:
+                        rejections.answered = number
+                    if rejections.any:
+                        rejections.forget(number)
                 return True
             except AnsweredElsewhere:
                 return False
@@ -85,8 +92,12 @@ class Sender:
                 delay = self._judged(error, request)
             except (RejectedRequestError, UnreadAnswerError) as error:
                 if not request.divisible:  # else a single one of them may be to blame
-                    self.rejections.check(error, proven=self.limits.breaker.proven or self.accepted)
+                    rejections.waiting.discard(number)
+                    proven = self.limits.breaker.proven or self.accepted
+                    rejections.check(error, number, proven=proven)
                 raise
+            finally:
+                rejections.waiting.discard(number)
             if self.context.control.stopping:
                 raise Halted
             await asyncio.sleep(delay)
@@ -171,8 +182,6 @@ class Sender:
             endpoint.warm_up.succeeded()
         if usage.known:
             endpoint.usual_output += (usage.output_tokens - endpoint.usual_output) / 16
-        if self.rejections.any:
-            self.rejections.forget()
 
     def count(
         self,

@@ -206,8 +206,7 @@ class SchemaRoutes:
         await sender.lookup.recall([question])
         if not question.answers:
             # Of an API that it may not have a server may say anything: it is asked twice at most.
-            tries = 0 if patient else sender.backoff.attempts - 2
-            asked, attempts = ((question, self._row),), Attempts(counted=tries)
+            asked, attempts = ((question, self._row),), Attempts(most=None if patient else 2)
             request = Request(endpoint, prompt, asked, attempts=attempts, is_probe=True)
             try:
                 sent = await sender.send(request)

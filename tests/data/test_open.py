@@ -326,6 +326,27 @@ def test_a_csv_column_with_a_leading_zero_is_text_and_zeros_alone_are_numbers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["1E5", "7"], None),  # an article, not a hundred thousand
+        (["1e5", "1E-3", "2.0E4", "1E+2"], [1e5, 1e-3, 2e4, 1e2]),
+        (["9007199254740993", "1.5"], None),  # a float holds its neighbour
+        (["9007199254740992", "-9007199254740992", "1.5"], [2.0**53, -(2.0**53), 1.5]),
+        (["9007199254740993", "2"], [9007199254740993, 2]),
+    ],
+    ids=str,
+)
+def test_what_a_number_would_change_is_text(
+    kind: str, cells: list[str], numbers: list[float] | None, tmp_path: Path
+) -> None:
+    path = written(tmp_path, "a.csv", "x,y\n" + "".join(f"{cell},b\n" for cell in cells))
+    got = [row[0] for row in rows_of(open_source(path, kind=kind))]
+    assert got == (cells if numbers is None else numbers)
+    assert isinstance(got[0], str) == (numbers is None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_only_an_empty_cell_of_csv_is_missing(kind: str, tmp_path: Path) -> None:
     words = ["NA", "None", "null", "nan", "N/A", "n/a", "NULL", "<NA>", "-nan"]
     path = written(tmp_path, "a.csv", "a,b\n" + "".join(f"{word},1\n" for word in words) + ",2\n")

@@ -558,6 +558,12 @@ async def test_execute_async_and_start_give_the_same(asker: Asker) -> None:
     assert asker.server.arrived == 5
 
 
+@pytest.mark.parametrize("n", [0, -1, 1.5, "many", True])
+def test_a_preview_of_no_number_of_rows_is_refused_in_one_line(asker: Asker, n: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^n is {n}: it has to be a whole number of 1"):
+        asker.pipeline(texts(3)).preview(n)
+
+
 def test_a_preview_pays_for_its_rows_once(asker: Asker) -> None:
     pipeline = asker.pipeline(texts(50))
     shown = pipeline.preview(4)

@@ -173,6 +173,9 @@ async def test_retry_failed_sends_just_those(asker: Asker, plan: dict[str, str])
     await second
     assert asker.server.arrived == sent + 3
     assert list(second.errors["row"]) == [1, 3]
+    for rows in ([0], [], [999]):
+        with pytest.raises(RunError, match=r"^none of rows=.* failed, .* \(1, 3\)$"):
+            second.retry_failed(rows=rows)
     plan.clear()
     third = second.retry_failed()
     await third

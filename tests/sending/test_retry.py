@@ -6,6 +6,7 @@ import pytest
 
 from ondine_nb.errors import (
     FatalProviderError,
+    ForbiddenError,
     RejectedRequestError,
     RowError,
     UnknownEncodingError,
@@ -18,7 +19,7 @@ def until_fatal(errors: list[RowError], *, proven: bool = True) -> int | None:
     rejections = Rejections()
     for number, error in enumerate(errors, 1):
         try:
-            rejections.check(error, proven=proven)
+            rejections.check(error, number, proven=proven)
         except FatalProviderError:
             return number
     return None
@@ -56,3 +57,45 @@ def test_those_that_say_different_things_end_nothing() -> None:
     kinds = ("text is empty", "a role is missing", "no such tool")
     errors: list[RowError] = [RejectedRequestError(kinds[n % 3]) for n in range(60)]
     assert until_fatal(errors) is None
+
+
+FORBIDDEN = ForbiddenError("a filter refused it (403)")
+
+
+def sent(rejections: Rejections, many: int) -> range:
+    first, rejections.sent = rejections.sent + 1, rejections.sent + many
+    numbers = range(first, first + many)
+    rejections.waiting.update(numbers)
+    return numbers
+
+
+def test_a_filter_that_refuses_sooner_than_others_are_answered_ends_nothing() -> None:
+    rejections = Rejections()
+    for number in sent(rejections, 300):
+        if number % 10 == 0:  # all of them before the first answer
+            rejections.waiting.discard(number)
+            rejections.check(FORBIDDEN, number, proven=True)
+    for number in sorted(rejections.waiting):
+        rejections.answered = max(rejections.answered, number)
+        rejections.waiting.discard(number)
+        rejections.forget(number)
+    late = Rejections()
+    numbers = sent(late, 300)
+    late.answered = numbers[-1]
+    for number in numbers[::10]:  # all of them after the last answer
+        late.waiting.discard(number)
+        late.check(FORBIDDEN, number, proven=True)
+
+
+def test_an_answer_to_what_was_sent_before_says_nothing_of_what_was_sent_then() -> None:
+    rejections = Rejections()
+    early, *numbers = sent(rejections, 6)
+    for number in numbers[:4]:
+        rejections.waiting.discard(number)
+        rejections.check(FORBIDDEN, number, proven=True)
+    rejections.answered = early
+    rejections.waiting.discard(early)
+    rejections.forget(early)
+    rejections.waiting.discard(numbers[4])
+    with pytest.raises(FatalProviderError, match="5 requests in a row"):
+        rejections.check(FORBIDDEN, numbers[4], proven=True)

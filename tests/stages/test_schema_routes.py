@@ -334,6 +334,24 @@ def test_a_probe_that_fails_goes_again_as_a_row_does(tmp_path: Path, fault: str)
         assert (lost > 0) == (fault in ("malformed", "reset_before"))  # as of a row: who knows
 
 
+def test_another_api_is_tried_twice_and_is_not_waited_for_as_a_row_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr(
+        Backoff, "delay", lambda _, attempt, *__, **___: waited.append(attempt) or 0
+    )
+
+    def plan(body: Any, _attempt: int) -> str | None:
+        return "malformed" if "response_format" in body else None
+
+    drops = ["messages", "chat"]
+    with MessagesServer(drops_schema=drops, plan=plan, bills_probes=True) as server:
+        run = done(run_of(server, tmp_path))
+        assert probes(server) == ["messages", "chat", "chat"]
+    assert (waited, run.state) == ([1], "done")
+
+
 @pytest.mark.parametrize("fault", ["cut", "refusal", "empty"])
 def test_an_answer_that_does_not_tell_leaves_the_run_as_it_was_given(
     tmp_path: Path, fault: str

@@ -54,6 +54,11 @@ def panel(
     """
     shell = _shell()
     source = name or (name_of(frame, shell.user_ns) if shell is not None else None)
+    if not isinstance(controls, Mapping | None):
+        raise ConfigurationError(
+            f"controls has to be a dict of names, like {{'tone': ['kind', 'strict']}}, not "
+            f"{type(controls).__name__}"
+        )
     made = Panel(frame, prompt, controls or {}, options, source=source, shell=shell, labels=labels)
     made.show()
     return made

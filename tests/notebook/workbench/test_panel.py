@@ -115,6 +115,14 @@ def test_a_widget_stays_itself_and_what_is_none_is_refused() -> None:
             control("tone", given)
 
 
+@pytest.mark.parametrize("given", [5, "tone", ["tone"]])
+def test_controls_that_are_no_dict_are_refused_in_one_line(given: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"a dict of names, .* not {type(given).__name__}$"
+    ):
+        ondine_nb.panel(pd.DataFrame({"text": ["a"]}), "Say {text}", controls=given)
+
+
 def test_labels_are_a_column_and_a_name_that_is_none_is_told() -> None:
     frame = pd.DataFrame({"text": ["a"], "mood": ["good"]})
     bench = ondine_nb.panel(frame, "Judge: {text}", labels="mood")
