@@ -224,14 +224,16 @@ class Estimator:
     ) -> None:
         """Count the rows that take several requests, and what these are."""
         tally = self.tally
-        worded, drafts = await trees.forecast(rows)
-        climbing = [row for row in rows if row.prompt is None and not row.settled]
-        asked = self._count(worded, seen)
-        tally.rows += len(climbing) - len(worded)  # they are questions of these rows
+        for row in rows:
+            if row.prompt is not None or row.settled:
+                continue
+            worded, drafts = await trees.forecast(row)
+            asked = self._count(worded, seen)
+            tally.rows += 1 - len(worded)  # they are questions of this row
+            self._count_requests(asked, more=True)
+            for draft in drafts:
+                self._count_draft(draft)
         tally.levels = max(tally.levels, trees.levels)
-        self._count_requests(asked, more=True)
-        for draft in drafts:
-            self._count_draft(draft)
 
     def _count_draft(self, draft: MergeDraft) -> None:
         """Count a question that merges answers that aren't there yet: as long as answers are."""
