@@ -81,7 +81,7 @@ def test_an_edit_in_the_middle_changes_the_span_that_has_it_and_few_others() -> 
         edited = f"{text[:at]} and a new word {number}{text[at:]}"
         after = pieces(edited, cut_text(edited, 2_000, 16))
         changed.append(sum(piece not in before for piece in after))
-    assert max(changed) <= 5
+    assert max(changed) <= 8
     assert sum(changed) / len(changed) <= 3
 
 
