@@ -16,6 +16,7 @@ import pytest
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
+from ondine_nb.journal import Journal
 from ondine_nb.models import CostEstimate
 from ondine_nb.providers import keep
 from tests.asking import CHAT, HAIKU, Asker, ended, seen, statuses
@@ -458,3 +459,20 @@ def test_what_cannot_be_split_is_refused_in_one_line(
     )
     assert "beside column 'b' the prompt has 8,700 bytes, and " in run.errors["message"].iloc[0]
     assert server.arrived == 0
+
+
+def test_equal_chunks_are_looked_up_before_any_of_them_is_asked(
+    server: MessagesServer, asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = "The same paragraph once more, and nothing else in it at all.\n\n" * 400
+    done(asker.run(rows(same, "short"), PROMPT, split=200, **QUOTED))
+    asked, lookup = server.ledger.requests, Journal.lookup
+    assert asked < 12
+
+    async def on_a_slow_disk(self: Journal, keys: Any, *given: Any, **more: Any) -> Any:
+        await asyncio.sleep(0.05 if keys else 0)
+        return await lookup(self, keys, *given, **more)
+
+    monkeypatch.setattr(Journal, "lookup", on_a_slow_disk)
+    done(asker.run(rows("other", same), PROMPT, split=200, **QUOTED))
+    assert server.ledger.requests == asked + 1
