@@ -61,15 +61,16 @@ def answered(body: Any) -> str:
     merge = is_merge(prompt)
     if schema is None:
         return str(sum(map(int, said_of(prompt))) if merge else len(_FACT.findall(prompt)))
-    quoted = "number_evidence" in schema["properties"]
+    asked = schema["properties"]
     if merge:
         best = max(said_of(prompt), key=lambda it: it["number"] or 0)
         return json.dumps(best | {"facts": []})
     facts: list[Any] = _FACT.findall(prompt)
     numbers = list(_NUMBER.finditer(prompt))
     answer: dict[str, Any] = {"number": int(numbers[-1].group(1)) if numbers else None}
-    if quoted:
+    if "value" in asked["facts"]["items"].get("properties", {}):
         facts = [{"evidence": fact, "value": fact} for fact in facts]
+    if "number_evidence" in asked:
         answer = {"number_evidence": numbers[-1].group() if numbers else "", **answer}
     return json.dumps({"facts": facts, **answer})
 

@@ -329,7 +329,7 @@ def _fit_checks(askers: Sequence[InvokeStage], columns: Sequence[str]) -> list[F
 
 def fit_of(asker: InvokeStage) -> ContextFit | None:
     """What fits the model that is asked; None where its context isn't known."""
-    context = _context_of(asker.plan.alone.provider)
+    context = _context_of(asker.plan.alone)
     return None if context is None else ContextFit(context, asker.plan.alone, asker)
 
 
@@ -341,7 +341,7 @@ def splitting_of(
     Raises `ConfigurationError` for more tokens than the model is known to take, and where it isn't
     known how many that are.
     """
-    context, wanted, model = _context_of(alone.provider), options.split, alone.provider.model
+    context, wanted, model = _context_of(alone), options.split, alone.provider.model
     answer = alone.settings.max_tokens
     if wanted == "auto" and context is None:
         raise ConfigurationError(
@@ -391,7 +391,7 @@ def grouping_of(
 
     Raises `ConfigurationError` for more tokens than the model is known to take.
     """
-    context, wanted = _context_of(alone.provider), options.group_tokens
+    context, wanted = _context_of(alone), options.group_tokens
     most = _GROUP_BYTES if wanted is None else wanted * _BYTES_A_TOKEN
     if context is None:
         return Grouping(template, groups, most=most, fan_in=_MERGED)
@@ -419,11 +419,11 @@ def check_group_batches(grouping: Grouping) -> None:
         )
 
 
-def _context_of(provider: Provider) -> int | None:
+def _context_of(alone: Endpoint) -> int | None:
     """Tokens that a prompt of this model may have; None where it isn't known."""
-    _, model = _known_model(provider)
+    _, model = _known_model(alone.provider)
     told = None if model is None else model.max_input_tokens
-    return told or capabilities(provider).context_tokens
+    return told or alone.can.context_tokens
 
 
 def settings_of(

@@ -8,7 +8,7 @@ import math
 import random
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from statistics import fmean, linear_regression, stdev
@@ -17,15 +17,14 @@ from typing import Any
 from ..errors import MalformedAnswerError
 from ..evaluation import Examples
 from ..models import ZERO, CostEstimate, MediaCounts, Part, Prompt, Usage
-from ..orchestration import ExecutionContext, Row, RowSet, RowStage, RowStream
-from ..prompts import JinjaTemplate, Schema, Template
+from ..orchestration import ExecutionContext, PipelineStage, Row, RowSet, RowStage, RowStream
+from ..prompts import Schema
 from ..providers import Answer, BatchLimits, ModelPrice
 from ..sending import Endpoint, Question, Request, answer_in, least_tokens
 from ..stages import (
     Asked,
     Batches,
     FitCheck,
-    GroupStage,
     InvokeStage,
     MergeDraft,
     Plan,
@@ -97,22 +96,21 @@ class Tally:
 class Estimator:
     """Counts what a plan would send for these rows, and prices it, without sending what costs.
 
-    `asker` has the plan and looks the journal up, `examples` stand before the prompts, and what is
-    `attached` before these; `quotes` is how many fields of the schema have evidence, `times` how
-    often an answer may be paid for, `votes` how many answers each row has, and `settings` what is
-    recorded of the run: earlier runs of the same question are known by it.
+    `asker` has the plan and looks the journal up, `stages` makes the row stages of a run like it;
+    `examples` stand before the prompts, and what is `attached` before these; `quotes` is how many
+    fields of the schema have evidence, `times` how often an answer may be paid for, `votes` how
+    many answers each row has, and `settings` what is recorded of the run: earlier runs of the same
+    question are known by it.
     """
 
     def __init__(
         self,
-        template: Template | JinjaTemplate,
         rows: RowSet | RowStream,
         asker: InvokeStage,
+        stages: Callable[[], Sequence[PipelineStage]],
         *,
         examples: Examples | None = None,
         attached: Sequence[Part] = (),
-        tree: TreeStage[Any, Any] | None = None,
-        fits: Sequence[FitCheck] = (),
         schema: Schema | None = None,
         quotes: int = 0,
         times: int = 1,
@@ -129,16 +127,9 @@ class Estimator:
         self.tally: Tally = Tally()
         self._examples = examples
         self._attached = tuple(attached)
-        self._tree = tree
-        self._prompts: RowStage = PromptStage(template, examples, attached, fits)
-        self._behind: list[RowStage] = []
-        if isinstance(tree, GroupStage):
-            self._prompts = tree
-        elif tree is not None:
-            self._behind = [tree]
-        self._fits = [*fits]
-        own = tree.fit if isinstance(tree, SplitStage) else None
-        self._measures = [each for each in (own, *(check.fit for check in fits)) if each]
+        self._stages = stages
+        self._tree: TreeStage[Any, Any] | None = None
+        self._fits: list[FitCheck] = []
         self._context = ExecutionContext()
         self._random = random.Random(0)  # noqa: S311
 
@@ -161,10 +152,8 @@ class Estimator:
 
     async def quick(self) -> CostEstimate:
         """The same without asking the provider anything: input tokens are rough."""
-        for fit in self._measures:
-            fit.counts = False
         await self.asker.lookup.journal.refresh()
-        await self._walk()
+        await self._walk(asks=False)
         await self._remember()
         return self._priced(self._rough_tokens(), False)
 
@@ -199,10 +188,12 @@ class Estimator:
         if answer.usage.known:
             self.tally.outputs.append(answer.usage.output_tokens)
 
-    async def _walk(self) -> None:
+    async def _walk(self, *, asks: bool = True) -> None:
+        """Count all rows; the provider may be asked how long prompts are, unless it `asks` not."""
         seen: set[bytes] = set()
-        for chunk in self.rows.chunks(self._prompts.columns):
-            for stage in (self._prompts, *self._behind):
+        making = self._making(asks)
+        for chunk in self.rows.chunks(making[0].columns):
+            for stage in making:
                 await stage.prepare(chunk, self._context)
             if self._tree is not None:
                 await self._count_trees(self._tree, chunk, seen)
@@ -212,19 +203,37 @@ class Estimator:
             self._count_requests(self._count(asked, seen), more=True)
         self._count_requests([], more=False)
 
+    def _making(self, asks: bool) -> list[RowStage]:
+        """The stages that make prompts, as those of a run: each makes a row's tree once."""
+        making = list[RowStage]()
+        for stage in self._stages():
+            if not isinstance(stage, PromptStage | TreeStage):
+                continue
+            making.append(stage)
+            if isinstance(stage, TreeStage):
+                self._tree = stage
+            checks = stage.checks if isinstance(stage, PromptStage) else ()
+            self._fits += [each for each in checks if isinstance(each, FitCheck)]
+        own = self._tree.fit if isinstance(self._tree, SplitStage) else None
+        for fit in filter(None, (own, *(check.fit for check in self._fits))):
+            fit.counts = asks
+        return making
+
     async def _count_trees(
         self, trees: TreeStage[Any, Any], rows: Sequence[Row], seen: set[bytes]
     ) -> None:
         """Count the rows that take several requests, and what these are."""
         tally = self.tally
-        worded, drafts = await trees.forecast(rows)
-        climbing = [row for row in rows if row.prompt is None and not row.settled]
-        asked = self._count(worded, seen)
-        tally.rows += len(climbing) - len(worded)  # they are questions of these rows
+        for row in rows:
+            if row.prompt is not None or row.settled:
+                continue
+            worded, drafts = await trees.forecast(row)
+            asked = self._count(worded, seen)
+            tally.rows += 1 - len(worded)  # they are questions of this row
+            self._count_requests(asked, more=True)
+            for draft in drafts:
+                self._count_draft(draft)
         tally.levels = max(tally.levels, trees.levels)
-        self._count_requests(asked, more=True)
-        for draft in drafts:
-            self._count_draft(draft)
 
     def _count_draft(self, draft: MergeDraft) -> None:
         """Count a question that merges answers that aren't there yet: as long as answers are."""

@@ -43,13 +43,10 @@ from ..providers.dask import check_dask
 from ..sending import PACK_MARK, Endpoint, SessionBudget, question_key, reader_of
 from ..stages import (
     REASKS,
-    FitCheck,
     GroupStage,
     InvokeStage,
     JournalOnlyStage,
     LoadStage,
-    PromptStage,
-    TreeStage,
     decided_columns,
     evidence_columns,
 )
@@ -343,34 +340,17 @@ class Pipeline:
     ) -> Estimator | JointEstimator:
         """What estimates a run, of all its rows or of those given; its `tally` has the counts."""
         plan = plan or self.plan()
-        # Of its own: the run's make each tree once.
-        stages = self._row_stages(plan.askers, again=plan.rowset.rerun is not None)
-        prompts = stages[0]
-        checks = prompts.checks if isinstance(prompts, PromptStage) else ()
-        fits = [each for each in checks if isinstance(each, FitCheck)]
-        tree = next((stage for stage in stages if isinstance(stage, TreeStage)), None)
-        each = [
-            self._estimator(plan, asker, rows, tree, [it for it in fits if it.fit.asker is asker])
-            for asker in plan.askers
-        ]
+        each = [self._estimator(plan, asker, rows) for asker in plan.askers]
         return each[0] if len(each) == 1 else JointEstimator(each)
 
-    def _estimator(
-        self,
-        plan: RunPlan,
-        asker: InvokeStage,
-        rows: RowSet | None,
-        tree: TreeStage[Any, Any] | None,
-        fits: Sequence[FitCheck],
-    ) -> Estimator:
+    def _estimator(self, plan: RunPlan, asker: InvokeStage, rows: RowSet | None) -> Estimator:
+        again = plan.rowset.rerun is not None
         return Estimator(
-            reading(self.template, self.provider, self.options, self._fetched),
             rows or plan.rowset,
             asker,
+            partial(self._row_stages, plan.askers, again=again),
             examples=self.examples,
             attached=self.attached,
-            tree=tree,
-            fits=fits,
             schema=self.schema,
             quotes=len(self.evidence),
             times=1 if self.schema is None else 1 + REASKS,

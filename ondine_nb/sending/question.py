@@ -36,13 +36,14 @@ class Question:
     One row at a time has it `asked`; the others wait and find its answer. `earlier` of the answers
     come from earlier runs, `newest` is the journal's number of the last one that another run has
     been given. `drafted` is its request where that was made before its turn, `pack` the
-    pack that it is asked in with others, or None. It is among the `known` ones as long as any of
+    pack that it is asked in with others, or None; `looking` ends once the journal was asked for it.
+    It is among the `known` ones as long as any of
     its `rows` is on its way; a failed one stays, for an equal row of a later chunk fails alike.
     """
 
     __slots__ = (
-        "answers", "begins", "drafted", "earlier", "failure", "key", "known", "newest", "pack",
-        "rows", "underway",
+        "answers", "begins", "drafted", "earlier", "failure", "key", "known", "looking", "newest",
+        "pack", "rows", "underway",
     )  # fmt: skip
 
     def __init__(self, key: bytes, known: dict[bytes, Question] | None = None) -> None:
@@ -57,6 +58,7 @@ class Question:
         self.pack: Any = None
         self.drafted: Any = None
         self.underway: asyncio.Future[None] | None = None
+        self.looking: asyncio.Future[None] | None = None
 
     @property
     def held_keys(self) -> tuple[bytes, ...]:

@@ -148,8 +148,10 @@ class InvokeStage(RowStage):
         Gives those that are new, with the row that asks first.
         """
         new: list[Asked] = []
+        joined: list[Row] = []
         lookup = lookup or self.lookup
         known, key_of = self._questions, lookup.key
+        looking = asyncio.get_running_loop().create_future()
         for row in rows:
             if row.prompt is None or row.settled:
                 continue
@@ -157,16 +159,39 @@ class InvokeStage(RowStage):
             question = known.get(key)
             if question is None:
                 question = known[key] = Question(key, known)
+                question.looking = looking
                 new.append((question, row))
+            elif question.looking is not None and question.looking is not looking:
+                joined.append(row)
             question.rows += 1
             row.question = question
         try:
-            await lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
+            if new:
+                await lookup.recall([it for it, _ in new], [row.prompt for _, row in new])
         except BaseException:  # who meets them next has to look, too
             for question, _ in new:
                 known.pop(question.key, None)
             raise
-        return new
+        finally:
+            for question, _ in new:
+                question.looking = None
+            looking.set_result(None)
+        return new + await self._met_beside(joined, lookup) if joined else new
+
+    async def _met_beside(self, rows: Sequence[Row], lookup: Lookup) -> list[Asked]:
+        """Wait until others have asked the journal for the questions of these rows.
+
+        Gives those that they have given up, which are met anew.
+        """
+        again = list[Row]()
+        for row in rows:
+            question: Question = row.question
+            if question.looking is not None:
+                await asyncio.wait([question.looking])
+            if self._questions.get(question.key) is not question and not question.answers:
+                row.question = None
+                again.append(row)
+        return await self.meet(again, lookup) if again else []
 
     def gather(
         self, chunks: AsyncGenerator[Sequence[Row], None], context: ExecutionContext

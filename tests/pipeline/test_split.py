@@ -16,6 +16,7 @@ import pytest
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.errors import ConfigurationError
+from ondine_nb.journal import Journal
 from ondine_nb.models import CostEstimate
 from ondine_nb.providers import keep
 from tests.asking import CHAT, HAIKU, Asker, ended, seen, statuses
@@ -235,12 +236,13 @@ def test_plain_answers_are_merged_by_a_tree(server: MessagesServer, asker: Asker
 def test_an_edit_in_the_middle_asks_again_only_its_chunk_and_the_path_above_it(
     server: MessagesServer, asker: Asker
 ) -> None:
-    done(asker.run(rows(TEXT), PLAIN, split=300))
+    text = TEXT[:30_000]
+    done(asker.run(rows(text), PLAIN, split=250))
     dice, asked = random.Random(4), list[int]()
-    for number in range(4):
-        at = TEXT.index(" ", dice.randrange(len(TEXT) - 100))
+    for number in range(3):
+        at = text.index(" ", dice.randrange(len(text) - 100))
         before = server.ledger.requests
-        done(asker.run(rows(f"{TEXT[:at]} new {number}{TEXT[at:]}"), PLAIN, split=300))
+        done(asker.run(rows(f"{text[:at]} new {number}{text[at:]}"), PLAIN, split=250))
         asked.append(server.ledger.requests - before)
     assert max(asked) <= 10
     assert sum(asked) / len(asked) <= 6
@@ -455,5 +457,22 @@ def test_what_cannot_be_split_is_refused_in_one_line(
     run = asker.run(
         pd.DataFrame({"a": ["x" * 2_900], "b": ["y" * 2_950]}), "{a}{b}" * 3, split="auto"
     )
-    assert "the prompt is too long for the model even without 'b'" in run.errors["message"].iloc[0]
+    assert "beside column 'b' the prompt has 8,700 bytes, and " in run.errors["message"].iloc[0]
     assert server.arrived == 0
+
+
+def test_equal_chunks_are_looked_up_before_any_of_them_is_asked(
+    server: MessagesServer, asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = "The same paragraph once more, and nothing else in it at all.\n\n" * 400
+    done(asker.run(rows(same, "short"), PROMPT, split=200, **QUOTED))
+    asked, lookup = server.ledger.requests, Journal.lookup
+    assert asked < 12
+
+    async def on_a_slow_disk(self: Journal, keys: Any, *given: Any, **more: Any) -> Any:
+        await asyncio.sleep(0.05 if keys else 0)
+        return await lookup(self, keys, *given, **more)
+
+    monkeypatch.setattr(Journal, "lookup", on_a_slow_disk)
+    done(asker.run(rows("other", same), PROMPT, split=200, **QUOTED))
+    assert server.ledger.requests == asked + 1

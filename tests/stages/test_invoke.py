@@ -244,7 +244,7 @@ def test_equal_prompts_are_sent_once_also_when_the_first_fails(
     for error in (RejectedRequestError("too long"), OverloadedError("busy")):
         # A new one each time: a kept error would keep the frames it went through alive.
         kind, text = type(error), str(error)
-        provider = Scripted(lambda prompt, attempt, kind=kind, text=text: kind(text))  # type: ignore[misc]
+        provider = Scripted(lambda prompt, attempt, kind=kind, text=text: kind(text))
         asked = runs.ask(provider, *chunks, width=1, fresh=fresh)
         assert len(provider.sent) == (1 if isinstance(error, RejectedRequestError) else 3)
         assert asked.statuses == ["failed"] * 6
@@ -501,6 +501,42 @@ def test_a_look_into_the_journal_that_failed_is_done_again_by_the_next_equal_row
         assert [answer.text for answer in new[0].answers] == ["text of a"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_an_equal_row_that_is_met_meanwhile_waits_for_the_look_into_the_journal(
+    given_up: bool, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found the question known and without an answer, and would have had it paid again."""
+    runs.ask(Scripted(), ["a"])
+    settings = Settings(model="m", max_tokens=100)
+    stage = asking(Scripted(), settings, journal=runs.journal, run_id="next", concurrency=1)
+    first, second = (Row(at, ("a",), {"p": 0}) for at in range(2))
+    first.prompt = second.prompt = Prompt("a")
+    lookup, asked = runs.journal.lookup, list[Any]()
+
+    async def main() -> None:
+        on = asyncio.Event()
+
+        async def slow(keys: Sequence[bytes], *given: Any, **more: Any) -> Any:
+            asked.append(keys)
+            await on.wait()
+            return await lookup(keys, *given, **more)
+
+        monkeypatch.setattr(runs.journal, "lookup", slow)
+        meeting = [asyncio.create_task(stage.meet([row])) for row in (first, second)]
+        while not asked or second.question is None:
+            await asyncio.sleep(0)
+        if given_up:
+            meeting[0].cancel()
+        on.set()
+        came = await asyncio.gather(*meeting, return_exceptions=True)
+        new = [] if isinstance(came[0], BaseException) else came[0]
+        assert [question for question, _ in [*new, *came[1]]] == [second.question]
+        assert [answer.text for answer in second.question.answers] == ["text of a"]
+
+    asyncio.run(main())
+    assert len(asked) == 1 + given_up
 
 
 def test_a_run_keeps_its_answers_where_a_fresh_run_beside_it_makes_them_void(runs: Runs) -> None:

@@ -27,6 +27,9 @@ MOST_CITED = 200  # rows that an answer names, with their texts
 LONGEST = 20_000  # characters shown of a prompt, an answer or a value
 MOST_ANSWERS = 10
 
+_NO_ANSWER = "the journal has no answer to this prompt"
+_IN_CHUNKS = " as a whole: where it was too long, its chunks were asked, and have theirs"
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -209,7 +212,7 @@ def _answers(run: Any, prompt: Prompt) -> tuple[list[Said], str]:
                 for at, entry in enumerate(entries, 1)
             ]
             said += each[-MOST_ANSWERS:]
-    return said, "" if said else "the journal has no answer to this prompt"
+    return said, "" if said else _NO_ANSWER + (_IN_CHUNKS if run.pipeline.options.split else "")
 
 
 def _entries(lookup: Lookup, prompts: Sequence[Prompt]) -> list[list[Entry]]:

@@ -313,20 +313,15 @@ class TreeStage(RowStage, Generic[Asked, Result]):
 
     # -- what would be asked
 
-    async def forecast(self, rows: Iterable[Row]) -> tuple[list[Row], list[MergeDraft]]:
-        """Of prepared rows that have a tree: all questions of it that can be worded by now, as rows
+    async def forecast(self, row: Row) -> tuple[list[Row], list[MergeDraft]]:
+        """Of a prepared row that has a tree: all questions of it that can be worded by now, as rows
         that have met them, and those that can't, for they merge answers to come."""
-        climbs = [
-            Climb[Asked, Result](row, asked)
-            for row in rows
-            if (asked := self._trees.pop(row.position, None)) is not None
-        ]
-        worded, drafts = list[Row](), list[MergeDraft]()
-        nodes = [(it, node) for it in climbs for node in it.asked.root.walk()]
-        leaves = [self._leaf(it, node) for it, node in nodes if not node.children]
+        climb = Climb[Asked, Result](row, self._trees.pop(row.position))
+        nodes = [*climb.asked.root.walk()]
+        leaves = [self._leaf(climb, node) for node in nodes if not node.children]
         await self._foresee(leaves)
-        worded += leaves
-        for climb, node in nodes:
+        worded, drafts = list[Row](leaves), list[MergeDraft]()
+        for node in nodes:
             if not node.children:
                 continue
             if all(child in climb.results for child in node.children):
@@ -336,10 +331,8 @@ class TreeStage(RowStage, Generic[Asked, Result]):
                     worded.append(made)
                 else:
                     climb.results[node] = made
-                continue
-            prompt = self._draft(climb, node)
-            if prompt is not None:
-                drafts.append(MergeDraft(climb.row, prompt, len(node.children)))
+            elif (prompt := self._draft(climb, node)) is not None:
+                drafts.append(MergeDraft(row, prompt, len(node.children)))
         return worded, drafts
 
     async def _foresee(self, rows: Sequence[NodeRow]) -> None:

@@ -27,7 +27,8 @@ _PAGES = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _PARAGRAPHS = re.compile(r"\n[ \t\r]*(?:\n[ \t\r]*)+|\u2029")
-_SENTENCES = re.compile(r"[.!?…।॥։؟۔]+[\"'”’»)\]]*\s+|[。！？｡]+[”’」』）]*\s*")
+# Each run of marks is looked at once, or a text of dots alone would take its length squared.
+_SENTENCES = re.compile(r"(?<![.!?…।॥։؟۔])[.!?…।॥։؟۔]++[\"'”’»)\]]*+\s+|[。！？｡]+[”’」』）]*\s*")
 _LINES = re.compile(r"[\n\r\v\x85\u2028]\s*")
 _WORDS = re.compile(r"\s+")
 _BREAKS = (_PAGES, _PARAGRAPHS, _SENTENCES, _LINES, _WORDS)
@@ -119,17 +120,21 @@ def _whole_or_parted(
 
 def _blocks(text: str, start: int, end: int, limit: int) -> Iterator[int]:
     """Where a text without white space ends by its bytes; seldom between a letter and its marks."""
-    begun = good = start
-    size = 0
-    for at in range(start, end):
-        width = _size(text[at])
-        if size + width > limit and at > begun:
-            begun = good if good > begun else at
-            yield begun
-            size = _size(text[begun:at])
-        size += width
-        if at + 1 < end and not _carried(text, at + 1):
-            good = at + 1
+    at = start
+    while True:
+        stop = at + _first(text[at : min(end, at + limit)], limit)
+        if stop >= end:
+            return
+        whole = stop
+        while whole > at and _carried(text, whole):
+            whole -= 1
+        at = whole if whole > at else stop
+        yield at
+
+
+def _first(text: str, size: int) -> int:
+    """How many of its first characters have at most so many bytes together."""
+    return len(text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore"))
 
 
 def _carried(text: str, at: int) -> bool:

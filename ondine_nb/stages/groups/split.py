@@ -71,7 +71,7 @@ class SplitStage(TreeStage[LongText, Part]):
     # -- which rows, and how they are cut
 
     async def open(self, context: ExecutionContext) -> None:
-        context.metrics.groups = GroupProgress(0, 0)
+        context.metrics.groups = context.metrics.groups or GroupProgress(0, 0)
 
     async def prepare(self, rows: Sequence[Row], context: ExecutionContext) -> None:
         progress = context.metrics.groups

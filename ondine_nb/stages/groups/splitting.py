@@ -99,31 +99,31 @@ class Splitting:
     def cut(self, row: Row) -> LongText:
         """Its chunks. Raises TooLongError where even a small one wouldn't fit."""
         at, column, text = self.longest(row)
-        most = self.most if self.room is None else min(self.most, self._left(row, column, text))
-        if most < _LEAST_BYTES:
-            raise TooLongError(
-                f"the prompt is too long for the model even without {column!r}: shorten it, or "
-                "name a model with a longer context"
-            )
-        # A few bytes more or less beside the text leave its chunks as they are.
+        most = self.most
         if self.room is not None:
+            most = min(most, self._left(row, column, text))
+            # A few bytes more or less beside the text leave its chunks as they are.
             most -= most % (1 << max(0, most.bit_length() - 4))
         return LongText(at, column, text, cut_text(text, most, self.fan_in))
 
     def _left(self, row: Row, column: str, text: str) -> int:
-        """The bytes that a chunk of this column may have: what the rest of its prompt leaves."""
+        """The bytes that a chunk of this column may have: what the rest of its prompt leaves.
+
+        Raises TooLongError where that is too little.
+        """
         assert self.room is not None
         assert row.prompt is not None
-        one, more = self._with(row, column, _MARK), self._with(row, column, _MARK * 101)
-        times = (more - one) // 100  # how often the prompt shows it
-        if times < 1:
-            return 0
+        shown = self.prompts.rendered
+        one = shown(row, column, _MARK).size
+        times = (shown(row, column, _MARK * 101).size - one) // 100  # that the prompt shows it
         rest = max(one - times, row.prompt.size - times * _size(text))
-        return (self.room - rest) // times
-
-    def _with(self, row: Row, column: str, text: str) -> int:
-        prompt = self.prompts.rendered(row, column, text)
-        return prompt.size
+        left = (self.room - rest) // max(1, times)
+        if times < 1 or left < _LEAST_BYTES:
+            raise TooLongError(
+                f"beside column {column!r} the prompt has {rest:,} bytes, and {self.room:,} fit "
+                "the model for sure: shorten it, or name a model with a longer context"
+            )
+        return left
 
 
 def _size(text: str) -> int:

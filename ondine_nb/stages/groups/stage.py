@@ -139,7 +139,7 @@ class GroupStage(TreeStage[Group, _Result]):
         group = self._trees.get(row.position)
         if group is None:
             return row.prompt
-        worded, _ = await self.forecast([row])
+        worded, _ = await self.forecast(row)
         last = worded[-1]
         assert isinstance(last, NodeRow)
         return last.prompt if last.node is group.root else None

@@ -73,15 +73,15 @@ def prose(seed: int, sentences: int) -> str:
 
 
 def test_an_edit_in_the_middle_changes_the_span_that_has_it_and_few_others() -> None:
-    text, dice, changed = prose(1, 4_000), random.Random(2), list[int]()
+    text, dice, changed = prose(1, 2_500), random.Random(2), list[int]()
     before = set(pieces(text, cut_text(text, 2_000, 16)))
-    assert len(before) > 100
-    for number in range(20):
+    assert len(before) > 60
+    for number in range(12):
         at = text.index(" ", dice.randrange(len(text) - 200))
         edited = f"{text[:at]} and a new word {number}{text[at:]}"
         after = pieces(edited, cut_text(edited, 2_000, 16))
         changed.append(sum(piece not in before for piece in after))
-    assert max(changed) <= 5
+    assert max(changed) <= 8
     assert sum(changed) / len(changed) <= 3
 
 
@@ -115,3 +115,12 @@ def test_sentences_are_kept_whole_where_they_fit_and_words_where_sentences_do_no
     words = " ".join(f"word{at}" for at in range(2_000))
     cut = cut_text(words, 300, 8)
     assert {it for piece in pieces(words, cut) for it in piece.split()} == set(words.split())
+
+
+@pytest.mark.parametrize("unit", [".", "\n ", "x", "!)", "\u0301"])
+def test_two_megabytes_of_anything_are_cut_in_a_time_that_grows_with_their_length(
+    unit: str,
+) -> None:
+    text = unit * (2_000_000 // size(unit))  # in the square of it this would take hours
+    cut = cut_text(text, 100_000, 16)
+    assert "".join(text[span.own : span.end] for span in cut.spans.values()) == text
