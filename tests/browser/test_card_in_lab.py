@@ -153,7 +153,8 @@ def test_after_a_reload_of_the_page_the_card_goes_on_to_its_end(
     jupyter.wait_for_page(notebook.path.name)
     if "background" in line:
         card = notebook.wait_for(1, "[data-state]")
-        assert (before := done(card)) < 160
+        before = done(card)
+        assert before < 160
         slow.resume()
         wait_until_done(notebook, 1, before + 5)
     slow.resume()
