@@ -85,6 +85,7 @@ def test_a_collector_that_is_off_is_left_alone() -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_run_sets_aside_and_brings_back(server: MessagesServer, tmp_path: Path) -> None:
     seen: list[int] = []
 

@@ -226,6 +226,7 @@ def test_the_keywords_of_a_pipeline_are_the_declared_ones_with_their_defaults() 
         assert f"\n    {name}: {each.help_line}" in str(Pipeline.__doc__)
 
 
+@pytest.mark.slow
 def test_an_option_s_help_stands_in_its_declaration_and_nowhere_else() -> None:
     said = {each.help for each in OPTIONS.values()}
     root = Path(ondine_nb.__file__).parent

@@ -157,6 +157,7 @@ def test_without_pillow_only_what_has_to_be_changed_asks_for_it(
         fitted(read(FILES["JPEG"]), SMALL)
 
 
+@pytest.mark.slow
 @given(
     width=st.integers(1, 20_000),
     height=st.integers(1, 20_000),

@@ -61,6 +61,7 @@ def test_a_page_that_isnt_there_is_named() -> None:
             made(pdf(["a", "b"]), 3)
 
 
+@pytest.mark.slow
 def test_many_threads_may_ask_at_once() -> None:
     some = pdf([f"page {number}" for number in range(1, 31)])
 

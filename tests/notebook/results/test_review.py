@@ -291,7 +291,9 @@ VALUES = {
     "datetime": st.datetimes(),
     "list[int]": st.lists(st.integers(-(2**63), 2**63 - 1)),
     "list[float]": st.lists(st.floats(allow_nan=False, allow_infinity=False)),
-    "json": st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists),
+    "json": st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=20
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -43,6 +44,7 @@ def options_of(given: dict[str, Any]) -> Options:
     return Options.of({name: it for name, it in given.items() if name not in ("out", "input")})
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     system=TEXTS,
