@@ -252,6 +252,7 @@ def test_keys_reach_every_button_and_the_card_has_its_roles(
     notebook = open_notebook(run_cell(300, "keys", "out --concurrency 8 -i"), server=slow)
     notebook.start(1)
     wait_until_done(notebook, 1, 10)
+    slow.pause()  # the run can't end before it is stopped
     card = notebook.card(1)
     bar = card.get_by_role("progressbar", name="rows of out")
     assert int(bar.get_attribute("aria-valuenow") or 0) >= 10
@@ -264,6 +265,7 @@ def test_keys_reach_every_button_and_the_card_has_its_roles(
     expect(button(notebook, 1, "Stop")).to_be_focused()
     notebook.page.keyboard.press("Space")
     notebook.ended(1)
+    slow.resume()
     notebook.wait_for(1, "[data-state=stopped]")
 
 

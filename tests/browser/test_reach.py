@@ -89,12 +89,14 @@ def test_of_the_card_live_and_ended(open_notebook: Opener) -> None:
         )
         notebook.start(1)
         notebook.cell(1).get_by_role("button", name="Show failed rows").wait_for()
+        server.pause()  # the run can't end before it is stopped
         notebook.click(1, "Pause")
         notebook.wait_for(1, "[data-state=paused]")
         view = card_view(notebook, 1)
         assert nameless(view) == []
         assert unreached(view) == []
         notebook.click(1, "Stop")
+        server.resume()
         notebook.wait_for(1, "[data-state=stopped]")
         notebook.cell(1).get_by_role("button", name="Retry failed").wait_for()
         cell = notebook.cell(1).locator(".jp-OutputArea")
