@@ -54,7 +54,7 @@ __all__ = [
     "listed",
     "merged",
     "native_rows",
-    "pandas_array",
+    "pandas_series",
     "plain",
     "polars_series",
     "without_nan",
@@ -97,8 +97,8 @@ def is_nan_or_none(value: object) -> bool:
 # --- arrays
 
 
-def pandas_array(column: Column) -> Any:
-    """A new column as a pandas array of its dtype.
+def pandas_series(column: Column) -> Any:
+    """A new column as a pandas Series of its dtype, with an index that counts.
 
     Raises ValueError for a value that its kind can't hold.
     """
@@ -106,12 +106,12 @@ def pandas_array(column: Column) -> Any:
 
     if column.kind == "choice":
         choices, values = _choices(column)
-        return pd.Categorical(values, categories=choices)
+        return pd.Series(pd.Categorical(values, categories=choices))
     return _pandas(_values(column), kind_named(column.kind))
 
 
 def polars_series(column: Column) -> Any:
-    """A new column as a polars Series of its dtype. Raises ValueError as `pandas_array` does."""
+    """A new column as a polars Series of its dtype. Raises ValueError as `pandas_series` does."""
     import polars as pl
 
     kind, values = kind_named(column.kind), column.values
@@ -141,8 +141,9 @@ def native_rows(
     if library == "pandas":
         import pandas as pd
 
-        arrays = {name: _pandas(values[name], kind) for name, kind in kinds.items()}
-        return pd.DataFrame(arrays, index=pd.RangeIndex(start, start + len(rows)))
+        index = pd.RangeIndex(start, start + len(rows))
+        made = {name: _pandas(values[name], kind).set_axis(index) for name, kind in kinds.items()}
+        return pd.DataFrame(made, index=index)
     import polars as pl
 
     return pl.DataFrame(
@@ -199,12 +200,15 @@ def kind_named(name: str) -> Kind:
 
 
 def _pandas(values: list[Any], kind: Kind) -> Any:
-    """Values that fit `kind` as a pandas array."""
+    """Values that fit `kind` as a pandas Series.
+
+    Not as an array: of one of objects that are all texts a frame makes a column of text, whatever
+    the next chunk holds.
+    """
     import pandas as pd
 
     dtype = _DTYPES[kind][1] if isinstance(kind, str) and kind in _DTYPES else "object"
-    # A Series, as an array of lists of one length would come out as a table.
-    return pd.Series(values, dtype=dtype).array
+    return pd.Series(values, dtype=dtype)
 
 
 def _polars(name: str, values: list[Any], kind: Kind) -> Any:

@@ -452,7 +452,8 @@ def _stays_in_arrow(arrow: Any) -> bool:
     """Whether a type is nested, or of decimals or bytes."""
     import pyarrow.types as kinds
 
-    bare = kinds.is_decimal(arrow) or kinds.is_binary(arrow) or kinds.is_large_binary(arrow)
+    known = (kinds.is_binary, kinds.is_large_binary, kinds.is_fixed_size_binary, kinds.is_decimal)
+    bare = any(is_of(arrow) for is_of in known)
     return bool(bare or (arrow.num_fields and not kinds.is_dictionary(arrow)))
 
 

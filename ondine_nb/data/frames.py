@@ -21,7 +21,7 @@ from .columns import (
     Kind,
     is_nan_or_none,
     listed,
-    pandas_array,
+    pandas_series,
     plain,
     polars_series,
     settled,
@@ -224,12 +224,14 @@ class PandasFrame(Frame):
     def _extended(self, new: Sequence[Column]) -> NativeFrame:
         result = self._held.copy(deep=False)
         for column in new:
-            # Arrays, by position: a Series would be aligned by label, which may be doubled.
-            slot, array = self._taken_slot(column.name), pandas_array(column)
+            # By position: with the very index of the frame nothing is aligned by label, which may
+            # be doubled.
+            slot = self._taken_slot(column.name)
+            made = pandas_series(column).set_axis(result.index)
             if slot is None:
-                result.insert(len(result.columns), self._label(column.name), array)
+                result.insert(len(result.columns), self._label(column.name), made)
             else:
-                result.isetitem(slot, array)
+                result.isetitem(slot, made)
         return result
 
     def _label(self, name: str) -> Any:
@@ -328,7 +330,7 @@ def records_frame(kind: str, columns: Sequence[Column]) -> NativeFrame:
     if kind == "pandas":
         import pandas as pd
 
-        return pd.DataFrame({column.name: pandas_array(column) for column in columns})
+        return pd.DataFrame({column.name: pandas_series(column) for column in columns})
     import polars as pl
 
     return pl.DataFrame([polars_series(column) for column in columns])

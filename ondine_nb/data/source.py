@@ -224,7 +224,7 @@ def _recast_column(library: str, part: Any, dtype: Any) -> Any:
         same = (made.isna() != there).all() and (
             made[there].astype(part.dtype) == part[there]
         ).all()
-        return made.array if same else None
+        return made if same else None
     except Exception:  # each library has its own for a value that doesn't fit
         return None
 

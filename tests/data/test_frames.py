@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ondine_nb.data.columns import Column
+from ondine_nb.data.columns import Column, native_rows
 from ondine_nb.data.frames import frames_in, records_frame, wrap
 from ondine_nb.errors import ColumnError, ConfigurationError
 from ondine_nb.prompts import as_text
@@ -96,6 +96,20 @@ def test_row_i_of_a_new_pandas_column_belongs_to_row_i(
     assert result.attrs == attrs
     pd.testing.assert_frame_equal(frame, before)
     assert frame.attrs == attrs
+
+
+@pytest.mark.parametrize("index", [[0, 1], ["k", "k"], [None, None], [(1, None), (1, None)]])
+def test_a_pandas_column_of_objects_is_one_whatever_its_values_are(index: list[Any]) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "old": [3, 4]}, index=pd.Index(index))
+    for values in (["x", "y"], [["x"], None], [None, None], []):
+        new = [Column(name, "json", values) for name in ("old", "new")]
+        made = wrap(frame[: len(values)]).with_columns(new)
+        assert [str(made[name].dtype) for name in ("old", "new")] == ["object"] * 2
+        assert [made[name].tolist() for name in ("old", "new")] == [values] * 2
+        assert str(records_frame("pandas", new[1:])["new"].dtype) == "object"
+        rows = native_rows("pandas", [{"new": value} for value in values], {"new": "any"}, start=5)
+        assert str(rows["new"].dtype) == "object"
+        assert rows["new"].tolist() == values
 
 
 @quick

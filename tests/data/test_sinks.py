@@ -358,6 +358,19 @@ def test_bytes_are_refused_before_a_run_where_the_format_is_text(
     open_sink(tmp_path / "a.parquet").accepts(frame)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+@pytest.mark.parametrize("arrow", [pa.binary(), pa.large_binary(), pa.binary(3)], ids=str)
+def test_bytes_of_a_parquet_file_are_refused_by_their_type_whatever_its_first_rows_hold(
+    kind: str, arrow: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"x": pa.array([None, None, b"raw"], arrow)}), path)
+    source = open_source(path, kind=kind)
+    for look in (source.look(), source.head(2)):
+        with pytest.raises(ConfigurationError, match="column 'x' holds bytes"):
+            open_sink(tmp_path / "out.jsonl").accepts(look.native)
+
+
 def test_an_index_named_as_a_column_is_refused_before_a_run(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1]}, index=pd.Index([1], name="x"))
     with pytest.raises(ConfigurationError, match="'x' as column and as index"):
