@@ -476,3 +476,14 @@ def test_equal_chunks_are_looked_up_before_any_of_them_is_asked(
     monkeypatch.setattr(Journal, "lookup", on_a_slow_disk)
     done(asker.run(rows("other", same), PROMPT, split=200, **QUOTED))
     assert server.ledger.requests == asked + 1
+
+
+def test_of_several_models_the_one_that_a_row_is_too_long_for_is_named(
+    server: MessagesServer, home: Path
+) -> None:
+    told = {"claude-haiku-5-5": 1_000_000, "claude-sonnet-5-5": CONTEXT}
+    keep(home, server.url, [{"id": name, "max_input_tokens": it} for name, it in told.items()])
+    run = Asker(server, home).run(rows(TEXT, "x"), PROMPT, models=",".join(told), schema=FACTS)
+    assert statuses(run) == ["failed", "answered"]
+    assert "'claude-sonnet-5-5' takes 4,000: " in run.errors["message"].iloc[0]
+    assert server.ledger.requests == 2
