@@ -13,7 +13,7 @@ import pandas as pd
 
 from ondine_nb import Pipeline, Run
 from ondine_nb.journal.journal import shared
-from ondine_nb.pipeline.build import asker_of
+from ondine_nb.pipeline.assembly import asker_of
 from ondine_nb.pipeline.options import Options
 from ondine_nb.providers import Settings
 from ondine_nb.sending import Budget

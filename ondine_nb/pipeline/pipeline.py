@@ -51,7 +51,7 @@ from ..stages import (
     evidence_columns,
 )
 from ..text import one_line
-from .build import (
+from .assembly import (
     RunPlan,
     asker_of,
     attached_in,

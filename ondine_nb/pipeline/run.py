@@ -24,7 +24,7 @@ from ..orchestration import (
     run_in_thread,
 )
 from ..text import dollars, one_line
-from .build import RunPlan
+from .assembly import RunPlan
 from .judging import JudgedRun
 from .output import Output, count_rows, errors_frame, failures_of, rows_frame
 from .records import fold_records
