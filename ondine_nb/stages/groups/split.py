@@ -62,11 +62,12 @@ class SplitStage(TreeStage[LongText, Part]):
     def note(self) -> str:
         if not self.texts:
             return ""
-        texts = "1 row is" if self.texts == 1 else f"{self.texts:,} rows are"
-        most = "" if self._merge.only_lists or not self._merge.has_schema else " at most"
-        merges = "" if self._merge.only_lists else f" and{most} {self.merges:,} that merge answers"
-        levels = "" if self._merge.only_lists else f", on {self.levels} levels"
-        return f"{texts} asked in parts: {self.leaves:,} chunks{merges}{levels}"
+        rows = "1 row is" if self.texts == 1 else f"{self.texts:,} rows are"
+        said = f"{rows} asked in parts: {self.leaves:,} chunks"
+        if self._merge.only_lists:
+            return said
+        most = "at most " if self._merge.has_schema else ""
+        return f"{said} and {most}{self.merges:,} that merge answers, on {self.levels} levels"
 
     # -- which rows, and how they are cut
 
