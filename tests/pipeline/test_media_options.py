@@ -18,7 +18,7 @@ from ondine_nb import Pipeline
 from ondine_nb.data.media import fetch
 from ondine_nb.errors import ConfigurationError
 from ondine_nb.notebook.card.dry_run import DryRun, dry_run_text
-from ondine_nb.pipeline import build
+from ondine_nb.pipeline.assembly import checks
 from tests.asking import Asker
 from tests.data.media.files import encrypted_pdf, pdf, picture
 from tests.server import MessagesServer
@@ -268,7 +268,7 @@ def test_what_no_rule_is_known_for_is_counted_by_the_api_before_a_budget_pays_it
 def test_without_the_extra_a_budget_for_pdfs_says_what_to_install(
     server: MessagesServer, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "is_installed", lambda _: False)
+    monkeypatch.setattr(checks, "is_installed", lambda _: False)
     rows = pd.DataFrame({"file": ["guide.pdf"]})
     with pytest.raises(ConfigurationError, match=r"pip install 'ondine-nb\[media\]'"):
         Asker(server, home).pipeline(rows, "Read: {file:pdf}", budget=1)

@@ -170,6 +170,7 @@ def _within_model(settings: Settings, provider: Provider, *, chosen: bool) -> Se
 
 
 def known_model(provider: Provider) -> tuple[ModelCatalog | None, Model | None]:
+    """The server's list of models that was kept, and the provider's model in it, if they are."""
     known = kept(home(), provider.identity)
     return known, None if known is None else known.find(provider.model)
 
