@@ -172,9 +172,13 @@ class TestMessages:
             link.request("POST", "/v1/messages", json.dumps(body), headers)
         patient, *hasty = links
         hasty_ask = client.with_options(timeout=0.3)
-        with pytest.raises(anthropic.APITimeoutError):  # once all slots are taken
+
+        def ask_until_all_slots_are_taken() -> None:
             while True:
                 ask(hasty_ask, "Hello", max_tokens=1)
+
+        with pytest.raises(anthropic.APITimeoutError):
+            ask_until_all_slots_are_taken()
         for link in hasty:
             link.close()
         ask(client, "Hello", max_tokens=1)
