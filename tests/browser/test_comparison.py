@@ -74,9 +74,9 @@ def compared(open_notebook: Opener, server: MessagesServer, word: str) -> tuple[
 
 
 def view_of(notebook: Notebook) -> Locator:
-    view = notebook.cell(4).locator(".ondine-comparison")
-    view.locator("tr[data-row]").first.wait_for()
-    return view
+    rows = notebook.seen(notebook.cell(4), ".ondine-comparison tr[data-row]")
+    expect(rows).to_be_visible()
+    return notebook.cell(4).locator(".ondine-comparison")
 
 
 def test_broke_a_cell_of_the_matrix_and_a_row_in_full_by_clicks(
