@@ -78,6 +78,21 @@ class Asker:
         asyncio.run(ended(run))
         return run
 
+    def stopped(
+        self, requests: int, data: Any, prompt: str = "Tell: {text}", **options: Any
+    ) -> Run:
+        """A run that was stopped once the server had billed so many requests, and has ended."""
+        run = Run(self.pipeline(data, prompt, **options))
+
+        async def main() -> None:
+            over = asyncio.create_task(ended(run))
+            await seen(lambda: self.server.ledger.requests >= requests)
+            run.stop()
+            await over
+
+        asyncio.run(main())
+        return run
+
     def end_process(self) -> None:
         """Close the journal, as the end of a process does: the next run merges its file."""
         shared(self.folder).close()

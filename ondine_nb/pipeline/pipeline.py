@@ -151,21 +151,16 @@ class Pipeline:
             data, name, dtypes=self.options.dtypes, pages=self.options.pages
         )
         self._check_not_read(data)
-        columns = self.source.columns
         kind = JinjaTemplate if self.options.jinja else Template
         self.template: JinjaTemplate | Template = kind.compile(
-            prompt, columns, self.options.params, name
+            prompt, self.source.columns, self.options.params, name
         )
         self.schema: Schema | None = self._parse_schema()
         self._quoted = evidence_in(self.options, self.schema)
-        added = [
-            column.name for column in (*self._evidence_columns(), *produced(self.extra_stages))
-        ]
         self.groups: Groups | None = groups_in(
             self.options, self.source, self.template, self.schema
         )
-        heads = self.source.empty() if self.groups is None else self.groups.heads
-        heads.check_new([*self.new_columns, *added], self.options.overwrite)
+        self._check_new_columns()
         self.frame: Frame = self._rows_in_memory()
         self._examples = examples_in(
             self.options, self.source, self.template, self.schema, lambda: self.journal
@@ -177,6 +172,13 @@ class Pipeline:
         self._check()
         if self.template.forms:
             self.template = reading(self.template, self.provider, self.options, self._fetched)
+
+    def _check_new_columns(self) -> None:
+        """Raises `ColumnError` for a name that is there already, or given twice."""
+        added = (*self._evidence_columns(), *produced(self.extra_stages))
+        heads = self.source.empty() if self.groups is None else self.groups.heads
+        names = [*self.new_columns, *(column.name for column in added)]
+        heads.check_new(names, self.options.overwrite)
 
     def _check(self) -> None:
         """Raises `ConfigurationError` where the options, the prompt and who answers don't fit."""

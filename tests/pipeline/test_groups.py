@@ -16,7 +16,7 @@ import pytest
 from ondine_nb import Run
 from ondine_nb.errors import ColumnError, ConfigurationError, PromptError
 from ondine_nb.models import ExecutionResult
-from tests.asking import HAIKU, Asker, ended, seen, statuses
+from tests.asking import HAIKU, Asker, ended, statuses
 from tests.grouping import PROMPT, SCHEMA, answered, is_merge, reviews, rows_in
 from tests.server import MessagesServer
 
@@ -185,18 +185,7 @@ def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_the_next_pays_for_the
     frame = reviews(SIZES)
     with MessagesServer(answer=answered, latency=0.05) as server:
         asker = Asker(server, home)
-
-        async def stopped() -> Run:
-            run = Run(asker.pipeline(frame, PROMPT, concurrency=4, **SMALL))
-            over = asyncio.Event()
-            run.start()
-            run.when_over(lambda _: over.set())
-            await seen(lambda: server.ledger.requests >= 9)
-            run.stop()
-            await over.wait()
-            return run
-
-        run = asyncio.run(stopped())
+        run = asker.stopped(9, frame, PROMPT, concurrency=4, **SMALL)
         assert run.state == "stopped"
         assert "not_run" in statuses(run)
         first = server.ledger.requests

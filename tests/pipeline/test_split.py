@@ -19,7 +19,7 @@ from ondine_nb.errors import ConfigurationError
 from ondine_nb.journal import Journal
 from ondine_nb.models import CostEstimate
 from ondine_nb.providers import keep
-from tests.asking import CHAT, HAIKU, Asker, ended, seen, statuses
+from tests.asking import CHAT, HAIKU, Asker, ended, statuses
 from tests.server import MessagesServer
 from tests.splitting import FACTS, PROMPT, answered, is_merge, long_text, of_context, rows
 
@@ -339,18 +339,7 @@ def test_a_run_that_is_stopped_keeps_what_is_in_flight_and_the_next_pays_for_the
     with MessagesServer(answer=answered, latency=0.05) as server:
         of_context(home, server, CONTEXT)
         asker = Asker(server, home)
-
-        async def stopped() -> Run:
-            run = Run(asker.pipeline(rows(TEXT), PROMPT, concurrency=3, split="auto", **QUOTED))
-            over = asyncio.Event()
-            run.start()
-            run.when_over(lambda _: over.set())
-            await seen(lambda: server.ledger.requests >= 6)
-            run.stop()
-            await over.wait()
-            return run
-
-        run = asyncio.run(stopped())
+        run = asker.stopped(6, rows(TEXT), PROMPT, concurrency=3, split="auto", **QUOTED)
         assert (run.state, statuses(run)) == ("stopped", ["not_run"])
         assert run.cost == server.ledger.cost(*HAIKU)
         whole = done(asker.run(rows(TEXT), PROMPT, split="auto", **QUOTED))

@@ -479,15 +479,21 @@ def test_asking_again_is_paid_counted_and_found_in_the_journal(runs: Runs) -> No
     assert (kept(asked), more.sent, asked.statuses) == (["four"], ["a"], ["answered"])
 
 
-def test_a_look_into_the_journal_that_failed_is_done_again_by_the_next_equal_row(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Found by the simulator: the question stayed known as one without an answer, and was paid."""
+def next_run_with_equal_rows(runs: Runs) -> tuple[Any, Row, Row]:
+    """The stage of a run behind one that was answered, and two rows that ask the same again."""
     runs.ask(Scripted(), ["a"])
     settings = Settings(model="m", max_tokens=100)
     stage = asking(Scripted(), settings, journal=runs.journal, run_id="next", concurrency=1)
     first, second = (Row(at, ("a",), {"p": 0}) for at in range(2))
     first.prompt = second.prompt = Prompt("a")
+    return stage, first, second
+
+
+def test_a_look_into_the_journal_that_failed_is_done_again_by_the_next_equal_row(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator: the question stayed known as one without an answer, and was paid."""
+    stage, first, second = next_run_with_equal_rows(runs)
 
     async def fails(*_: Any, **__: Any) -> None:
         raise JournalError("disk I/O error")
@@ -508,11 +514,7 @@ def test_an_equal_row_that_is_met_meanwhile_waits_for_the_look_into_the_journal(
     given_up: bool, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It found the question known and without an answer, and would have had it paid again."""
-    runs.ask(Scripted(), ["a"])
-    settings = Settings(model="m", max_tokens=100)
-    stage = asking(Scripted(), settings, journal=runs.journal, run_id="next", concurrency=1)
-    first, second = (Row(at, ("a",), {"p": 0}) for at in range(2))
-    first.prompt = second.prompt = Prompt("a")
+    stage, first, second = next_run_with_equal_rows(runs)
     lookup, asked = runs.journal.lookup, list[Any]()
 
     async def main() -> None:
