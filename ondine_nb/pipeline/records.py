@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +57,7 @@ _VERSION = 1
 _KEPT = 200  # records of ended runs
 _KEPT_SECONDS = 30 * 24 * 3600  # one that never ended; results of a batch are kept for 29 days
 _FOLDED = "folded.jsonl"
+_FEW, _TURN_SECONDS = 50, 0.005  # rows of a frame that are read in one, and how long in a row
 
 
 def state_manager(folder: Path) -> StateManager:
@@ -224,9 +225,26 @@ def digests(frame: Frame, columns: Sequence[str]) -> dict[str, str]:
     for column in columns:
         digest = hashlib.blake2b(digest_size=16)
         for part in frame.iter_rows([column], size=10_000):
-            digest.update(repr(part).encode("utf-8", "surrogatepass"))
+            for said in _said(part):
+                digest.update(said.encode("utf-8", "surrogatepass"))
         found[column] = digest.hexdigest()
     return found
+
+
+def _said(rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    """`repr(rows)` a few rows at a time: as a whole it would hold the loop for as long as it takes.
+
+    Now and then the loop has its turn: a thread that doesn't wait lets it wait.
+    """
+    yield "["
+    began = time.perf_counter()
+    for start in range(0, len(rows), _FEW):
+        few = repr(rows[start : start + _FEW])
+        yield f"{', ' if start else ''}{few[1:-1]}"
+        if time.perf_counter() - began > _TURN_SECONDS:
+            time.sleep(_TURN_SECONDS / 10)
+            began = time.perf_counter()
+    yield "]"
 
 
 def check_frame(settings: Mapping[str, Any], frame: Frame) -> None:

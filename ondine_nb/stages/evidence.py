@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Protocol
@@ -56,29 +56,33 @@ class Found(Protocol):
 
 
 class Finds(Protocol):
-    """Finds quotes in the texts of one row."""
+    """Finds quotes in the texts of a row, which are given by column."""
 
-    def verbatim(self, quote: str) -> Found | None:
-        """The quote where it stands as it is; quickly."""
+    def verbatim(self, texts: Mapping[str, str], quotes: Iterable[str]) -> Mapping[str, Found]:
+        """Those of the quotes that stand in a text as they are; quickly."""
         ...
 
-    def find(self, quote: str) -> Found:
-        """The quote where it or what is nearest to it stands; this may take a while."""
+    def find(self, texts: Mapping[str, str], quotes: Sequence[str]) -> Mapping[str, Found]:
+        """Each quote where it or what is nearest to it stands; in a thread, and for a while."""
+        ...
+
+    def close(self) -> None:
+        """No more will be asked."""
         ...
 
 
 class EvidenceStage(RowStage):
     """Finds what an answer quotes for its values, and adds five columns for each such field.
 
-    `finder` makes what finds quotes in a row's texts, given by column; `columns` are those of the
-    prompt. Where evidence is `required`, a row with a value whose quote isn't there is asked again
-    by `asker`, as often as for a broken schema and counted with it; then it fails.
+    `finder` finds quotes in the texts of a row's `columns`, which are those of the prompt, and is
+    closed with the stage. Where evidence is `required`, a row with a value whose quote isn't there
+    is asked again by `asker`, as often as for a broken schema and counted with it; then it fails.
     """
 
     def __init__(
         self,
         quoted: QuotedSchema,
-        finder: Callable[[dict[str, str]], Finds],
+        finder: Finds,
         asker: InvokeStage,
         *,
         columns: Sequence[str],
@@ -104,6 +108,9 @@ class EvidenceStage(RowStage):
         if self.required:
             self._check(row, quotes, found)
 
+    async def close(self) -> None:
+        self.finder.close()
+
     async def place(self, row: Row) -> tuple[_Quotes, Mapping[str, Found]]:
         """Add the columns to a parsed row; gives its quotes, and what was found of each."""
         quotes = self.quoted.quotes(row.answer.text, row.outputs)
@@ -113,17 +120,13 @@ class EvidenceStage(RowStage):
         return quotes, found
 
     async def _found(self, row: Row, quotes: set[str]) -> Mapping[str, Found]:
-        """What is found of each quote: at once where it stands verbatim, else in a thread."""
-        texts = self._texts(row)
-        finder, found = self.finder(texts), dict[str, Found]()
+        """What is found of each quote: at once where it stands verbatim, else off the loop."""
+        texts, found = self._texts(row), dict[str, Found]()
         if len(quotes) * sum(map(len, texts.values())) <= _AT_ONCE:
-            found = {quote: at for quote in quotes if (at := finder.verbatim(quote)) is not None}
-        rest = quotes - found.keys()
-        if rest:
+            found |= self.finder.verbatim(texts, quotes)
+        if rest := sorted(quotes - found.keys()):
             loop = asyncio.get_running_loop()
-            found |= await loop.run_in_executor(
-                _thread(), lambda: {quote: finder.find(quote) for quote in sorted(rest)}
-            )
+            found |= await loop.run_in_executor(_thread(), self.finder.find, texts, rest)
         return found
 
     def _texts(self, row: Row) -> dict[str, str]:

@@ -3,21 +3,24 @@
 Texts are real: Python's manual, licences and descriptions of installed packages; long ones are many
 of them put together. Milliseconds are of this process's CPU, for one quote in a text that nothing
 was made of yet; the lag is how much later than asked a timer of the loop is, beside a run whose
-answers quote in all of these ways, and beside the same run without evidence. The server is a thread
-of this process, and its part of the lag is in both.
+answers quote in all of these ways, and beside the same run without evidence. The server is a
+process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import multiprocessing
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from tests.evaluation.evidence.quoting import QUOTES, quoted, real_texts, rows
 from tests.server import MessagesServer
 from tests.server.answers import prompt_of
 
-__all__ = ["Figure", "Lag", "lag", "main", "measure"]
+__all__ = ["Figure", "Lag", "lag", "main", "measure", "quoting"]
 
 _ASK = "What does it say?\n"
 
@@ -90,22 +93,16 @@ def _long(count: int, characters: int) -> Any:
         yield "\n".join(pieces)[:characters], dice
 
 
-async def lag(count: int, *, evidence: bool) -> Lag:
+async def lag(count: int, url: str, *, evidence: bool) -> Lag:
     """A run over `count` real texts, and how late a timer is beside it."""
     given = [text for text, _ in rows(count)]
-    quotes = {text: _quote(text, at) for at, text in enumerate(given)}
-
-    def said(body: Any) -> str:
-        text = prompt_of(body).removeprefix(_ASK)
-        return json.dumps({"value_evidence": quotes.get(text, ""), "value": 1})
-
-    with MessagesServer(answer=said) as server, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(
             pd.DataFrame({"text": given}),
             _ASK + "{text}",
             schema="value: int",
             evidence="all" if evidence else None,
-            base_url=server.url,
+            base_url=url,
             journal=folder,
         )
         began = time.perf_counter()
@@ -113,6 +110,32 @@ async def lag(count: int, *, evidence: bool) -> Lag:
         seconds = time.perf_counter() - began
         pipeline.journal.close()
     return Lag(count, evidence, seconds, *late(lags))
+
+
+@contextlib.contextmanager
+def quoting(count: int) -> Iterator[str]:
+    """The URL of a server that quotes each of `count` real texts in one of the ways."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(count, there))
+    process.start()
+    try:
+        yield here.recv()
+    finally:
+        here.send("enough")
+        process.join()
+
+
+def _serve(count: int, pipe: Connection) -> None:
+    quotes = {text: _quote(text, at) for at, (text, _) in enumerate(rows(count))}
+
+    def said(body: Any) -> str:
+        text = prompt_of(body).removeprefix(_ASK)
+        return json.dumps({"value_evidence": quotes.get(text, ""), "value": 1})
+
+    with MessagesServer(answer=said) as server:
+        pipe.send(server.url)
+        pipe.recv()
 
 
 def _quote(text: str, at: int) -> str:
@@ -129,8 +152,9 @@ def main(arguments: Sequence[str]) -> None:
     figures = [measure(kind, count, size) for count, size in sizes for kind in QUOTES]
     heads = ["quote", "characters", "quotes", "ms", "worst", "exact", "near", "approx.", "missing"]
     print(table(heads, [_line(figure) for figure in figures]))
-    asyncio.run(lag(20, evidence=True))  # what is loaded on first use isn't measured
-    lags = [asyncio.run(lag(given.rows, evidence=each)) for each in (True, False)]
+    with quoting(given.rows) as url:
+        asyncio.run(lag(20, url, evidence=True))  # what is loaded on first use isn't measured
+        lags = [asyncio.run(lag(given.rows, url, evidence=each)) for each in (True, False)]
     for it in lags:
         how = "with" if it.evidence else "without"
         print(f"{it.rows:,} rows {how} evidence: {it.seconds:.1f} s, the loop's lag in ms at p99")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Error, Locator, expect
 
 from tests.server import MessagesServer
 
@@ -41,6 +41,15 @@ FOCUSED = """() => {
 
 def nameless(view: Locator) -> list[str]:
     """The HTML of each shown control that has no name or no role for a screen reader."""
+    while True:
+        try:
+            return _nameless(view)
+        except Error as error:  # the view was drawn anew meanwhile
+            if "Could not find node" not in str(error):
+                raise
+
+
+def _nameless(view: Locator) -> list[str]:
     page = view.page
     devtools = page.context.new_cdp_session(page)
     devtools.send("DOM.enable")
@@ -62,20 +71,27 @@ def nameless(view: Locator) -> list[str]:
 
 def unreached(view: Locator) -> list[str]:
     """The HTML of each control that Tab doesn't come to, or that doesn't show its focus."""
+    while True:
+        count = view.evaluate(TO_REACH, CONTROLS)
+        reached = _reached(view, 2 * count + 4)
+        marks = [f"[data-reach='{at}']" for at in range(count) if str(at) not in reached]
+        if view.locator("[data-reach]").count() == count:  # else it was drawn anew meanwhile
+            return [str(view.locator(it).evaluate("it => it.outerHTML"))[:200] for it in marks]
+
+
+def _reached(view: Locator, presses: int) -> set[str]:
+    """The marks of what has the focus and shows it, behind so many presses of Tab."""
     page = view.page
-    count = view.evaluate(TO_REACH, CONTROLS)
     view.locator("[data-reach='0']").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Shift+Tab")  # by the keyboard, so that the focus is shown
-    reached = set()
-    for _ in range(2 * count + 4):
+    found = set()
+    for _ in range(presses):
         mark, shows = page.evaluate(FOCUSED)
         if mark and shows:
-            reached.add(mark)
+            found.add(mark)
         page.keyboard.press("Tab")
-    missing = (str(at) for at in range(count) if str(at) not in reached)
-    marked = (view.locator(f"[data-reach='{mark}']") for mark in missing)
-    return [str(it.evaluate("it => it.outerHTML"))[:200] for it in marked]
+    return found
 
 
 def card_view(notebook: Notebook, at: int) -> Locator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
+import subprocess
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -246,27 +246,30 @@ def test_a_quote_may_be_of_any_column_of_the_prompt(asker: Asker) -> None:
     assert cells(frame, "amount_evidence_start") == [TEXTS[0].index("costs 12")]
 
 
-def test_what_isn_t_verbatim_is_looked_for_off_the_loop(
+def test_what_isn_t_verbatim_is_looked_for_in_another_process_that_ends_with_the_run(
     asker: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where: list[tuple[str, bool]] = []
-    find, verbatim = Finder.find, Finder.verbatim
+    made: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
 
-    def watched(self: Finder, quote: str) -> Any:
-        on_loop = True
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            on_loop = False
-        where.append((threading.current_thread().name, on_loop))
-        return find(self, quote)
+    def started(*given: Any, **more: Any) -> subprocess.Popen[bytes]:
+        made.append(start(*given, **more))
+        return made[-1]
 
-    monkeypatch.setattr(Finder, "find", watched)
-    asker.run(rows(), PROMPT, schema=SCHEMA, evidence="all")
-    assert where, "nothing was looked for"
-    assert {on_loop for _, on_loop in where} == {False}
-    assert len({thread for thread, _ in where}) == 1, "more than one would take the loop's turns"
-    assert Finder.verbatim is verbatim
+    monkeypatch.setattr(subprocess, "Popen", started)
+    monkeypatch.delattr(Finder, "find")
+    frame = asker.run(rows(), PROMPT, schema=SCHEMA, evidence="all").frame
+    assert cells(frame, "amount_evidence_match") == ["exact", "near", "missing"]
+    assert len(made) == 1
+    assert made[0].poll() is not None
+
+
+def test_where_all_quotes_are_verbatim_no_process_is_started(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(subprocess, "Popen")
+    frame = asker.run(rows()[:1], PROMPT, schema=SCHEMA, evidence="all").frame
+    assert cells(frame, "amount_evidence_match") == ["exact"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .finder import MATCHES, MISSING, Evidence, Finder
 from .matches import DOUBTFUL, field_match, row_match, worst
+from .process import QuoteFinder
 
 __all__ = [
     "DOUBTFUL",
@@ -11,6 +12,7 @@ __all__ = [
     "MISSING",
     "Evidence",
     "Finder",
+    "QuoteFinder",
     "field_match",
     "row_match",
     "worst",

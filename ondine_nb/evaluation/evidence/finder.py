@@ -10,7 +10,7 @@ interpreter for longer than one takes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -62,7 +62,7 @@ MISSING = Evidence("missing")
 class Finder:
     """Finds quotes in the texts of one row, given by column. What is made of a text, it keeps."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str]) -> None:
         self.sources: list[SourceText] = [SourceText(*each) for each in texts.items()]
         self._left = _MOST_FUZZY
 

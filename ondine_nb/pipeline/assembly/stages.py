@@ -8,7 +8,7 @@ from typing import TypeVar
 from ...data import Groups
 from ...errors import ConfigurationError
 from ...evaluation import Examples
-from ...evaluation.evidence import MATCHES, Finder
+from ...evaluation.evidence import MATCHES, QuoteFinder
 from ...models import Part
 from ...orchestration import PipelineStage
 from ...prompts import JinjaTemplate, QuotedSchema, Schema, Template
@@ -51,7 +51,7 @@ def evidence_stage(
     """The stage that finds the quotes of answers in these columns of the prompt."""
     return EvidenceStage(
         quoted,
-        Finder,
+        QuoteFinder(),
         invoke,
         columns=columns,
         matches=MATCHES,
