@@ -7,7 +7,6 @@ anything is sent; `RowError` and below is a value, recorded for one row in `run.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -344,6 +343,8 @@ class MalformedAnswerError(TransientError):
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of `names` that is closest to `name` in spelling, or None."""
+    from difflib import get_close_matches  # a millisecond, for what is rarely asked
+
     folded = {str(known).casefold(): str(known) for known in names}
-    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    found = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return folded[found[0]] if found else None

@@ -284,12 +284,12 @@ class Prompt:
             text = "".join(part if isinstance(part, str) else part.text for part in parts)
             key_bytes = _framed(parts)
             size = sum(map(_size, parts))
-        _put(self, "is_text", is_text)
-        _put(self, "key_bytes", key_bytes)
-        _put(self, "parts", parts)
-        _put(self, "size", size)
-        _put(self, "text", text)
-        _put(self, "vote", 1)
+        _put_is_text(self, is_text)
+        _put_key_bytes(self, key_bytes)
+        _put_parts(self, parts)
+        _put_size(self, size)
+        _put_text(self, text)
+        _put_vote(self, 1)
 
     def again(self, vote: int) -> Prompt:
         """The same prompt, asked for the `vote`-th time: its answer is another one."""
@@ -299,8 +299,8 @@ class Prompt:
         if vote > 1:
             number = str(vote).encode()
             framed = b"%bvote:%d:%b" % (_FRAMED, len(number), number)
-            _put(other, "key_bytes", framed + other.key_bytes)
-            _put(other, "vote", vote)
+            _put_key_bytes(other, framed + other.key_bytes)
+            _put_vote(other, vote)
         return other
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -324,7 +324,10 @@ class Prompt:
         return f"Prompt({', '.join(map(repr, self.parts))})"
 
 
-_put = object.__setattr__
+# Past `__setattr__`, each by the slot's own way: one prompt is made for each row.
+_put_is_text, _put_key_bytes, _put_parts, _put_size, _put_text, _put_vote = (
+    getattr(Prompt, name).__set__ for name in Prompt.__slots__
+)
 
 
 def _made_again(parts: tuple[Part, ...], vote: int) -> Prompt:

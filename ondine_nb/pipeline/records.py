@@ -160,11 +160,13 @@ def _plain_options(options: Options) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value  # before `Mapping` is asked, which looks through all its classes for a float
     if isinstance(value, Decimal | Path):
         return str(value)
-    if name == "examples" and not isinstance(value, str):
+    if name == "examples":
         return getattr(value, "name", "examples")
-    if name == "executor" and not isinstance(value, str):
+    if name == "executor":
         return value.name
     if name == "params":
         return {key: as_text(each) for key, each in value.items()}

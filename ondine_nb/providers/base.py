@@ -117,18 +117,15 @@ class Answer:
         try:
             message = json_of(body)
             content, reason = message.get("content"), message.get("stop_reason")
-            blocks = [content] if isinstance(content, str) else content
-            blocks = blocks if isinstance(blocks, list) else []
-            # Thinking blocks come first: text is found by its type, never by its place.
-            texts = [
-                it.get("text") if isinstance(it, dict) and it.get("type") == "text" else it
-                for it in blocks
-            ]
-            text = "".join([it for it in texts if isinstance(it, str)])
+            text, blocks = _said(content)
             usage = Usage.of_message(message)
-            if "content" not in message and not (
-                # Billed and nothing said is an answer that is empty.
-                usage.known and message.get("type", "message") == "message"
+            if (
+                content is None
+                and "content" not in message
+                and not (
+                    # Billed and nothing said is an answer that is empty.
+                    usage.known and message.get("type", "message") == "message"
+                )
             ):
                 raise KeyError("content")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -138,7 +135,7 @@ class Answer:
             raise MalformedAnswerError(
                 f"the answer is not a message of the Messages API: {start!r}", possibly_billed=True
             ) from error
-        return cls(text, None if reason is None else str(reason), usage, len(blocks))
+        return cls(text, None if reason is None else str(reason), usage, blocks)
 
     def usable_text(self) -> str:
         """The text. Raises the reason why there is none to use, an `AnswerError`."""
@@ -173,6 +170,19 @@ class Answer:
 
 _ON_WIRE = b"\0wire:"  # before the name of a body's wire
 _WHOLE = ("end_turn", "stop_sequence")  # what is known to end an answer that is all there
+
+
+def _said(content: Any) -> tuple[str, int]:
+    """The text of a message's content, and of how many blocks it is."""
+    blocks = content if type(content) is list else [content] if isinstance(content, str) else []
+    if len(blocks) == 1 and type(it := blocks[0]) is dict and it.get("type") == "text":
+        text = it.get("text")  # of nearly every answer
+        return (text if isinstance(text, str) else ""), 1
+    # Thinking blocks come first: text is found by its type, never by its place.
+    texts = [
+        it.get("text") if isinstance(it, dict) and it.get("type") == "text" else it for it in blocks
+    ]
+    return "".join([it for it in texts if isinstance(it, str)]), len(blocks)
 
 
 def json_of(body: bytes) -> Any:

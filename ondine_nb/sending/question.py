@@ -80,7 +80,8 @@ def answer_in(entry: Entry, read: Callable[[bytes], Answer], *, priced: bool = F
     pack's answer is kept in shares that were written here, as messages, whatever came over the
     wire. Raises `MalformedAnswerError`.
     """
-    answer = (Answer.read if entry.key.endswith(PACK_MARK, KEY_BYTES) else read)(entry.body)
+    marked = len(entry.key) > KEY_BYTES and entry.key.endswith(PACK_MARK, KEY_BYTES)
+    answer = (Answer.read if marked else read)(entry.body)
     if priced and entry.cost is None:
         answer.usage = UNKNOWN_USAGE
     return answer

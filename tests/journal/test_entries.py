@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from ondine_nb.journal.entries import Entry, intact
 
-SIZES = st.one_of(st.integers(0, 3_000), st.sampled_from([8_191, 8_192, 8_193, 70_000]))
+SIZES = st.one_of(
+    st.integers(0, 3_000), st.sampled_from([1_000, 1_001, 8_191, 8_192, 8_193, 70_000])
+)
 
 
 @given(
@@ -32,7 +34,7 @@ def test_an_entry_is_read_back_from_its_row(
     assert intact(row)
 
 
-@pytest.mark.parametrize("size", [0, 400, 8_192, 8_193, 1_000_000])
+@pytest.mark.parametrize("size", [0, 400, 1_000, 1_001, 8_192, 8_193, 1_000_000])
 def test_a_stored_body_is_plain_zlib_that_any_version_reads(size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     *_, stored, _ = Entry(key=b"k", run="r", body=body[:size], max_tokens=9).as_row(1)
