@@ -18,21 +18,19 @@ __all__ = ["Groups", "group", "order", "parts"]
 _TOGETHER = {
     "browser/test_card_in_lab.py": "browser 1",
     "browser/test_comparison.py": "browser 1",
+    "browser/test_evidence.py": "browser 1",
+    "browser/test_groups.py": "browser 1",
     "browser/test_review.py": "browser 1",
-    "browser/test_next_steps.py": "browser 2",
-    "browser/test_notebook7.py": "browser 2",
-    "browser/test_panel.py": "browser 2",
-    "browser/test_reach.py": "browser 2",
-    "browser/test_results.py": "browser 2",
+    "browser/test_run_in_lab.py": "browser 1",
     "data/test_dask.py": "dask",
     "pipeline/test_combinations.py": "dask",
     "faults/test_dask.py": "dask",
     "orchestration/executors/test_dask.py": "dask",
 }
 # Seconds, where they are many: what takes longest begins first. A browser with its JupyterLab takes
-# more than one processor, so that the third one begins behind what mostly waits.
+# a processor: there are two, and behind them stands what mostly waits.
 _SECONDS = {
-    **{"browser 1": 250, "browser 2": 250, "browser 3": 100, "dask": 150},
+    **{"browser 1": 450, "browser 2": 450, "dask": 150},
     **{"faults/test_weather.py": 110, "faults/test_outage.py": 60, "faults/test_batches.py": 50},
     **{"faults/test_memory.py": 40, "faults/test_faults.py": 30, "faults/test_disk.py": 20},
     **{"notebook/test_demo.py": 60, "notebook/test_front_ends.py": 45},
@@ -58,7 +56,7 @@ def parts(at: float) -> list[str]:
 
 def group(file: str) -> str:
     """The group of a file, named as below `tests`: `prompts/test_schema.py`."""
-    rest = "browser 3" if file.startswith("browser/") else file
+    rest = "browser 2" if file.startswith("browser/") else file
     return _TOGETHER.get(file, rest)
 
 
