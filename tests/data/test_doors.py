@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -64,11 +65,17 @@ CELLS = {
 }
 
 
+@functools.cache
+def compiled(columns: tuple[str, ...], jinja: bool) -> Template | JinjaTemplate:
+    """Once for all doors: it takes Jinja longer than a door to be opened."""
+    if jinja:
+        return JinjaTemplate.compile(JINJA, columns)
+    return Template.compile("<{x}> {n}", columns)
+
+
 def prompts(data: Any, kind: str | None = None, *, jinja: bool = False) -> list[str | None]:
     source = open_source(data, kind=kind)
-    template: Template | JinjaTemplate = Template.compile("<{x}> {n}", source.columns)
-    if jinja:
-        template = JinjaTemplate.compile(JINJA, source.columns)
+    template = compiled(tuple(source.columns), jinja)
     rows = [
         row
         for frame in source.frames(2)
