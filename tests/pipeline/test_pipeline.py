@@ -22,7 +22,7 @@ from ondine_nb.orchestration import LoggingObserver
 from tests.asking import HAIKU, Asker, echoes, journaled, statuses, texts
 from tests.server import MessagesServer, echo_of, value_of
 
-N = 1_000
+N = 500
 PROMPT = "About {topic}: {a text}"
 SCHEMA = (
     "mood: good|bad, score: float, count: int, sure: bool, day: date, tags: list[str], who: str?"
@@ -38,11 +38,11 @@ def asker(tmp_path: Path) -> Iterator[Asker]:
 
 
 def cells() -> tuple[list[str | None], list[str | None]]:
-    """Texts and topics of 1,000 rows; some are missing, 20 of them both."""
+    """Texts and topics of all rows; some are missing, 20 of them both."""
     rng = random.Random(7)
     found: list[str | None] = [f"t{at} {{brace}} é" for at in range(N)]
     topics: list[str | None] = [rng.choice(["sea", "air"]) for _ in range(N)]
-    for at in rng.sample(range(N), 200):
+    for at in rng.sample(range(N), 100):
         topics[at] = None
     gone = [at for at in range(N) if topics[at] is None][:20]
     for at in [*gone, *rng.sample([at for at in range(N) if topics[at]], 30)]:
@@ -59,7 +59,7 @@ def prompts() -> list[str | None]:
 
 def pandas_frame() -> pd.DataFrame:
     found, topics = cells()
-    index = [at % 400 for at in range(N)]
+    index = [at % 200 for at in range(N)]
     random.Random(3).shuffle(index)
     frame = pd.DataFrame(
         {
@@ -496,7 +496,7 @@ def test_what_no_row_can_pass_ends_the_run_at_once(tmp_path: Path, fault: str) -
 
     with MessagesServer(plan=plan, latency=(0, 0.01)) as server:
         asker = Asker(server, tmp_path)
-        run = asker.run(texts(500), concurrency=10)
+        run = asker.run(texts(200), concurrency=10)
         assert isinstance(run.error, FatalProviderError)
         assert run.state == "failed"
         assert server.arrived < 100
@@ -504,9 +504,9 @@ def test_what_no_row_can_pass_ends_the_run_at_once(tmp_path: Path, fault: str) -
         assert answered == run.frame["response"].notna().sum() == server.ledger.requests
         assert run.errors.empty
         server._plan = None
-        again = asker.run(texts(500), concurrency=10)
+        again = asker.run(texts(200), concurrency=10)
     assert journaled(again) == answered
-    assert server.ledger.requests == 500
+    assert server.ledger.requests == 200
 
 
 def test_no_server_at_the_base_url_is_one_clear_line(tmp_path: Path) -> None:
