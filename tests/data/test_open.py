@@ -69,7 +69,6 @@ def opened(form: str, n: int, folder: Path) -> Source:
         parts = [frame[at : at + 777] for at in range(0, n, 777)]
         return open_source(iter(parts))
     path = folder / f"data.{what}"
-    lines = "".join(json.dumps(row) + "\n" for row in dicts(n))
     match what:
         case "csv":
             pl.DataFrame(data).write_csv(path)
@@ -80,7 +79,7 @@ def opened(form: str, n: int, folder: Path) -> Source:
         case "parquet":
             pl.DataFrame(data).write_parquet(path, row_group_size=3_000)
         case "jsonl":
-            path.write_text(lines)
+            path.write_text("".join(json.dumps(row) + "\n" for row in dicts(n)))
     return open_source(path, kind=library)
 
 
