@@ -44,17 +44,25 @@ def frame(rows, word):
 %config OndineMagics.base_url = '{url}'
 """
 
-# The width of an element once it has stayed the same for three frames.
-SETTLED = """async it => {
-  let width = -1;
-  for (let same = 0; same < 3;) {
+# Makes the notebook such that an element is as wide as it should be, and waits until it stays so.
+# Gives the pixels that the window lacks for that; -1 for one that is drawn anew meanwhile.
+FIT = """async (it, wanted) => {
+  const book = it.closest('.jp-Notebook');
+  const width = (node) => node.getBoundingClientRect().width;
+  for (let same = 0, frame = 0; same < 3; frame++) {
+    if (!book || !it.isConnected) return -1;
+    const off = wanted - Math.round(width(it));
+    const lacks = Math.ceil(width(book) + off - book.parentElement.clientWidth);
+    if (off && lacks > 0) return lacks;
+    if (off) book.style.width = `${width(book) + off}px`;
+    same = off ? 0 : same + 1;
+    if (frame > 60) throw new Error(`it stays ${width(it)} px wide, not ${wanted}`);
     await new Promise(requestAnimationFrame);
-    const now = it.getBoundingClientRect().width;
-    same = now === width ? same + 1 : 0;
-    width = now;
   }
-  return width;
+  return 0;
 }"""
+# Up to the first one JupyterLab puts outputs under their prompts, above it beside them.
+NARROW, WIDE, HEIGHT = 760, 1500, 1900
 
 
 DRESS = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
@@ -177,15 +185,28 @@ class Notebook:
         self.page.keyboard.insert_text(source)
 
     def fit(self, view: Locator, width: int) -> None:
-        """Make the window such that `view` is `width` pixels wide."""
-        shown = round(float(view.evaluate("it => it.getBoundingClientRect().width")))
-        window = width + (self.page.viewport_size or {"width": shown + 150})["width"] - shown
-        for _ in range(5):
-            self.page.set_viewport_size({"width": window, "height": 1900})
-            settled = round(float(view.evaluate(SETTLED)))
-            if settled == width:
-                return
-            window += width - settled
+        """Make `view` as many pixels wide, in a narrow or a wide window, as beside other panels.
+
+        Views go by their own width; and a window of another size costs five times the CPU.
+        """
+        window, narrow = self._window, width < NARROW - 100
+        if (window <= NARROW) is not narrow:
+            window = NARROW if narrow else WIDE
+        lacks = -1
+        while lacks:
+            if self.page.viewport_size != {"width": window, "height": HEIGHT}:
+                self.page.set_viewport_size({"width": window, "height": HEIGHT})
+            lacks = int(view.evaluate(FIT, width))
+            window += max(lacks, 0)
+
+    def widths(self, *widths: int) -> list[int]:
+        """From the side where the window stands, so that it changes its size once."""
+        return sorted(widths, reverse=self._window > NARROW)
+
+    @property
+    def _window(self) -> int:
+        assert self.page.viewport_size is not None
+        return self.page.viewport_size["width"]
 
     def themes(self) -> Iterator[str]:
         """Puts on `light` and `dark`, as from the menu; first the one that is worn."""

@@ -75,7 +75,7 @@ def test_a_value_shows_its_quote_and_a_quote_its_value(
         "the sheet of one view has taken the other's away"
     )
     for theme in notebook.themes():
-        for width in (1280, 600):
+        for width in notebook.widths(1280, 600):
             for name, view in (("results", results), ("review", review)):
                 notebook.fit(view, width)
                 fits = view.evaluate("it => it.scrollWidth <= it.clientWidth + 1")

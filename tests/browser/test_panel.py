@@ -87,10 +87,11 @@ def test_it_fits_narrow_and_wide_in_both_themes_in_every_state(
     notebook = open_notebook(source("Look", more=f"{SCHEMA}, budget=2"), server=judge)
     notebook.run(1)
     panel, page = bench(notebook), notebook.page
+    page.keyboard.press("Control+B")  # the side bar would take half of a narrow window
 
     def look(state: str) -> None:
         for theme in notebook.themes():
-            for width in (480, 800, 1200):
+            for width in notebook.widths(480, 800, 1200):
                 notebook.fit(panel, width)
                 panel.scroll_into_view_if_needed()
                 shots(panel, f"panel-{state}-{theme}-{width}.png")

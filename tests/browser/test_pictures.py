@@ -238,6 +238,7 @@ def test_they_fit_in_every_view_light_and_dark_wide_and_narrow(opened: Open, sho
     notebook = opened("import ondine_nb", *shown)
     for at in (3, 4, 5, 6, 7):
         notebook.run(at)
+    notebook.page.keyboard.press("Control+B")  # the side bar would take half of a narrow window
     views = {
         "card": notebook.card(2),
         "results": notebook.cell(4).locator(".ondine-results"),
@@ -245,7 +246,7 @@ def test_they_fit_in_every_view_light_and_dark_wide_and_narrow(opened: Open, sho
         "workbench": notebook.cell(6).locator(".ondine-panel"),
     }
     for theme in notebook.themes():
-        for width in (1280, 600):
+        for width in notebook.widths(1280, 600):
             for name, view in views.items():
                 view.scroll_into_view_if_needed()
                 notebook.fit(view, width)

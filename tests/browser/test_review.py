@@ -221,7 +221,7 @@ def test_it_fits_narrow_and_wide_in_both_themes(
             notebook.page.keyboard.press("3")
         press(view, "Enter")
     for theme in notebook.themes():
-        for width in (1280, 800, 600):
+        for width in notebook.widths(1280, 800, 600):
             notebook.fit(view, width)
             assert view.evaluate("it => it.scrollWidth <= it.clientWidth + 1"), (theme, width)
             shots(view, f"review-{theme}-{width}.png")

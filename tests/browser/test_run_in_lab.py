@@ -217,7 +217,7 @@ def test_the_card_fits_narrow_and_wide_in_both_themes(open_notebook: Opener, sho
                 notebook.wait_for(1, "[data-state=done]")
                 notebook.cell(1).get_by_role("button", name="Retry failed").wait_for()
             for theme in notebook.themes():
-                for width in (1200, 800, 480, 300):
+                for width in notebook.widths(1200, 800, 480, 300):
                     notebook.fit(notebook.card(1), width)
                     area = notebook.cell(1).locator(".jp-OutputArea")
                     for it in (notebook.card(1), area):
