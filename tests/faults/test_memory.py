@@ -14,7 +14,7 @@ from tests.bench.stream import write_input
 from tests.patience import PATIENCE
 
 MOST = 350  # MB; most of it libraries
-GROWTH = 15  # MB in 50,000 rows, allocators being as they are: a third of a kilobyte for each
+GROWTH = 20  # MB in 50,000 rows, allocators being as they are: 0.4 kB for each
 AGAIN = 25  # MB, where the store's pages are read too
 
 SCRIPT = """
