@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Pages"]
 
+# A page that was loaded again, or left, has lost the mark.
+MARK = "() => { window.keptByTests = true; }"
+KEPT = "() => Boolean(window.keptByTests && window.jupyterapp)"
 OPEN = """async path => {
   const {commands, shell} = window.jupyterapp;
   if (shell.leftCollapsed) shell.expandLeft();
   shell.activateById((await commands.execute('docmanager:open', {path})).id);
 }"""
-# Whether it is JupyterLab that is left: also one that the test has loaded again is as a new one.
-LEAVE = """async () => {
-  if (!window.jupyterapp) return false;
-  await window.jupyterapp.restored;
-  for (const it of [...window.jupyterapp.shell.widgets('main')]) it.dispose();
-  return true;
-}"""
+LEAVE = "() => { for (const it of [...window.jupyterapp.shell.widgets('main')]) it.dispose(); }"
 
 
 class Pages:
@@ -48,6 +45,8 @@ class Pages:
                 self._kept = page
         self.opened.append(page)
         page.locator(".jp-CodeCell .cm-content").first.wait_for()
+        if page is self._kept:
+            page.evaluate(MARK)
         return page
 
     def _load(self, path: str, query: str) -> Page:
@@ -66,8 +65,11 @@ class Pages:
 
 
 def _left(page: Page) -> bool:
-    """Whether the page is still JupyterLab's, with no notebook any more."""
+    """Whether the page is still the one that was loaded, with no notebook any more."""
     try:
-        return not page.is_closed() and bool(page.evaluate(LEAVE))
+        if page.is_closed() or not page.evaluate(KEPT):
+            return False
+        page.evaluate(LEAVE)
     except Error:
         return False
+    return True
