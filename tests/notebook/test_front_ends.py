@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -264,7 +265,9 @@ class Terminal:
         self._child.sendintr()
 
     def close(self) -> None:
-        self._child.close(force=True)
+        self._child.kill(signal.SIGKILL)  # `close(force=True)` gives up after tenths of a second
+        self._child.wait()
+        self._child.close()
 
 
 @pytest.fixture
