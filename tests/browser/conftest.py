@@ -345,6 +345,7 @@ def open_notebook(
     for at, page in enumerate(pages.opened):
         if failed and not page.is_closed():
             page.screenshot(path=folder / f"failed-{request.node.name}-{at}.png")
+            print(pages.told(page))
     pages.leave(failed=failed)
     jupyter.end_kernels()
 

@@ -21,6 +21,15 @@ OPEN = """async path => {
   if (shell.leftCollapsed) shell.expandLeft();
   shell.activateById((await commands.execute('docmanager:open', {path})).id);
 }"""
+# Each cell's outputs, with what hides them: a test that fails elsewhere is seen by this alone.
+TELL = """() => [...document.querySelectorAll('.jp-OutputArea-child')].map((it, at) => {
+  const copy = it.cloneNode(true);
+  copy.querySelectorAll('style, script').forEach(node => node.remove());
+  const hidden = [it, ...it.querySelectorAll('*')]
+    .filter(node => node.localName !== 'style' && getComputedStyle(node).display === 'none')
+    .map(node => `${node.localName}.${[...node.classList].join('.')}`);
+  return `output ${at}: ${copy.outerHTML.slice(0, 3000)}\\n  not displayed: ${hidden.join(' ')}`;
+}).join('\\n')"""
 LEAVE = "() => { for (const it of [...window.jupyterapp.shell.widgets('main')]) it.dispose(); }"
 
 
@@ -30,6 +39,7 @@ class Pages:
     def __init__(self, browser: BrowserContext, jupyter: Jupyter) -> None:
         self._browser, self._jupyter = browser, jupyter
         self._kept: Page | None = None
+        self._said: dict[Page, list[str]] = {}
         self.opened: list[Page] = []
 
     def open(self, name: str, where: str = "lab/tree") -> Page:
@@ -53,14 +63,25 @@ class Pages:
         page = self._browser.new_page()
         page.set_viewport_size({"width": 1300, "height": 1000})
         page.set_default_timeout(PATIENCE * 1000)
+        said = self._said[page] = []
+        page.on("console", lambda it: said.append(f"{it.type}: {it.text[:300]}"))
+        page.on("pageerror", lambda error: said.append(f"thrown: {str(error)[:300]}"))
         page.goto(f"{self._jupyter.url}/{path}?token={self._jupyter.token}{query}")
         return page
+
+    def told(self, page: Page) -> str:
+        """What a page shows and has said, for who can't look at it."""
+        loud = [
+            it for it in self._said.get(page, []) if not it.startswith(("log", "debug", "info"))
+        ]
+        return "\n".join([page.evaluate(TELL), *loud[-30:]])
 
     def leave(self, *, failed: bool) -> None:
         """Close what the test has opened, but for a kept page that is as it was."""
         for page in self.opened:
             if failed or page is not self._kept or not _left(page):
                 page.close()
+                self._said.pop(page, None)
         self.opened = []
 
 
