@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.patience import PATIENCE
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, BrowserType
 
@@ -46,10 +48,12 @@ def kept(profile: Path) -> Iterator[BrowserContext]:
 
 @contextlib.contextmanager
 def _chromium() -> Iterator[tuple[BrowserType, dict[str, Any]]]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE * 1000)
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         raise FileNotFoundError(f"no Chromium on PATH ({', '.join(BROWSERS)})")
     with sync_playwright() as playwright:
-        yield playwright.chromium, {"executable_path": path, "args": list(FLAGS)}
+        options = {"executable_path": path, "args": list(FLAGS), "timeout": PATIENCE * 1000}
+        yield playwright.chromium, options

@@ -26,6 +26,7 @@ import nbclient
 import nbformat
 
 from tests.forks import kernel_environment
+from tests.patience import PATIENCE
 
 __all__ = ["NAMES", "NOTEBOOKS", "ROOT", "STORIES", "execute", "facts", "main", "stored", "title"]
 
@@ -89,7 +90,12 @@ def execute(
         source = f"print(repr(({', '.join(ask)},)))"
         notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"purpose": FACTS}))
     client = nbclient.NotebookClient(
-        notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}}
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        iopub_timeout=int(PATIENCE),
+        startup_timeout=int(PATIENCE),
+        resources={"metadata": {"path": folder}},
     )
     client.execute(env={**environment(home), **(kernel_environment() if forked else {})})
     _forget(notebook, str(home))

@@ -31,7 +31,6 @@ from tests.server import MessagesServer
 
 from .pages import Pages
 
-expect.set_options(timeout=PATIENCE * 1000)
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -65,6 +64,12 @@ FIT = """async (it, wanted) => {
 NARROW, WIDE, HEIGHT = 760, 1500, 1900
 
 
+LOST = "model not found"
+SHOWN = """([at, view, lost]) => {
+  const cell = document.querySelectorAll('.jp-CodeCell')[at];
+  if (cell?.querySelector(view)?.checkVisibility()) return 'shown';
+  return cell?.textContent.includes(lost) && lost;
+}"""
 DRESS = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
 
 
@@ -142,6 +147,18 @@ class Notebook:
         Not at each frame, as is the default: to have all frames drawn takes a sixth of a processor.
         """
         self.page.wait_for_function(holds, arg=given, polling=50, timeout=seconds * 1000)
+
+    def reload(self, at: int, view: str) -> None:
+        """Load the page anew, until a cell's live view is there.
+
+        JupyterLab asks a kernel once what widgets it has. What it hears too late is "model not
+        found" for good, and a person loads the page again.
+        """
+        said = LOST
+        while said == LOST:
+            self.page.reload()
+            shown = self.page.wait_for_function(SHOWN, arg=[at, view, LOST], polling=50)
+            said = shown.json_value()
 
     def ended(self, at: int, seconds: float = PATIENCE) -> str:
         self.until(

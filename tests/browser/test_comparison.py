@@ -121,7 +121,7 @@ def test_it_is_there_after_a_reload_and_reads_as_saved_after_a_restart(
 ) -> None:
     notebook, _ = compared(open_notebook, server, "saved")
     notebook.save()
-    notebook.page.reload()
+    notebook.reload(4, ".ondine-comparison")
     view = view_of(notebook)
     view.get_by_role("tab", name="fixed", exact=False).click()
     expect(view.locator("tr[data-row]")).to_have_count(states()["fixed"])

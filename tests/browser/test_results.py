@@ -166,8 +166,7 @@ def test_after_a_restart_one_line_says_it_and_after_a_reload_the_static_view_sta
     notebook.run(2)
     view = shown(notebook, 2)
     notebook.save()
-    notebook.page.reload()
-    notebook.page.locator(".jp-CodeCell .cm-content").first.wait_for()
+    notebook.reload(2, ".ondine-results")
     view = shown(notebook, 2)
     expect(notebook.cell(2).locator(".ondine-results-static")).to_be_hidden()
     (session,) = [it for it in jupyter.ask("/api/sessions") if it["path"] == notebook.path.name]

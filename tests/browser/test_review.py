@@ -90,7 +90,7 @@ def test_thirty_rows_by_keyboard_last_over_a_reload_a_restart_and_a_run_again(
     sent = server.arrived
 
     notebook.save()
-    notebook.page.reload()
+    notebook.reload(2, ".ondine-review")
     again = review_of(notebook)
     reviewed(again, BY_HAND)
     assert said in notebook.run(3)

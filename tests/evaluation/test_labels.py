@@ -274,7 +274,7 @@ def test_a_thousand_labels_of_two_processes_one_killed_are_none_lost_none_double
     home: Path,
 ) -> None:
     start = [sys.executable, "-c", WRITER]
-    ann = subprocess.Popen([*start, "ann", "1000"], stdout=subprocess.PIPE, text=True)
+    ann = subprocess.Popen([*start, "ann", "1000000"], stdout=subprocess.PIPE, text=True)
     bo = subprocess.Popen([*start, "bo", "500"], stdout=subprocess.PIPE, text=True)
     assert ann.stdout is not None
     assert bo.stdout is not None

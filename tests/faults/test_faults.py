@@ -176,10 +176,12 @@ def test_until_an_answer_has_come_eight_are_in_flight_at_most(tmp_path: Path, fa
 
 
 def test_the_concurrency_asked_for_is_the_concurrency_there_is(tmp_path: Path) -> None:
-    with MessagesServer() as server, ThreadPoolExecutor(1) as beside:
+    def pause(*_: object) -> None:  # before the first answer there are fewer
+        if server.arrived == 60:
+            server.pause()
+
+    with MessagesServer(plan=pause) as server, ThreadPoolExecutor(1) as beside:
         running = beside.submit(Asker(server, tmp_path).run, texts(300), concurrency=37)
-        server.wait_for(60)  # before the first answer there are fewer
-        server.pause()
         server.wait_for_peak(37)
         server.resume()
         running.result()

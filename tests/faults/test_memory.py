@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.bench.stream import write_input
-from tests.patience import PATIENCE
 
 MOST = 350  # MB; most of it libraries
 GROWTH = 20  # MB in 50,000 rows, allocators being as they are: 0.4 kB for each
@@ -34,7 +33,6 @@ def figures(folder: Path, rows: int) -> Any:
         [sys.executable, "-c", SCRIPT, str(folder), str(rows)],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
         check=True,
     )
     return json.loads(said.stdout)

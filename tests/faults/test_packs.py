@@ -240,7 +240,7 @@ result.data.to_json(out, orient="records")
 
 def test_after_kills_only_packs_that_were_in_flight_are_paid_again(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    with server_process("--latency", "0.05:0.2") as url:
+    with server_process("--latency", "0.3:0.6") as url:
         kills = (1, 6, 8)
         _, found = killed_and_let_through(lambda: start(SCRIPT, url, out), url, kills)
     paid = Counter[str]()

@@ -14,6 +14,7 @@ from ondine_nb import Run
 from ondine_nb.errors import RunError
 from ondine_nb.orchestration import ExecutionContext, LoggingObserver, Row, RowStage
 from tests.asking import HAIKU, Asker, echoes, journaled, seen, statuses, texts
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 ROWS, WIDTH = 100, 5
@@ -212,7 +213,7 @@ def test_execute_waits_for_what_is_in_flight(asker: Asker) -> None:
         asyncio.run(seen(lambda: run.state == "stopping"))
         assert not running.done()
         asker.server.resume()
-        result = running.result(10)
+        result = running.result(PATIENCE)
     assert run.state == "stopped"
     assert list(result.data["response"][:WIDTH]) == echoes(texts(WIDTH))
     assert result.costs.total_cost == asker.server.ledger.cost(*HAIKU)

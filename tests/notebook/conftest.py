@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from playwright.sync_api import Browser, Page
 from traitlets.config import Config
 
-from tests.notebook.live_page import started_browser
+from tests.chromium import launched
 from tests.server import MessagesServer, Servers
 
 
@@ -48,7 +48,7 @@ def serve() -> Iterator[Servers]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium, for the tests of one file."""
-    with started_browser() as started:
+    with launched() as started:
         yield started
 
 

@@ -117,12 +117,23 @@ class Cell:
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [message["content"] for message in self.messages if message["msg_type"] == kind]
 
+    def _own(self) -> Iterator[dict[str, Any]]:
+        """Its messages, but for what earlier cells show anew meanwhile: a view that was opened
+        there renews what is saved of it whenever its time has come."""
+        mine = {it.get("transient", {}).get("display_id") for it in self.of_type("display_data")}
+        for message in self.messages:
+            shown = message["content"].get("transient", {}).get("display_id")
+            if message["msg_type"] != "update_display_data" or shown in mine:
+                yield message
+
     def _data(self) -> Iterator[dict[str, Any]]:
-        for kind in ("display_data", "execute_result", "update_display_data"):
-            yield from (content["data"] for content in self.of_type(kind))
+        kinds = ("display_data", "execute_result", "update_display_data")
+        own = list(self._own())
+        for kind in kinds:
+            yield from (it["content"]["data"] for it in own if it["msg_type"] == kind)
 
     def _texts(self) -> Iterator[str]:
-        for message in self.messages:
+        for message in self._own():
             content = message["content"]
             if message["msg_type"] == "stream":
                 yield str(content["text"])
@@ -217,9 +228,9 @@ class Kernel:
 
     def kill_and_restart(self) -> None:
         """SIGKILL, as the out-of-memory killer does it, and a new kernel in the same place."""
-        self._client.stop_channels()
         pid = int(self._manager.provisioner.process.pid)  # type: ignore[union-attr]
         os.kill(pid, signal.SIGKILL)
+        self._client.stop_channels()
         self._manager.restart_kernel(now=True)
         self._connect()
 

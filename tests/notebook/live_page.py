@@ -7,16 +7,14 @@ and comes back as one.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from ondine_nb.notebook.ui import LiveView
+from tests.patience import PATIENCE
 
-__all__ = ["LivePage", "started_browser"]
+__all__ = ["LivePage"]
 
 MODEL = """
   window.alive = true;
@@ -52,6 +50,7 @@ class LivePage:
         self.page, self.view = page, view
         self.sent: list[int] = []
         self._out: list[str] = []
+        page.set_default_timeout(PATIENCE * 1000)
         widget = view.widget
         widget.send = self._send
         widget.observe(self._state, "state")
@@ -88,13 +87,3 @@ class LivePage:
     def flush(self) -> None:
         """Hand over what Python said without being asked."""
         self.page.evaluate("texts => window.fromPython(texts)", self._taken())
-
-
-@contextmanager
-def started_browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()

@@ -54,10 +54,13 @@ def html_of(path: Path, cell: int) -> str:
     return "".join("".join(it.get("data", {}).get("text/html", "")) for it in outputs(path, cell))
 
 
+WAITS = dict.fromkeys(("timeout", "iopub_timeout", "startup_timeout"), int(PATIENCE))
+
+
 def execute(path: Path, surroundings: dict[str, str]) -> None:
     """Run the notebook and save it, as nbclient does for whoever builds on it."""
     read = nbformat.read(path, as_version=4)
-    NotebookClient(read, timeout=PATIENCE).execute(env=surroundings, cwd=str(path.parent))
+    NotebookClient(read, **WAITS).execute(env=surroundings, cwd=str(path.parent))
     nbformat.write(read, path)
 
 
@@ -122,7 +125,11 @@ def test_what_ran_in_the_background_is_saved_as_it_ended(
 def test_a_run_that_goes_on_at_the_end_is_saved_as_it_stood_when_the_last_cell_ended(
     tmp_path: Path, surroundings: dict[str, str]
 ) -> None:
-    with MessagesServer(latency=0.02) as server:
+    def pause(*_: object) -> None:  # also where the next cell takes long to begin
+        if server.arrived == 20:
+            server.pause()
+
+    with MessagesServer(plan=pause) as server:
         waits = "while out_run.context.done_rows < 3: await __import__('asyncio').sleep(0.01)"
         asked = f"{BACKGROUND.partition(chr(10))[0]} --base-url {server.url}\nTell {{text}}"
         path = notebook(tmp_path, FRAME, asked, f"{waits}\nout_run.pause()", "1 + 1")

@@ -67,10 +67,10 @@ def test_the_workbench_opens_over_100_000_rows_faster_than_a_walk_over_them(
 def test_the_results_are_searched_filtered_sorted_and_corrected_faster_than_by_a_walk_over_them(
     kernel: Kernel,
 ) -> None:
-    opened = kernel.run("view = run.show()\nawait asyncio.to_thread(view.wait)")
+    opened = kernel.run("view = run.show()\nawait asyncio.to_thread(view.wait, 300)")
     assert opened.status == "ok", opened.traceback
     given = {"id": "1", "ask": "find", "given": {"needle": "the phone. (7", "place": 0, "step": 0}}
-    kernel.run(f"view._hear({given})\nawait asyncio.to_thread(view.wait)")
+    kernel.run(f"view._hear({given})\nawait asyncio.to_thread(view.wait, 300)")
     kernel.wait("'1' in view._answered")
     asked = {
         "2": ("look", {"conditions": [{"text": "phone"}], "sort": "text", "names": ["text"]}),
@@ -80,7 +80,7 @@ def test_the_results_are_searched_filtered_sorted_and_corrected_faster_than_by_a
     }
     for key, (what, told) in asked.items():
         kernel.run(f"view._hear({ {'id': key, 'ask': what, 'given': told} })")
-        kernel.run("await asyncio.to_thread(view.wait, 120)")
+        kernel.run("await asyncio.to_thread(view.wait, 300)")
         kernel.wait(f"'{key}' in view._answered")
         assert kernel.value(f"view._answered['{key}'].get('error', '')") == ""
     assert kernel.value("0 < view._answered['1']['ok']['hits'] < 100_000")

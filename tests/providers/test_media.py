@@ -20,6 +20,7 @@ from ondine_nb.providers import Settings, capabilities, choose
 from ondine_nb.providers.http import RequestBody, content_pieces
 from ondine_nb.providers.local import LocalProvider
 from tests.data.media.drawings import jpeg, pdf, png, saved
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, seen_in
 
 HAIKU = "claude-haiku-5-5"
@@ -41,7 +42,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def opened(model: str, url: str, **given_: Any) -> AsyncIterator[Any]:
     provider: Any = choose(model, base_url=url)
-    await provider.open(Settings(provider.model, **{"timeout": 30.0, **given_}), 4)
+    await provider.open(Settings(provider.model, **{"timeout": PATIENCE, **given_}), 4)
     try:
         yield provider
     finally:
@@ -138,7 +139,7 @@ async def test_a_cloud_takes_bytes_and_is_given_no_urls(
     pytest.importorskip("boto3")
     provider: Any = choose("bedrock:anthropic.claude-haiku-5-5")
     assert capabilities(provider).fetches == frozenset()
-    await provider.open(Settings(provider.model, timeout=30.0), 4)
+    await provider.open(Settings(provider.model, timeout=PATIENCE), 4)
     try:
         assert await sent(provider, "See ", *MediaReader()("image", png(11))) == "seen: 11"
     finally:

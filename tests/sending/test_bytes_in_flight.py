@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ondine_nb.errors import MissingFileError
 from ondine_nb.models import Prompt
 from ondine_nb.sending import BytesInFlight
+from tests.patience import PATIENCE
 
 
 def request(weight: int, write: Any = lambda prompt: b"body") -> Any:
@@ -102,7 +103,7 @@ def test_whoever_is_cancelled_or_done_nothing_is_kept_and_nobody_waits_for_ever(
         for task, (_, _, ends) in zip(tasks, asked, strict=True):
             if ends:
                 task.cancel()
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
         assert (held.taken, list(held._waiting)) == (0, [])
         assert most <= 100
 

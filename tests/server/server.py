@@ -226,14 +226,14 @@ class MessagesServer:
             target=lambda: asyncio.run(self._run(started)), name="messages-server", daemon=True
         )
         self._thread.start()
-        self._port = started.result(10)
+        self._port = started.result(PATIENCE)
         return self
 
     def stop(self) -> None:
         thread, self._thread = self._thread, None
         if thread and thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
-            thread.join(10)
+            thread.join(PATIENCE)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -301,7 +301,7 @@ class MessagesServer:
         done = threading.Event()
         self._loop.call_soon_threadsafe(act)
         self._loop.call_soon_threadsafe(done.set)
-        done.wait(10)
+        assert done.wait(PATIENCE), "the server takes no orders"
 
     # On the server's loop
 

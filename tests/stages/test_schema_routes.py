@@ -542,7 +542,7 @@ def test_in_bad_weather_every_row_has_its_answer_in_words_or_a_named_error(
     monkeypatch.setattr(limits, "Backoff", partial(Backoff, base=0.005))
     drops = {"drops_schema": ["messages", "chat"], "bills_probes": True, "retry_after": 0.01}
     with MessagesServer(faults=WEATHER, latency=(0, 0.02), **drops) as server:
-        run = done(run_of(server, tmp_path, rows=300, concurrency=50, timeout=2))
+        run = done(run_of(server, tmp_path, rows=300, concurrency=50, timeout=15))
         kinds = [getattr(ondine_nb.errors, kind) for kind in run.errors["error_type"]]
         assert all(issubclass(kind, RowError) for kind in kinds)
         assert statuses(run).count("answered") == 300 - len(kinds) > 280

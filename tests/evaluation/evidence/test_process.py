@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -100,5 +101,6 @@ def test_it_works_for_any_script_and_ends_with_it_however_that_ends(tmp_path: Pa
         child = Path(f"/proc/{pid}/stat")
         assert child.exists()
         parent.send_signal(signal.SIGKILL)
-    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)  # it ends when it finds the pipe closed
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is gone
+        while child.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)  # it ends when it finds the pipe closed

@@ -20,11 +20,12 @@ from ondine_nb.notebook.judging import result_named
 from ondine_nb.notebook.results import ResultsView
 from ondine_nb.notebook.results import view as results_view
 from ondine_nb.notebook.ui import view as live_views
-from tests.asking import Asker, ended, statuses, texts
+from tests.asking import Asker, ended, seen, statuses, texts
 from tests.notebook.ended_runs import ended_run, reviews
 from tests.notebook.kernels import Kernel, environment
 from tests.notebook.test_front_ends import FRAME, execute, html_of, notebook, outputs
 from tests.notebook.test_front_ends import run as command
+from tests.patience import PATIENCE
 from tests.server import MessagesServer
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -148,8 +149,8 @@ async def test_the_rows_of_one_kind_alone_are_asked_again(tmp_path: Path) -> Non
         assert ask(view, "retry", kind="refusal") == {"rows": 2}
         await asyncio.sleep(0)
         await view.run
-        await asyncio.sleep(0.05)
-        await asyncio.to_thread(view.wait)
+        await seen(lambda: view.run.state == "done")
+        await asyncio.to_thread(view.wait, PATIENCE)
         assert server.arrived == 8
         assert statuses(view.run) == [*["answered"] * 3, "failed", *["answered"] * 2]
         assert view.state()["look"]["failed"]["rows"] == 1
@@ -178,10 +179,9 @@ async def test_a_retry_is_stopped_from_the_view_and_what_was_not_sent_is_still_f
         ask(view, "stop")
         server.resume()
         await retry
-        await asyncio.sleep(0.05)
-        await asyncio.to_thread(view.wait)
-        server.wait_idle()
-        assert retry.state == "stopped"
+        await seen(lambda: retry.state == "stopped")
+        await asyncio.to_thread(view.wait, PATIENCE)
+        await asyncio.to_thread(server.wait_idle)
         assert server.arrived < sent + 12
         answered = statuses(retry).count("answered")
         state = view.state()
@@ -245,7 +245,7 @@ def test_in_a_kernel_100_000_rows_send_one_page_and_the_view_is_shown_once(tmp_p
     )
     with Kernel(tmp_path / "home") as kernel:
         assert kernel.run(made).status == "ok"
-        cell = kernel.run("view = run.show(); view.wait(); view")
+        cell = kernel.run("view = run.show(); view.wait(300); view")
         assert cell.status == "ok", cell.traceback
         sent = sum(len(json.dumps(message["content"])) for message in cell.messages)
         assert sent < 400_000  # twice the script and the sheet: at first, and when rows were read

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ondine_nb.notebook.ui.templates import module, sheet
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -41,18 +40,10 @@ keys(root, {{ v: () => pictures.open(0, "photo"), j: () => {{ window.moved = tru
 </script></body>"""
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(chromium: Any) -> Iterator[Page]:
-    shown = chromium.new_page()
+def page(browser: Browser) -> Iterator[Page]:
+    shown = browser.new_page()
+    shown.set_default_timeout(PATIENCE * 1000)
     script = module("results/results.js").partition("export default view(")[0]
     html = PAGE.format(script=script, style=sheet("results/results.css"), url=repr(JPEG))
     shown.set_content(html)

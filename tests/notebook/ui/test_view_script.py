@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from ondine_nb.notebook.ui.templates import _read
 
@@ -17,15 +16,11 @@ Script = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[Script]:
+def script(browser: Browser) -> Script:
     """Runs JavaScript behind the shared script, on an empty page."""
-    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page()
-        shared = _read("ui/view.js")
-        yield lambda body: page.evaluate(f"() => {{ {shared}\n{body} }}")
-        browser.close()
+    page = browser.new_page()
+    shared = _read("ui/view.js")
+    return lambda body: page.evaluate(f"() => {{ {shared}\n{body} }}")
 
 
 def html(script: Script, function: str, text: str, spans: Any = ()) -> str:

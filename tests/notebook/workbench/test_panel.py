@@ -63,7 +63,7 @@ def click(kernel: Kernel, name: str) -> None:
 
 def edit(kernel: Kernel, changes: str) -> None:
     """What the browser says when something is typed or chosen."""
-    assert kernel.run(f"ask('edit', changes={changes})\nview.wait()").status == "ok"
+    assert kernel.run(f"ask('edit', changes={changes})\nview.wait(300)").status == "ok"
 
 
 def test_the_models_menu_offers_what_there_are_keys_for(kernel: Kernel) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ from ondine_nb.providers.anthropic.client import (
     thinking_of,
 )
 from ondine_nb.providers.http import retry_after
+from tests.patience import PATIENCE
 from tests.server import MODELS, THINKING_TOKENS, MessagesServer, echo_of, value_of
 
 KEY = "sk-ant-very-secret-0123456789"
@@ -65,7 +67,7 @@ async def opened(
     url: str, *, model: str = HAIKU, key: str | None = KEY, **given_: Any
 ) -> AsyncIterator[AnthropicProvider]:
     provider = AnthropicProvider(model, base_url=url, api_key=key)
-    await provider.open(Settings(model=model, **{"timeout": 10.0, **given_}), 4)
+    await provider.open(Settings(model=model, **{"timeout": PATIENCE, **given_}), 4)
     try:
         yield provider
     finally:
@@ -207,9 +209,13 @@ async def test_a_provider_that_was_closed_opens_again(server: MessagesServer) ->
 
 
 async def test_connections_are_as_many_as_the_concurrency() -> None:
-    with MessagesServer(latency=0.02) as server:
+    with MessagesServer() as server:
+        server.pause()
         async with opened(server.url) as provider:
-            await asyncio.gather(*(provider.send(str(n)) for n in range(12)))
+            sending = asyncio.gather(*(provider.send(str(n)) for n in range(12)))
+            await asyncio.to_thread(server.wait_for, 4)
+            server.resume()
+            await sending
         assert server.peak_in_flight == 4
 
 
@@ -301,12 +307,17 @@ async def test_a_request_without_an_answer_times_out_as_possibly_billed() -> Non
     assert "0.3 s (--timeout)" in str(error)
 
 
-async def test_where_a_connection_takes_too_long_nothing_was_sent() -> None:
+async def test_where_a_connection_takes_too_long_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The package has a function of that name.
+    waits = sys.modules["ondine_nb.providers.http.connections"]
+    monkeypatch.setattr(waits, "CONNECTING", 0.002)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        error = await error_of(f"https://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.5)
+        error = await error_of(f"https://127.0.0.1:{deaf.getsockname()[1]}", timeout=PATIENCE)
     assert type(error) is TimedOutError
     assert not error.possibly_billed
-    assert "no connection within 0.5 s" in str(error)
+    assert f"no connection within {PATIENCE:.0f} s" in str(error)
 
 
 async def test_an_answer_that_comes_by_drops_doesnt_outlast_the_timeout() -> None:

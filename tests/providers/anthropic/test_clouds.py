@@ -21,6 +21,7 @@ from ondine_nb.errors import (
 )
 from ondine_nb.providers import KNOWN, Answer, Settings, capabilities
 from ondine_nb.providers.anthropic import AnthropicProvider, clouds
+from tests.patience import PATIENCE
 from tests.server import MessagesServer, echo_of
 
 KEY = "cloud-very-secret-0123456789"
@@ -42,7 +43,7 @@ def cloud(name: str, model: str, url: str, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 async def asked(provider: AnthropicProvider, *prompts: str, **settings: Any) -> list[str]:
-    await provider.open(Settings(model=provider.model, **{"timeout": 10.0, **settings}), 4)
+    await provider.open(Settings(model=provider.model, **{"timeout": PATIENCE, **settings}), 4)
     try:
         return [Answer.read((await provider.send(prompt)).body).text for prompt in prompts]
     finally:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ondine_nb.providers import Reply, Settings
 from ondine_nb.providers.anthropic.client import AnthropicProvider, _turn
 from ondine_nb.providers.http import BodyTemplate, FastPath
+from tests.patience import PATIENCE
 from tests.server import FAULTS, MessagesServer, echo_of
 
 HAIKU = "claude-haiku-5-5"
@@ -31,7 +32,7 @@ HEAD = "You read reviews with care. " * 100
 @asynccontextmanager
 async def opened(url: str, **given_: Any) -> AsyncIterator[AnthropicProvider]:
     provider = AnthropicProvider(HAIKU, base_url=url, api_key="sk-ant-0123456789")
-    await provider.open(Settings(HAIKU, **{"timeout": 10.0, **given_}), 4)
+    await provider.open(Settings(HAIKU, **{"timeout": PATIENCE, **given_}), 4)
     try:
         yield provider
     finally:
