@@ -289,8 +289,8 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
             yield made
             made.end_kernels()
         finally:
-            process.terminate()
-            process.wait(PATIENCE)
+            process.kill()  # nothing of it is kept, and to end by itself it may take minutes
+            process.wait()
 
 
 def _no_node(folder: Path) -> str:
@@ -325,6 +325,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
             started = stack.enter_context(kept(tmp_path_factory.mktemp("chromium")))
         except FileNotFoundError as error:
             pytest.fail(f"{error}: these tests are not skipped")
+        started.set_default_timeout(PATIENCE * 1000)
         yield started
 
 
@@ -397,6 +398,19 @@ def slow() -> Iterator[MessagesServer]:
 
 
 @pytest.fixture
+def held() -> Iterator[MessagesServer]:
+    """The same, and no answer comes from its 60th request on, until `resume`: however late a
+    click is, the run goes on."""
+
+    def plan(*_: object) -> None:
+        if server.arrived == 60:
+            server.pause()
+
+    with MessagesServer(latency=0.25, plan=plan) as server:
+        yield server
+
+
+@pytest.fixture
 def shots() -> Shots:
     """Takes a picture into the folder that `ONDINE_SHOTS` names; else none, as it takes a while."""
 
@@ -439,5 +453,5 @@ def in_marimo(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 
     yield serve
     for process in processes:
-        process.terminate()
-        process.wait(PATIENCE)
+        process.kill()
+        process.wait()

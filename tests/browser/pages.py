@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import BrowserContext, Error, Page
 
-from tests.patience import PATIENCE
-
 if TYPE_CHECKING:
     from .conftest import Jupyter
 
@@ -62,7 +60,6 @@ class Pages:
     def _load(self, path: str, query: str) -> Page:
         page = self._browser.new_page()
         page.set_viewport_size({"width": 1300, "height": 1000})
-        page.set_default_timeout(PATIENCE * 1000)
         said = self._said[page] = []
         page.on("console", lambda it: said.append(f"{it.type}: {it.text[:300]}"))
         page.on("pageerror", lambda error: said.append(f"thrown: {str(error)[:300]}"))

@@ -58,9 +58,12 @@ def test_a_value_shows_its_quote_and_a_quote_its_value(
     results.locator("[data-facet='evidence']").get_by_role("button", name="missing").click()
     expect(results.locator(".count")).to_have_text("3 of 9 rows")
     results.locator("[data-facet='evidence']").get_by_role("button", name="near").click()
+    expect(results.locator(".chip")).to_contain_text("near")
     results.locator("tr[data-place='0'] td").first.click()
     results.locator(".fields > li[data-field='delivery']").hover()
-    assert lit(results) == ["delivery"]
+    shining = results.locator(".text .lit[data-evidence]")
+    expect(shining).to_have_count(1)
+    expect(shining).to_have_attribute("data-evidence", "delivery")
     results.locator("[data-evidence='price']").first.click()
     expect(results.locator(".fields > li.lit")).to_have_attribute("data-field", "price")
 

@@ -18,28 +18,28 @@ pytestmark = pytest.mark.browser
 
 
 def test_in_notebook_7_the_cell_runs_shows_its_card_and_stops(
-    open_notebook: Opener, slow: MessagesServer
+    open_notebook: Opener, held: MessagesServer
 ) -> None:
     notebook = open_notebook(
         "%%ondine out -i frame(300,'seven')\nTell {text}",
         "print(int(out.response.notna().sum()))",
-        server=slow,
+        server=held,
         where="notebooks",
     )
     notebook.start(1)
     notebook.wait_for(1, "[data-state=running]")
     notebook.until("Number(document.querySelector('.ondine-run').dataset.done) > 10")
-    slow.pause()  # no answer comes any more: what ends the cell is the click
+    held.wait_for(60)  # no answer comes any more: what ends the cell is the click
     notebook.click(1, "Stop")
     notebook.ended(1)
-    slow.resume()
+    held.resume()
     notebook.wait_for(1, "[data-state=stopped]")
     notebook.assert_over(1)
     assert 10 < int(notebook.run(2)) < 300
     notebook.run(1)
     notebook.wait_for(1, "[data-state=done][data-done='300']")
-    slow.wait_idle()
-    assert (slow.arrived, max(slow.ledger.by_prompt().values())) == (300, 1)
+    held.wait_idle()
+    assert (held.arrived, max(held.ledger.by_prompt().values())) == (300, 1)
 
 
 def test_in_notebook_7_the_workbench_previews_compares_and_runs_all(

@@ -164,12 +164,15 @@ def test_names_are_offered_and_unknown_ones_are_marked_as_they_are_typed(
     prompt.press("End")
     prompt.press_sequentially(" for {audience}")
     panel.get_by_label("audience", exact=True).fill("children")
+    press(panel, "As code")
+    cell = panel.get_by_label("As code: a cell that does exactly this")
+    expect(cell).to_have_value(re.compile('-p txt="a poem" -p audience=children'))
     panel.get_by_role("button", name="{stars}", exact=True).click()
     expect(prompt).to_have_value("Tell {text} as {txt} for {audience} {stars}")
+    expect(cell).to_have_value(
+        re.compile(r"\nTell \{text\} as \{txt\} for \{audience\} \{stars\}$")
+    )
     expect(preview).to_be_enabled()
-    cell = code_of(panel)
-    assert '-p txt="a poem" -p audience=children' in cell
-    assert cell.endswith("\nTell {text} as {txt} for {audience} {stars}")
     assert judge.arrived == 0
 
 
@@ -272,8 +275,8 @@ def test_run_all_runs_below_and_the_cell_of_as_code_then_pays_nothing(
     slow.resume()
     notebook.click(1, "Resume")
     notebook.wait_for(1, "[data-state=done][data-done='60']")
-    assert notebook.card(1).bounding_box()["y"] > panel.bounding_box()["y"]  # type: ignore[index]
     expect(panel).to_contain_text("labeled: done")
+    assert notebook.card(1).bounding_box()["y"] > panel.bounding_box()["y"]  # type: ignore[index]
     assert notebook.run(2) == "60 done\n"
     notebook.type(3, code_of(panel))
     notebook.run(3)
@@ -320,10 +323,8 @@ def test_saved_and_reopened_without_a_kernel_the_same_facts_stand_there(
     settled(panel, 20)
     expect(saved).to_be_hidden()
     expect(saved.locator("table.o-rows")).to_have_count(1)  # it has come after
-    notebook.page.wait_for_timeout(800)
     assert notebook.page.locator(".ondine-panel").count() == 1
-    notebook.page.keyboard.press("Control+S")
-    notebook.page.wait_for_timeout(1500)
+    notebook.save()
     reopened = reopen(notebook)
     saved = reopened.cell(1).locator(".ondine-panel-static")
     saved.wait_for(state="visible")
@@ -345,7 +346,8 @@ def test_a_cell_of_its_own_can_be_inserted_and_a_line_opens_a_workbench(
     notebook.run(1)
     notebook.run(2)
     bench(notebook, 2).get_by_label("Prompt", exact=True).fill("Tell {text}")
-    notebook.page.wait_for_timeout(300)
+    preview = bench(notebook, 2).get_by_role("button", name="Preview", exact=True)
+    expect(preview).to_be_enabled()  # the kernel has heard of the prompt
     notebook.run(3)
     inserted = notebook.cell(4).locator(".cm-content")
     expect(inserted).to_contain_text("%%ondine labeled -i reviews")

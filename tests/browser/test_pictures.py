@@ -170,6 +170,8 @@ def test_review_and_results_save_small_ones_only_and_none_with_no_thumbs(opened:
     notebook.seen(view.locator("[data-row='0']"), "button.pic").click()
     expect(in_full(notebook).locator(".stage img")).to_be_visible()
     closed(notebook)
+    static = notebook.cell(4).locator(".ondine-results-static")
+    expect(static.locator("img")).not_to_have_count(0)
     results = notebook.save()[4]
     urls = re.findall(r"data:[^\"'\\ ]+", json.dumps(results))
     assert 10 < len(urls) <= 20
@@ -181,6 +183,7 @@ def test_review_and_results_save_small_ones_only_and_none_with_no_thumbs(opened:
         bare.run(at)
     for at, live in ((4, "[data-row='0'] .pics"), (5, ".pics.large")):
         expect(bare.seen(bare.cell(at).locator(live), "img")).to_be_visible()
+    expect(bare.cell(4).locator(".ondine-results-static")).to_contain_text("receipt 3")
     saved = json.dumps(bare.save(), ensure_ascii=False)
     assert "data:image" not in saved
     assert "receipt 3 🧾.jpg" in saved
@@ -201,6 +204,7 @@ def test_what_is_no_picture_or_has_markup_runs_nothing(opened: Open) -> None:
             notebook.page.keyboard.press("PageDown")
         return line
 
+    view.locator(".scroll tr[data-row]").first.wait_for()
     evil = cell(NAMES.index(EVIL))
     expect(notebook.seen(evil, "button.pic")).to_have_attribute("aria-label", f"open {EVIL}")
     evil.locator("button.pic").click()
@@ -217,6 +221,7 @@ def test_a_pdf_is_walked_through_page_by_page(opened: Open) -> None:
     notebook = opened("table_run.show()")
     notebook.run(3)
     view = notebook.cell(3).locator(".ondine-results")
+    view.locator(".scroll tr[data-row]").first.wait_for()
     view.focus()
     notebook.page.keyboard.press("End")
     notebook.seen(view.locator(f"[data-row='{len(NAMES) - 1}']"), "button.pic").click()

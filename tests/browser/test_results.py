@@ -130,6 +130,7 @@ def test_failed_rows_are_asked_again_and_show_their_new_outcome(open_notebook: O
         view.locator(".failed").get_by_role("button", name="cut at max_tokens 1").click()
         button(view, "Retry 1 failed").click()
         expect(view.locator(".failed")).to_contain_text("2 failed rows")
+        expect(button(view, "Retry 2 failed")).to_be_visible()  # the retry is over
         assert server.arrived == sent + 1
         button(view, "Retry 2 failed").click()
         expect(view.locator(".failed")).to_be_hidden()

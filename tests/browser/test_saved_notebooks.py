@@ -124,6 +124,8 @@ def test_a_notebook_from_elsewhere_shows_each_view_once_as_it_was_saved(
         review.focus()
         notebook.page.keyboard.press("Enter")
         expect(review.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "1")
+        static = notebook.cell(3).locator(".ondine-review-static")
+        expect(static).to_contain_text("1 of 12 reviewed")
         saved = notebook.save()  # by Ctrl+S, while the focus is in the view
         assert "1 of 12 reviewed" in saved[3][1]["data"]["text/plain"]
 
