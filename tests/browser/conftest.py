@@ -401,12 +401,8 @@ def slow() -> Iterator[MessagesServer]:
 def held() -> Iterator[MessagesServer]:
     """The same, and no answer comes from its 60th request on, until `resume`: however late a
     click is, the run goes on."""
-
-    def plan(*_: object) -> None:
-        if server.arrived == 60:
-            server.pause()
-
-    with MessagesServer(latency=0.25, plan=plan) as server:
+    with MessagesServer(latency=0.25) as server:
+        server.pause(at=60)
         yield server
 
 

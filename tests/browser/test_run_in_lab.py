@@ -195,14 +195,9 @@ def test_a_fatal_failure_shows_one_card_and_one_line(open_notebook: Opener) -> N
 
 def test_the_card_fits_narrow_and_wide_in_both_themes(open_notebook: Opener, shots: Shots) -> None:
     schema = "--schema 'mood: good|bad|so so, score: float, why: str' --budget 1"
-    faults = {"refusal": 0.04, "529": 0.03}
-
-    def plan(*_: object) -> None:
-        if server.arrived == 150:
-            server.pause()
-
-    waits = {"latency": (0.05, 0.25), "retry_after": 0.05}
-    with MessagesServer(plan=plan, faults=faults, **waits) as server:
+    plan = {"refusal": 0.04, "529": 0.03}
+    with MessagesServer(latency=(0.05, 0.25), faults=plan, retry_after=0.05) as server:
+        server.pause(at=150)
         notebook = open_notebook(
             run_cell(200, "A review of some length that says a thing or two",
                      f"moods {schema} -i"),

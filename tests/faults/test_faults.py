@@ -176,11 +176,8 @@ def test_until_an_answer_has_come_eight_are_in_flight_at_most(tmp_path: Path, fa
 
 
 def test_the_concurrency_asked_for_is_the_concurrency_there_is(tmp_path: Path) -> None:
-    def pause(*_: object) -> None:  # before the first answer there are fewer
-        if server.arrived == 60:
-            server.pause()
-
-    with MessagesServer(plan=pause) as server, ThreadPoolExecutor(1) as beside:
+    with MessagesServer() as server, ThreadPoolExecutor(1) as beside:
+        server.pause(at=60)  # before the first answer there are fewer
         running = beside.submit(Asker(server, tmp_path).run, texts(300), concurrency=37)
         server.wait_for_peak(37)
         server.resume()

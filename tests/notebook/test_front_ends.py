@@ -125,11 +125,8 @@ def test_what_ran_in_the_background_is_saved_as_it_ended(
 def test_a_run_that_goes_on_at_the_end_is_saved_as_it_stood_when_the_last_cell_ended(
     tmp_path: Path, surroundings: dict[str, str]
 ) -> None:
-    def pause(*_: object) -> None:  # also where the next cell takes long to begin
-        if server.arrived == 20:
-            server.pause()
-
-    with MessagesServer(plan=pause) as server:
+    with MessagesServer() as server:
+        server.pause(at=20)  # the run goes on, also where the next cell takes long to begin
         waits = "while out_run.context.done_rows < 3: await __import__('asyncio').sleep(0.01)"
         asked = f"{BACKGROUND.partition(chr(10))[0]} --base-url {server.url}\nTell {{text}}"
         path = notebook(tmp_path, FRAME, asked, f"{waits}\nout_run.pause()", "1 + 1")

@@ -204,6 +204,7 @@ class MessagesServer:
         self._mistakes: list[Exception] = []
         self.batches = Batches(self, batches or BatchRules())
         self._changed = threading.Condition()
+        self._holds_from: int | None = None
         self._thread: threading.Thread | None = None
 
     # From any thread
@@ -244,9 +245,13 @@ class MessagesServer:
         if kind is None and self._mistakes:
             raise self._mistakes[0]
 
-    def pause(self) -> None:
-        """Hold every message request before it is billed, failed or answered."""
-        self._on_loop(self._gate.clear)
+    def pause(self, at: int | None = None) -> None:
+        """Hold every message request before it is billed, failed or answered: from now on, or from
+        the one on that will be the `at`-th to arrive, however late somebody looks."""
+        if at is None:
+            self._on_loop(self._gate.clear)
+        else:
+            self._holds_from = at
 
     def resume(self) -> None:
         self._on_loop(self._gate.set)
@@ -441,6 +446,8 @@ class MessagesServer:
             self.in_flight += 1
             self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
             self._changed.notify_all()
+        if self.arrived == self._holds_from:
+            self._gate.clear()
         return arrival
 
     def _fault(self, arrival: Arrival) -> str | None:

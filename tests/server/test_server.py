@@ -356,6 +356,19 @@ async def test_a_paused_server_holds_requests_unbilled_until_resumed() -> None:
         assert (server.in_flight, server.peak_in_flight) == (0, 3)
 
 
+async def test_a_server_told_so_holds_what_arrives_from_the_nth_request_on() -> None:
+    with MessagesServer() as server:
+        server.pause(at=3)
+        for n in range(2):
+            assert text_of(await say(server, f"row {n}")) == echo_of(f"row {n}")
+        held = [asyncio.create_task(say(server, f"row {n}")) for n in range(2, 5)]
+        await asyncio.to_thread(server.wait_for, 5)
+        assert (server.in_flight, server.ledger.requests) == (3, 2)
+        server.resume()
+        await asyncio.gather(*held)
+        assert server.ledger.requests == 5
+
+
 async def test_waiting_in_vain_says_what_has_arrived() -> None:
     """A stuck test ends with a count instead of a hang."""
     with MessagesServer() as server, pytest.raises(TimeoutError, match="0 arrived"):

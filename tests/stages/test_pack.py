@@ -131,11 +131,8 @@ def test_packs_fill_up_across_the_chunks_that_rows_are_read_in(asker: Asker) -> 
 
 
 def test_as_many_packs_are_under_way_at_once_as_requests_may_be(home: Path) -> None:
-    def pause(*_: object) -> None:  # before the first answer there are fewer
-        if server.arrived == 20:
-            server.pause()
-
-    with MessagesServer(plan=pause) as server, ThreadPoolExecutor(1) as beside:
+    with MessagesServer() as server, ThreadPoolExecutor(1) as beside:
+        server.pause(at=20)  # before the first answer there are fewer
         running = beside.submit(Asker(server, home).run, texts(800), pack=10, concurrency=16)
         server.wait_for_peak(16)
         server.resume()
