@@ -195,6 +195,21 @@ class Kernel:
         """Send a cell off, without waiting."""
         return str(self._client.execute(code))
 
+    def start_in_lab(self, code: str) -> str:
+        """The same as JupyterLab does it: it says which cell it is, and somebody may click."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+        return self._send("execute_request", content, {"cellId": "of-the-tests"})
+
+    def click(self, model: str) -> None:
+        """What a browser sends for a click on the button of this model."""
+        data = {"method": "custom", "content": {"event": "click"}}
+        self._send("comm_msg", {"comm_id": model, "data": data})
+
+    def _send(self, kind: str, content: dict[str, Any], metadata: Any = None) -> str:
+        message = self._client.session.msg(kind, content, metadata=metadata)
+        self._client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
     def finish(self, cell: str, timeout: float = PATIENCE) -> Cell:
         """Wait until a cell has ended and all that it shows has come."""
         end = time.monotonic() + timeout
@@ -214,6 +229,16 @@ class Kernel:
         assert result["status"] == "ok", result
         # What is shown is the repr of the repr.
         return ast.literal_eval(ast.literal_eval(result["data"]["text/plain"]))
+
+    def shown(self, part: str) -> dict[str, Any]:
+        """Wait for what shows HTML with this part first; gives the message."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            for message in self.messages:
+                if part in message["content"].get("data", {}).get("text/html", ""):
+                    return message
+            assert time.monotonic() < end, f"nothing shows {part}"
+            self._pump(0.05)
 
     def wait(self, expression: str, timeout: float = PATIENCE) -> None:
         """Wait until `expression` is true in the kernel (between cells)."""

@@ -309,7 +309,8 @@ class WidgetObserver(ExecutionObserver):
         if self._row is None or self._row.names != tuple(step.name for step in steps):
             old, self._row = self._row, ButtonRow(steps, self._beside())
             bundle = view_of(self._row.box)
-            self._below.show({**bundle, "text/html": NOTHING, "text/plain": ""})
+            nothing = {"text/html": NOTHING, "text/plain": ""}
+            self._cell.show(self._below, {**bundle, **nothing})
             if old is not None:
                 old.close()
         self._row.enable(True)
@@ -403,7 +404,7 @@ class WidgetObserver(ExecutionObserver):
 
     def _show_below(self, html: str, text: str = "") -> None:
         """Show HTML below the card, where the button may have been."""
-        self._below.show({"text/html": html, "text/plain": text})
+        self._cell.show(self._below, {"text/html": html, "text/plain": text})
         if self._row is not None:
             self._row.close()
             self._row = None

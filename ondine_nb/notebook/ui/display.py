@@ -48,9 +48,9 @@ class Place:
 
     def show(self, bundle: dict[str, Any]) -> None:
         """Show `bundle` (MIME type to data), instead of what stands there."""
-        update, self.used = self.used, True
         self._publisher = self._publisher or _shell().display_pub
-        publish(self._publisher, bundle, self.id, update=update)
+        publish(self._publisher, bundle, self.id, update=self.used)
+        self.used = True
 
     @property
     def publisher(self) -> Any:
@@ -158,13 +158,28 @@ class CellOutput:
         self.context: Context = copy_context()
         self._parent: Any = _parent()
 
+    def show(self, place: Place, bundle: dict[str, Any]) -> None:
+        """Show `bundle` at `place`, which is in the cell's output from the first time on.
+
+        Who shows it may be a click, or a thread: what these display first is output of no cell, and
+        a front end drops it, with all that comes in its place.
+        """
+        if place.used:
+            place.show(bundle)
+        else:
+            self.context.copy().run(self._show_first, place, bundle)
+
+    def _show_first(self, place: Place, bundle: dict[str, Any]) -> None:
+        with self.again():
+            place.show(bundle)
+
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
         """What is displayed in here is output of the cell. Where a kernel knows cells by more than
         a context, run it in a copy of `context`, too.
         """
         shell, before = _shell(), _parent()
-        if self._parent is None or not hasattr(shell, "set_parent"):
+        if self._parent in (None, before) or not hasattr(shell, "set_parent"):
             yield
             return
         shell.set_parent(self._parent)
