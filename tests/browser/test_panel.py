@@ -71,7 +71,8 @@ def press(panel: Locator, name: str) -> None:
 
 
 def settled(panel: Locator, rows: int) -> None:
-    """Until the preview that is shown has ended."""
+    """Until what was clicked is done, and `rows` rows were tried."""
+    expect(panel.locator(".results[aria-busy]")).to_have_count(0)
     expect(panel.locator(".figures")).to_contain_text(re.compile(rf"(?<!of ){rows} rows"))
     expect(panel.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
 
@@ -216,6 +217,30 @@ def test_preview_shows_answers_that_open_in_full_and_compare_holds_b_against_it(
     expect(compared.get_by_role("tab", name=re.compile("broke"))).to_be_visible()
     expect(panel.locator(".tries tr.now td.score b")).to_have_text(re.compile(r"0\.\d\d"))
     assert judge.arrived == 40
+
+
+def test_a_row_that_is_read_in_full_stays_open_and_gets_its_answer(
+    open_notebook: Opener, judge: MessagesServer
+) -> None:
+    notebook = open_notebook(source("Open", more=SCHEMA), server=judge)
+    notebook.run(1)
+    panel = bench(notebook)
+    judge.pause()
+    press(panel, "Preview")
+    judge.wait_for(1)
+    expect(panel.locator(".results[aria-busy]")).to_have_count(1)
+    panel.locator("tr[data-row]").nth(4).click()
+    whole = panel.locator("tr.whole")
+    expect(whole).to_contain_text("judged 3 of 5 strict")
+    expect(whole).not_to_contain_text("mood_now")
+    judge.resume()
+    settled(panel, 20)
+    expect(whole).to_contain_text("mood_now")
+    slider(panel, "strictness").press("End")
+    press(panel, "Preview")
+    settled(panel, 20)
+    expect(whole).to_contain_text("judged 5 of 5 strict")
+    expect(whole).to_contain_text("mood_now")
 
 
 def test_every_setting_is_in_the_code_and_the_forecast_follows(

@@ -70,6 +70,7 @@ class WorkbenchView(LiveView):
         self._drawing = Drawing()
         self._checks = itertools.count()
         self._turn = 0  # of the form, as the bench has set it: what was typed before is void
+        self._begun = self._ended = 0  # actions of buttons, which go on after their answer
         self._field = ""
         self._message: tuple[str, str] | None = None
         self._most = MOST_TRIES
@@ -146,6 +147,8 @@ class WorkbenchView(LiveView):
                 "shown": self._shown_told(),
                 "rows": None if rows is None else {"head": rows.head(), "lines": rows.lines()},
                 "busy": work.busy,
+                "begun": self._begun,
+                "ended": self._ended,
                 "left": work.left,
                 "message": self._message,
                 "kept": self.kept is not None,
@@ -331,12 +334,12 @@ class WorkbenchView(LiveView):
         self._later("estimate", IDLE, lambda: self._spawn(self._estimate()))
         self._show_static_soon()
 
-    def _act(self, method: str) -> None:
+    def _act(self, method: str) -> dict[str, int]:
         """Begin an action of the panel; what it leads to is told as it comes."""
-        self._start(getattr(self.panel, method))
+        return self._start(getattr(self.panel, method))
 
-    def _on_run_all(self) -> None:
-        self._start(self._run_all)
+    def _on_run_all(self) -> dict[str, int]:
+        return self._start(self._run_all)
 
     async def _run_all(self) -> None:
         run = await self.panel.run_all()
@@ -345,8 +348,8 @@ class WorkbenchView(LiveView):
         self._say("note", f"{name} runs below; the result will be {name}, the run {name}_run")
         self.tell("ran", run=run.id)
 
-    def _on_restore(self, number: int) -> None:
-        self._start(functools.partial(self._restore, int(number)))
+    def _on_restore(self, number: int) -> dict[str, int]:
+        return self._start(functools.partial(self._restore, int(number)))
 
     async def _restore(self, number: int) -> None:
         params = await self.work.restore(number)
@@ -356,9 +359,9 @@ class WorkbenchView(LiveView):
         self._turn += 1
         self._changed()
 
-    def _on_tick(self, number: int) -> None:
+    def _on_tick(self, number: int) -> dict[str, int]:
         self.work.tick(int(number))
-        self._start(self._recall_ticked)
+        return self._start(self._recall_ticked)
 
     async def _recall_ticked(self) -> None:
         for number in (self.work.current, self.work.ticked):
@@ -476,10 +479,15 @@ class WorkbenchView(LiveView):
 
     # -- on the loop
 
-    def _start(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    def _start(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> dict[str, int]:
+        """Begin an action; gives how many have begun: it is over when as many have ended."""
         if self._loop is None or self._loop.is_closed():
             raise ConfigurationError("no loop is running here: call the workbench's methods")
+        with self.lock:
+            self._begun += 1
+            begun = self._begun
         self._post(lambda: self._spawn(self._acted(action)))
+        return {"begun": begun}
 
     async def _acted(self, action: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """What a button does; what can't be done is told in one line."""
@@ -491,6 +499,8 @@ class WorkbenchView(LiveView):
         except Exception as error:  # a click has no cell that could show a traceback
             logger.exception("the workbench failed")
             self._message = ("bad", one_line(error))
+        finally:
+            self._ended += 1
         self.draw()
 
     async def _estimate(self) -> None:

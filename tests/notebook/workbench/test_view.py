@@ -151,6 +151,23 @@ def test_a_preview_tells_what_is_new_and_says_of_how_many_so_far(loop: Any, home
     assert line["right"] is (line["label"] == line["answer"][0]["text"])
 
 
+def test_what_was_clicked_goes_on_until_the_browser_is_told_its_end(
+    bench: Bench, server: MessagesServer
+) -> None:
+    server.pause()
+    begun = bench.ask("preview")["begun"]
+    server.wait_for(1)
+    going = bench.view.state()
+    assert going["begun"] == begun > going["ended"]
+    server.resume()
+    bench.settle()
+    assert bench.view.widget.state["ended"] == begun
+    begun = bench.ask("compare")["begun"]  # nothing has changed: it ends in one line
+    bench.settle()
+    assert bench.view.widget.state["ended"] == begun
+    assert "nothing has changed since A" in bench.view.widget.state["message"][1]
+
+
 def test_what_the_shown_try_has_asked_is_told_so_that_a_change_is_seen_at_once(
     bench: Bench,
 ) -> None:

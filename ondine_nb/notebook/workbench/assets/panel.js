@@ -24,6 +24,7 @@ function draw({ root, model, kernel, note }) {
   const opened = new Map(); // rows that are open in full, by position
   const pictures = new Pictures({ root, kernel, note });
   let noting = 0, codeShown = false, message = state.message;
+  let begun = state.begun, pressing = 0; // actions that were begun; clicks that aren't answered yet
 
   // -- the form
 
@@ -221,11 +222,26 @@ function draw({ root, model, kernel, note }) {
   async function press(name) {
     if (name === "Stop") return told(kernel.ask("stop"));
     if (name === "As code") { codeShown = !codeShown; return drawCode(); }
-    await flush(); // whether it may be pressed is known by what was typed last
-    if (buttons[name].disabled) return;
-    message = null;
-    if (name === "Run all") before = new Set(document.querySelectorAll(".ondine-run"));
-    told(kernel.ask(ACTIONS[name]));
+    return acting(async () => {
+      await flush(); // whether it may be pressed is known by what was typed last
+      if (buttons[name].disabled) return;
+      message = null;
+      if (name === "Run all") before = new Set(document.querySelectorAll(".ondine-run"));
+      return told(kernel.ask(ACTIONS[name]));
+    });
+  }
+  /** Shows from the click on that `work` goes on: it begins an action, whose end a state tells. */
+  async function acting(work) {
+    pressing += 1;
+    drawActing();
+    const answer = await work();
+    begun = Math.max(begun, answer?.begun ?? 0);
+    pressing -= 1;
+    drawActing();
+  }
+  function drawActing() {
+    for (const it of [board, compared, table])
+      if (pressing || begun > state.ended) it.setAttribute("aria-busy", "true"); else it.removeAttribute("aria-busy");
   }
   function say(kind, text) { message = [kind, text]; drawMessage(); }
 
@@ -397,7 +413,7 @@ function draw({ root, model, kernel, note }) {
       h("td", { class: "score" }, it.value === null ? h("span", { class: "muted" }, "–") : [h("b", {}, it.value.toFixed(2)), bar,
         h("span", { class: "muted range" }, range), it.n !== it.rows && h("span", { class: "muted" }, ` of ${count(it.n)}`)]),
       h("td", { class: "num" }, it.f1 === null ? "" : it.f1.toFixed(2)), h("td", { class: "num" }, it.price), h("td", { class: "num wide-only" }, it.latency),
-      h("td", { class: "num" }, link("Restore", () => told(kernel.ask("restore", { number: it.number })), { "data-key": `restore-${it.number}`, "aria-label": `Restore ${it.name}`,
+      h("td", { class: "num" }, link("Restore", () => acting(() => told(kernel.ask("restore", { number: it.number }))), { "data-key": `restore-${it.number}`, "aria-label": `Restore ${it.name}`,
         title: "Put this try on the bench: prompt, system, schema, model, controls and sample" })));
   }
   function changeOf({ name, removed, added }) {
@@ -423,7 +439,7 @@ function draw({ root, model, kernel, note }) {
   function tick(it) {
     for (const other of state.board.lines) other.ticked = other.number === it.number && !other.ticked;
     drawBoard();
-    told(kernel.ask("tick", { number: it.number }));
+    acting(() => told(kernel.ask("tick", { number: it.number })));
   }
 
   // -- the rows
@@ -494,6 +510,13 @@ function draw({ root, model, kernel, note }) {
     const whole = await told(kernel.ask("row", { position }));
     if (whole) { opened.set(position, whole); drawRows(); }
   }
+  /** What is open in full stays open: of these positions it is asked for again. */
+  async function openedAgain(positions) {
+    for (const position of positions.filter((it) => opened.has(it))) {
+      const whole = await kernel.ask("row", { position }).catch(() => null);
+      if (whole && opened.has(position)) { opened.set(position, whole); drawRows(); }
+    }
+  }
   function move(at) {
     if (!rows?.lines.length) return;
     active = Math.max(0, Math.min(at, rows.lines.length - 1));
@@ -537,9 +560,11 @@ function draw({ root, model, kernel, note }) {
     drawBoard();
     drawCompared();
     drawRows();
+    drawActing();
   }
   function take(next) {
     state = next;
+    begun = Math.max(begun, state.begun);
     rows = state.rows;
     message = state.message;
     newest(state.check);
@@ -555,13 +580,14 @@ function draw({ root, model, kernel, note }) {
     for (const position of [...opened.keys()]) if (!rows?.lines.some((it) => it.position === position)) opened.delete(position);
     refresh();
   }
-  const onState = () => { opened.clear(); take(model.get("state")); };
+  const onState = () => { take(model.get("state")); openedAgain([...opened.keys()]); };
   model.on("change:state", onState);
   kernel.on("progress", ({ head: now, lines }) => {
     if (!rows) return;
     rows.head = now;
     for (const [at, it] of Object.entries(lines)) rows.lines[at] = it;
     drawRows();
+    openedAgain(Object.values(lines).map((it) => it.position));
   });
   kernel.on("inside", ({ state: now, message: said }) => {
     if (said) return inner?.hear(said);
