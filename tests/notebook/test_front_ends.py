@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,9 @@ def test_a_run_that_goes_on_at_the_end_is_saved_as_it_stood_when_the_last_cell_e
 def test_stop_while_requests_are_in_flight_is_saved_as_stopping_and_then_as_stopped(
     tmp_path: Path, surroundings: dict[str, str]
 ) -> None:
-    with MessagesServer(latency=3) as server:
+    said = tmp_path / "said"
+    with MessagesServer() as server:
+        server.pause()
         stops = (
             "import threading, time\n"
             "def stop():\n"
@@ -152,11 +156,21 @@ def test_stop_while_requests_are_in_flight_is_saved_as_stopping_and_then_as_stop
         )
         asked = f"%%ondine out -i df --base-url {server.url}\nTell {{text}}"
         waits = "while out_run.state != 'stopped': await __import__('asyncio').sleep(0.01)"
-        path = notebook(tmp_path, FRAME, stops, asked, "print(out_run.state)", waits)
-        execute(path, surroundings)
+        tells = f"print(out_run.state)\nopen({str(said)!r}, 'w').close()"
+        path = notebook(tmp_path, FRAME, stops, asked, tells, waits)
+        with ThreadPoolExecutor() as beside:
+            beside.submit(_when_there, said, server.resume)
+            execute(path, surroundings)
     assert "".join(outputs(path, 3)[0]["text"]) == "stopping\n"
     assert 'data-state="stopped"' in html_of(path, 2)
     assert 'data-state="running"' not in html_of(path, 2)
+
+
+def _when_there(path: Path, act: Callable[[], None]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    act()
 
 
 def test_a_notebook_run_twice_sends_nothing_the_second_time(

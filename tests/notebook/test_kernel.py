@@ -393,9 +393,11 @@ def test_after_nest_asyncio_is_applied_cells_run_stop_and_queue(
         assert kernel.finish(after).status == "ok"
         assert 20 <= kernel.value("answered") < 200
         kernel.wait("part_run.state == 'stopped'")
+        server.pause(at=110)
         under_way = kernel.start(cell("part -i frame(200,w)", server))
         server.wait_for(100)
         kernel.interrupt()
+        server.resume()
         assert kernel.finish(under_way).reply["ename"] == "KeyboardInterrupt"
         kernel.wait("part_run.state == 'stopped'")
         done = kernel.run(cell("part -i frame(200,w)", server))
@@ -410,9 +412,11 @@ def test_after_a_kill_the_same_cell_pays_only_what_was_in_flight(
         kernel.run(SETUP)
         # In flight by the kernel's own count: what left the server may not be durable yet.
         in_flight = 30
+        server.pause(at=130)  # so it can't end first
         kernel.start(cell(f"killed -i frame(300,'killed') --concurrency {in_flight}", server))
         server.wait_for(120)
         kernel.kill_and_restart()
+        server.resume()
         kernel.run(SETUP)
         done = kernel.run(cell("killed -i frame(300,'killed')", server))
         assert (done.card["state"], done.card["done"]) == ("done", "300")

@@ -32,9 +32,11 @@ def cell(server: MessagesServer, more: str = "") -> str:
 def killed_in_mid_run(kernel: Kernel, server: MessagesServer, more: str = "") -> None:
     """A run, and the kernel's SIGKILL in the middle of it; the new kernel has the frame again."""
     kernel.run(FRAME)
+    server.pause(at=110)  # so it can't end first
     kernel.start(cell(server, more))
     server.wait_for(100)
     kernel.kill_and_restart()
+    server.resume()
     kernel.run(FRAME)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -388,10 +389,17 @@ def test_a_script_that_leaves_a_stream_waits_for_what_is_in_flight(home: Path, h
 @pytest.mark.timeout(50)
 def test_an_interrupt_is_noticed_while_a_stream_is_waited_for(home: Path) -> None:
     """Not when the answers come, after a minute."""
-    pipeline = Pipeline(texts(9), "{text}", provider=Echo(latency=60), journal=home, chunk_size=3)
+    echo = Echo(latency=60)
+    pipeline = Pipeline(texts(9), "{text}", provider=echo, journal=home, chunk_size=3)
+
+    def interrupt() -> None:
+        while not echo.asked:
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
     # A shell ignores it for what it starts in the background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             list(pipeline.stream())

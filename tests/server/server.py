@@ -254,6 +254,8 @@ class MessagesServer:
             self._holds_from = at
 
     def resume(self) -> None:
+        """Let all go that is held, and hold nothing any more."""
+        self._holds_from = None
         self._on_loop(self._gate.set)
 
     def wait_for(self, n: int, timeout: float = PATIENCE) -> None:

@@ -369,6 +369,14 @@ async def test_a_server_told_so_holds_what_arrives_from_the_nth_request_on() -> 
         assert server.ledger.requests == 5
 
 
+async def test_a_server_that_was_let_go_before_the_nth_request_never_holds() -> None:
+    with MessagesServer() as server:
+        server.pause(at=2)
+        server.resume()
+        for n in range(3):
+            assert text_of(await say(server, f"row {n}")) == echo_of(f"row {n}")
+
+
 async def test_waiting_in_vain_says_what_has_arrived() -> None:
     """A stuck test ends with a count instead of a hang."""
     with MessagesServer() as server, pytest.raises(TimeoutError, match="0 arrived"):
