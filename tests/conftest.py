@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from ondine_nb import journal
 from ondine_nb.providers import KNOWN
+from tests import forks
 from tests.server import MessagesServer
 from tests.workers import Groups, group, order, parts
 
@@ -74,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     What is imported first is compiled, in a new clone half a minute of CPU, and kept: for others.
     """
     known = getattr(config, "workerinput", None)
+    if known is None and config.getoption("numprocesses", None):
+        forks.share()
     if known is not None and config.args == config.getini("testpaths"):
         at = int(known["workerid"].removeprefix("gw")) / known["workercount"]
         config.args = parts(at)

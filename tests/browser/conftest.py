@@ -34,6 +34,8 @@ from .pages import Pages
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
+    # What blinks is drawn anew at each frame, by a page that nobody looks at.
+    "codemirror-extension/plugin": {"defaultConfig": {"cursorBlinkRate": 0}},
 }
 SETUP = """
 import pandas as pd

@@ -21,12 +21,14 @@ from typing import IO, Any, Self
 
 from tests.patience import PATIENCE
 
-__all__ = ["FORKS", "Forked", "Process", "kernel_environment", "run", "start"]
+__all__ = ["FORKS", "Forked", "Process", "kernel_environment", "run", "share", "start"]
 
 ROOT = Path(__file__).parents[2]
 FORKS = sys.platform == "linux"
 SOCKET = "ONDINE_TESTS_FORK_AT"  # for processes that start kernels: where their parent listens
+SHARED = "ONDINE_TESTS_FORKS"  # for workers of one suite: the folder of the parent that they share
 _NAME = "forked-provisioner"
+_BEGUN: list[subprocess.Popen[bytes]] = []  # held, as they outlive who starts them
 _ENTRY_POINTS = f"""[jupyter_client.kernel_provisioners]
 {_NAME} = tests.forks.provisioner:ForkedProvisioner
 """
@@ -204,14 +206,11 @@ def _parent() -> str:
     """
     if at := os.environ.get(SOCKET):
         return at
+    if folder := os.environ.get(SHARED):
+        return _shared(Path(folder))
     at = f"{_folder()}/socket"
-    words = [sys.executable, "-m", "tests.forks.parent", at]
-    process = subprocess.Popen(
-        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+    process = _begun(at, subprocess.PIPE)
     assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n", "the process that forks does not come up"
 
     def end() -> None:
         process.stdin.close()
@@ -219,6 +218,42 @@ def _parent() -> str:
 
     atexit.register(end)
     return at
+
+
+def _begun(at: str, stdin: Any) -> subprocess.Popen[bytes]:
+    """A process that forks, with its imports done."""
+    words = [sys.executable, "-m", "tests.forks.parent", at]
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n", "the process that forks does not come up"
+    _BEGUN.append(process)
+    return process
+
+
+def share() -> None:
+    """Have all processes that this one starts fork from one parent, which ends with this one.
+
+    Its imports take six seconds of CPU. Whoever asks first starts it.
+    """
+    if FORKS:
+        alive = f"{_folder()}/alive"
+        os.mkfifo(alive)
+        os.open(alive, os.O_RDWR)  # by nobody else; it is closed by this process's end
+        os.environ[SHARED] = _folder()
+
+
+def _shared(folder: Path) -> str:
+    import fcntl
+
+    at = folder / "socket"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not at.exists():
+            with (folder / "alive").open() as alive:
+                _begun(str(at), alive)
+    return str(at)
 
 
 @functools.cache

@@ -117,11 +117,35 @@ child.stdout.readline()
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
-    alone = {name: it for name, it in os.environ.items() if name != forks.child.SOCKET}
+    gone(killed(code))
+
+
+def test_workers_share_the_parent_which_ends_with_who_has_started_them() -> None:
+    code = """
+import os, subprocess, sys
+from tests import forks
+forks.share()
+asks = "from tests import forks; print(forks.run(['-c', 'import os; print(os.getppid())']).stdout)"
+command = [sys.executable, "-c", asks]
+workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+(parent,) = {worker.communicate()[0].strip() for worker in workers}
+print(parent, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    gone(killed(code))
+
+
+def killed(code: str) -> int:
+    """The process id that `code` says before it kills itself, as a suite of its own."""
+    mine = (forks.child.SOCKET, forks.child.SHARED)
+    alone = {name: it for name, it in os.environ.items() if name not in mine}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=alone, capture_output=True, text=True
     )
-    assert done.returncode == -signal.SIGKILL
-    path = Path(f"/proc/{int(done.stdout)}")
-    while path.exists():  # a wait in vain is ended by the limit of a test
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return int(done.stdout)
+
+
+def gone(process: int) -> None:
+    while Path(f"/proc/{process}").exists():  # a wait in vain is ended by the limit of a test
         time.sleep(0.02)
