@@ -96,7 +96,7 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is slow is marked, what is shared stands together, what takes long comes first."""
     for item in items:
-        if _is_slow(item.path):
+        if _is_slow(item.path) or "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: order(_inside(item.path), slow=_is_slow(item.path)))
 

@@ -165,6 +165,7 @@ def test_a_prompt_of_one_text_has_its_utf_8_as_key_and_size(text: str) -> None:
 
 
 @given(parts, parts)
+@pytest.mark.slow
 def test_prompts_have_the_same_key_only_if_they_are_the_same(
     one: list[Any], two: list[Any]
 ) -> None:

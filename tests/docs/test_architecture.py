@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 import ondine_nb
 from tests.asking import Asker, texts
 from tests.docs.generate import PICTURE
@@ -25,10 +27,12 @@ AGAIN = "run python -m tests.docs.generate"
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+(\.+)([\w.]*)", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_picture_is_as_it_would_be_drawn_now() -> None:
     assert PICTURE.read_text(encoding="utf-8") == svg(), AGAIN
 
 
+@pytest.mark.slow
 def test_every_dot_is_an_import_and_every_import_a_dot() -> None:
     """By the text of the sources: not by the reader that the picture is drawn with."""
     drawn = re.findall(r'data-from="(\w+)" data-to="(\w+)"', PICTURE.read_text(encoding="utf-8"))

@@ -344,6 +344,7 @@ def test_one_journal_a_folder_and_a_new_one_after_its_close(home: Path, tmp_path
 # --- kills and other processes
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_missing_after_a_sigkill(home: Path) -> None:
     code = """
         async def one(n):

@@ -60,6 +60,7 @@ def test_inside_another_magic_the_line_goes_on_too(
     assert "Tell a" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tab_completes_on_a_continued_line_and_not_in_the_body(shell: InteractiveShell) -> None:
     shell.user_ns["reviews"] = pd.DataFrame({"text": ["a"]})
     for text, offered in {

@@ -282,6 +282,7 @@ odd_values = st.recursive(
 @given(st.dictionaries(st.text(), odd_values))
 @example({"a": "\ud800", "b": "Infinity", "c": "NaN"})
 @example({"a": 10**400, "b": -0.0, "c": 5e-324})
+@pytest.mark.slow
 def test_the_quick_way_through_json_comes_to_the_same_as_the_slow_one(data: dict[str, Any]) -> None:
     text = json.dumps(data, allow_nan=True)
     try:

@@ -54,6 +54,7 @@ def test_what_is_likely_is_near_what_was_told(
 
 
 @given(width=st.integers(1, 8_000), height=st.integers(1, 8_000), model=st.sampled_from(MODELS))
+@pytest.mark.slow
 def test_no_rule_that_is_known_passes_the_bound(width: int, height: int, model: str) -> None:
     rules = rules_of(model)
     bound = rules.most_of_picture(width, height)

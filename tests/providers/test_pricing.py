@@ -63,6 +63,7 @@ def test_a_cost_is_the_tables_to_the_last_digit(model: str, usage: Usage) -> Non
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(MODELS), usages, st.integers(0, 10), st.integers(0, 10))
+@pytest.mark.slow
 def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
     model: str, usage: Usage, spare_in: int, spare_out: int
 ) -> None:

@@ -228,6 +228,7 @@ def test_turns_go_first_come_first_served_and_one_that_is_cancelled_holds_nobody
     assert 4 <= limited(main) < 5
 
 
+@pytest.mark.slow
 def test_a_run_stays_under_a_limit_that_is_told(tmp_path: Path) -> None:
     """Over a real wire, in steady state, it draws next to no 429, and no row fails."""
     frame = pd.DataFrame({"text": [f"row {i}" for i in range(240)]})

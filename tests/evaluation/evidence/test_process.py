@@ -38,6 +38,7 @@ def finder() -> Iterator[QuoteFinder]:
     made.close()
 
 
+@pytest.mark.slow
 def test_it_finds_what_is_found_within_the_process(finder: QuoteFinder) -> None:
     for text, dice in rows(3):
         quotes = [it for kind in QUOTES if (it := quoted(text, kind, dice)) is not None]

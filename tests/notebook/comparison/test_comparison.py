@@ -77,6 +77,7 @@ moods = st.sampled_from(MOODS)
 
 
 @given(st.lists(st.tuples(moods | st.none(), moods, moods), min_size=1, max_size=50))
+@pytest.mark.slow
 def test_its_figures_are_those_of_scikit_learn_and_scipy(rows: list[tuple[Any, Any, Any]]) -> None:
     found = compared(rows)
     labelled = [row for row in rows if row[0] is not None]
