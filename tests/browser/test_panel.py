@@ -220,7 +220,7 @@ def test_preview_shows_answers_that_open_in_full_and_compare_holds_b_against_it(
 
 
 def test_a_row_that_is_read_in_full_stays_open_and_gets_its_answer(
-    open_notebook: Opener, judge: MessagesServer
+    open_notebook: Opener, judge: MessagesServer, shots: Shots
 ) -> None:
     notebook = open_notebook(source("Open", more=SCHEMA), server=judge)
     notebook.run(1)
@@ -233,9 +233,11 @@ def test_a_row_that_is_read_in_full_stays_open_and_gets_its_answer(
     whole = panel.locator("tr.whole")
     expect(whole).to_contain_text("judged 3 of 5 strict")
     expect(whole).not_to_contain_text("mood_now")
+    shots(panel, "panel-open-waiting.png")
     judge.resume()
     settled(panel, 20)
     expect(whole).to_contain_text("mood_now")
+    shots(panel, "panel-open.png")
     slider(panel, "strictness").press("End")
     press(panel, "Preview")
     settled(panel, 20)
